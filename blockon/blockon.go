@@ -1,0 +1,107 @@
+// Package blockon drives one future on the calling goroutine: the article's block_on, sleeping ([BlockOn]), spinning
+// ([Spin]) and cancellable ([Await]).
+//
+//	v := blockon.BlockOn(future.Ready(42))
+//
+// Each call has a parker of its own, also where calls are nested, so no wake meant for one is taken by another. All of
+// them may be called on any goroutine: one locked to its thread, one inside a testing/synctest bubble, one that C called.
+// (Wakes that come from C do not count as progress inside a bubble.)
+package blockon
+
+import (
+	"context"
+	"sync"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// frame is what a call needs beside its future. It goes back to the pool only if no poll has asked for the waker: a waker
+// that was given out never wakes another call.
+type frame struct {
+	parker wake.Parker
+	cx     rawwaker.Context
+}
+
+var frames = sync.Pool{New: func() any {
+	fr := new(frame)
+	fr.parker.Init(&fr.parker)
+	rawwaker.Bind(&fr.cx, &fr.parker.Core)
+	return fr
+}}
+
+func (fr *frame) release() {
+	if fr.parker.Fresh() && !debug {
+		frames.Put(fr)
+	} else {
+		fr.parker.End()
+	}
+}
+
+// BlockOn polls f until it is ready, and sleeps in between until f's waker is woken. If f panics, so does BlockOn, after
+// dropping f where it is a [rawwaker.Dropper]. A future that returns Pending and forgets the waker makes it sleep for ever.
+func BlockOn[T any](f rawwaker.Future[T]) T {
+	fr := frames.Get().(*frame)
+	g := guard[T]{f: f, fr: fr}
+	defer g.leave()
+	for {
+		if p := f.Poll(&fr.cx); p.IsReady() {
+			g.done = true
+			return p.Value()
+		}
+		fr.parker.Park(nil)
+	}
+}
+
+// Await is BlockOn that ctx can cancel: it then drops f where it is a [rawwaker.Dropper] and returns ctx.Err(), as soon as
+// the poll in progress has returned. If that poll was Ready, Ready wins. If ctx is over before, f is not polled at all.
+func Await[T any](ctx context.Context, f rawwaker.Future[T]) (T, error) {
+	fr := frames.Get().(*frame)
+	g := guard[T]{f: f, fr: fr}
+	defer g.leave()
+	for done := ctx.Done(); ; {
+		if err := ctx.Err(); err != nil {
+			var zero T
+			return zero, err
+		}
+		if p := f.Poll(&fr.cx); p.IsReady() {
+			g.done = true
+			return p.Value(), nil
+		}
+		fr.parker.Park(done)
+	}
+}
+
+// Spin polls f until it is ready, without ever sleeping: the waker does nothing, and a CPU is busy all the time. It is
+// here to be compared with; use BlockOn.
+func Spin[T any](f rawwaker.Future[T]) T {
+	w := rawwaker.Noop()
+	cx := rawwaker.NewContext(w)
+	g := guard[T]{f: f}
+	defer g.leave()
+	defer w.Drop()
+	for {
+		if p := f.Poll(cx); p.IsReady() {
+			g.done = true
+			return p.Value()
+		}
+	}
+}
+
+// guard ends a call, by return or panic: it gives the future up unless it was ready, and ends the waker.
+type guard[T any] struct {
+	f    rawwaker.Future[T]
+	fr   *frame
+	done bool
+}
+
+func (g *guard[T]) leave() {
+	if g.fr != nil {
+		defer g.fr.release()
+	}
+	if !g.done {
+		if d, ok := g.f.(rawwaker.Dropper); ok {
+			d.Drop()
+		}
+	}
+}

@@ -1,0 +1,5 @@
+//go:build ffiwakerdebug
+
+package blockon
+
+const debug = true

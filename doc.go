@@ -1,0 +1,46 @@
+// Package ffiwaker holds the C half of the library, rawwaker.h and rawwaker.c, and the only cgo that calls it.
+//
+// Programs import the packages beside it: [rawwaker] for wakers and futures, [blockon] to drive one future, [future] for
+// the ready-made ones. This package's names carry no promise: they are what those packages are built on.
+//
+// A waker is two words, data and vtable. Here both are numbers (uintptr): a C host may use any integer as data, and Go
+// aborts a program that keeps such an integer in a pointer.
+//
+// [rawwaker]: https://pkg.go.dev/github.com/seed-8a1b3254/ffiwaker/rawwaker
+// [blockon]: https://pkg.go.dev/github.com/seed-8a1b3254/ffiwaker/blockon
+// [future]: https://pkg.go.dev/github.com/seed-8a1b3254/ffiwaker/future
+package ffiwaker
+
+import "embed"
+
+// Sources are rawwaker.h and rawwaker.c, the two files that a C host drops in. That they are embedded also makes the
+// build cache see every edit of the header (golang/go#24355).
+//
+//go:embed rawwaker.h rawwaker.c
+var Sources embed.FS
+
+// ABIVersion is RAWWAKER_ABI_VERSION of the embedded header.
+const ABIVersion = 1
+
+// Raw is a rawwaker as two numbers.
+type Raw struct{ Data, VTable uintptr }
+
+// Notice is a rawwaker_notice, bit for bit.
+type Notice struct {
+	ID    uint64
+	Woken uint32
+	Last  uint32
+}
+
+// Layout is what the C compiler says of one struct: its size, and the offset and size of each field in order.
+type Layout struct {
+	Name   string
+	Size   uintptr
+	Fields []Field
+}
+
+// Field is one field of a [Layout].
+type Field struct {
+	Name         string
+	Offset, Size uintptr
+}

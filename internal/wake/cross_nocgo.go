@@ -1,0 +1,15 @@
+//go:build !cgo
+
+package wake
+
+import "github.com/seed-8a1b3254/ffiwaker"
+
+// Without cgo nothing crosses: package rawwaker refuses before it comes here.
+
+func (c *Core) Cross() (w ffiwaker.Raw, ok bool) { return w, false }
+func (c *Core) Lend() (w ffiwaker.Raw, ok bool)  { return w, false }
+func (c *Core) closeBox()                        {}
+func (p *Parker) spin() bool                     { return false }
+
+// CoreOf returns nil: there are no boxes.
+func CoreOf(ffiwaker.Raw) *Core { return nil }

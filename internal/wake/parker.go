@@ -1,0 +1,54 @@
+package wake
+
+import "sync/atomic"
+
+// Parker is a core whose target is one goroutine, which sleeps on it.
+type Parker struct {
+	Core
+	ch chan struct{} // made at the first park: it belongs to the synctest bubble of whoever parks, if any
+}
+
+// Rouse implements [Target]. The channel has room: only the wake that takes Parked away sends, and one is parked at most.
+func (p *Parker) Rouse() { p.ch <- struct{}{} }
+
+// NewParker returns a parker that nobody has woken.
+func NewParker() *Parker {
+	p := new(Parker)
+	p.Init(p)
+	return p
+}
+
+// Fresh says whether the parker is as new: not handed out, never slept.
+func (p *Parker) Fresh() bool { return !p.handed && p.ch == nil }
+
+// Park sleeps until a wake has come since the last Park, and takes it away. It returns false if done was closed first; a
+// nil done never is.
+func (p *Parker) Park(done <-chan struct{}) bool {
+	if p.word.Load() == Notified || p.spin() {
+		// An exchange and no store: a second wake may have come since the load, and what it wrote must be seen too.
+		p.word.Swap(Empty)
+		return true
+	}
+	if p.ch == nil {
+		p.ch = make(chan struct{}, 1)
+	}
+	if !p.word.CompareAndSwap(Empty, Parked) {
+		p.word.Swap(Empty)
+		return true
+	}
+	select {
+	case <-p.ch:
+	case <-done:
+		if p.word.CompareAndSwap(Parked, Empty) {
+			return false
+		}
+		<-p.ch // the wake that took Parked away is about to send
+	}
+	p.word.Swap(Empty)
+	return true
+}
+
+// One BlockOn of the process spins at a time.
+var spinning atomic.Bool
+
+const spinTries = 4000

@@ -1,0 +1,614 @@
+/* rawwaker.c - the contract of rawwaker.h, implemented: libc, C11 atomics, a semaphore, nothing else.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* pipe2, eventfd */
+#endif
+#include "rawwaker.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if !defined(_WIN32)
+#include <fcntl.h>
+#include <unistd.h>
+#endif
+#if defined(__linux__)
+#include <sys/eventfd.h>
+#endif
+#if defined(__APPLE__)
+#include <dispatch/dispatch.h>
+#else
+#include <semaphore.h>
+#endif
+
+/* Every memory order, by the step it belongs to; docs/ABI.md says what each pairs with. */
+#define ORD_REF memory_order_relaxed      /* who clones already holds a reference */
+#define ORD_UNREF memory_order_acq_rel    /* the last one sees what the others did, and frees */
+#define ORD_NOTIFY memory_order_acq_rel   /* release also where the word was set: the poll sees the waker's writes */
+#define ORD_CONSUME memory_order_acq_rel  /* the sleeper's or drainer's side of ORD_NOTIFY */
+#define ORD_CLOSE memory_order_seq_cst    /* closed before queued, against cleared before closed */
+#define ORD_LIST memory_order_seq_cst     /* pushed before asleep is read, against asleep before the list is read */
+#define ORD_SLEEP memory_order_seq_cst    /* the other half of that */
+#define ORD_LOCK memory_order_acquire
+#define ORD_UNLOCK memory_order_release
+#define ORD_COUNT memory_order_relaxed    /* statistics */
+
+static _Noreturn void die(const char *call, const char *why) {
+  fprintf(stderr, "rawwaker: %s: %s\n", call, why);
+  abort();
+}
+
+uint32_t rawwaker_abi_version(void) { return RAWWAKER_ABI_VERSION; }
+
+/* ------------------------------------------------------------------------------------------------ the verbs -- */
+
+static rawwaker checked_clone(const rawwaker *w, const char *call) {
+  if (w->vtable == NULL) die(call, "NULL vtable");
+  if (w->vtable->clone == NULL) die(call, "empty slot clone");
+  rawwaker c = w->vtable->clone(w->data);
+  if (c.vtable == NULL) die(call, "slot clone gave a NULL vtable");
+  return c;
+}
+
+static void checked_drop(rawwaker w, const char *call) {
+  if (w.vtable == NULL) die(call, "NULL vtable");
+  if (w.vtable->drop == NULL) die(call, "empty slot drop");
+  w.vtable->drop(w.data);
+}
+
+static void checked_wake(rawwaker w, const char *call) {
+  if (w.vtable == NULL) die(call, "NULL vtable");
+  if (w.vtable->wake == NULL) die(call, "empty slot wake");
+  w.vtable->wake(w.data);
+}
+
+rawwaker rawwaker_clone(const rawwaker *w) { return checked_clone(w, __func__); }
+
+void rawwaker_clone_into(const rawwaker *w, rawwaker *out) { *out = checked_clone(w, __func__); }
+
+void rawwaker_clone_from(rawwaker *dst, const rawwaker *src) {
+  if (dst->vtable != NULL && rawwaker_will_wake(dst, src)) return;
+  rawwaker old = *dst;
+  *dst = checked_clone(src, __func__);
+  if (old.vtable != NULL) checked_drop(old, __func__);
+}
+
+void rawwaker_wake(rawwaker w) { checked_wake(w, __func__); }
+
+void rawwaker_wake_by_ref(const rawwaker *w) {
+  if (w->vtable == NULL) die(__func__, "NULL vtable");
+  if (w->vtable->wake_by_ref == NULL) die(__func__, "empty slot wake_by_ref");
+  w->vtable->wake_by_ref(w->data);
+}
+
+void rawwaker_drop(rawwaker w) { checked_drop(w, __func__); }
+
+bool rawwaker_will_wake(const rawwaker *a, const rawwaker *b) {
+  return a->data == b->data && a->vtable == b->vtable;
+}
+
+/* ------------------------------------------------------------------------------------------------- the no-op - */
+
+static rawwaker noop_clone(void *data) {
+  (void)data;
+  return rawwaker_noop();
+}
+static void noop(void *data) { (void)data; }
+static const rawwaker_vtable noop_vtable = {noop_clone, noop, noop, noop};
+
+rawwaker rawwaker_noop(void) { return (rawwaker){NULL, &noop_vtable}; }
+
+/* ---------------------------------------------------------------------- counted wakers: what all three share -- */
+
+/* A counted waker begins with async-ffi's vtable, then the count. Its C slots and its async-ffi slots are the same
+ * functions but for clone, which differ in what they give back. */
+typedef struct counted {
+  const rawwaker_boxed_vtable *boxed;
+  _Atomic(size_t) refs;
+} counted;
+
+/* The async-ffi slots of a kind: its C slots under the other signature. */
+#define BOXED(kind)                                                                                                  \
+  static const rawwaker_boxed *kind##_boxed_clone(const rawwaker_boxed *self) { return kind##_clone(own(self)).data; } \
+  static void kind##_boxed_wake(const rawwaker_boxed *self) { kind##_wake(own(self)); }                              \
+  static void kind##_boxed_wake_by_ref(const rawwaker_boxed *self) { kind##_wake_by_ref(own(self)); }                \
+  static void kind##_boxed_drop(const rawwaker_boxed *self) { kind##_drop(own(self)); }                              \
+  static const rawwaker_boxed_vtable kind##_boxed_vtable = {kind##_boxed_clone, kind##_boxed_wake,                   \
+                                                            kind##_boxed_wake_by_ref, kind##_boxed_drop};
+
+/* async-ffi declares self const, although wake and drop count it down. */
+static void *own(const rawwaker_boxed *self) { return (void *)(uintptr_t)self; }
+
+static _Atomic(size_t) live;
+
+size_t rawwaker_live(void) { return atomic_load_explicit(&live, ORD_COUNT); }
+
+static void *counted_new(size_t size, const rawwaker_boxed_vtable *boxed, size_t refs) {
+  counted *c = malloc(size);
+  if (c == NULL) return NULL;
+  memset(c, 0, size);
+  c->boxed = boxed;
+  atomic_init(&c->refs, refs);
+  atomic_fetch_add_explicit(&live, 1, ORD_COUNT);
+  return c;
+}
+
+static void counted_free(void *c) {
+  atomic_fetch_sub_explicit(&live, 1, ORD_COUNT);
+  free(c);
+}
+
+static void counted_ref(counted *c, size_t n) {
+  /* A count that wraps would free too early; half of the range is out of reach of any correct program. */
+  if (atomic_fetch_add_explicit(&c->refs, n, ORD_REF) > SIZE_MAX / 2) die("clone", "reference count overflow");
+}
+
+static bool counted_unref(counted *c) { return atomic_fetch_sub_explicit(&c->refs, 1, ORD_UNREF) == 1; }
+
+/* ------------------------------------------------------------------------------------------- from a function -- */
+
+typedef struct fn_waker {
+  counted head;
+  void (*wake)(void *arg);
+  void *arg;
+  void (*drop)(void *arg);
+} fn_waker;
+
+static rawwaker fn_clone(void *data);
+static void fn_wake(void *data);
+static void fn_wake_by_ref(void *data);
+static void fn_drop(void *data);
+static const rawwaker_vtable fn_vtable = {fn_clone, fn_wake, fn_wake_by_ref, fn_drop};
+
+static rawwaker fn_clone(void *data) {
+  counted_ref(data, 1);
+  return (rawwaker){data, &fn_vtable};
+}
+static void fn_wake_by_ref(void *data) {
+  const fn_waker *f = data;
+  f->wake(f->arg);
+}
+static void fn_drop(void *data) {
+  fn_waker *f = data;
+  if (!counted_unref(&f->head)) return;
+  if (f->drop != NULL) f->drop(f->arg);
+  counted_free(f);
+}
+static void fn_wake(void *data) {
+  fn_wake_by_ref(data);
+  fn_drop(data);
+}
+
+BOXED(fn)
+
+rawwaker rawwaker_from_fn(void (*wake)(void *arg), void *arg, void (*drop)(void *arg)) {
+  if (wake == NULL) die(__func__, "NULL wake");
+  fn_waker *f = counted_new(sizeof *f, &fn_boxed_vtable, 1);
+  if (f == NULL) die(__func__, "out of memory");
+  f->wake = wake;
+  f->arg = arg;
+  f->drop = drop;
+  return (rawwaker){f, &fn_vtable};
+}
+
+/* ---------------------------------------------------------------------------- the parker, and the block_on ---- */
+
+/* The park/wake word. EMPTY: awake, nothing came. NOTIFIED: a wake came since the last poll began; set by wakers only,
+ * cleared by the parked thread only. PARKED: asleep, or about to be; never together with NOTIFIED, so that exactly the
+ * wake that takes PARKED away posts the semaphore. */
+enum { EMPTY = 0, NOTIFIED = 1, PARKED = 2 };
+
+#if defined(__APPLE__)
+typedef dispatch_semaphore_t semaphore;
+static bool semaphore_init(semaphore *s) { return (*s = dispatch_semaphore_create(0)) != NULL; }
+static void semaphore_post(semaphore *s) { dispatch_semaphore_signal(*s); }
+static void semaphore_wait(semaphore *s) { dispatch_semaphore_wait(*s, DISPATCH_TIME_FOREVER); }
+static void semaphore_fini(semaphore *s) { dispatch_release(*s); }
+#else
+typedef sem_t semaphore;
+static bool semaphore_init(semaphore *s) { return sem_init(s, 0, 0) == 0; }
+static void semaphore_post(semaphore *s) { sem_post(s); }
+static void semaphore_wait(semaphore *s) {
+  while (sem_wait(s) != 0) { /* a signal came */
+  }
+}
+static void semaphore_fini(semaphore *s) { sem_destroy(s); }
+#endif
+
+typedef struct parker {
+  counted head;
+  _Atomic(uint32_t) state;
+  semaphore sleep;
+} parker;
+
+static rawwaker parker_clone(void *data);
+static void parker_wake(void *data);
+static void parker_wake_by_ref(void *data);
+static void parker_drop(void *data);
+static const rawwaker_vtable parker_vtable = {parker_clone, parker_wake, parker_wake_by_ref, parker_drop};
+
+static rawwaker parker_clone(void *data) {
+  counted_ref(data, 1);
+  return (rawwaker){data, &parker_vtable};
+}
+static void parker_wake_by_ref(void *data) {
+  parker *p = data;
+  if (atomic_exchange_explicit(&p->state, NOTIFIED, ORD_NOTIFY) == PARKED) {
+    int saved = errno;
+    semaphore_post(&p->sleep);
+    errno = saved;
+  }
+}
+static void parker_drop(void *data) {
+  parker *p = data;
+  if (!counted_unref(&p->head)) return;
+  semaphore_fini(&p->sleep);
+  counted_free(p);
+}
+static void parker_wake(void *data) {
+  parker_wake_by_ref(data);
+  parker_drop(data);
+}
+
+BOXED(parker)
+
+static void parker_park(parker *p) {
+  uint32_t empty = EMPTY;
+  if (atomic_compare_exchange_strong_explicit(&p->state, &empty, PARKED, ORD_CONSUME, memory_order_relaxed))
+    semaphore_wait(&p->sleep);
+  /* An exchange and no store: a second wake may have come since, and its writes must be seen too. */
+  atomic_exchange_explicit(&p->state, EMPTY, ORD_CONSUME);
+}
+
+static _Thread_local char panic_text[1024 + 1];
+
+void rawwaker_set_panic(const char *msg, size_t len) {
+  if (len > sizeof panic_text - 1) len = sizeof panic_text - 1;
+  if (len > 0) memcpy(panic_text, msg, len);
+  panic_text[len] = '\0';
+}
+
+const char *rawwaker_last_panic(void) { return panic_text; }
+
+rawwaker_poll rawwaker_block_on(rawwaker_future f, void *out) {
+  if (f.vtable == NULL) die(__func__, "NULL vtable");
+  if (f.vtable->poll == NULL) die(__func__, "empty slot poll");
+  if (f.vtable->drop == NULL) die(__func__, "empty slot drop");
+  parker *p = counted_new(sizeof *p, &parker_boxed_vtable, 1);
+  if (p == NULL || !semaphore_init(&p->sleep)) die(__func__, "out of memory");
+  rawwaker waker = {p, &parker_vtable};
+  rawwaker_context cx = {&waker};
+  rawwaker_poll got;
+  for (;;) {
+    panic_text[0] = '\0';
+    got = f.vtable->poll(f.data, &cx, out);
+    if (got != RAWWAKER_PENDING) break;
+    parker_park(p);
+  }
+  if (got != RAWWAKER_READY && got != RAWWAKER_PANICKED) {
+    char why[32];
+    snprintf(why, sizeof why, "slot poll gave %u", (unsigned)got);
+    die(__func__, why);
+  }
+  f.vtable->drop(f.data);
+  parker_drop(p);
+  return got;
+}
+
+/* ------------------------------------------------------------------------------------------------- the cell -- */
+
+static _Atomic(uint32_t) *cell_lock_word(rawwaker_cell *c) {
+  /* The header is C++ too, where _Atomic does not exist. */
+  _Static_assert(sizeof(_Atomic(uint32_t)) == sizeof c->private_lock, "an atomic word is a plain one");
+  return (_Atomic(uint32_t) *)&c->private_lock;
+}
+
+/* Held for a few instructions and never over a slot. */
+static void cell_lock(rawwaker_cell *c) {
+  for (unsigned tries = 0; atomic_exchange_explicit(cell_lock_word(c), 1, ORD_LOCK) != 0; tries++)
+    if (tries > 64) sched_yield();
+}
+static void cell_unlock(rawwaker_cell *c) { atomic_store_explicit(cell_lock_word(c), 0, ORD_UNLOCK); }
+
+static rawwaker cell_swap(rawwaker_cell *c, rawwaker new) {
+  cell_lock(c);
+  rawwaker old = c->private_waker;
+  c->private_waker = new;
+  cell_unlock(c);
+  return old;
+}
+
+void rawwaker_cell_init(rawwaker_cell *c) { memset(c, 0, sizeof *c); }
+
+void rawwaker_cell_register(rawwaker_cell *c, const rawwaker *w) {
+  cell_lock(c);
+  bool same = c->private_waker.vtable != NULL && rawwaker_will_wake(&c->private_waker, w);
+  cell_unlock(c);
+  if (same) return;
+  rawwaker old = cell_swap(c, checked_clone(w, __func__));
+  if (old.vtable != NULL) checked_drop(old, __func__);
+}
+
+bool rawwaker_cell_take(rawwaker_cell *c, rawwaker *out) {
+  rawwaker old = cell_swap(c, (rawwaker){NULL, NULL});
+  if (old.vtable == NULL) return false;
+  *out = old;
+  return true;
+}
+
+void rawwaker_cell_wake(rawwaker_cell *c) {
+  rawwaker w;
+  if (rawwaker_cell_take(c, &w)) checked_wake(w, __func__);
+}
+
+void rawwaker_cell_drop(rawwaker_cell *c) {
+  rawwaker w;
+  if (rawwaker_cell_take(c, &w)) checked_drop(w, __func__);
+}
+
+/* ------------------------------------------------------------------------------------------------- the sink -- */
+
+struct rawwaker_sink {
+  _Atomic(rawwaker_box *) head;   /* pushed by compare-and-swap, taken whole: no ABA */
+  _Atomic(uint32_t) sleeping;     /* 1: the runtime sleeps, or is about to look at the list once more and sleep */
+  bool forever;
+  _Atomic(size_t) refs;           /* owner, boxes, wakes under way */
+  int readable, writable;
+};
+
+static void sink_ref(rawwaker_sink *s) {
+  if (!s->forever) atomic_fetch_add_explicit(&s->refs, 1, ORD_REF);
+}
+
+#if defined(_WIN32)
+/* No descriptor to wait on there: see docs/COMPAT.md. */
+static bool sink_open(rawwaker_sink *s) {
+  s->readable = s->writable = -1;
+  return true;
+}
+static void sink_close(rawwaker_sink *s) { (void)s; }
+void rawwaker_sink_kick(rawwaker_sink *s) { (void)s; }
+void rawwaker_sink_ack(rawwaker_sink *s) { (void)s; }
+#else
+
+static bool sink_open(rawwaker_sink *s) {
+#if defined(__linux__)
+  s->readable = s->writable = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  return s->readable >= 0;
+#else
+  int ends[2];
+  if (pipe(ends) != 0) return false;
+  for (int i = 0; i < 2; i++) {
+    fcntl(ends[i], F_SETFD, FD_CLOEXEC);
+    fcntl(ends[i], F_SETFL, O_NONBLOCK);
+  }
+  s->readable = ends[0];
+  s->writable = ends[1];
+  return true;
+#endif
+}
+
+static void sink_close(rawwaker_sink *s) {
+  close(s->readable);
+  if (s->writable != s->readable) close(s->writable);
+}
+
+void rawwaker_sink_kick(rawwaker_sink *s) {
+  int saved = errno;
+  uint64_t one = 1;
+  size_t size = s->writable == s->readable ? sizeof one : 1;
+  /* EAGAIN means that it is readable already. */
+  while (write(s->writable, &one, size) < 0 && errno == EINTR) {
+  }
+  errno = saved;
+}
+
+void rawwaker_sink_ack(rawwaker_sink *s) {
+  char bytes[64];
+  while (read(s->readable, bytes, sizeof bytes) == (ssize_t)sizeof bytes) {
+  }
+}
+#endif
+
+rawwaker_sink *rawwaker_sink_new(uint32_t flags) {
+  rawwaker_sink *s = calloc(1, sizeof *s);
+  if (s == NULL) return NULL;
+  if (!sink_open(s)) {
+    int saved = errno;
+    free(s);
+    errno = saved;
+    return NULL;
+  }
+  s->forever = (flags & RAWWAKER_SINK_FOREVER) != 0;
+  atomic_init(&s->refs, 1);
+  return s;
+}
+
+void rawwaker_sink_drop(rawwaker_sink *s) {
+  if (s->forever) return;
+  if (atomic_fetch_sub_explicit(&s->refs, 1, ORD_UNREF) != 1) return;
+  sink_close(s);
+  free(s);
+}
+
+int rawwaker_sink_fd(const rawwaker_sink *s) { return s->readable; }
+
+void rawwaker_sink_words(rawwaker_sink *s, void **head, uint32_t **sleeping) {
+  *head = &s->head;
+  *sleeping = (uint32_t *)(uintptr_t)&s->sleeping;
+}
+
+bool rawwaker_sink_sleep(rawwaker_sink *s) {
+  atomic_store_explicit(&s->sleeping, 1, ORD_SLEEP);
+  if (atomic_load_explicit(&s->head, ORD_LIST) == NULL) return true;
+  atomic_store_explicit(&s->sleeping, 0, ORD_SLEEP);
+  return false;
+}
+
+/* -------------------------------------------------------------------------------------------------- the box -- */
+
+/* refs counts in twos for C (each waker, and the list while it holds the box) and in a one for the runtime's hold.
+ *
+ * queued, the word that a wake exchanges:
+ *   IDLE  not listed.
+ *   WOKEN listed, or closed. A wake that finds it has nothing to do but to publish its writes.
+ *   LAST  listed by the last drop, no wake among it. A wake may turn it into WOKEN; nothing turns WOKEN into LAST.
+ * Only the drainer sets IDLE, after it has unlinked the box, and never where closed is set.
+ * closed with IDLE is possible only between the drainer's two steps in rawwaker_box_read. */
+enum { IDLE = 0, WOKEN = 1, LAST = 2 };
+enum { HOLD = 1, REF = 2 };
+
+struct rawwaker_box {
+  counted head;
+  _Atomic(uint32_t) queued;
+  _Atomic(uint32_t) closed;
+  rawwaker_box *next;   /* the list's, while listed */
+  rawwaker_sink *sink;
+  uint64_t id;
+  bool tell;
+};
+
+static rawwaker box_clone(void *data);
+static void box_wake(void *data);
+static void box_wake_by_ref(void *data);
+static void box_drop(void *data);
+static const rawwaker_vtable box_vtable = {box_clone, box_wake, box_wake_by_ref, box_drop};
+
+/* Takes one of C's references over for the list. b may be gone as soon as it is listed: only the sink is touched after,
+ * and kept alive for that. */
+static void box_push(rawwaker_box *b) {
+  rawwaker_sink *s = b->sink;
+  sink_ref(s);
+  rawwaker_box *head = atomic_load_explicit(&s->head, memory_order_relaxed);
+  do {
+    b->next = head;
+  } while (!atomic_compare_exchange_weak_explicit(&s->head, &head, b, ORD_LIST, memory_order_relaxed));
+  /* Of many, only the one that takes the flag away writes. */
+  if (atomic_load_explicit(&s->sleeping, ORD_SLEEP) != 0 &&
+      atomic_exchange_explicit(&s->sleeping, 0, ORD_SLEEP) != 0)
+    rawwaker_sink_kick(s);
+  rawwaker_sink_drop(s);
+}
+
+static void box_free(rawwaker_box *b) {
+  rawwaker_sink_drop(b->sink);
+  counted_free(b);
+}
+
+/* Gives one of C's references up. Before the last one of a box that tells goes, it lists the box with it. */
+static void box_unref(rawwaker_box *b) {
+  size_t refs = atomic_load_explicit(&b->head.refs, memory_order_relaxed);
+  for (;;) {
+    if (refs == REF + HOLD && b->tell) {
+      uint32_t idle = IDLE;
+      if (atomic_compare_exchange_strong_explicit(&b->queued, &idle, LAST, ORD_NOTIFY, memory_order_relaxed)) {
+        box_push(b);
+        return;
+      }
+      /* Closed, or being closed: the hold is about to go. */
+    }
+    if (atomic_compare_exchange_weak_explicit(&b->head.refs, &refs, refs - REF, ORD_UNREF, memory_order_relaxed)) {
+      if (refs == REF) box_free(b);
+      return;
+    }
+  }
+}
+
+static rawwaker box_clone(void *data) {
+  counted_ref(data, REF);
+  return (rawwaker){data, &box_vtable};
+}
+static void box_wake_by_ref(void *data) {
+  rawwaker_box *b = data;
+  if (atomic_exchange_explicit(&b->queued, WOKEN, ORD_NOTIFY) != IDLE) return;
+  counted_ref(&b->head, REF);
+  box_push(b);
+}
+static void box_wake(void *data) {
+  rawwaker_box *b = data;
+  if (atomic_exchange_explicit(&b->queued, WOKEN, ORD_NOTIFY) != IDLE)
+    box_unref(b);
+  else
+    box_push(b);
+}
+static void box_drop(void *data) { box_unref(data); }
+
+BOXED(box)
+
+const rawwaker_vtable *rawwaker_box_vtable(void) { return &box_vtable; }
+
+bool rawwaker_is_box(const rawwaker *w) {
+  return w->vtable == &box_vtable || w->vtable == &fn_vtable || w->vtable == &parker_vtable;
+}
+
+uint64_t rawwaker_box_id(const rawwaker *w) {
+  return w->vtable == &box_vtable ? ((const rawwaker_box *)w->data)->id : 0;
+}
+
+rawwaker_box *rawwaker_box_new(rawwaker_sink *s, uint64_t id, uint32_t flags) {
+  rawwaker_box *b = counted_new(sizeof *b, &box_boxed_vtable, HOLD);
+  if (b == NULL) return NULL;
+  sink_ref(s);
+  b->sink = s;
+  b->id = id;
+  b->tell = (flags & RAWWAKER_BOX_TELL) != 0;
+  return b;
+}
+
+rawwaker rawwaker_box_ref(rawwaker_box *b) { return box_clone(b); }
+
+rawwaker rawwaker_box_lend(rawwaker_box *b) { return (rawwaker){b, &box_vtable}; }
+
+void rawwaker_box_close(rawwaker_box *b) {
+  atomic_store_explicit(&b->closed, 1, ORD_CLOSE);
+  /* From now on no wake lists it. Where one already has, the drainer gives the list's reference back. */
+  atomic_exchange_explicit(&b->queued, WOKEN, ORD_CLOSE);
+  if (atomic_fetch_sub_explicit(&b->head.refs, HOLD, ORD_UNREF) == HOLD) box_free(b);
+}
+
+bool rawwaker_box_retire(rawwaker_box *b) {
+  size_t refs = REF + HOLD;
+  if (atomic_compare_exchange_strong_explicit(&b->head.refs, &refs, 0, ORD_UNREF, memory_order_relaxed)) {
+    box_free(b);
+    return true;
+  }
+  box_unref(b);
+  return false;
+}
+
+rawwaker_box *rawwaker_sink_take(rawwaker_sink *s) {
+  rawwaker_box *list = atomic_exchange_explicit(&s->head, NULL, ORD_LIST);
+  rawwaker_box *fifo = NULL;
+  while (list != NULL) {
+    rawwaker_box *next = list->next;
+    list->next = fifo;
+    fifo = list;
+    list = next;
+  }
+  return fifo;
+}
+
+size_t rawwaker_box_read(rawwaker_box **list, rawwaker_notice *out, size_t n) {
+  size_t got = 0;
+  while (got < n && *list != NULL) {
+    rawwaker_box *b = *list;
+    *list = b->next; /* before IDLE: from there on a wake may list b again, on whatever list it finds */
+    out[got].id = b->id;
+    out[got].woken = atomic_exchange_explicit(&b->queued, IDLE, ORD_CLOSE) == WOKEN;
+    if (atomic_load_explicit(&b->closed, ORD_CLOSE) != 0) {
+      /* Closed boxes stay WOKEN. If a wake listed it in between, the next drain comes by here again. */
+      atomic_exchange_explicit(&b->queued, WOKEN, ORD_CLOSE);
+      out[got].woken = 0;
+    }
+    out[got].last = b->tell && atomic_load_explicit(&b->head.refs, memory_order_relaxed) == REF + HOLD;
+    if (!out[got].last) box_unref(b);
+    got++;
+  }
+  return got;
+}

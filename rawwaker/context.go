@@ -1,0 +1,42 @@
+package rawwaker
+
+import (
+	"unsafe"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
+)
+
+// Context is what a poll is given: the waker to keep. It is lent for that one poll; do not keep it, do not copy it.
+type Context struct {
+	waker Waker
+	core  *wake.Core
+}
+
+// NewContext returns a context whose waker is a view of w, for an executor of your own: consuming it panics, everything
+// else goes through to w. w stays yours, and must live as long as the polls that are given the context.
+func NewContext(w *Waker) *Context {
+	if w == nil {
+		panic("rawwaker: NewContext of a nil Waker")
+	}
+	w.live("NewContext")
+	cx := new(Context)
+	cx.waker.link = unsafe.Pointer(w)
+	cx.waker.state.Store(view)
+	return cx
+}
+
+// Waker returns the waker of the task that is being polled. It is borrowed: [Waker.Clone] it to keep it. Consuming it
+// panics; so does using it after its task is over.
+func (cx *Context) Waker() *Waker {
+	if cx.core != nil {
+		cx.core.Hand()
+	}
+	return &cx.waker
+}
+
+// Bind makes cx the context of c. For this module's executors; [wake.Core] cannot be named elsewhere.
+func Bind(cx *Context, c *wake.Core) {
+	cx.core = c
+	cx.waker.core = c
+	cx.waker.state.Store(scope)
+}

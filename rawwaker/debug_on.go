@@ -1,0 +1,7 @@
+//go:build ffiwakerdebug
+
+package rawwaker
+
+import "runtime"
+
+func debugGC() { runtime.GC() }

@@ -1,0 +1,33 @@
+// Package rawwaker is Rust's task module for Go, with a layout that C can see: [Waker], [Context], [Poll], [Future], and
+// [RawWaker], the two words {data, vtable} as which a waker crosses to C and Rust.
+//
+// A future does what it can each time it is polled. When it cannot go on it keeps a clone of the waker, returns Pending,
+// and wakes that waker when it can:
+//
+//	func (f *Lamp) Poll(cx *rawwaker.Context) rawwaker.Poll[bool] {
+//		f.mu.Lock()
+//		defer f.mu.Unlock()
+//		if f.lit {
+//			return rawwaker.Ready(true)
+//		}
+//		f.waker.CloneFrom(cx.Waker()) // whoever lights it calls f.waker.WakeByRef()
+//		return rawwaker.Pending[bool]()
+//	}
+//
+// An executor polls, sleeps until the waker is woken, and polls again: package blockon has one for a single future.
+//
+// # The contract
+//
+// A future that returns Pending has kept the waker of that poll and will wake it when it can go on; the executor may sleep
+// until then. A waker may be cloned, woken and dropped on any goroutine and any C thread, also after the task is over.
+// Wakes coalesce. What was written before a wake is visible to the poll that follows. Waking only tells: it never polls
+// and never blocks.
+//
+// # Pinning
+//
+// In Rust a future is pinned before it is polled, because it may point into itself. Go's values do not move but for those
+// on a stack, and a pointer into a stack moves with it, so a Go future may point into itself freely; what must not happen is
+// that a copy is polled in place of the original, and that is Go's usual rule for a type with pointer methods. What C holds
+// never moves and is never Go memory: a box from malloc, a vtable in the program's data, a number. A Waker and a Context
+// carry a lock that go vet knows (copylocks), so copies of those are found there.
+package rawwaker

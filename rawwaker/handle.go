@@ -1,0 +1,217 @@
+package rawwaker
+
+import (
+	"runtime"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
+)
+
+// target is what a Waker wakes, with one reference of it where it is of C.
+type target struct {
+	kind uint32
+	core *wake.Core
+	raw  RawWaker
+}
+
+func newWaker(t target) *Waker {
+	w := &Waker{core: t.core, data: t.raw.Data, link: unsafe.Pointer(t.raw.VTable)}
+	if t.kind == foreign {
+		w.arm()
+	}
+	w.state.Store(t.kind)
+	return w
+}
+
+// drop gives the reference up, where there is one.
+func (t target) drop() {
+	if t.kind == foreign {
+		debugGC()
+		ffiwaker.Drop(t.raw.numbers())
+	}
+}
+
+var noopVTable, boxVTable = func() (uintptr, uintptr) {
+	if !ffiwaker.HasCgo {
+		return 0, 0
+	}
+	return ffiwaker.Noop().VTable, ffiwaker.BoxVTable()
+}()
+
+// adopt takes one reference of C over. A box of this library goes back to the Go memory that it stands for.
+func adopt(raw RawWaker) target {
+	switch n := raw.numbers(); n.VTable {
+	case noopVTable:
+		return target{kind: noop}
+	case boxVTable:
+		if c := wake.CoreOf(n); c != nil {
+			ffiwaker.Drop(n)
+			return target{kind: kindOf(c), core: c}
+		}
+	}
+	return target{kind: foreign, raw: raw}
+}
+
+func kindOf(c *wake.Core) uint32 {
+	if c.User() {
+		return user
+	}
+	return core
+}
+
+// raw is the two words of a foreign waker.
+func (w *Waker) raw() RawWaker { return RawWaker{Data: w.data, VTable: (*VTable)(w.link)} }
+
+// boxRaw is the two words of the box that a Waker with ref holds.
+func (w *Waker) boxRaw() RawWaker { return fromNumbers(ffiwaker.Raw{Data: w.data, VTable: boxVTable}) }
+
+// other is the Waker that a held one or a view stands for.
+func (w *Waker) other() *Waker {
+	// SAFETY: with these kinds link is a *Waker; it was set before the kind, and neither changes into anything else.
+	return (*Waker)(atomic.LoadPointer(&w.link))
+}
+
+// swap puts another Waker into a held one.
+func (w *Waker) swap(n *Waker) (old *Waker) {
+	// SAFETY: as in other.
+	return (*Waker)(atomic.SwapPointer(&w.link, unsafe.Pointer(n)))
+}
+
+// arm and disarm bracket the time in which a Waker holds a reference of C. Only for what newWaker made: the runtime sets
+// no finalizer on a field.
+func (w *Waker) arm() {
+	wake.Handles.Add(1)
+	runtime.SetFinalizer(w, (*Waker).finalize)
+}
+
+func (w *Waker) disarm() {
+	runtime.SetFinalizer(w, nil)
+	wake.Handles.Add(-1)
+}
+
+func (w *Waker) finalize() {
+	s := w.state.Load()
+	if s&gone != 0 || s&kindMask == held {
+		return
+	}
+	w.state.Store(s | dropped)
+	wake.Handles.Add(-1)
+	t := target{kind: foreign, raw: w.raw()}
+	if s&ref != 0 {
+		t.raw = w.boxRaw()
+	}
+	// Finalizers share one goroutine, and a foreign slot may block.
+	wake.Later(t.drop)
+}
+
+// live returns the Waker that a borrowing call goes to and its state. It panics where that may not be used any more, and
+// waits where it is being set.
+func (w *Waker) live(call string) (*Waker, uint32) {
+	for {
+		s := w.state.Load()
+		switch k := s & kindMask; {
+		case k == view, k == held:
+			w = w.other()
+		case k == empty, s&gone != 0:
+			misuse(call, s)
+		case s&busy != 0:
+			runtime.Gosched()
+		case k == scope && w.core.Ended():
+			panic("rawwaker: " + call + " of a borrowed waker whose task is over: Clone it to keep it")
+		default:
+			return w, s
+		}
+	}
+}
+
+// consume sets one of the consumed flags. It returns the Waker concerned and its state before, to the one caller who may
+// now act on it; that one is disarmed.
+func (w *Waker) consume(call string, flag uint32) (*Waker, uint32) {
+	for {
+		s := w.state.Load()
+		switch k := s & kindMask; {
+		case k == held:
+			w = w.other()
+			continue
+		case k == empty, k >= scope, s&gone != 0:
+			misuse(call, s)
+		case s&busy != 0:
+			runtime.Gosched()
+			continue
+		}
+		after := s | flag
+		if s&countMask != 0 {
+			if flag == moved {
+				panic("rawwaker: " + call + " during another call on the same Waker")
+			}
+			after |= last
+		}
+		if w.state.CompareAndSwap(s, after) {
+			if s&kindMask == foreign || s&ref != 0 {
+				w.disarm()
+			}
+			return w, s
+		}
+	}
+}
+
+// enter counts a borrowing call of a foreign waker's slot in; false: look again.
+func (w *Waker) enter(s uint32) bool { return w.state.CompareAndSwap(s, s+1) }
+
+// leave counts it out, and makes the consuming call where one came meanwhile.
+func (w *Waker) leave() {
+	if s := w.state.Add(^uint32(0)); s&countMask == 0 && s&last != 0 {
+		w.callLast(s & gone) // nobody enters any more: one call sees 0
+	}
+}
+
+// callLast makes the consuming call of a foreign waker that is disarmed.
+func (w *Waker) callLast(flag uint32) {
+	debugGC()
+	if flag == woken {
+		ffiwaker.Wake(w.raw().numbers())
+	} else {
+		ffiwaker.Drop(w.raw().numbers())
+	}
+	runtime.KeepAlive(w)
+}
+
+// unref gives up the reference that AsRaw has made a Go-made waker hold.
+func (w *Waker) unref(s uint32) {
+	if s&ref != 0 {
+		ffiwaker.Drop(w.boxRaw().numbers())
+	}
+}
+
+// target is a clone of what w wakes.
+func (w *Waker) target(call string) target {
+	for {
+		w, s := w.live(call)
+		switch s & kindMask {
+		case foreign:
+			if !w.enter(s) {
+				continue
+			}
+			debugGC()
+			t := adopt(fromNumbers(ffiwaker.Clone(w.raw().numbers())))
+			w.leave()
+			return t
+		case scope:
+			return target{kind: core, core: w.core}
+		default:
+			return target{kind: s & kindMask, core: w.core}
+		}
+	}
+}
+
+func (w *Waker) willWake(o *Waker, call string) bool {
+	o, so := o.live(call)
+	w, sw := w.live(call)
+	a, b := sw&kindMask, so&kindMask
+	if a == foreign || b == foreign {
+		return a == b && w.raw() == o.raw()
+	}
+	return w.core == o.core // nil of a no-op
+}

@@ -1,0 +1,52 @@
+package rawwaker
+
+import (
+	"unsafe"
+
+	"github.com/seed-8a1b3254/ffiwaker"
+)
+
+// RawWaker is a waker as C holds it, bit for bit the struct rawwaker of rawwaker.h: data at 0, vtable after it. It is one
+// reference, which nothing in Go looks after: [FromRaw] takes it over.
+//
+// Data is a number and never a Go pointer. C hosts may use any integer as data, and Go aborts a program in which a
+// pointer variable holds such an integer; and what C keeps, Go's collector does not see.
+type RawWaker struct {
+	Data   uintptr
+	VTable *VTable
+}
+
+// VTable is bit for bit the struct rawwaker_vtable: the addresses of four C functions. A VTable that a RawWaker points to
+// lives in C memory, or in pinned Go memory, for as long as the process.
+type VTable struct {
+	Clone, Wake, WakeByRef, Drop uintptr
+}
+
+func (r RawWaker) numbers() ffiwaker.Raw {
+	// SAFETY: a vtable lives as long as the process, so its address as a number stays good.
+	return ffiwaker.Raw{Data: r.Data, VTable: uintptr(unsafe.Pointer(r.VTable))}
+}
+
+func fromNumbers(n ffiwaker.Raw) RawWaker {
+	// SAFETY: n.VTable is the address of a static vtable in C memory, not of anything that Go moves or frees. The number
+	// is read as a pointer through its own address, which is what a RawWaker received from C is.
+	return RawWaker{Data: n.Data, VTable: *(**VTable)(unsafe.Pointer(&n.VTable))}
+}
+
+// check panics unless r has a vtable with four slots.
+func (r RawWaker) check(call string) {
+	if !ffiwaker.HasCgo {
+		panic("rawwaker: " + call + " needs cgo")
+	}
+	if r.VTable == nil {
+		panic("rawwaker: " + call + " of a nil vtable")
+	}
+	for _, slot := range []struct {
+		name string
+		at   uintptr
+	}{{"clone", r.VTable.Clone}, {"wake", r.VTable.Wake}, {"wake_by_ref", r.VTable.WakeByRef}, {"drop", r.VTable.Drop}} {
+		if slot.at == 0 {
+			panic("rawwaker: " + call + " of a vtable with an empty slot " + slot.name)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package rawwaker
+
+// The state word of a Waker: a kind, flags, and a count of borrowing calls under way, kept for kind foreign only, whose
+// slots must not be called after the reference is gone.
+//
+// dropped, woken, moved: consumed, by Drop, Wake or IntoRaw; at most one of them, and for ever. Never with kind held or
+// view, whose calls go to another Waker.
+// last: consumed by Drop or Wake while the count was not 0; the call that counts down to 0 calls the slot. Only with
+// dropped or woken.
+// ref: a Go-made waker that has shown itself to C, and holds one reference of its box in data. Never with kind foreign.
+// busy: link or data are being set, for a few instructions and over no slot; everybody else waits. Never with a consumed
+// flag, never with a count other than 0.
+//
+// The kind of a Waker changes in one way only: CloneFrom makes it held, for ever.
+const (
+	countMask uint32 = 1<<20 - 1
+
+	ref     uint32 = 1 << 20
+	busy    uint32 = 1 << 21
+	last    uint32 = 1 << 22
+	dropped uint32 = 1 << 23
+	woken   uint32 = 1 << 24
+	moved   uint32 = 1 << 25
+	gone           = dropped | woken | moved
+
+	kindMask uint32 = 7 << 28
+	empty    uint32 = 0 << 28
+	core     uint32 = 1 << 28 // a task of this library, woken on Go memory
+	user     uint32 = 2 << 28 // a function in Go
+	foreign  uint32 = 3 << 28 // two words of C
+	noop     uint32 = 4 << 28
+	held     uint32 = 5 << 28 // stands for the Waker that CloneFrom has put in link
+	scope    uint32 = 6 << 28 // borrowed: lies in the Context of a BlockOn or task
+	view     uint32 = 7 << 28 // borrowed: lies in the Context that NewContext made, and stands for the Waker in link
+)
+
+// misuse panics for a call on a Waker in state s, saying what went before.
+func misuse(call string, s uint32) {
+	before := " of a borrowed waker: Clone it first"
+	switch {
+	case s&dropped != 0:
+		before = " after Drop"
+	case s&woken != 0:
+		before = " after Wake"
+	case s&moved != 0:
+		before = " after IntoRaw"
+	case s&kindMask == empty:
+		before = " of an empty Waker"
+	}
+	panic("rawwaker: " + call + before)
+}

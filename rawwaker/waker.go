@@ -1,0 +1,260 @@
+package rawwaker
+
+import (
+	"runtime"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
+)
+
+// Waker says "poll me again". Any goroutine may use it, and several at once.
+//
+// Wake and Drop consume it, IntoRaw moves it out, and whoever uses it afterwards panics: `rawwaker: WakeByRef after Drop`.
+// Clone, WakeByRef, WillWake and AsRaw borrow it. A Drop or Wake that overlaps one of those on the same Waker takes effect
+// when the last of them is through.
+//
+// A Waker that holds a reference of C must be dropped or woken. [runtime.SetFinalizer] is the backstop: what you forget is
+// dropped some time after the collector has found it. A Waker made in Go holds nothing until it goes to C.
+//
+// The zero Waker is empty: only [Waker.CloneFrom] may be called on it. Do not copy a Waker; go vet sees it where you do.
+type Waker struct {
+	_     noCopy
+	state atomic.Uint32
+	core  *wake.Core     // of kinds core, user and scope
+	link  unsafe.Pointer // foreign: the vtable, in C memory; held and view: a *Waker
+	data  uintptr        // foreign: C's data; with ref: the box
+}
+
+type noCopy struct{}
+
+func (*noCopy) Lock()   {}
+func (*noCopy) Unlock() {}
+
+// FromRaw takes over one reference of a C waker. It panics for a nil vtable or one with an empty slot, and in a build
+// without cgo; what else a vtable may be, it trusts.
+//
+// A waker that came from Go is recognised by its vtable's address and is again what it was.
+func FromRaw(raw RawWaker) *Waker {
+	raw.check("FromRaw")
+	debugGC()
+	return newWaker(adopt(raw))
+}
+
+// Noop returns a waker that does nothing.
+func Noop() *Waker { return newWaker(target{kind: noop}) }
+
+// FromFunc returns a waker that calls wake for each wake, on the goroutine that wakes. Woken from C, wake runs on a
+// goroutine of this library instead, a little later and perhaps once for several wakes; it must not panic there.
+func FromFunc(wake func()) *Waker {
+	if wake == nil {
+		panic("rawwaker: FromFunc of a nil function")
+	}
+	return fromTarget(funcTarget(wake))
+}
+
+// Wake is the safe way to a waker of your own: a type that knows what to do when woken.
+type Wake interface{ Wake() }
+
+// FromWake is [FromFunc] for a method.
+func FromWake(w Wake) *Waker {
+	if w == nil {
+		panic("rawwaker: FromWake of nil")
+	}
+	return fromTarget(wakeTarget{w})
+}
+
+func fromTarget(t wake.Target) *Waker { return newWaker(target{kind: user, core: wake.NewFunc(t)}) }
+
+type funcTarget func()
+
+func (f funcTarget) Rouse() { f() }
+
+type wakeTarget struct{ w Wake }
+
+func (t wakeTarget) Rouse() { t.w.Wake() }
+
+// Clone returns a new Waker that wakes the same task.
+func (w *Waker) Clone() *Waker { return newWaker(w.target("Clone")) }
+
+// CloneFrom makes w wake what src wakes, and does nothing where it already does. Otherwise it clones src, stores that, then
+// drops what w held; an empty w it only fills.
+func (w *Waker) CloneFrom(src *Waker) {
+	const call = "CloneFrom"
+	for {
+		s := w.state.Load()
+		if k := s & kindMask; k >= scope || k != held && k != empty && s&gone != 0 {
+			misuse(call, s)
+		}
+		if s != empty && s&busy == 0 && w.willWake(src, call) {
+			return
+		}
+		n := newWaker(src.target(call))
+		if s&kindMask == held {
+			w.swap(n).Drop()
+			return
+		}
+		if s&countMask != 0 {
+			n.Drop()
+			panic("rawwaker: CloneFrom during another call on the same Waker")
+		}
+		if s&busy == 0 && w.state.CompareAndSwap(s, s|busy) {
+			old := target{kind: s & kindMask, raw: w.raw()}
+			if old.kind == foreign || s&ref != 0 {
+				w.disarm()
+			}
+			if s&ref != 0 {
+				old = target{kind: foreign, raw: w.boxRaw()}
+			}
+			atomic.StorePointer(&w.link, unsafe.Pointer(n))
+			w.state.Store(held)
+			old.drop()
+			return
+		}
+		n.Drop()
+		runtime.Gosched()
+	}
+}
+
+// Wake wakes the task and consumes w: Drop must not follow.
+func (w *Waker) Wake() {
+	w, s := w.consume("Wake", woken)
+	switch s & kindMask {
+	case core:
+		w.core.Wake()
+	case user:
+		w.core.Call()
+	case foreign:
+		if s&countMask == 0 {
+			w.callLast(woken)
+		}
+	}
+	w.unref(s)
+}
+
+// WakeByRef wakes the task and keeps w.
+func (w *Waker) WakeByRef() {
+	switch s := w.state.Load(); {
+	case s == core, s == scope && !w.core.Ended():
+		w.core.Wake()
+	default:
+		w.wakeByRef()
+	}
+}
+
+func (w *Waker) wakeByRef() {
+	for {
+		w, s := w.live("WakeByRef")
+		switch s & kindMask {
+		case core, scope:
+			w.core.Wake()
+		case user:
+			w.core.Call()
+		case foreign:
+			if !w.enter(s) {
+				continue
+			}
+			debugGC()
+			ffiwaker.WakeByRef(w.raw().numbers())
+			w.leave()
+		}
+		return
+	}
+}
+
+// Drop gives w up without waking anybody.
+func (w *Waker) Drop() {
+	w, s := w.consume("Drop", dropped)
+	if s&kindMask == foreign && s&countMask == 0 {
+		w.callLast(dropped)
+	}
+	w.unref(s)
+}
+
+// WillWake says whether a wake of o is a wake of w: true is a guarantee, false is not. It calls no slot.
+func (w *Waker) WillWake(o *Waker) bool { return w.willWake(o, "WillWake") }
+
+// IntoRaw consumes w and hands its reference to the caller, who must see that it is woken or dropped, in C or by
+// [FromRaw]. It panics, and changes nothing, while another call on w is under way; it panics in a build without cgo.
+//
+// A waker made in Go gets a box in C memory, shared by all its clones. C code clones, wakes and drops it on any thread
+// without entering Go.
+func (w *Waker) IntoRaw() RawWaker {
+	const call = "IntoRaw"
+	needCgo(call)
+	for {
+		s := w.state.Load()
+		k := s & kindMask
+		if s&(gone|ref|busy) != 0 || k != core && k != user {
+			w, s = w.consume(call, moved)
+			switch {
+			case s&kindMask == noop:
+				return fromNumbers(ffiwaker.Noop())
+			case s&ref != 0:
+				return w.boxRaw()
+			case s&kindMask == foreign:
+				return w.raw()
+			}
+			raw, ok := w.core.Cross() // a held one
+			return crossed(raw, ok)
+		}
+		// Cross first: it panics where descriptors or memory have run out, and then w is as it was.
+		raw, ok := w.core.Cross()
+		if w.state.CompareAndSwap(s, s|moved) {
+			return crossed(raw, ok)
+		}
+		if ok {
+			ffiwaker.Drop(raw)
+		}
+	}
+}
+
+// AsRaw lends w to C: the two words hold for as long as w does, so C must be through with them, or have cloned them,
+// before w is consumed or collected. Those of a [Context]'s waker are good until its task is over. It panics in a build
+// without cgo.
+func (w *Waker) AsRaw() RawWaker {
+	const call = "AsRaw"
+	needCgo(call)
+	for {
+		w, s := w.live(call)
+		switch k := s & kindMask; {
+		case k == noop:
+			return fromNumbers(ffiwaker.Noop())
+		case k == foreign:
+			return w.raw()
+		case k == scope:
+			if raw, ok := w.core.Lend(); ok {
+				return fromNumbers(raw)
+			}
+		case s&ref != 0:
+			return w.boxRaw()
+		default:
+			raw, ok := w.core.Cross()
+			if !ok {
+				return crossed(raw, ok)
+			}
+			if w.state.CompareAndSwap(s, s|busy) {
+				w.data = raw.Data
+				w.arm()
+				w.state.Store(s | ref)
+				return fromNumbers(raw)
+			}
+			ffiwaker.Drop(raw)
+		}
+	}
+}
+
+// crossed is a Go-made waker as C sees it: a waker whose task is over is one that does nothing.
+func crossed(raw ffiwaker.Raw, ok bool) RawWaker {
+	if !ok {
+		raw = ffiwaker.Noop()
+	}
+	return fromNumbers(raw)
+}
+
+func needCgo(call string) {
+	if !ffiwaker.HasCgo {
+		panic("rawwaker: " + call + " needs cgo")
+	}
+}
