@@ -1,0 +1,18 @@
+// Package future has the futures that programs begin with: ready-made leaves ([Ready], [Sleep], [Yield], [PollFn]), any
+// blocking Go call as a future ([Go]), and async/await ([Async], [Await]).
+//
+//	func delayAndReturn() rawwaker.Future[int] {
+//		return future.Async(func(aw *future.Awaiter) int {
+//			future.Await(aw, future.Sleep(100*time.Millisecond))
+//			return 42
+//		})
+//	}
+//
+// Futures are lazy: nothing happens before the first poll, but for Sleep's deadline, which counts from its creation. None
+// may be polled by two goroutines at once; each may be polled by a different one each time. Polled again after Ready, all
+// of them panic with `future polled after completion`. Those that hold something implement [rawwaker.Dropper]: give them
+// up early with Drop. (package blockon does that for you.)
+package future
+
+// completed is what a poll after Ready panics with.
+const completed = "future polled after completion"

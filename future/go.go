@@ -1,0 +1,94 @@
+package future
+
+import (
+	"context"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+type goroutine[T any] struct {
+	f      func(ctx context.Context) (T, error)
+	cancel context.CancelFunc // nil before the first poll
+	waker  AtomicWaker
+	taken  bool // Ready was returned, or Drop called
+
+	// Written by the goroutine before ended is set, read after ended was seen.
+	result rawwaker.Result[T]
+	ending ending
+	ended  atomic.Bool
+}
+
+// Go is any blocking call as a future: f runs on a goroutine of its own from the first poll on, and its outcome is the
+// result. Drop cancels f's context and does not wait for f to return. If f panics, the poll panics with the same value;
+// if f calls [runtime.Goexit], so does the poll.
+//
+// This is how all of Go's I/O is awaited: the goroutine sleeps in Go's netpoller, and no thread is held.
+func Go[T any](f func(ctx context.Context) (T, error)) rawwaker.Future[rawwaker.Result[T]] {
+	if f == nil {
+		panic("future: Go of a nil function")
+	}
+	return &goroutine[T]{f: f}
+}
+
+func (g *goroutine[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
+	if g.taken {
+		panic(completed)
+	}
+	g.waker.Register(cx.Waker())
+	if g.cancel == nil {
+		var ctx context.Context
+		ctx, g.cancel = context.WithCancel(context.Background())
+		go g.run(ctx)
+	}
+	if !g.ended.Load() {
+		return rawwaker.Pending[rawwaker.Result[T]]()
+	}
+	g.Drop()
+	g.ending.raise()
+	return rawwaker.Ready(g.result)
+}
+
+func (g *goroutine[T]) run(ctx context.Context) {
+	defer func() {
+		g.ending.recovered(recover())
+		g.ended.Store(true)
+		g.waker.Wake()
+	}()
+	g.result.Value, g.result.Err = g.f(ctx)
+	g.ending.returned = true
+}
+
+// Drop implements [rawwaker.Dropper].
+func (g *goroutine[T]) Drop() {
+	g.taken = true
+	if g.cancel != nil {
+		g.cancel()
+	}
+	g.waker.Drop()
+}
+
+// ending is how a function on another goroutine came to its end.
+type ending struct {
+	returned bool
+	panicked any // nil and not returned: Goexit
+}
+
+// recovered takes what a deferred recover found.
+func (e *ending) recovered(v any) {
+	if !e.returned {
+		e.panicked = v
+	}
+}
+
+// raise makes the calling goroutine end likewise, unless it was by a return.
+func (e *ending) raise() {
+	switch {
+	case e.returned:
+	case e.panicked != nil:
+		panic(e.panicked)
+	default:
+		runtime.Goexit()
+	}
+}
