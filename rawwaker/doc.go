@@ -5,13 +5,16 @@
 // and wakes that waker when it can:
 //
 //	func (f *Lamp) Poll(cx *rawwaker.Context) rawwaker.Poll[bool] {
-//		f.mu.Lock()
-//		defer f.mu.Unlock()
-//		if f.lit {
+//		f.waker.Register(cx.Waker()) // a future.AtomicWaker: keeps a clone
+//		if f.lit.Load() {
 //			return rawwaker.Ready(true)
 //		}
-//		f.waker.CloneFrom(cx.Waker()) // whoever lights it calls f.waker.WakeByRef()
 //		return rawwaker.Pending[bool]()
+//	}
+//
+//	func (f *Lamp) Light() {
+//		f.lit.Store(true)
+//		f.waker.Wake()
 //	}
 //
 // An executor polls, sleeps until the waker is woken, and polls again: package blockon has one for a single future.
