@@ -132,6 +132,9 @@ func (f *async[T]) run() {
 // Drop implements [rawwaker.Dropper]. What a deferred call of the body panics with, Drop panics with.
 func (f *async[T]) Drop() {
 	aw := &f.aw
+	if aw.cx != nil {
+		panic("future: Async dropped while it is being polled")
+	}
 	if aw.state == suspended {
 		aw.state = dropped
 		aw.turn()
