@@ -157,6 +157,9 @@ struct ctest_thread {
   char letters[64];
 };
 
+static _Atomic(uint64_t) arrivals;
+uint64_t ctest_arrivals(void) { return arrivals; }
+
 static void *thread_main(void *arg) {
   ctest_thread *t = arg;
   rawwaker own[sizeof t->letters + 1];
@@ -169,6 +172,7 @@ static void *thread_main(void *arg) {
     case 'r': rawwaker_wake_by_ref(&own[n - 1]); break;
     case 'w': rawwaker_wake(own[--n]); break;
     case 'd': rawwaker_drop(own[--n]); break;
+    case 'i': atomic_fetch_add(&arrivals, 1); break;
     default: abort();
     }
   }

@@ -21,10 +21,11 @@ uint64_t ctest_number_faults(void);   /* slots called with a number that was nev
 uint64_t ctest_number_refs(void);     /* references alive */
 
 /* Performs the letters on w on a new thread, one after the other: c clone and keep, r wake_by_ref, w wake the newest, d
- * drop the newest. Where letters are left over, so is what they would have consumed: none may be. */
+ * drop the newest, i count one arrival. All references must be consumed at the end. */
 typedef struct ctest_thread ctest_thread;
 ctest_thread *ctest_thread_start(rawwaker w, const char *letters);
 void ctest_thread_join(ctest_thread *t);
+uint64_t ctest_arrivals(void);
 
 /* Threads that each take wakers out of one queue and do at random with them what the contract allows, consuming them. */
 typedef struct ctest_pool ctest_pool;

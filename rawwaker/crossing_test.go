@@ -1,0 +1,388 @@
+//go:build cgo
+
+package rawwaker_test
+
+import (
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/blockon"
+	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+func newTask(t *testing.T) *ctest.Task {
+	balance.Check(t)
+	task := ctest.NewTask()
+	t.Cleanup(func() {
+		c := task.Counts()
+		require.Equal(t, c.Made+c.Clones, c.Wakes+c.Drops, "made + clones = wakes + drops: %+v", c)
+		require.Zero(t, c.Live)
+		require.Zero(t, c.Foul)
+		task.Free()
+	})
+	return task
+}
+
+func TestEachVerbCallsItsSlotOnceAndNoOther(t *testing.T) {
+	task := newTask(t)
+	w := rawwaker.FromRaw(task.Waker())
+	c := w.Clone()
+	w.WakeByRef()
+	w.WillWake(c)
+	w.AsRaw()
+	c.Drop()
+	w.Wake()
+	require.Equal(t, "crdw", task.Log())
+}
+
+func TestIntoRawHandsTheReferenceOverAndCallsNoSlot(t *testing.T) {
+	task := newTask(t)
+	raw := task.Waker()
+	require.Equal(t, raw, rawwaker.FromRaw(raw).IntoRaw())
+	ctest.Drop(raw)
+	require.Equal(t, "d", task.Log())
+}
+
+func TestAsRawLendsTheSameTwoWords(t *testing.T) {
+	task := newTask(t)
+	raw := task.Waker()
+	w := rawwaker.FromRaw(raw)
+	require.Equal(t, raw, w.AsRaw())
+	w.Drop()
+}
+
+func TestDataMayBeAnyIntegerAndChangeWithEachClone(t *testing.T) {
+	balance.Check(t)
+	w := rawwaker.FromRaw(ctest.NumberWaker(42))
+	c := w.Clone()
+	runtime.GC() // a pointer variable that held 42 would abort the program here
+	require.EqualValues(t, 42, w.AsRaw().Data)
+	require.EqualValues(t, 43, c.AsRaw().Data)
+	require.False(t, w.WillWake(c))
+	var kept rawwaker.Waker
+	kept.CloneFrom(c)
+	kept.WakeByRef()
+	kept.Drop()
+	w.WakeByRef()
+	w.Drop()
+	c.Wake()
+	require.Zero(t, ctest.NumberFaults())
+	require.Zero(t, ctest.NumberRefs())
+}
+
+func TestCloneFromOfCWakersClonesThenStoresThenDropsTheOld(t *testing.T) {
+	a, b := newTask(t), ctest.NewTask()
+	defer b.Free()
+	w := rawwaker.FromRaw(a.Waker())
+	src := rawwaker.FromRaw(b.Waker())
+	w.CloneFrom(src)
+	require.Equal(t, "d", a.Log())
+	require.Equal(t, "c", b.Log())
+	w.WakeByRef()
+	w.Drop()
+	src.Drop()
+	require.Equal(t, "crdd", b.Log())
+}
+
+func TestABadVTableIsRefusedWhereItIsGiven(t *testing.T) {
+	require.PanicsWithValue(t, "rawwaker: FromRaw of a nil vtable", func() { rawwaker.FromRaw(rawwaker.RawWaker{Data: 1}) })
+	for slot, name := range []string{"clone", "wake", "wake_by_ref", "drop"} {
+		require.PanicsWithValue(t, "rawwaker: FromRaw of a vtable with an empty slot "+name,
+			func() { rawwaker.FromRaw(ctest.Holed(slot)) })
+	}
+}
+
+func TestAForgottenWakerIsDroppedByTheCollector(t *testing.T) {
+	task := newTask(t) // its cleanup waits for the collector, then wants as many drops as references
+	func() {
+		w := rawwaker.FromRaw(task.Waker())
+		_ = w.Clone()
+		var field struct{ w rawwaker.Waker }
+		field.w.CloneFrom(w)
+	}()
+	for task.Counts().Live > 0 {
+		runtime.GC()
+		runtime.Gosched()
+	}
+	require.Equal(t, "ccddd", task.Log())
+}
+
+func TestADropThatOverlapsACallTakesEffectWhenTheLastIsThrough(t *testing.T) {
+	task := newTask(t)
+	w := rawwaker.FromRaw(task.Waker())
+	task.Hold()
+	var inside sync.WaitGroup
+	for range 2 {
+		inside.Go(w.WakeByRef)
+	}
+	task.AwaitInside(2)
+	require.PanicsWithValue(t, "rawwaker: IntoRaw during another call on the same Waker", func() { w.IntoRaw() })
+	require.PanicsWithValue(t, "rawwaker: CloneFrom during another call on the same Waker",
+		func() { w.CloneFrom(rawwaker.Noop()) })
+	w.Drop()
+	require.Equal(t, "rr", task.Log(), "not dropped while it is in use")
+	require.PanicsWithValue(t, "rawwaker: WakeByRef after Drop", w.WakeByRef)
+	task.Release()
+	inside.Wait()
+	require.Equal(t, "rrd", task.Log())
+}
+
+func TestAWakeThatOverlapsACallTakesEffectWhenTheLastIsThrough(t *testing.T) {
+	task := newTask(t)
+	w := rawwaker.FromRaw(task.Waker())
+	task.Hold()
+	var inside sync.WaitGroup
+	inside.Go(w.WakeByRef)
+	task.AwaitInside(1)
+	w.Wake()
+	task.Release()
+	inside.Wait()
+	require.Equal(t, "rw", task.Log())
+}
+
+func TestAGoMadeWakerIsABoxInCAndComesBackAsWhatItWas(t *testing.T) {
+	balance.Check(t)
+	w := taskWakerOf(t, func(w *rawwaker.Waker) {
+		raw := w.Clone().IntoRaw()
+		require.True(t, ctest.IsBox(raw))
+		same := w.Clone().IntoRaw()
+		require.True(t, ctest.WillWake(raw, same), "clones are equal in C too")
+		require.Equal(t, raw, w.AsRaw())
+		back := rawwaker.FromRaw(raw)
+		require.True(t, back.WillWake(w))
+		before := runtime.NumCgoCall()
+		back.WakeByRef()
+		require.Equal(t, before, runtime.NumCgoCall(), "on Go memory again")
+		back.Drop()
+		ctest.Drop(same)
+	})
+	w.Drop()
+}
+
+// taskWakerOf lets use have a clone of a live task's waker, and returns it after that task is over.
+func taskWakerOf(t *testing.T, use func(w *rawwaker.Waker)) (w *rawwaker.Waker) {
+	t.Helper()
+	blockon.BlockOn(poll(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+		w = cx.Waker().Clone()
+		use(w)
+		return rawwaker.Ready(0)
+	}))
+	return w
+}
+
+func TestAWakerOfATaskThatIsOverCrossesAsOneThatDoesNothing(t *testing.T) {
+	balance.Check(t)
+	w := taskWakerOf(t, func(*rawwaker.Waker) {})
+	raw := w.IntoRaw()
+	require.True(t, ctest.WillWake(raw, rawwaker.Noop().IntoRaw()))
+	ctest.WakeByRef(raw)
+	ctest.Drop(raw)
+}
+
+func TestTheNoopWakerIsTheSameInBothLanguages(t *testing.T) {
+	raw := rawwaker.Noop().IntoRaw()
+	require.Zero(t, raw.Data)
+	require.Equal(t, ffiwaker.Noop(), ffiwaker.Raw{Data: raw.Data, VTable: ffiwaker.Noop().VTable})
+	require.True(t, rawwaker.FromRaw(raw).WillWake(rawwaker.Noop()))
+}
+
+// A future that needs n wakes and gets each from where send sends it.
+type needs struct {
+	n     int
+	log   strings.Builder
+	send  func(w *rawwaker.Waker)
+	waker *rawwaker.Waker
+}
+
+func (f *needs) Poll(cx *rawwaker.Context) rawwaker.Poll[string] {
+	f.log.WriteString("p")
+	if f.n == 0 {
+		return rawwaker.Ready(f.log.String())
+	}
+	f.n--
+	f.send(cx.Waker().Clone())
+	return rawwaker.Pending[string]()
+}
+
+// wakes is every way by which a waker can be woken once.
+var wakes = map[string]func(w *rawwaker.Waker) (join func()){
+	"by the polling goroutine": func(w *rawwaker.Waker) func() {
+		w.Wake()
+		return func() {}
+	},
+	"by another goroutine": func(w *rawwaker.Waker) func() {
+		done := make(chan struct{})
+		go func() { defer close(done); w.Wake() }()
+		return func() { <-done }
+	},
+	"by a C thread, wake":        byThread("w"),
+	"by a C thread, wake_by_ref": byThread("rd"),
+	"by a C thread, clones":      byThread("ccwdw"),
+}
+
+func byThread(letters string) func(w *rawwaker.Waker) func() {
+	return func(w *rawwaker.Waker) func() { return ctest.Start(w.IntoRaw(), letters).Join }
+}
+
+func TestAWakeDuringThePollPollsAgain(t *testing.T) {
+	for name, wake := range wakes {
+		t.Run(name, func(t *testing.T) {
+			balance.Check(t)
+			// Joined before the poll returns: the wake came during it, for certain.
+			require.Equal(t, "pppp", blockon.BlockOn(&needs{n: 3, send: func(w *rawwaker.Waker) { wake(w)() }}))
+		})
+	}
+}
+
+func TestAWakeAfterThePollPollsAgain(t *testing.T) {
+	for name, wake := range wakes {
+		t.Run(name, func(t *testing.T) {
+			balance.Check(t)
+			var wg sync.WaitGroup
+			f := &needs{n: 3, send: func(w *rawwaker.Waker) {
+				pending := make(chan struct{})
+				wg.Go(func() { <-pending; wake(w)() })
+				runtime.Gosched()
+				// The poll under way may still not have returned when the wake comes; 200 rounds see both.
+				close(pending)
+			}}
+			for range 200 {
+				f.n, f.log = 3, strings.Builder{}
+				require.Equal(t, "pppp", blockon.BlockOn(f))
+			}
+			wg.Wait()
+		})
+	}
+}
+
+func TestAWakeBeforeThePollIsHarmless(t *testing.T) {
+	for name, wake := range wakes {
+		t.Run(name, func(t *testing.T) {
+			balance.Check(t)
+			w := taskWakerOf(t, func(*rawwaker.Waker) {})
+			wake(w)() // of a task that is over, before the next one's first poll
+			require.Equal(t, "p", blockon.BlockOn(&needs{}))
+		})
+	}
+}
+
+func TestWakesAfterTheTaskIsOverDoNothing(t *testing.T) {
+	balance.Check(t)
+	var kept []rawwaker.RawWaker
+	taskWakerOf(t, func(w *rawwaker.Waker) {
+		for range 4 {
+			kept = append(kept, w.Clone().IntoRaw())
+		}
+	})
+	for i, letters := range []string{"w", "d", "rd", "cwrd"} {
+		ctest.Start(kept[i], letters).Join()
+	}
+}
+
+func TestManyWakesBetweenTwoPollsLeadToOne(t *testing.T) {
+	balance.Check(t)
+	polls := 0
+	blockon.BlockOn(poll(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+		if polls++; polls > 1 {
+			return rawwaker.Ready(0)
+		}
+		var threads []*ctest.Thread
+		for range 8 {
+			threads = append(threads, ctest.Start(cx.Waker().Clone().IntoRaw(), "rrrrrw"))
+			cx.Waker().WakeByRef()
+		}
+		for _, th := range threads {
+			th.Join()
+		}
+		return rawwaker.Pending[int]()
+	}))
+	require.Equal(t, 2, polls)
+}
+
+func TestACellOfCKeepsTheWakerOfTheLatestPoll(t *testing.T) {
+	balance.Check(t)
+	cell := ctest.NewCell()
+	defer cell.Free()
+	polls := 0
+	blockon.BlockOn(poll(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+		cell.Register(cx.Waker().AsRaw())
+		if polls++; polls == 4 {
+			return rawwaker.Ready(0)
+		}
+		cell.Wake()
+		cell.Wake() // empty now
+		return rawwaker.Pending[int]()
+	}))
+	require.Equal(t, 4, polls)
+}
+
+func TestAFunctionWokenFromCRunsOnAGoroutineOfTheLibraryAndIsFreedWithTheLastReference(t *testing.T) {
+	balance.Check(t)
+	called := make(chan struct{}, 1)
+	var depth atomic.Int32
+	w := rawwaker.FromFunc(func() {
+		require.EqualValues(t, 1, depth.Add(1), "never two at once from C")
+		depth.Add(-1)
+		select {
+		case called <- struct{}{}:
+		default:
+		}
+	})
+	ctest.Start(w.Clone().IntoRaw(), "rcwd").Join()
+	<-called
+	ctest.Start(w.IntoRaw(), "w").Join() // and once more, after its entry may have been given back
+	<-called
+}
+
+func TestAFunctionWakerLentByAsRawIsGivenBackWithItsHandle(t *testing.T) {
+	balance.Check(t)
+	w := rawwaker.FromFunc(func() {})
+	raw := w.AsRaw()
+	require.True(t, ctest.IsBox(raw))
+	require.Equal(t, raw, w.AsRaw())
+	c := ctest.Clone(raw)
+	w.Drop()
+	ctest.Drop(c)
+}
+
+func TestConsumersThatMeetOnOneCWakerNeverReachTheSlotTwice(t *testing.T) {
+	task := newTask(t)
+	rounds := 3000
+	if testing.Short() {
+		rounds = 300
+	}
+	all := []func(w *rawwaker.Waker){
+		(*rawwaker.Waker).Drop, (*rawwaker.Waker).Wake, (*rawwaker.Waker).WakeByRef,
+		func(w *rawwaker.Waker) { w.Clone().Drop() },
+		func(w *rawwaker.Waker) { ctest.Drop(w.IntoRaw()) },
+		func(w *rawwaker.Waker) { w.WillWake(w) },
+	}
+	for range rounds {
+		w := rawwaker.FromRaw(task.Waker())
+		var consumed atomic.Int64
+		var wg sync.WaitGroup
+		for i, call := range all {
+			wg.Go(func() {
+				defer func() {
+					if r := recover(); r == nil && (i < 2 || i == 4) {
+						consumed.Add(1)
+					} else if r != nil {
+						require.Regexp(t, "^rawwaker: ", r)
+					}
+				}()
+				call(w)
+			})
+		}
+		wg.Wait()
+		require.EqualValues(t, 1, consumed.Load())
+	}
+	require.Zero(t, task.Counts().Live)
+}
