@@ -1,0 +1,26 @@
+//go:build ffiwakerdebug
+
+package blockon_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-8a1b3254/ffiwaker/blockon"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+func TestAKeptContextPanicsUnderTheDebugTag(t *testing.T) {
+	var kept *rawwaker.Context
+	blockon.BlockOn(poll(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+		kept = cx
+		return rawwaker.Ready(0)
+	}))
+	blockon.BlockOn(poll(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+		require.NotSame(t, kept, cx)
+		return rawwaker.Ready(0)
+	}))
+	require.PanicsWithValue(t, "rawwaker: WakeByRef of a borrowed waker whose task is over: Clone it to keep it",
+		func() { kept.Waker().WakeByRef() })
+}

@@ -1,0 +1,5 @@
+//go:build race || ffiwakerdebug
+
+package blockon_test
+
+const exact = false
