@@ -76,7 +76,10 @@ func Drop(w Raw) { C.ffiwaker_drop(in(w)) }
 func Noop() Raw { return out(C.ffiwaker_noop()) }
 
 // BoxVTable is the address by which boxes are known.
-func BoxVTable() uintptr { return uintptr(unsafe.Pointer(C.rawwaker_box_vtable())) }
+func BoxVTable() uintptr {
+	// SAFETY: a static address in C memory, good as a number for the life of the process.
+	return uintptr(unsafe.Pointer(C.rawwaker_box_vtable()))
+}
 
 // LinkedABIVersion is what the compiled rawwaker.c says.
 func LinkedABIVersion() uint32 { return uint32(C.rawwaker_abi_version()) }
