@@ -154,7 +154,7 @@ func TestNoRoomKnowsOneThatItMustNot(t *testing.T) {
 }
 
 func TestEveryUnsafeLineSaysWhyItHolds(t *testing.T) {
-	use := regexp.MustCompile(`unsafe\.Pointer\([^)]|\)\(unsafe\.Pointer`)
+	use := regexp.MustCompile(`unsafe\.Pointer\(`)
 	for _, room := range []string{".", "rawwaker", "internal/wake"} {
 		files, _ := filepath.Glob(filepath.Join(room, "*.go"))
 		for _, f := range files {

@@ -17,6 +17,7 @@ type target struct {
 }
 
 func newWaker(t target) *Waker {
+	// SAFETY: kind foreign says that link is a *VTable, in memory that lives as long as the process; else it is nil.
 	w := &Waker{core: t.core, data: t.raw.Data, link: unsafe.Pointer(t.raw.VTable)}
 	if t.kind == foreign {
 		w.arm()

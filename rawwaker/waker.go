@@ -107,6 +107,7 @@ func (w *Waker) CloneFrom(src *Waker) {
 			if s&ref != 0 {
 				old = target{kind: foreign, raw: w.boxRaw()}
 			}
+			// SAFETY: busy keeps everybody else from link until kind held says that it is a *Waker.
 			atomic.StorePointer(&w.link, unsafe.Pointer(n))
 			w.state.Store(held)
 			old.drop()
