@@ -14,7 +14,7 @@ package ffiwaker
 import "embed"
 
 // Sources are rawwaker.h and rawwaker.c, the two files that a C host drops in. That they are embedded also makes the
-// build cache see every edit of the header (golang/go#24355).
+// build cache see every edit of the header (golang/go#24355), here and in each cgo package that imports this one directly.
 //
 //go:embed rawwaker.h rawwaker.c
 var Sources embed.FS

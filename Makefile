@@ -1,0 +1,32 @@
+# The front doors. Everything here is also what .ci/run uses.
+
+GO ?= go
+
+.PHONY: tour test race asan nocgo debug c bench ci
+
+tour:            ## every example of the article, with what it costs
+	$(GO) run ./cmd/wakelab
+
+test:            ## the tests
+	$(GO) test ./...
+
+race:            ## the tests under the race detector
+	$(GO) test -race ./...
+
+asan:            ## the tests with C under AddressSanitizer and LeakSanitizer
+	$(GO) test -asan ./...
+
+nocgo:           ## the tests of a build without cgo
+	CGO_ENABLED=0 $(GO) test ./...
+
+debug:           ## a collection before each use of a C pointer, and a collector that never rests
+	GOGC=1 $(GO) test -short -tags ffiwakerdebug ./...
+
+c:               ## the programs in pure C: strict warnings, C++, ASan, TSan, valgrind
+	internal/purec/run
+
+bench:           ## the figures, ours beside the peers', tab-separated: name, ours, peer, ratio, goal
+	@$(GO) run ./bench
+
+ci:              ## all that CI runs
+	.ci/run

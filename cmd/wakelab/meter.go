@@ -1,0 +1,84 @@
+package main
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// A meter counts what futures do.
+type meter struct {
+	used         bool
+	polls, wakes atomic.Int64
+}
+
+// cost is what a piece of the tour took.
+type cost struct {
+	cpu     time.Duration
+	cpuOK   bool // this system tells
+	elapsed time.Duration
+}
+
+// measure runs f. The CPU time is the whole process's, so nothing else should run.
+func measure(f func()) cost {
+	before, ok := cpuTime()
+	start := time.Now()
+	f()
+	elapsed := time.Since(start)
+	after, _ := cpuTime()
+	return cost{after - before, ok, elapsed}
+}
+
+// metered is a future around another. It polls that one with a waker of its own, and passes each wake on to the waker that
+// it was polled with itself.
+type metered[T any] struct {
+	f     rawwaker.Future[T]
+	m     *meter
+	outer future.AtomicWaker
+	waker *rawwaker.Waker
+	cx    *rawwaker.Context
+	over  bool
+}
+
+// count makes m count f's polls and wakes.
+func count[T any](m *meter, f rawwaker.Future[T]) rawwaker.Future[T] {
+	m.used = true
+	c := &metered[T]{f: f, m: m}
+	c.waker = rawwaker.FromFunc(func() {
+		m.wakes.Add(1)
+		c.outer.Wake()
+	})
+	c.cx = rawwaker.NewContext(c.waker)
+	return c
+}
+
+// Poll implements [rawwaker.Future].
+func (c *metered[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
+	c.m.polls.Add(1)
+	c.outer.Register(cx.Waker())
+	p := c.f.Poll(c.cx)
+	if p.IsReady() {
+		c.release()
+	}
+	return p
+}
+
+// Drop implements [rawwaker.Dropper].
+func (c *metered[T]) Drop() {
+	if c.over {
+		return
+	}
+	if d, ok := c.f.(rawwaker.Dropper); ok {
+		d.Drop()
+	}
+	c.release()
+}
+
+// release gives the wakers up. A clone that somebody kept may still be woken, and then finds outer empty.
+func (c *metered[T]) release() {
+	c.over = true
+	c.waker.Drop()
+	c.outer.Drop()
+}

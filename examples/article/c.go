@@ -1,0 +1,140 @@
+//go:build cgo
+
+package article
+
+/*
+#cgo CFLAGS: -I${SRCDIR}/../..
+#cgo LDFLAGS: -lpthread
+
+#include "article.h"
+
+void articleGoPrintln(void *to, char *line);
+
+// C has its own const, which an exported Go function cannot say.
+static inline void println_to_go(void *to, const char *line) { articleGoPrintln(to, (char *)line); }
+
+static inline rawwaker_poll countdown(uint32_t count, void *to) {
+	return article_countdown(rawwaker_block_on, count, println_to_go, to);
+}
+static inline rawwaker_poll simple(int32_t *out) { return article_simple(rawwaker_block_on, out); }
+static inline rawwaker_poll simple_twice(int32_t *out) { return article_simple_twice(rawwaker_block_on, out); }
+static inline rawwaker_poll timer(uint64_t ms) { return article_timer(rawwaker_block_on, ms); }
+static inline rawwaker_poll delay(uint64_t ms, int32_t *out) { return article_delay_and_return(rawwaker_block_on, ms, out); }
+
+// A poll by Go: the two words of the waker that Go lends become a context, and the future is C's own affair.
+static inline rawwaker_poll poll_once(rawwaker_future f, uintptr_t data, const void *vtable) {
+	rawwaker waker = {(void *)data, vtable};
+	rawwaker_context cx = {&waker};
+	return f.vtable->poll(f.data, &cx, NULL);
+}
+static inline void drop(rawwaker_future f) { f.vtable->drop(f.data); }
+*/
+import "C"
+
+import (
+	"bytes"
+	"io"
+	"runtime"
+	"runtime/cgo"
+	"time"
+	"unsafe"
+
+	// It embeds rawwaker.h, without which the build cache would miss an edit of it (golang/go#24355).
+	_ "github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// HasC says whether C's examples are in this build.
+const HasC = true
+
+// CSimple runs article.c's SimpleFuture on C's rawwaker_block_on. The result is 42.
+func CSimple() int {
+	var out C.int32_t
+	run(func() C.rawwaker_poll { return C.simple(&out) })
+	return int(out)
+}
+
+// CSimpleTwice runs it with one poll too many, and panics as C says.
+func CSimpleTwice() int {
+	var out C.int32_t
+	run(func() C.rawwaker_poll { return C.simple_twice(&out) })
+	return int(out)
+}
+
+// CTimer runs article.c's TimerFuture on C's rawwaker_block_on: this thread sleeps until another wakes it.
+func CTimer(d time.Duration) {
+	run(func() C.rawwaker_poll { return C.timer(milliseconds(d)) })
+}
+
+// CDelay runs article.c's delay_and_return on C's rawwaker_block_on. The result is 42, after d.
+func CDelay(d time.Duration) int {
+	var out C.int32_t
+	run(func() C.rawwaker_poll { return C.delay(milliseconds(d), &out) })
+	return int(out)
+}
+
+// CCountdown runs article.c's CountdownFuture from 3 on C's rawwaker_block_on, then writes what it printed to w.
+func CCountdown(w io.Writer) {
+	var printed bytes.Buffer // and not w: that may panic, and no panic may cross C
+	to := cgo.NewHandle(&printed)
+	defer to.Delete()
+	run(func() C.rawwaker_poll { return C.countdown(3, unsafe.Pointer(&to)) })
+	w.Write(printed.Bytes())
+}
+
+//export articleGoPrintln
+func articleGoPrintln(to unsafe.Pointer, line *C.char) {
+	// SAFETY: to is the address of CCountdown's handle, which C lends back while that call lasts.
+	printed := (*cgo.Handle)(to).Value().(*bytes.Buffer)
+	printed.WriteString(C.GoString(line))
+	printed.WriteByte('\n')
+}
+
+// run makes one call of C and turns its panic into Go's.
+func run(call func() C.rawwaker_poll) C.rawwaker_poll {
+	runtime.LockOSThread() // the message is the thread's
+	defer runtime.UnlockOSThread()
+	poll := call()
+	if poll == C.RAWWAKER_PANICKED {
+		panic(C.GoString(C.rawwaker_last_panic()))
+	}
+	return poll
+}
+
+func milliseconds(d time.Duration) C.uint64_t { return C.uint64_t(max(d, 0).Milliseconds()) }
+
+// cTimer is article.c's TimerFuture as a future that Go polls.
+type cTimer struct {
+	f    C.rawwaker_future
+	over bool
+}
+
+// CTimerFuture returns article.c's TimerFuture for an executor in Go: its waker goes to C, and a thread of C wakes it.
+func CTimerFuture(d time.Duration) rawwaker.Future[struct{}] {
+	return &cTimer{f: C.article_timer_future(milliseconds(d))}
+}
+
+// Poll implements [rawwaker.Future].
+func (t *cTimer) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
+	if t.over {
+		panic("future polled after completion")
+	}
+	waker := cx.Waker().AsRaw() // lent: the cell on C's side clones it
+	poll := run(func() C.rawwaker_poll {
+		// SAFETY: both words are C's; data is a number, and the vtable is static in C memory.
+		return C.poll_once(t.f, C.uintptr_t(waker.Data), unsafe.Pointer(waker.VTable))
+	})
+	if poll != C.RAWWAKER_READY {
+		return rawwaker.Pending[struct{}]()
+	}
+	t.Drop() // C wants its drop after READY, too
+	return rawwaker.Ready(struct{}{})
+}
+
+// Drop implements [rawwaker.Dropper].
+func (t *cTimer) Drop() {
+	if !t.over {
+		t.over = true
+		C.drop(t.f)
+	}
+}
