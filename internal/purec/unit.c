@@ -1,0 +1,709 @@
+/* Each sentence of rawwaker.h, on one thread or two, in TAP. Built and run by ./run, from which its tools come too. */
+#define _GNU_SOURCE
+#include "rawwaker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int tests, failures;
+static bool passed;
+
+#define CHECK(what)                                                           \
+  do {                                                                        \
+    if (!(what)) {                                                            \
+      printf("# %s:%d: not so: %s\n", __FILE__, __LINE__, #what);             \
+      passed = false;                                                         \
+    }                                                                         \
+  } while (0)
+
+static void run(const char *name, void (*test)(void)) {
+  passed = true;
+  test();
+  CHECK(rawwaker_live() == 0);
+  printf("%s %d - %s\n", passed ? "ok" : "not ok", ++tests, name);
+  failures += !passed;
+}
+
+/* ------------------------------------------------------------------------------- a task whose wakers write letters -- */
+
+/* Each reference is a token from malloc of its own: a second use is one of freed memory. The letters are the tasks' names
+ * and the slots': "ac" is a's clone. */
+typedef struct task {
+  char name;
+  int refs;
+  void (*on_drop)(void);
+} task;
+typedef struct token {
+  task *of;
+} token;
+
+static char events[256];
+static void note(char a, char b) {
+  size_t n = strlen(events);
+  if (n + 3 < sizeof events) {
+    events[n] = a;
+    events[n + 1] = b;
+    events[n + 2] = '\0';
+  }
+}
+static void forget(void) { events[0] = '\0'; }
+
+static rawwaker task_waker(task *t);
+static void token_end(token *k) {
+  k->of->refs--;
+  free(k);
+}
+static rawwaker task_clone(void *data) {
+  token *k = data;
+  note(k->of->name, 'c');
+  return task_waker(k->of);
+}
+static void task_wake(void *data) {
+  token *k = data;
+  note(k->of->name, 'w');
+  token_end(k);
+}
+static void task_wake_by_ref(void *data) { note(((token *)data)->of->name, 'r'); }
+static void task_drop(void *data) {
+  token *k = data;
+  void (*hook)(void) = k->of->on_drop;
+  note(k->of->name, 'd');
+  token_end(k);
+  if (hook != NULL) hook();
+}
+static const rawwaker_vtable task_vtable = {task_clone, task_wake, task_wake_by_ref, task_drop};
+static rawwaker task_waker(task *t) {
+  token *k = malloc(sizeof *k);
+  if (k == NULL) abort();
+  k->of = t;
+  t->refs++;
+  return (rawwaker){k, &task_vtable};
+}
+
+/* A task whose clone slot must not be called: what it gives is refused. */
+static task *same_task;
+static rawwaker same_clone(void *data) {
+  note(same_task->name, 'c');
+  same_task->refs++;
+  return (rawwaker){data, NULL};
+}
+
+/* ------------------------------------------------------------------------------------------------ the verbs --------- */
+
+static void version(void) { CHECK(rawwaker_abi_version() == RAWWAKER_ABI_VERSION); }
+
+static void verbs(void) {
+  task a = {.name = 'a'};
+  forget();
+  rawwaker w = task_waker(&a), c = rawwaker_clone(&w), d;
+  rawwaker_clone_into(&w, &d);
+  rawwaker_wake_by_ref(&c);
+  rawwaker_wake(c);
+  rawwaker_drop(d);
+  rawwaker_drop(w);
+  CHECK(strcmp(events, "acacarawadad") == 0);
+  CHECK(a.refs == 0);
+}
+
+static void will_wake(void) {
+  int x, y;
+  rawwaker a = {&x, &task_vtable}, b = {&y, &task_vtable}, c = {&x, rawwaker_noop().vtable};
+  CHECK(rawwaker_will_wake(&a, &a));
+  CHECK(!rawwaker_will_wake(&a, &b));
+  CHECK(!rawwaker_will_wake(&a, &c));
+}
+
+static rawwaker number_clone(void *data);
+static uintptr_t number_dropped;
+static void number_none(void *data) { (void)data; }
+static void number_drop(void *data) { number_dropped = number_dropped * 100 + (uintptr_t)data; }
+static const rawwaker_vtable number_vtable = {number_clone, number_drop, number_none, number_drop};
+static rawwaker number_clone(void *data) { return (rawwaker){(void *)((uintptr_t)data + 1), &number_vtable}; }
+
+static void data_is_any_integer(void) {
+  rawwaker w = {(void *)(uintptr_t)42, &number_vtable}, c = rawwaker_clone(&w);
+  CHECK((uintptr_t)c.data == 43);
+  number_dropped = 0;
+  rawwaker_drop(w);
+  rawwaker_wake(c);
+  CHECK(number_dropped == 4243);
+}
+
+static void clone_from_same(void) {
+  rawwaker noop = rawwaker_noop(), dst = noop;
+  rawwaker_clone_from(&dst, &noop);
+  CHECK(rawwaker_will_wake(&dst, &noop));
+  same_task = &(task){.name = 's'};
+  static const rawwaker_vtable equal = {same_clone, number_none, number_none, number_none};
+  rawwaker w = {same_task, &equal}, x = w;
+  forget();
+  rawwaker_clone_from(&x, &w);
+  CHECK(events[0] == '\0');
+}
+
+static rawwaker stored;
+static task old_task, new_task;
+static void look_at_stored(void) { note(stored.vtable == &task_vtable && ((token *)stored.data)->of == &new_task ? '+' : '-', ' '); }
+static void clone_from_order(void) {
+  old_task = (task){.name = 'o', .on_drop = look_at_stored};
+  new_task = (task){.name = 'n'};
+  rawwaker src = task_waker(&new_task);
+  stored = task_waker(&old_task);
+  forget();
+  rawwaker_clone_from(&stored, &src);
+  CHECK(strcmp(events, "ncod+ ") == 0); /* clone, store, drop: what drop looks at is stored already */
+  rawwaker_drop(stored);
+  rawwaker empty = {NULL, NULL};
+  forget();
+  rawwaker_clone_from(&empty, &src);
+  CHECK(strcmp(events, "nc") == 0);
+  rawwaker_drop(empty);
+  rawwaker_drop(src);
+  CHECK(old_task.refs == 0 && new_task.refs == 0);
+}
+
+static void noop(void) {
+  rawwaker n = rawwaker_noop(), c = rawwaker_clone(&n);
+  CHECK(n.data == NULL);
+  CHECK(rawwaker_will_wake(&n, &c));
+  CHECK(!rawwaker_is_box(&n));
+  rawwaker_wake_by_ref(&n);
+  rawwaker_wake(c);
+  rawwaker_drop(n);
+  rawwaker_drop(n); /* optional, so also too often */
+}
+
+/* ---------------------------------------------------------------------------------------- counted, from a function -- */
+
+static int woken, ended;
+static rawwaker kept;
+static void fn_count(void *arg) { *(int *)arg += 1; }
+static void fn_end(void *arg) { ended += *(int *)arg == 3; }
+static void fn_drops_a_clone(void *arg) {
+  (void)arg;
+  if (kept.vtable != NULL) {
+    rawwaker k = kept;
+    kept.vtable = NULL;
+    rawwaker_drop(k);
+  }
+}
+
+static void from_fn(void) {
+  woken = ended = 0;
+  rawwaker w = rawwaker_from_fn(fn_count, &woken, fn_end), c = rawwaker_clone(&w);
+  CHECK(rawwaker_live() == 1);
+  CHECK(rawwaker_will_wake(&w, &c));
+  rawwaker_wake_by_ref(&w);
+  rawwaker_wake_by_ref(&c);
+  rawwaker_drop(w);
+  CHECK(ended == 0);
+  rawwaker_wake(c);
+  CHECK(woken == 3 && ended == 1);
+  rawwaker_drop(rawwaker_from_fn(fn_count, &woken, NULL));
+}
+
+static void from_fn_drops_in_wake(void) {
+  rawwaker w = rawwaker_from_fn(fn_drops_a_clone, NULL, NULL);
+  kept = rawwaker_clone(&w);
+  rawwaker_wake(w);
+}
+
+/* Rust's side of async-ffi sees the data pointer only. */
+static void boxed(rawwaker w, const int *wakes) {
+  CHECK(rawwaker_is_box(&w));
+  int before = wakes == NULL ? 0 : *wakes;
+  const rawwaker_boxed *b = w.data, *c = b->vtable->clone(b);
+  CHECK(c == b);
+  b->vtable->wake_by_ref(b);
+  b->vtable->wake(c);
+  b->vtable->drop(b);
+  if (wakes != NULL) CHECK(*wakes == before + 2);
+}
+static void async_ffi(void) {
+  woken = 0;
+  boxed(rawwaker_from_fn(fn_count, &woken, NULL), &woken);
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = rawwaker_box_new(s, 7, 0);
+  boxed(rawwaker_box_ref(b), NULL);
+  rawwaker_box *list = rawwaker_sink_take(s);
+  rawwaker_notice n[2];
+  CHECK(rawwaker_box_read(&list, n, 2) == 1 && n[0].id == 7 && n[0].woken == 1 && n[0].last == 0);
+  rawwaker_box_close(b);
+  rawwaker_sink_drop(s);
+}
+
+/* ------------------------------------------------------------------------------------------------ the cell ---------- */
+
+static void cell(void) {
+  task a = {.name = 'a'}, b = {.name = 'b'};
+  rawwaker_cell c, zeroed;
+  rawwaker out = {NULL, NULL};
+  rawwaker_cell_init(&c);
+  memset(&zeroed, 0, sizeof zeroed);
+  CHECK(!rawwaker_cell_take(&zeroed, &out) && out.vtable == NULL);
+  rawwaker wa = task_waker(&a), wb = task_waker(&b), n = rawwaker_noop();
+  forget();
+  rawwaker_cell_wake(&c); /* empty: nothing */
+  rawwaker_cell_register(&c, &wa);
+  rawwaker_cell_register(&c, &wb);
+  CHECK(strcmp(events, "acbcad") == 0);
+  rawwaker_cell_wake(&c);
+  rawwaker_cell_wake(&c);
+  CHECK(strcmp(events, "acbcadbw") == 0);
+  rawwaker_cell_register(&c, &wa);
+  CHECK(rawwaker_cell_take(&c, &out));
+  rawwaker_drop(out);
+  rawwaker_cell_register(&c, &n);
+  rawwaker_cell_register(&c, &n);
+  rawwaker_cell_drop(&c);
+  rawwaker_cell_register(&c, &wb); /* may be used again */
+  rawwaker_cell_drop(&c);
+  rawwaker_drop(wa);
+  rawwaker_drop(wb);
+  CHECK(a.refs == 0 && b.refs == 0);
+}
+
+/* A slot that uses the very cell: with a lock held over it, it would hang. */
+static rawwaker_cell busy_cell;
+static rawwaker reenter_clone(void *data);
+static void reenter(void *data) {
+  (void)data;
+  rawwaker n = rawwaker_noop();
+  rawwaker_cell_register(&busy_cell, &n);
+}
+static const rawwaker_vtable reenter_vtable = {reenter_clone, reenter, reenter, reenter};
+static rawwaker reenter_clone(void *data) {
+  reenter(data);
+  return (rawwaker){data, &reenter_vtable};
+}
+static void cell_holds_no_lock(void) {
+  alarm(20);
+  rawwaker w = {NULL, &reenter_vtable}, n = rawwaker_noop();
+  rawwaker_cell_init(&busy_cell);
+  rawwaker_cell_register(&busy_cell, &w);
+  rawwaker_cell_register(&busy_cell, &n);
+  rawwaker_cell_register(&busy_cell, &w);
+  rawwaker_cell_wake(&busy_cell);
+  rawwaker_cell_register(&busy_cell, &w);
+  rawwaker_cell_drop(&busy_cell);
+  rawwaker_cell_drop(&busy_cell);
+  alarm(0);
+}
+
+/* ------------------------------------------------------------------------------------------------ block_on ---------- */
+
+/* Needs `left` wakes; each comes by how. Writes p for a poll and d for the drop. */
+typedef struct counting {
+  int left;
+  enum { BY_SELF, BY_THREAD_DURING, BY_THREAD_AFTER, NESTED } how;
+  rawwaker_poll last;
+  pthread_t threads[4];
+  int started;
+  atomic_int arrived;
+  rawwaker_cell cell;
+} counting;
+
+static void *wake_it(void *arg) {
+  rawwaker *w = arg;
+  rawwaker_wake(*w);
+  free(w);
+  return NULL;
+}
+static void *arrive(void *arg) {
+  counting *c = arg;
+  atomic_fetch_add(&c->arrived, 1);
+  rawwaker_cell_wake(&c->cell);
+  return NULL;
+}
+static const rawwaker_future_vtable counting_vtable;
+
+static rawwaker_poll counting_poll(void *data, rawwaker_context *cx, void *out) {
+  counting *c = data;
+  note('p', ' ');
+  if (c->how == BY_THREAD_AFTER) {
+    rawwaker_cell_register(&c->cell, cx->waker);
+    if (atomic_load(&c->arrived) == c->left) goto done;
+    if (c->started == 0)
+      for (; c->started < c->left; c->started++) pthread_create(&c->threads[c->started], NULL, arrive, c);
+    return RAWWAKER_PENDING;
+  }
+  if (c->left-- == 0) goto done;
+  if (c->how == BY_SELF) rawwaker_wake_by_ref(cx->waker);
+  if (c->how == NESTED) {
+    counting inner = {.left = 1, .how = BY_SELF};
+    CHECK(rawwaker_block_on((rawwaker_future){&inner, &counting_vtable}, NULL) == RAWWAKER_READY);
+    rawwaker_wake_by_ref(cx->waker);
+  }
+  if (c->how == BY_THREAD_DURING) {
+    rawwaker *w = malloc(sizeof *w);
+    if (w == NULL) abort();
+    *w = rawwaker_clone(cx->waker);
+    pthread_t t;
+    pthread_create(&t, NULL, wake_it, w);
+    pthread_join(t, NULL);
+  }
+  return RAWWAKER_PENDING;
+done:
+  if (c->last == RAWWAKER_READY && out != NULL) *(int *)out = 42;
+  if (c->last == RAWWAKER_PANICKED) rawwaker_set_panic("boom", 4);
+  return c->last;
+}
+static void counting_drop(void *data) {
+  counting *c = data;
+  for (int i = 0; i < c->started; i++) pthread_join(c->threads[i], NULL);
+  rawwaker_cell_drop(&c->cell);
+  note('d', ' ');
+}
+static const rawwaker_future_vtable counting_vtable = {counting_poll, counting_drop};
+
+static rawwaker_poll block_on(counting c, int *out) {
+  forget();
+  return rawwaker_block_on((rawwaker_future){&c, &counting_vtable}, out);
+}
+
+static void block_on_polls_once_a_wake(void) {
+  int out = 0;
+  CHECK(block_on((counting){.left = 0}, &out) == RAWWAKER_READY && out == 42);
+  CHECK(strcmp(events, "p d ") == 0);
+  CHECK(block_on((counting){.left = 3, .how = BY_SELF}, &out) == RAWWAKER_READY);
+  CHECK(strcmp(events, "p p p p d ") == 0);
+  CHECK(block_on((counting){.left = 3, .how = BY_THREAD_DURING}, &out) == RAWWAKER_READY);
+  CHECK(strcmp(events, "p p p p d ") == 0);
+  CHECK(block_on((counting){.left = 2, .how = NESTED}, &out) == RAWWAKER_READY);
+  CHECK(strcmp(events, "p p p d p p p d p d ") == 0);
+  for (int i = 0; i < 200; i++) CHECK(block_on((counting){.left = 4, .how = BY_THREAD_AFTER}, &out) == RAWWAKER_READY);
+}
+
+static void block_on_panicked(void) {
+  int out = 7;
+  CHECK(block_on((counting){.left = 1, .last = RAWWAKER_PANICKED}, &out) == RAWWAKER_PANICKED);
+  CHECK(out == 7);
+  CHECK(strcmp(events, "p p d ") == 0);
+  CHECK(strcmp(rawwaker_last_panic(), "boom") == 0);
+  CHECK(block_on((counting){.left = 0}, &out) == RAWWAKER_READY);
+  CHECK(rawwaker_last_panic()[0] == '\0');
+}
+
+static void *other_threads_panic(void *arg) {
+  CHECK(rawwaker_last_panic()[0] == '\0');
+  rawwaker_set_panic("other", 5);
+  return arg;
+}
+static void panic_text(void) {
+  char long_text[2000];
+  memset(long_text, 'x', sizeof long_text);
+  rawwaker_set_panic(long_text, sizeof long_text);
+  CHECK(strlen(rawwaker_last_panic()) == 1024);
+  rawwaker_set_panic("mine and more", 4);
+  pthread_t t;
+  pthread_create(&t, NULL, other_threads_panic, NULL);
+  pthread_join(t, NULL);
+  CHECK(strcmp(rawwaker_last_panic(), "mine") == 0);
+  rawwaker_set_panic(NULL, 0);
+  CHECK(rawwaker_last_panic()[0] == '\0');
+}
+
+/* A waker of block_on that is used after the call has returned. */
+static rawwaker outlives;
+static rawwaker_poll keeps_poll(void *data, rawwaker_context *cx, void *out) {
+  (void)data;
+  (void)out;
+  outlives = rawwaker_clone(cx->waker);
+  return RAWWAKER_READY;
+}
+static void late_wakes(void) {
+  static const rawwaker_future_vtable vtable = {keeps_poll, number_none};
+  rawwaker_block_on((rawwaker_future){NULL, &vtable}, NULL);
+  CHECK(rawwaker_is_box(&outlives));
+  rawwaker_wake_by_ref(&outlives);
+  boxed(outlives, NULL);
+}
+
+/* ------------------------------------------------------------------------------------------------ sinks and boxes --- */
+
+static bool readable(const rawwaker_sink *s) {
+  struct pollfd p = {.fd = rawwaker_sink_fd(s), .events = POLLIN};
+  return poll(&p, 1, 0) == 1;
+}
+static size_t drain(rawwaker_sink *s, rawwaker_notice *out, size_t n) {
+  rawwaker_box *list = rawwaker_sink_take(s);
+  size_t got = 0, more;
+  while ((more = rawwaker_box_read(&list, out + got, n - got)) != 0) got += more;
+  return got;
+}
+
+static void boxes_list_once_in_order(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b[3];
+  rawwaker w[3];
+  for (int i = 0; i < 3; i++) {
+    b[i] = rawwaker_box_new(s, (uint64_t)i + 1, 0);
+    w[i] = rawwaker_box_ref(b[i]);
+    CHECK(rawwaker_box_id(&w[i]) == (uint64_t)i + 1);
+    rawwaker lent = rawwaker_box_lend(b[i]);
+    CHECK(rawwaker_will_wake(&w[i], &lent));
+  }
+  rawwaker noop = rawwaker_noop();
+  CHECK(rawwaker_box_id(&noop) == 0);
+  CHECK(w[0].vtable == rawwaker_box_vtable());
+  rawwaker_notice n[8];
+  for (int round = 0; round < 2; round++) {
+    rawwaker_wake_by_ref(&w[1]);
+    rawwaker_wake_by_ref(&w[0]);
+    rawwaker_wake_by_ref(&w[1]);
+    rawwaker_wake_by_ref(&w[2]);
+    CHECK(drain(s, n, 8) == 3);
+    CHECK(n[0].id == 2 && n[1].id == 1 && n[2].id == 3);
+    CHECK(n[0].woken && n[1].woken && n[2].woken && !n[0].last);
+    CHECK(drain(s, n, 8) == 0);
+  }
+  CHECK(!readable(s)); /* nobody slept, nobody wrote */
+  for (int i = 0; i < 3; i++) {
+    rawwaker_wake(w[i]);
+    rawwaker_box_close(b[i]);
+  }
+  CHECK(drain(s, n, 8) == 3 && !n[0].woken && !n[1].woken && !n[2].woken); /* closed while listed */
+  rawwaker_sink_drop(s);
+}
+
+static void the_sleeper_is_roused_once(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = rawwaker_box_new(s, 1, 0), *c = rawwaker_box_new(s, 2, 0);
+  rawwaker w = rawwaker_box_ref(b), x = rawwaker_box_ref(c);
+  rawwaker_notice n[4];
+  void **head;
+  void *words;
+  uint32_t *sleeping;
+  rawwaker_sink_words(s, &words, &sleeping);
+  head = words;
+  CHECK(rawwaker_sink_sleep(s) && *sleeping == 1 && *head == NULL);
+  rawwaker_wake_by_ref(&w);
+  CHECK(readable(s) && *sleeping == 0 && *head != NULL);
+  rawwaker_sink_ack(s);
+  rawwaker_wake_by_ref(&x); /* listed, but nobody sleeps */
+  CHECK(!readable(s));
+  CHECK(!rawwaker_sink_sleep(s) && *sleeping == 0);
+  CHECK(drain(s, n, 4) == 2);
+  rawwaker_sink_kick(s);
+  rawwaker_sink_kick(s);
+  CHECK(readable(s));
+  rawwaker_sink_ack(s);
+  CHECK(!readable(s));
+  rawwaker_drop(w);
+  rawwaker_drop(x);
+  rawwaker_box_close(b);
+  rawwaker_box_close(c);
+  rawwaker_sink_drop(s);
+}
+
+static void closed_boxes_do_nothing(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = rawwaker_box_new(s, 1, RAWWAKER_BOX_TELL);
+  rawwaker w = rawwaker_box_ref(b), c = rawwaker_clone(&w);
+  rawwaker_notice n[2];
+  rawwaker_box_close(b);
+  rawwaker_wake_by_ref(&w);
+  rawwaker_wake(c);
+  CHECK(drain(s, n, 2) == 0);
+  rawwaker_box *listed = rawwaker_box_new(s, 2, 0);
+  rawwaker x = rawwaker_box_ref(listed);
+  rawwaker_wake_by_ref(&x);
+  rawwaker_box_close(listed);
+  CHECK(drain(s, n, 2) == 1 && n[0].id == 2 && !n[0].woken && !n[0].last);
+  rawwaker_wake_by_ref(&x);
+  CHECK(drain(s, n, 2) == 0); /* it has been closed to the list for good */
+  rawwaker_drop(x);
+  rawwaker_sink_drop(s); /* the box keeps it */
+  rawwaker_drop(w);
+}
+
+static void boxes_that_tell(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = rawwaker_box_new(s, 5, RAWWAKER_BOX_TELL);
+  rawwaker_notice n[2];
+  rawwaker_drop(rawwaker_box_ref(b)); /* no wake, but C's last reference */
+  CHECK(drain(s, n, 2) == 1 && n[0].id == 5 && !n[0].woken && n[0].last);
+  rawwaker again = rawwaker_box_ref(b);
+  CHECK(!rawwaker_box_retire(b)); /* lent again since */
+  rawwaker_wake(again);
+  CHECK(drain(s, n, 2) == 1 && n[0].woken && n[0].last);
+  CHECK(rawwaker_box_retire(b));
+  rawwaker_sink_drop(s);
+}
+
+static rawwaker from_handler;
+static void handler(int sig) {
+  (void)sig;
+  rawwaker_wake_by_ref(&from_handler);
+}
+static void signals_and_errno(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = rawwaker_box_new(s, 1, 0);
+  rawwaker_notice n[2];
+  from_handler = rawwaker_box_ref(b);
+  for (int i = 0; i < 64; i++) rawwaker_sink_kick(s);
+  CHECK(rawwaker_sink_sleep(s));
+  signal(SIGUSR1, handler);
+  errno = 77;
+  raise(SIGUSR1);
+  CHECK(errno == 77);
+  CHECK(drain(s, n, 2) == 1);
+  rawwaker_drop(from_handler);
+  rawwaker_box_close(b);
+  rawwaker_sink_drop(s);
+}
+
+/* ------------------------------------------------------------------------------------------------ deaths ------------ */
+
+static int out_of_memory_at; /* 1: the next malloc fails */
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_malloc(size_t size) {
+  if (out_of_memory_at > 0 && --out_of_memory_at == 0) return NULL;
+  return __real_malloc(size);
+}
+
+static rawwaker gives_nothing(void *data) { return (rawwaker){data, NULL}; }
+static rawwaker_poll gives_nine(void *data, rawwaker_context *cx, void *out) {
+  (void)data;
+  (void)cx;
+  (void)out;
+  return 9;
+}
+static const rawwaker_vtable holes = {NULL, NULL, NULL, NULL}, hollow = {gives_nothing, NULL, NULL, NULL};
+static const rawwaker none = {NULL, NULL}, holed = {NULL, &holes};
+static rawwaker into;
+static rawwaker_cell cell_of(rawwaker w) {
+  rawwaker_cell c;
+  rawwaker_cell_init(&c);
+  c.private_waker = w;
+  return c;
+}
+static const rawwaker_future_vtable no_poll = {NULL, number_none}, no_drop = {gives_nine, NULL},
+                                    nine = {gives_nine, number_none};
+
+static void die_clone(void) { rawwaker_clone(&none); }
+static void die_clone_slot(void) { rawwaker_clone(&holed); }
+static void die_clone_gives(void) { rawwaker_clone(&(rawwaker){NULL, &hollow}); }
+static void die_clone_into(void) { rawwaker_clone_into(&none, &into); }
+static void die_clone_from(void) { rawwaker_clone_from(&into, &none); }
+static void die_wake(void) { rawwaker_wake(none); }
+static void die_wake_slot(void) { rawwaker_wake(holed); }
+static void die_by_ref(void) { rawwaker_wake_by_ref(&none); }
+static void die_by_ref_slot(void) { rawwaker_wake_by_ref(&holed); }
+static void die_drop(void) { rawwaker_drop(none); }
+static void die_drop_slot(void) { rawwaker_drop(holed); }
+static void die_cell_register(void) { rawwaker_cell c = cell_of(none); rawwaker_cell_register(&c, &none); }
+static void die_cell_wake(void) { rawwaker_cell c = cell_of(holed); rawwaker_cell_wake(&c); }
+static void die_cell_drop(void) { rawwaker_cell c = cell_of(holed); rawwaker_cell_drop(&c); }
+static void die_block_on(void) { rawwaker_block_on((rawwaker_future){NULL, NULL}, NULL); }
+static void die_block_on_poll(void) { rawwaker_block_on((rawwaker_future){NULL, &no_poll}, NULL); }
+static void die_block_on_drop(void) { rawwaker_block_on((rawwaker_future){NULL, &no_drop}, NULL); }
+static void die_block_on_nine(void) { rawwaker_block_on((rawwaker_future){NULL, &nine}, NULL); }
+static void die_block_on_memory(void) {
+  out_of_memory_at = 1;
+  rawwaker_block_on((rawwaker_future){NULL, &nine}, NULL);
+}
+static void die_from_fn(void) { rawwaker_from_fn(NULL, NULL, NULL); }
+static void die_from_fn_memory(void) {
+  out_of_memory_at = 1;
+  rawwaker_from_fn(number_none, NULL, NULL);
+}
+
+/* What the child says before it aborts, and nothing else, is `rawwaker: ` and line. */
+static void death(const char *line, void (*call)(void)) {
+  int ends[2], status;
+  char got[512] = "", want[256];
+  size_t n = 0;
+  ssize_t more;
+  if (pipe(ends) != 0) abort();
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    dup2(ends[1], 2);
+    signal(SIGABRT, SIG_DFL);
+    call();
+    _exit(0);
+  }
+  close(ends[1]);
+  while ((more = read(ends[0], got + n, sizeof got - 1 - n)) > 0) n += (size_t)more;
+  close(ends[0]);
+  waitpid(child, &status, 0);
+  snprintf(want, sizeof want, "rawwaker: %s\n", line);
+  passed = true;
+  CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+  CHECK(strcmp(got, want) == 0);
+  if (!passed) printf("# got: %s", got);
+  printf("%s %d - it aborts with one line: %s\n", passed ? "ok" : "not ok", ++tests, line);
+  failures += !passed;
+}
+
+static void deaths(void) {
+  death("rawwaker_clone: NULL vtable", die_clone);
+  death("rawwaker_clone: empty slot clone", die_clone_slot);
+  death("rawwaker_clone: slot clone gave a NULL vtable", die_clone_gives);
+  death("rawwaker_clone_into: NULL vtable", die_clone_into);
+  death("rawwaker_clone_from: NULL vtable", die_clone_from);
+  death("rawwaker_wake: NULL vtable", die_wake);
+  death("rawwaker_wake: empty slot wake", die_wake_slot);
+  death("rawwaker_wake_by_ref: NULL vtable", die_by_ref);
+  death("rawwaker_wake_by_ref: empty slot wake_by_ref", die_by_ref_slot);
+  death("rawwaker_drop: NULL vtable", die_drop);
+  death("rawwaker_drop: empty slot drop", die_drop_slot);
+  death("rawwaker_cell_register: NULL vtable", die_cell_register);
+  death("rawwaker_cell_wake: empty slot wake", die_cell_wake);
+  death("rawwaker_cell_drop: empty slot drop", die_cell_drop);
+  death("rawwaker_block_on: NULL vtable", die_block_on);
+  death("rawwaker_block_on: empty slot poll", die_block_on_poll);
+  death("rawwaker_block_on: empty slot drop", die_block_on_drop);
+  death("rawwaker_block_on: slot poll gave 9", die_block_on_nine);
+  death("rawwaker_block_on: out of memory", die_block_on_memory);
+  death("rawwaker_from_fn: NULL wake", die_from_fn);
+  death("rawwaker_from_fn: out of memory", die_from_fn_memory);
+}
+
+static void no_memory_for_a_runtime(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  out_of_memory_at = 1;
+  CHECK(rawwaker_box_new(s, 1, 0) == NULL);
+  rawwaker_sink_drop(s);
+}
+
+int main(int argc, char **argv) {
+  run("the linked version is the header's", version);
+  run("each verb calls its slot, once, and no other", verbs);
+  run("will_wake is equal data and equal vtable address", will_wake);
+  run("data may be any integer and change with each clone", data_is_any_integer);
+  run("clone_from calls no slot where both wake the same task", clone_from_same);
+  run("clone_from clones, then stores, then drops; an empty one it only fills", clone_from_order);
+  run("the no-op does nothing, every clone equals it, dropping it is optional", noop);
+  run("a function's waker counts its references and calls drop with the last", from_fn);
+  run("a function may drop clones of the very waker that called it", from_fn_drops_in_wake);
+  run("counted wakers serve async-ffi's four slots", async_ffi);
+  run("a cell keeps the latest waker, gives it out once, and may be used again", cell);
+  run("no slot is called while the cell is locked", cell_holds_no_lock);
+  run("block_on polls once for each wake, before, during and after a poll, also nested", block_on_polls_once_a_wake);
+  run("block_on hands a panic on, leaves *out alone and drops the future once", block_on_panicked);
+  run("the panic's text is the thread's own and cut at 1 KiB", panic_text);
+  run("wakes after block_on has returned do nothing", late_wakes);
+  run("a box is listed once however often it is woken, oldest wake first", boxes_list_once_in_order);
+  run("the first wake that finds the sleeper makes the descriptor readable, no other does", the_sleeper_is_roused_once);
+  run("wakes of a closed box do nothing, and it outlives its sink's owner", closed_boxes_do_nothing);
+  run("a box that tells is listed by C's last drop, and retired unless it was lent again", boxes_that_tell);
+  run("wake_by_ref may be called in a signal handler and keeps errno", signals_and_errno);
+  run("out of memory for a box is NULL", no_memory_for_a_runtime);
+  if (argc > 1 && strcmp(argv[1], "-no-deaths") == 0)
+    printf("# SKIP the deaths: this tool's own report would stand beside the line\n");
+  else
+    deaths();
+  printf("1..%d\n", tests);
+  return failures != 0;
+}
