@@ -1,0 +1,50 @@
+package main
+
+import (
+	"slices"
+)
+
+// A figure is ours beside a peer, both measured here and now. Lower is better.
+type figure struct {
+	name string // with the unit
+	goal float64
+	peer string // what the peer is, and where it stands
+	// measure takes one sample of each. Those that need Rust are left out where there is none.
+	ours, other func() float64
+	rust        string // the peer's name in bench/rust, in place of other; takes rustN operations
+	rustN       int
+	// alone: no peer, but a number that must not be above goal.
+	alone bool
+}
+
+// result is a figure's medians; ratio is the median of the pairs' ratios.
+type result struct{ ours, peer, ratio float64 }
+
+// run warms both up, then takes pairs, one right after the other, so that what disturbs the machine disturbs both.
+func (f figure) run(pairs int) result {
+	if f.alone {
+		v := f.ours()
+		return result{v, 0, v}
+	}
+	f.ours()
+	f.other()
+	var ours, peers, ratios []float64
+	for i := range pairs {
+		var a, b float64
+		if i%2 == 0 {
+			a = f.ours()
+			b = f.other()
+		} else {
+			b = f.other()
+			a = f.ours()
+		}
+		ours, peers, ratios = append(ours, a), append(peers, b), append(ratios, a/b)
+	}
+	return result{quantile(ours, 0.5), quantile(peers, 0.5), quantile(ratios, 0.5)}
+}
+
+// quantile is by nearest rank.
+func quantile(v []float64, q float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return s[min(int(q*float64(len(s))), len(s)-1)]
+}

@@ -1,0 +1,169 @@
+//go:build cgo
+
+package main
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker/blockon"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// each is nanoseconds for each of n calls of what loop does n times.
+func each(n int, loop func(n int)) func() float64 {
+	return func() float64 {
+		start := time.Now()
+		loop(n)
+		return float64(time.Since(start).Nanoseconds()) / float64(n)
+	}
+}
+
+const many = 5_000_000
+
+// taskWaker is a clone of the waker of a task. The task is over, so it stays woken; a wake is the same exchange.
+func taskWaker() (w *rawwaker.Waker) {
+	blockon.BlockOn(poll(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+		w = cx.Waker().Clone()
+		w.WakeByRef()
+		return rawwaker.Ready(0)
+	}))
+	return w
+}
+
+type poll func(cx *rawwaker.Context) rawwaker.Poll[int]
+
+func (p poll) Poll(cx *rawwaker.Context) rawwaker.Poll[int] { return p(cx) }
+
+// 32 bytes with a pointer in them, as a Waker has.
+type thirtyTwo struct {
+	p       *int
+	a, b, c uint64
+}
+
+var allocated *thirtyTwo
+
+type ready struct{}
+
+func (ready) Poll(*rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Ready(1) }
+
+// selfWaking is pending n times, and wakes itself each time.
+type selfWaking struct{ n int }
+
+func (f *selfWaking) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
+	if f.n == 0 {
+		return rawwaker.Ready(0)
+	}
+	f.n--
+	cx.Waker().WakeByRef()
+	return rawwaker.Pending[int]()
+}
+
+var loops = []figure{
+	{
+		name: "C: wake_by_ref of a Go-made waker already woken, ns", goal: 1.5,
+		peer: "atomic_exchange_explicit of a word on its own cache line, acq_rel: bench.c",
+		ours: func() float64 { return cWakeByRef(many) }, other: func() float64 { return cExchange(many) },
+	},
+	{
+		name: "C: clone + drop of a Go-made waker, ns", goal: 1.2,
+		peer: "clone + drop of std::task::Waker from an Arc<impl Wake>: rust/src/main.rs",
+		ours: func() float64 { return cCloneDrop(many) }, rust: "arc_clone_drop", rustN: many,
+	},
+	{
+		name: "Go: WakeByRef of a Go-made waker already woken, ns", goal: 2.0,
+		peer: "atomic.SwapUint32",
+		ours: func() float64 {
+			w := taskWaker()
+			return each(many, func(n int) {
+				for range n {
+					w.WakeByRef()
+				}
+			})()
+		},
+		other: each(many, func(n int) {
+			word := new(uint32)
+			for range n {
+				atomic.SwapUint32(word, 1)
+			}
+		}),
+	},
+	{
+		name: "Go: Clone + Drop of a Go-made waker, ns", goal: 1.5,
+		peer: "allocating 32 bytes with a pointer in them",
+		ours: func() float64 {
+			w := taskWaker()
+			return each(many, func(n int) {
+				for range n {
+					w.Clone().Drop()
+				}
+			})()
+		},
+		other: each(many, func(n int) {
+			for range n {
+				allocated = new(thirtyTwo)
+			}
+		}),
+	},
+	{
+		name: "Go: FromRaw + Drop of a C waker, ns", goal: 1.2,
+		peer: "an empty cgo call (nocallback, noescape), 32 bytes allocated, a finalizer set and cleared",
+		ours: func() float64 {
+			raw := plainWaker()
+			return each(many/10, func(n int) {
+				for range n {
+					rawwaker.FromRaw(raw).Drop()
+				}
+			})()
+		},
+		other: each(many/10, func(n int) {
+			for range n {
+				p := new(thirtyTwo)
+				allocated = p
+				runtime.SetFinalizer(p, func(*thirtyTwo) {})
+				runtime.SetFinalizer(p, nil)
+				cNothing()
+			}
+		}),
+	},
+	{
+		name: "BlockOn of a ready future, ns", goal: 2.0,
+		peer: "sync.Pool Get + Put",
+		ours: each(many, func(n int) {
+			var f rawwaker.Future[int] = ready{}
+			for range n {
+				blockon.BlockOn(f)
+			}
+		}),
+		other: each(many, func(n int) {
+			pool := sync.Pool{New: func() any { return new(thirtyTwo) }}
+			for range n {
+				pool.Put(pool.Get())
+			}
+		}),
+	},
+	{
+		name: "BlockOn of a ready future, allocations", alone: true,
+		ours: func() float64 {
+			var f rawwaker.Future[int] = ready{}
+			return testing.AllocsPerRun(10_000, func() { blockon.BlockOn(f) })
+		},
+	},
+	{
+		name: "BlockOn of a self-waking future, ns a poll", goal: 1.0,
+		peer: "futures_lite::future::block_on of the same: rust/src/main.rs",
+		ours: each(many, func(n int) { blockon.BlockOn(&selfWaking{n}) }), rust: "self_waking", rustN: many,
+	},
+	{
+		name: "BlockOn of a self-waking future, allocations a poll", alone: true,
+		ours: func() float64 {
+			const polls = 10_000
+			all := testing.AllocsPerRun(100, func() { blockon.BlockOn(&selfWaking{polls}) })
+			one := testing.AllocsPerRun(100, func() { blockon.BlockOn(&selfWaking{1}) })
+			return (all - one) / (polls - 1)
+		},
+	},
+}

@@ -1,0 +1,57 @@
+//go:build cgo
+
+// Bench measures every figure of the library beside a peer, in one run:
+//
+//	go run ./bench             all of them; about two minutes
+//	go run ./bench -run BlockOn
+//	go run ./bench -v          also says what each peer is
+//
+// One line a figure, tab-separated: name, ours, peer, ratio, goal. Lower is better; each number is a median over
+// interleaved pairs. README.md here says how each is measured, RESULTS.md what came out.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"runtime"
+	"slices"
+	"time"
+)
+
+func main() {
+	pairs := flag.Int("pairs", 9, "interleaved pairs for each figure")
+	only := flag.String("run", "", "only the figures that match this regular expression")
+	verbose := flag.Bool("v", false, "say what each peer is")
+	flag.Parse()
+	wanted, err := regexp.Compile(*only)
+	if err != nil || *pairs < 1 || flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "usage: go run ./bench [-pairs N] [-run REGEXP] [-v]")
+		os.Exit(2)
+	}
+	rust, noRust := startRust()
+	if noRust == nil {
+		defer rust.stop()
+	}
+	fmt.Printf("# %s %s/%s, %d CPUs, %s, %d pairs\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(),
+		time.Now().Format(time.DateOnly), *pairs)
+	fmt.Println("# name\tours\tpeer\tratio\tgoal")
+	for _, f := range slices.Concat(loops, waits) {
+		if !wanted.MatchString(f.name) {
+			continue
+		}
+		if f.rust != "" {
+			if noRust != nil {
+				fmt.Printf("# left out: %s: %v\n", f.name, noRust)
+				continue
+			}
+			f.other = func() float64 { return rust.ask(f.rust, f.rustN) }
+		}
+		if *verbose && f.peer != "" {
+			fmt.Printf("# peer: %s\n", f.peer)
+		}
+		r := f.run(*pairs)
+		fmt.Printf("%s\t%.4g\t%.4g\t%.3g\t%.4g\n", f.name, r.ours, r.peer, r.ratio, f.goal)
+	}
+}
