@@ -22,7 +22,7 @@ func NewContext(w *Waker) *Context {
 	cx := new(Context)
 	// SAFETY: kind view says that link is a *Waker; it is never anything else here.
 	cx.waker.link = unsafe.Pointer(w)
-	cx.waker.state.Store(view)
+	cx.waker.state = view
 	return cx
 }
 
@@ -39,5 +39,5 @@ func (cx *Context) Waker() *Waker {
 func Bind(cx *Context, c *wake.Core) {
 	cx.core = c
 	cx.waker.core = c
-	cx.waker.state.Store(scope)
+	cx.waker.state = scope
 }

@@ -2,6 +2,12 @@
 
 package rawwaker
 
-import "runtime"
+import (
+	"runtime"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
+)
 
 func debugGC() { runtime.GC() }
+
+func debugHandles(n int64) { wake.Handles.Add(n) }

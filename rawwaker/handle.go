@@ -18,11 +18,10 @@ type target struct {
 
 func newWaker(t target) *Waker {
 	// SAFETY: kind foreign says that link is a *VTable, in memory that lives as long as the process; else it is nil.
-	w := &Waker{core: t.core, data: t.raw.Data, link: unsafe.Pointer(t.raw.VTable)}
+	w := &Waker{state: t.kind, core: t.core, data: t.raw.Data, link: unsafe.Pointer(t.raw.VTable)}
 	if t.kind == foreign {
 		w.arm()
 	}
-	w.state.Store(t.kind)
 	return w
 }
 
@@ -83,22 +82,22 @@ func (w *Waker) swap(n *Waker) (old *Waker) {
 // arm and disarm bracket the time in which a Waker holds a reference of C. Only for what newWaker made: the runtime sets
 // no finalizer on a field.
 func (w *Waker) arm() {
-	wake.Handles.Add(1)
+	debugHandles(1)
 	runtime.SetFinalizer(w, (*Waker).finalize)
 }
 
 func (w *Waker) disarm() {
 	runtime.SetFinalizer(w, nil)
-	wake.Handles.Add(-1)
+	debugHandles(-1)
 }
 
 func (w *Waker) finalize() {
-	s := w.state.Load()
+	s := atomic.LoadUint32(&w.state)
 	if s&gone != 0 || s&kindMask == held {
 		return
 	}
-	w.state.Store(s | dropped)
-	wake.Handles.Add(-1)
+	atomic.StoreUint32(&w.state, s|dropped)
+	debugHandles(-1)
 	t := target{kind: foreign, raw: w.raw()}
 	if s&ref != 0 {
 		t.raw = w.boxRaw()
@@ -111,7 +110,7 @@ func (w *Waker) finalize() {
 // waits where it is being set.
 func (w *Waker) live(call string) (*Waker, uint32) {
 	for {
-		s := w.state.Load()
+		s := atomic.LoadUint32(&w.state)
 		switch k := s & kindMask; {
 		case k == view, k == held:
 			w = w.other()
@@ -131,7 +130,7 @@ func (w *Waker) live(call string) (*Waker, uint32) {
 // now act on it; that one is disarmed.
 func (w *Waker) consume(call string, flag uint32) (*Waker, uint32) {
 	for {
-		s := w.state.Load()
+		s := atomic.LoadUint32(&w.state)
 		switch k := s & kindMask; {
 		case k == held:
 			w = w.other()
@@ -149,7 +148,7 @@ func (w *Waker) consume(call string, flag uint32) (*Waker, uint32) {
 			}
 			after |= last
 		}
-		if w.state.CompareAndSwap(s, after) {
+		if atomic.CompareAndSwapUint32(&w.state, s, after) {
 			if s&kindMask == foreign || s&ref != 0 {
 				w.disarm()
 			}
@@ -159,11 +158,11 @@ func (w *Waker) consume(call string, flag uint32) (*Waker, uint32) {
 }
 
 // enter counts a borrowing call of a foreign waker's slot in; false: look again.
-func (w *Waker) enter(s uint32) bool { return w.state.CompareAndSwap(s, s+1) }
+func (w *Waker) enter(s uint32) bool { return atomic.CompareAndSwapUint32(&w.state, s, s+1) }
 
 // leave counts it out, and makes the consuming call where one came meanwhile.
 func (w *Waker) leave() {
-	if s := w.state.Add(^uint32(0)); s&countMask == 0 && s&last != 0 {
+	if s := atomic.AddUint32(&w.state, ^uint32(0)); s&countMask == 0 && s&last != 0 {
 		w.callLast(s & gone) // nobody enters any more: one call sees 0
 	}
 }

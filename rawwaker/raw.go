@@ -41,6 +41,9 @@ func (r RawWaker) check(call string) {
 	if r.VTable == nil {
 		panic("rawwaker: " + call + " of a nil vtable")
 	}
+	if v := r.VTable; v.Clone != 0 && v.Wake != 0 && v.WakeByRef != 0 && v.Drop != 0 {
+		return
+	}
 	for _, slot := range []struct {
 		name string
 		at   uintptr

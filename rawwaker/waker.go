@@ -21,7 +21,7 @@ import (
 // The zero Waker is empty: only [Waker.CloneFrom] may be called on it. Do not copy a Waker; go vet sees it where you do.
 type Waker struct {
 	_     noCopy
-	state atomic.Uint32
+	state uint32         // atomic, but for its first value: nobody else has the Waker yet
 	core  *wake.Core     // of kinds core, user and scope
 	link  unsafe.Pointer // foreign: the vtable, in C memory; held and view: a *Waker
 	data  uintptr        // foreign: C's data; with ref: the box
@@ -76,14 +76,20 @@ type wakeTarget struct{ w Wake }
 func (t wakeTarget) Rouse() { t.w.Wake() }
 
 // Clone returns a new Waker that wakes the same task.
-func (w *Waker) Clone() *Waker { return newWaker(w.target("Clone")) }
+func (w *Waker) Clone() *Waker {
+	switch s := atomic.LoadUint32(&w.state); {
+	case s == core, s == scope && !w.core.Ended():
+		return &Waker{state: core, core: w.core}
+	}
+	return newWaker(w.target("Clone"))
+}
 
 // CloneFrom makes w wake what src wakes, and does nothing where it already does. Otherwise it clones src, stores that, then
 // drops what w held; an empty w it only fills.
 func (w *Waker) CloneFrom(src *Waker) {
 	const call = "CloneFrom"
 	for {
-		s := w.state.Load()
+		s := atomic.LoadUint32(&w.state)
 		if k := s & kindMask; k >= scope || k != held && k != empty && s&gone != 0 {
 			misuse(call, s)
 		}
@@ -99,7 +105,7 @@ func (w *Waker) CloneFrom(src *Waker) {
 			n.Drop()
 			panic("rawwaker: CloneFrom during another call on the same Waker")
 		}
-		if s&busy == 0 && w.state.CompareAndSwap(s, s|busy) {
+		if s&busy == 0 && atomic.CompareAndSwapUint32(&w.state, s, s|busy) {
 			old := target{kind: s & kindMask, raw: w.raw()}
 			if old.kind == foreign || s&ref != 0 {
 				w.disarm()
@@ -109,7 +115,7 @@ func (w *Waker) CloneFrom(src *Waker) {
 			}
 			// SAFETY: busy keeps everybody else from link until kind held says that it is a *Waker.
 			atomic.StorePointer(&w.link, unsafe.Pointer(n))
-			w.state.Store(held)
+			atomic.StoreUint32(&w.state, held)
 			old.drop()
 			return
 		}
@@ -136,7 +142,7 @@ func (w *Waker) Wake() {
 
 // WakeByRef wakes the task and keeps w.
 func (w *Waker) WakeByRef() {
-	switch s := w.state.Load(); {
+	switch s := atomic.LoadUint32(&w.state); {
 	case s == core, s == scope && !w.core.Ended():
 		w.core.Wake()
 	default:
@@ -166,6 +172,13 @@ func (w *Waker) wakeByRef() {
 
 // Drop gives w up without waking anybody.
 func (w *Waker) Drop() {
+	if atomic.CompareAndSwapUint32(&w.state, core, core|dropped) {
+		return // it held nothing
+	}
+	w.drop()
+}
+
+func (w *Waker) drop() {
 	w, s := w.consume("Drop", dropped)
 	if s&kindMask == foreign && s&countMask == 0 {
 		w.callLast(dropped)
@@ -185,7 +198,7 @@ func (w *Waker) IntoRaw() RawWaker {
 	const call = "IntoRaw"
 	needCgo(call)
 	for {
-		s := w.state.Load()
+		s := atomic.LoadUint32(&w.state)
 		k := s & kindMask
 		if s&(gone|ref|busy) != 0 || k != core && k != user {
 			w, s = w.consume(call, moved)
@@ -202,7 +215,7 @@ func (w *Waker) IntoRaw() RawWaker {
 		}
 		// Cross first: it panics where descriptors or memory have run out, and then w is as it was.
 		raw, ok := w.core.Cross()
-		if w.state.CompareAndSwap(s, s|moved) {
+		if atomic.CompareAndSwapUint32(&w.state, s, s|moved) {
 			return crossed(raw, ok)
 		}
 		if ok {
@@ -235,10 +248,10 @@ func (w *Waker) AsRaw() RawWaker {
 			if !ok {
 				return crossed(raw, ok)
 			}
-			if w.state.CompareAndSwap(s, s|busy) {
+			if atomic.CompareAndSwapUint32(&w.state, s, s|busy) {
 				w.data = raw.Data
 				w.arm()
-				w.state.Store(s | ref)
+				atomic.StoreUint32(&w.state, s|ref)
 				return fromNumbers(raw)
 			}
 			ffiwaker.Drop(raw)

@@ -147,5 +147,5 @@ func Registered() int {
 	return registry.live
 }
 
-// Handles is how many Go handles hold a reference of C: for tests that must end at zero.
+// Handles is how many Go handles hold a reference of C, counted where the tag ffiwakerdebug is set.
 var Handles atomic.Int64
