@@ -30,11 +30,14 @@ var frames = sync.Pool{New: func() any {
 	return fr
 }}
 
+// woken takes a wake away that came during the poll.
+func (fr *frame) woken() bool { return fr.parker.Consume() }
+
 func (fr *frame) release() {
 	if fr.parker.Fresh() && !debug {
 		frames.Put(fr)
 	} else {
-		fr.parker.End()
+		rawwaker.End(&fr.cx)
 	}
 }
 
@@ -49,7 +52,9 @@ func BlockOn[T any](f rawwaker.Future[T]) T {
 			g.done = true
 			return p.Value()
 		}
-		fr.parker.Park(nil)
+		if !fr.woken() {
+			fr.parker.Park(nil)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package rawwaker
 
 import (
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
@@ -40,4 +41,10 @@ func Bind(cx *Context, c *wake.Core) {
 	cx.core = c
 	cx.waker.core = c
 	cx.waker.state = scope
+}
+
+// End ends what Bind began: the task is over, its waker may not be used through cx any more, and wakes of it do nothing.
+func End(cx *Context) {
+	atomic.StoreUint32(&cx.waker.state, over)
+	cx.core.End()
 }

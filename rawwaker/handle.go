@@ -114,12 +114,10 @@ func (w *Waker) live(call string) (*Waker, uint32) {
 		switch k := s & kindMask; {
 		case k == view, k == held:
 			w = w.other()
-		case k == empty, s&gone != 0:
+		case k == empty, k == over, s&gone != 0:
 			misuse(call, s)
 		case s&busy != 0:
 			runtime.Gosched()
-		case k == scope && w.core.Ended():
-			panic("rawwaker: " + call + " of a borrowed waker whose task is over: Clone it to keep it")
 		default:
 			return w, s
 		}
@@ -135,7 +133,7 @@ func (w *Waker) consume(call string, flag uint32) (*Waker, uint32) {
 		case k == held:
 			w = w.other()
 			continue
-		case k == empty, k >= scope, s&gone != 0:
+		case k == empty, k&lent != 0, s&gone != 0:
 			misuse(call, s)
 		case s&busy != 0:
 			runtime.Gosched()

@@ -11,7 +11,7 @@ package rawwaker
 // busy: link or data are being set, for a few instructions and over no slot; everybody else waits. Never with a consumed
 // flag, never with a count other than 0.
 //
-// The kind of a Waker changes in one way only: CloneFrom makes it held, for ever.
+// The kind of a Waker changes in two ways only: CloneFrom makes it held, for ever; the end of its task makes scope over.
 const (
 	countMask uint32 = 1<<20 - 1
 
@@ -23,15 +23,18 @@ const (
 	moved   uint32 = 1 << 25
 	gone           = dropped | woken | moved
 
-	kindMask uint32 = 7 << 28
+	lent uint32 = 1 << 31 // borrowed: lies in a Context
+
+	kindMask uint32 = 15 << 28
 	empty    uint32 = 0 << 28
 	core     uint32 = 1 << 28 // a task of this library, woken on Go memory
 	user     uint32 = 2 << 28 // a function in Go
 	foreign  uint32 = 3 << 28 // two words of C
 	noop     uint32 = 4 << 28
-	held     uint32 = 5 << 28 // stands for the Waker that CloneFrom has put in link
-	scope    uint32 = 6 << 28 // borrowed: lies in the Context of a BlockOn or task
-	view     uint32 = 7 << 28 // borrowed: lies in the Context that NewContext made, and stands for the Waker in link
+	held     uint32 = 5 << 28     // stands for the Waker that CloneFrom has put in link
+	scope           = lent | core // of the task that a BlockOn or executor polls
+	view            = lent | held // of NewContext: stands for the Waker in link
+	over            = lent        // of a task that has ended
 )
 
 // misuse panics for a call on a Waker in state s, saying what went before.
@@ -46,6 +49,8 @@ func misuse(call string, s uint32) {
 		before = " after IntoRaw"
 	case s&kindMask == empty:
 		before = " of an empty Waker"
+	case s&kindMask == over:
+		before = " of a borrowed waker whose task is over: Clone it to keep it"
 	}
 	panic("rawwaker: " + call + before)
 }

@@ -77,8 +77,7 @@ func (t wakeTarget) Rouse() { t.w.Wake() }
 
 // Clone returns a new Waker that wakes the same task.
 func (w *Waker) Clone() *Waker {
-	switch s := atomic.LoadUint32(&w.state); {
-	case s == core, s == scope && !w.core.Ended():
+	if atomic.LoadUint32(&w.state)&^lent == core {
 		return &Waker{state: core, core: w.core}
 	}
 	return newWaker(w.target("Clone"))
@@ -90,7 +89,7 @@ func (w *Waker) CloneFrom(src *Waker) {
 	const call = "CloneFrom"
 	for {
 		s := atomic.LoadUint32(&w.state)
-		if k := s & kindMask; k >= scope || k != held && k != empty && s&gone != 0 {
+		if k := s & kindMask; k&lent != 0 || k != held && k != empty && s&gone != 0 {
 			misuse(call, s)
 		}
 		if s != empty && s&busy == 0 && w.willWake(src, call) {
@@ -131,7 +130,7 @@ func (w *Waker) Wake() {
 	case core:
 		w.core.Wake()
 	case user:
-		w.core.Call()
+		w.core.Rouse()
 	case foreign:
 		if s&countMask == 0 {
 			w.callLast(woken)
@@ -142,22 +141,25 @@ func (w *Waker) Wake() {
 
 // WakeByRef wakes the task and keeps w.
 func (w *Waker) WakeByRef() {
-	switch s := atomic.LoadUint32(&w.state); {
-	case s == core, s == scope && !w.core.Ended():
-		w.core.Wake()
-	default:
-		w.wakeByRef()
+	// Small enough to be inlined into a future that wakes itself.
+	if s := atomic.LoadUint32(&w.state); s&^lent != core || w.core.Notify() {
+		w.wakeByRef(s)
 	}
 }
 
-func (w *Waker) wakeByRef() {
+// wakeByRef goes on where WakeByRef in state s could not end: it took a core's sleep away, or this is no core.
+func (w *Waker) wakeByRef(s uint32) {
+	if s&^lent == core {
+		w.core.Rouse()
+		return
+	}
 	for {
 		w, s := w.live("WakeByRef")
 		switch s & kindMask {
 		case core, scope:
 			w.core.Wake()
 		case user:
-			w.core.Call()
+			w.core.Rouse()
 		case foreign:
 			if !w.enter(s) {
 				continue

@@ -57,19 +57,23 @@ func (c *Core) User() bool { return c.user }
 
 // Wake notifies the task. It never polls, and blocks for nothing.
 func (c *Core) Wake() {
-	if c.word.Swap(Notified) == Parked {
-		c.target.Rouse()
+	if c.Notify() {
+		c.Rouse()
 	}
 }
 
-// Call is Wake for a core of [NewFunc].
-func (c *Core) Call() { c.target.Rouse() }
+// Notify is the first half of Wake. Where it took Parked away, the second half must follow: [Core.Rouse].
+func (c *Core) Notify() (parked bool) { return c.word.Swap(Notified) == Parked }
 
-// Ended says that the task is over, so that its borrowed waker must not be used any more.
-func (c *Core) Ended() bool { return c.ended.Load() }
+// Rouse is the second half of Wake, and the whole of it for a core of [NewFunc].
+func (c *Core) Rouse() { c.target.Rouse() }
 
 // Hand notes that the borrowed waker was given out. On the polling goroutine only.
-func (c *Core) Hand() { c.handed = true }
+func (c *Core) Hand() {
+	if !c.handed { // a store each time would delay the exchange of the wake that follows
+		c.handed = true
+	}
+}
 
 // Handed says whether [Core.Hand] was called, which makes c unfit for a second task.
 func (c *Core) Handed() bool { return c.handed }
