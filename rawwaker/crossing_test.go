@@ -342,6 +342,44 @@ func TestAFunctionWokenFromCRunsOnAGoroutineOfTheLibraryAndIsFreedWithTheLastRef
 	<-called
 }
 
+func TestAFunctionThatBlocksKeepsNoOtherWakeOfCWaiting(t *testing.T) {
+	balance.Check(t)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	w := rawwaker.FromFunc(func() { close(entered); <-leave })
+	ctest.Start(w.IntoRaw(), "w").Join()
+	<-entered
+	require.Equal(t, "pp", blockon.BlockOn(&needs{n: 1, send: func(w *rawwaker.Waker) { byThread("w")(w)() }}))
+	close(leave)
+}
+
+func TestADropOfTheCollectorsThatBlocksKeepsNoFinalizerWaiting(t *testing.T) {
+	task := newTask(t)
+	task.Hold()
+	func() { rawwaker.FromRaw(task.Waker()) }()
+	inside := make(chan struct{})
+	go func() { task.AwaitInside(1); close(inside) }()
+	collectUntil(inside)
+	finalized := make(chan struct{})
+	func() { runtime.SetFinalizer(new([16]byte), func(*[16]byte) { close(finalized) }) }()
+	collectUntil(finalized)
+	task.Release()
+	for task.Counts().Live > 0 {
+		runtime.Gosched()
+	}
+}
+
+// collectUntil collects garbage until done is closed.
+func collectUntil(done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		default:
+			runtime.GC()
+		}
+	}
+}
+
 func TestAFunctionWakerLentByAsRawIsGivenBackWithItsHandle(t *testing.T) {
 	balance.Check(t)
 	w := rawwaker.FromFunc(func() {})

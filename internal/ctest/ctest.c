@@ -67,9 +67,7 @@ static void task_wake(void *data) {
   atomic_fetch_add(&token_task(data, 'w')->wakes, 1);
   token_free(data);
 }
-static void task_wake_by_ref(void *data) {
-  ctest_task *t = token_task(data, 'r');
-  atomic_fetch_add(&t->by_refs, 1);
+static void wait_while_held(ctest_task *t) {
   pthread_mutex_lock(&t->mu);
   t->inside++;
   pthread_cond_broadcast(&t->changed);
@@ -77,8 +75,15 @@ static void task_wake_by_ref(void *data) {
   t->inside--;
   pthread_mutex_unlock(&t->mu);
 }
+static void task_wake_by_ref(void *data) {
+  ctest_task *t = token_task(data, 'r');
+  atomic_fetch_add(&t->by_refs, 1);
+  wait_while_held(t);
+}
 static void task_drop(void *data) {
-  atomic_fetch_add(&token_task(data, 'd')->drops, 1);
+  ctest_task *t = token_task(data, 'd');
+  atomic_fetch_add(&t->drops, 1);
+  wait_while_held(t);
   token_free(data);
 }
 

@@ -102,7 +102,7 @@ func (t *Task) Log() string {
 	return string(b[:n])
 }
 
-// Hold keeps every WakeByRef inside its slot until Release; AwaitInside waits until n of them are there.
+// Hold keeps every wake_by_ref and drop inside its slot until Release; AwaitInside waits until n of them are there.
 func (t *Task) Hold()             { C.ctest_task_hold(t.c, true) }
 func (t *Task) Release()          { C.ctest_task_hold(t.c, false) }
 func (t *Task) AwaitInside(n int) { C.ctest_task_await(t.c, C.int(n)) }

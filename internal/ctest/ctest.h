@@ -12,8 +12,8 @@ rawwaker ctest_task_waker(ctest_task *t);
 typedef struct ctest_counts { uint64_t made, clones, wakes, by_refs, drops, live, foul; } ctest_counts;
 ctest_counts ctest_task_counts(ctest_task *t);
 size_t ctest_task_log(ctest_task *t, char *out, size_t n);   /* c w r d, in order; "!" for a slot called with foul data */
-void ctest_task_hold(ctest_task *t, bool held);      /* while held, wake_by_ref does not return */
-void ctest_task_await(ctest_task *t, int inside);    /* until so many calls of wake_by_ref are inside */
+void ctest_task_hold(ctest_task *t, bool held);      /* while held, wake_by_ref and drop do not return */
+void ctest_task_await(ctest_task *t, int inside);    /* until so many calls of them are inside */
 
 /* A task whose data is a number that grows with each clone: 42, 43, ... ; only the vtable's own slots may see it. */
 rawwaker ctest_number_waker(uintptr_t first);
