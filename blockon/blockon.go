@@ -2,6 +2,7 @@
 // ([Spin]) and cancellable ([Await]).
 //
 //	v := blockon.BlockOn(future.Ready(42))
+//	s := blockon.BlockOn[string](&lamp{}) // of a concrete type Go cannot infer the result's
 //
 // Each call has a parker of its own, also where calls are nested, so no wake meant for one is taken by another. All of
 // them may be called on any goroutine: one locked to its thread, one inside a testing/synctest bubble, one that C called.
