@@ -100,6 +100,37 @@ func TestABadVTableIsRefusedWhereItIsGiven(t *testing.T) {
 	}
 }
 
+func TestCloneFromOfAWakerInAFieldDropsTheOldAtOnce(t *testing.T) {
+	a, b := newTask(t), ctest.NewTask()
+	defer b.Free()
+	src, next := rawwaker.FromRaw(a.Waker()), rawwaker.FromRaw(b.Waker())
+	var field struct{ w rawwaker.Waker }
+	field.w.CloneFrom(src)
+	field.w.CloneFrom(next)
+	require.Equal(t, "cd", a.Log())
+	field.w.Drop()
+	src.Drop()
+	next.Drop()
+	require.Equal(t, "cdd", b.Log())
+}
+
+func TestAGoMadeWakerThatWasLentGivesItsBoxBackHoweverItEnds(t *testing.T) {
+	for name, end := range map[string]func(w *rawwaker.Waker){
+		"Drop":      (*rawwaker.Waker).Drop,
+		"Wake":      (*rawwaker.Waker).Wake,
+		"IntoRaw":   func(w *rawwaker.Waker) { ctest.Drop(w.IntoRaw()) },
+		"CloneFrom": func(w *rawwaker.Waker) { w.CloneFrom(rawwaker.Noop()) },
+		"forgotten": func(*rawwaker.Waker) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			balance.Check(t) // collects garbage until no box is left
+			w := rawwaker.FromFunc(func() {})
+			require.True(t, ctest.IsBox(w.AsRaw()))
+			end(w)
+		})
+	}
+}
+
 func TestAForgottenWakerIsDroppedByTheCollector(t *testing.T) {
 	task := newTask(t) // its cleanup waits for the collector, then wants as many drops as references
 	func() {

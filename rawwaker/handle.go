@@ -92,10 +92,7 @@ func (w *Waker) disarm() {
 }
 
 func (w *Waker) finalize() {
-	s := atomic.LoadUint32(&w.state)
-	if s&gone != 0 || s&kindMask == held {
-		return
-	}
+	s := atomic.LoadUint32(&w.state) // armed, so it is not consumed, nor held
 	atomic.StoreUint32(&w.state, s|dropped)
 	debugHandles(-1)
 	t := target{kind: foreign, raw: w.raw()}
