@@ -27,7 +27,7 @@
 #include <semaphore.h>
 #endif
 
-/* Every memory order, by the step it belongs to; docs/ABI.md says what each pairs with. */
+/* Every memory order, by the step it belongs to; docs/CONCURRENCY.md says what each pairs with. */
 #define ORD_REF memory_order_relaxed      /* who clones already holds a reference */
 #define ORD_UNREF memory_order_acq_rel    /* the last one sees what the others did, and frees */
 #define ORD_NOTIFY memory_order_acq_rel   /* release also where the word was set: the poll sees the waker's writes */

@@ -2,7 +2,7 @@
  *
  * The smallest thing by which asynchronous work in one language tells an executor in another that it can go on.
  * It mirrors Rust's RawWaker, RawWakerVTable, Context and Poll, with a layout that stays put. Drop this file and
- * rawwaker.c into a program, or link libffiwaker, never both: identity is a vtable's address (rawwaker_will_wake).
+ * rawwaker.c into a program, once: identity is a vtable's address (rawwaker_will_wake).
  *
  *   THE CONTRACT
  *
@@ -18,7 +18,8 @@
  *               it may be any integer.
  *
  *   Each function carries one line: what it takes | gives | on which threads | in signal handlers | how it fails.
- *   "fails: abort" prints one line, "rawwaker: <call>: <reason>", on standard error and calls abort().
+ *   "fails: abort" prints one line, "rawwaker: <call>: <reason>", on standard error and calls abort(). Of a vtable only the
+ *   slot that is called is looked at, and the vtable that a clone slot gives back. Pointers to wakers must not be NULL.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -298,8 +299,13 @@ RAWWAKER_PIN(offsetof(rawwaker_vtable, wake) == sizeof(void *));
 RAWWAKER_PIN(offsetof(rawwaker_vtable, wake_by_ref) == 2 * sizeof(void *));
 RAWWAKER_PIN(offsetof(rawwaker_vtable, drop) == 3 * sizeof(void *));
 RAWWAKER_PIN(sizeof(rawwaker_context) == sizeof(void *));
+RAWWAKER_PIN(offsetof(rawwaker_context, waker) == 0);
 RAWWAKER_PIN(sizeof(rawwaker_future) == 2 * sizeof(void *));
+RAWWAKER_PIN(offsetof(rawwaker_future, data) == 0);
+RAWWAKER_PIN(offsetof(rawwaker_future, vtable) == sizeof(void *));
 RAWWAKER_PIN(sizeof(rawwaker_future_vtable) == 2 * sizeof(void *));
+RAWWAKER_PIN(offsetof(rawwaker_future_vtable, poll) == 0);
+RAWWAKER_PIN(offsetof(rawwaker_future_vtable, drop) == sizeof(void *));
 RAWWAKER_PIN(sizeof(rawwaker_poll) == 1);
 RAWWAKER_PIN(sizeof(rawwaker_boxed) == sizeof(void *));
 RAWWAKER_PIN(sizeof(rawwaker_boxed_vtable) == 4 * sizeof(void *));

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"slices"
 )
 
@@ -43,8 +44,8 @@ func (f figure) run(pairs int) result {
 	return result{quantile(ours, 0.5), quantile(peers, 0.5), quantile(ratios, 0.5)}
 }
 
-// quantile is by nearest rank.
+// quantile is by nearest rank: the smallest of v that a share q of them does not exceed.
 func quantile(v []float64, q float64) float64 {
 	s := slices.Sorted(slices.Values(v))
-	return s[min(int(q*float64(len(s))), len(s)-1)]
+	return s[max(int(math.Ceil(q*float64(len(s))))-1, 0)]
 }

@@ -6,7 +6,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// Awaiter is an [Async] body's right to [Await]. It is for that body only, on the body's own goroutine.
+// Awaiter is an [Async] body's right to [Await]. It is for that body only, on the body's own goroutine: another goroutine
+// that uses it panics while the body is suspended, and is not found out while it runs.
 type Awaiter struct {
 	state state
 	cx    *rawwaker.Context // of the poll under way; nil otherwise

@@ -28,7 +28,8 @@ func NewContext(w *Waker) *Context {
 }
 
 // Waker returns the waker of the task that is being polled. It is borrowed: [Waker.Clone] it to keep it. Consuming it
-// panics; so does using it after its task is over.
+// panics; so does using it after its task is over. A Context that was kept past its poll is misuse that only a build with
+// the tag ffiwakerdebug is sure to find.
 func (cx *Context) Waker() *Waker {
 	if cx.core != nil {
 		cx.core.Hand()

@@ -9,6 +9,9 @@ import (
 // RawWaker is a waker as C holds it, bit for bit the struct rawwaker of rawwaker.h: data at 0, vtable after it. It is one
 // reference, which nothing in Go looks after: [FromRaw] takes it over.
 //
+// In cgo of your own pass the two words as numbers, C.uintptr_t(raw.Data) and unsafe.Pointer(raw.VTable), and put the struct
+// together in C: a C.rawwaker in a Go variable has a pointer for data, and Go aborts where that is not one.
+//
 // Data is a number and never a Go pointer. C hosts may use any integer as data, and Go aborts a program in which a
 // pointer variable holds such an integer; and what C keeps, Go's collector does not see.
 type RawWaker struct {

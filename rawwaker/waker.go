@@ -46,7 +46,8 @@ func FromRaw(raw RawWaker) *Waker {
 func Noop() *Waker { return newWaker(target{kind: noop}) }
 
 // FromFunc returns a waker that calls wake for each wake, on the goroutine that wakes. Woken from C, wake runs on a
-// goroutine of this library instead, a little later and perhaps once for several wakes; it must not panic there.
+// goroutine of this library instead, a little later and perhaps once for several wakes. A panic there ends the
+// program, as any goroutine's does.
 func FromFunc(wake func()) *Waker {
 	if wake == nil {
 		panic("rawwaker: FromFunc of a nil function")

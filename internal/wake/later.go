@@ -28,17 +28,29 @@ func enqueueLater(f func()) (start bool) {
 	return start
 }
 
+// runLater holds no lock over f. Where f ends the goroutine by runtime.Goexit, another one takes over; where it panics, the
+// program ends with that panic, as it does for any goroutine's.
 func runLater() {
+	done := false
+	defer func() {
+		if !done {
+			go runLater()
+		}
+	}()
+	for f := nextLater(); f != nil; f = nextLater() {
+		f()
+	}
+	done = true
+}
+
+func nextLater() (f func()) {
 	later.mu.Lock()
 	defer later.mu.Unlock()
-	for len(later.queue) > 0 {
-		batch := later.queue
-		later.queue = nil
-		for _, f := range batch {
-			later.mu.Unlock()
-			f()
-			later.mu.Lock()
-		}
+	if len(later.queue) == 0 {
+		later.queue, later.running = nil, false
+		return nil
 	}
-	later.running = false
+	f, later.queue[0] = later.queue[0], nil
+	later.queue = later.queue[1:]
+	return f
 }

@@ -114,6 +114,13 @@ func TestASlotWhoseGenerationsAreUsedUpIsLeftAlone(t *testing.T) {
 	registry.slots, registry.free, registry.live = nil, nil, 0
 }
 
+func TestAGoexitInAFunctionThatRunsLaterKeepsNoOtherFromRunning(t *testing.T) {
+	done := make(chan struct{})
+	Later(runtime.Goexit)
+	Later(func() { close(done) })
+	<-done
+}
+
 func TestLaterRunsAllInOrderAndItsGoroutineEnds(t *testing.T) {
 	var order []int
 	done := make(chan struct{})
