@@ -1,7 +1,6 @@
 package main
 
 import (
-	"math"
 	"slices"
 )
 
@@ -44,8 +43,8 @@ func (f figure) run(pairs int) result {
 	return result{quantile(ours, 0.5), quantile(peers, 0.5), quantile(ratios, 0.5)}
 }
 
-// quantile is by nearest rank: the smallest of v that a share q of them does not exceed.
+// quantile is by nearest rank.
 func quantile(v []float64, q float64) float64 {
 	s := slices.Sorted(slices.Values(v))
-	return s[max(int(math.Ceil(q*float64(len(s))))-1, 0)]
+	return s[min(int(q*float64(len(s))), len(s)-1)]
 }

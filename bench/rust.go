@@ -12,9 +12,9 @@ import (
 	"strings"
 )
 
-// rustPeers is bench/rust, running: it is asked for a peer by a line and answers by one. It ends with its standard input,
-// so when this process does.
+// rustPeers is bench/rust, running: it is asked for a peer by a line and answers by one.
 type rustPeers struct {
+	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
 }
@@ -28,14 +28,12 @@ func startRust() (*rustPeers, error) {
 	if _, err := os.Stat(dir); err != nil {
 		dir = "rust"
 	}
-	target := filepath.Join(dir, "target")
-	build := exec.Command("cargo", "build", "--release", "--quiet", "--locked",
-		"--manifest-path", filepath.Join(dir, "Cargo.toml"), "--target-dir", target)
+	build := exec.Command("cargo", "build", "--release", "--quiet", "--manifest-path", filepath.Join(dir, "Cargo.toml"))
 	if text, err := build.CombinedOutput(); err != nil {
 		first, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
 		return nil, fmt.Errorf("cargo build: %s", first)
 	}
-	cmd := exec.Command(filepath.Join(target, "release", "peers"))
+	cmd := exec.Command(filepath.Join(dir, "target", "release", "peers"))
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -44,7 +42,7 @@ func startRust() (*rustPeers, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &rustPeers{in, bufio.NewReader(out)}, cmd.Start()
+	return &rustPeers{cmd, in, bufio.NewReader(out)}, cmd.Start()
 }
 
 // ask returns nanoseconds for each of n operations.
@@ -59,4 +57,9 @@ func (r *rustPeers) ask(name string, n int) float64 {
 		panic("bench/rust: " + name + ": " + line)
 	}
 	return v
+}
+
+func (r *rustPeers) stop() {
+	r.in.Close()
+	r.cmd.Wait()
 }

@@ -5,12 +5,10 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { THREADS = 8 };
 
@@ -23,23 +21,6 @@ static void die(const char *why) {
 static void check(bool ok, const char *why) {
   if (!ok) die(why);
 }
-
-/* A lost wake is a storm that does not end. */
-static const char *volatile storm = "";
-static void hangs(int sig) {
-  (void)sig;
-  static const char says[] = "FAIL: it hangs, a wake was lost: ";
-  ssize_t n = write(1, says, sizeof says - 1);
-  n += write(1, storm, strlen(storm));
-  n += write(1, "\n", 1);
-  _exit(n > 0);
-}
-static void begin(const char *name) {
-  storm = name;
-  signal(SIGALRM, hangs);
-  alarm(90);
-}
-
 static void *memory(size_t n) {
   void *p = calloc(1, n);
   if (p == NULL) die("out of memory");
@@ -294,14 +275,13 @@ static void edge_of_the_box(void) {
   printf("ok: a box: %lu letters from %d threads in %lu notices, 0 lost\n", n * THREADS, THREADS, notices);
 }
 
-/* The cell: register first and test after, make it true first and wake after. The counter itself is relaxed: that the
- * test sees what came before a wake which found the cell empty is the cell's own doing. */
+/* The cell: register first and test after, make it true first and wake after. */
 static atomic_ulong sent;
 static rawwaker_cell post;
 static void *sender(void *arg) {
   player *p = arg;
   for (unsigned long i = 0; i < p->rounds; i++) {
-    atomic_fetch_add_explicit(&sent, 1, memory_order_relaxed);
+    atomic_fetch_add(&sent, 1);
     rawwaker_cell_wake(&post);
   }
   return NULL;
@@ -309,7 +289,7 @@ static void *sender(void *arg) {
 static rawwaker_poll receiver_poll(void *data, rawwaker_context *cx, void *out) {
   (void)out;
   rawwaker_cell_register(&post, cx->waker);
-  return atomic_load_explicit(&sent, memory_order_relaxed) == *(unsigned long *)data ? RAWWAKER_READY : RAWWAKER_PENDING;
+  return atomic_load(&sent) == *(unsigned long *)data ? RAWWAKER_READY : RAWWAKER_PENDING;
 }
 static void receiver_drop(void *data) { (void)data; }
 
@@ -326,172 +306,6 @@ static void the_cell(void) {
   rawwaker_cell_drop(&post);
   check(rawwaker_live() == 0, "a waker is left in the cell");
   printf("ok: a cell: %lu wakes by %d threads, 0 lost\n", all, THREADS);
-}
-
-/* ------------------------------------------------------------------------------------ the sink's sleep and its end -- */
-
-static void spin(uint64_t *r) {
-  for (volatile uint64_t i = next(r) % 128; i > 0; i--) {
-  }
-}
-static unsigned long drain(rawwaker_sink *s) {
-  rawwaker_box *list = rawwaker_sink_take(s);
-  rawwaker_notice n;
-  unsigned long got = 0;
-  while (rawwaker_box_read(&list, &n, 1) != 0) got++;
-  return got;
-}
-
-/* Two threads do their jobs between two barriers, round by round, while the main thread does its own. */
-typedef struct duel {
-  void (*jobs[2])(struct duel *d, uint64_t *r);
-  rawwaker_sink *sink;
-  rawwaker_box *box;
-  rawwaker w[2];
-  pthread_barrier_t turn;
-  atomic_int busy;
-  unsigned long rounds;
-} duel;
-typedef struct duellist {
-  pthread_t id;
-  duel *of;
-  unsigned long number;
-} duellist;
-static void *duellist_main(void *arg) {
-  const duellist *me = arg;
-  duel *d = me->of;
-  uint64_t r = random_of(200 + me->number);
-  for (unsigned long i = 0; i < d->rounds; i++) {
-    pthread_barrier_wait(&d->turn);
-    d->jobs[me->number](d, &r);
-    atomic_fetch_sub(&d->busy, 1);
-    pthread_barrier_wait(&d->turn);
-  }
-  return NULL;
-}
-static void fight(duel *d, void (*round)(duel *d, uint64_t *r)) {
-  duellist two[2] = {{.of = d, .number = 0}, {.of = d, .number = 1}};
-  uint64_t r = random_of(202);
-  pthread_barrier_init(&d->turn, NULL, 3);
-  for (int i = 0; i < 2; i++) spawn(&two[i].id, duellist_main, &two[i]);
-  for (unsigned long i = 0; i < d->rounds; i++) {
-    atomic_store(&d->busy, 2);
-    round(d, &r);
-  }
-  for (int i = 0; i < 2; i++) pthread_join(two[i].id, NULL);
-  pthread_barrier_destroy(&d->turn);
-}
-static rawwaker_sink *new_sink(void) {
-  rawwaker_sink *s = rawwaker_sink_new(0);
-  check(s != NULL, "a sink");
-  return s;
-}
-
-/* One wake against one falling asleep: of the two, one sees the other, or this waits for ever. */
-static rawwaker sleepers;
-static atomic_ulong asked;
-static void *rouser(void *arg) {
-  const player *p = arg;
-  uint64_t r = random_of(203);
-  for (unsigned long i = 1; i <= p->rounds; i++) {
-    while (atomic_load_explicit(&asked, memory_order_relaxed) < i) sched_yield();
-    spin(&r);
-    rawwaker_wake_by_ref(&sleepers);
-  }
-  return NULL;
-}
-static void the_sleeper(void) {
-  rawwaker_sink *s = new_sink();
-  rawwaker_box *b = rawwaker_box_new(s, 1, 0);
-  player p = {.rounds = rounds * 2};
-  unsigned long slept = 0;
-  uint64_t r = random_of(204);
-  sleepers = rawwaker_box_ref(b);
-  spawn(&p.id, rouser, &p);
-  for (unsigned long i = 1; i <= p.rounds; i++) {
-    atomic_store_explicit(&asked, i, memory_order_relaxed);
-    spin(&r);
-    do {
-      if (rawwaker_sink_sleep(s)) {
-        struct pollfd fd = {.fd = rawwaker_sink_fd(s), .events = POLLIN};
-        check(poll(&fd, 1, 20000) == 1, "a wake was lost while its runtime fell asleep");
-        rawwaker_sink_ack(s);
-        slept++;
-      }
-    } while (drain(s) == 0);
-  }
-  pthread_join(p.id, NULL);
-  rawwaker_drop(sleepers);
-  rawwaker_box_close(b);
-  rawwaker_sink_drop(s);
-  printf("ok: the sleeper: %lu wakes, %lu of them of a sleeping runtime, 0 lost\n", p.rounds, slept);
-}
-
-/* The notice comes while its wake is still on the way out: the box, the sink and the descriptor may go under its feet, and
- * whichever of the two threads or the main one is last frees them. */
-static void wakes_it(duel *d, uint64_t *r) {
-  spin(r);
-  rawwaker_wake(d->w[0]);
-}
-static void drops_it(duel *d, uint64_t *r) {
-  spin(r);
-  rawwaker_drop(d->w[1]);
-}
-static void ends_it(duel *d, uint64_t *r) {
-  (void)r;
-  d->sink = new_sink();
-  d->box = rawwaker_box_new(d->sink, 1, 0);
-  for (int i = 0; i < 2; i++) d->w[i] = rawwaker_box_ref(d->box);
-  pthread_barrier_wait(&d->turn);
-  while (drain(d->sink) == 0) sched_yield();
-  rawwaker_box_close(d->box);
-  rawwaker_sink_drop(d->sink);
-  pthread_barrier_wait(&d->turn);
-  check(rawwaker_live() == 0, "a box outlived its last reference");
-}
-static void the_end(void) {
-  rawwaker_sink *before = new_sink();
-  int lowest = rawwaker_sink_fd(before);
-  rawwaker_sink_drop(before);
-  duel d = {.jobs = {wakes_it, drops_it}, .rounds = rounds / 5};
-  fight(&d, ends_it);
-  rawwaker_sink *after = new_sink();
-  check(rawwaker_sink_fd(after) == lowest, "a descriptor is left open");
-  rawwaker_sink_drop(after);
-  printf("ok: the end: %lu sinks and boxes freed under a wake, none left\n", d.rounds);
-}
-
-/* A close races with wakes on one thread and with the drain on another. */
-static unsigned long noticed;
-static void wakes_on(duel *d, uint64_t *r) {
-  for (int i = 0; i < 8; i++) {
-    spin(r);
-    rawwaker_wake_by_ref(&d->w[0]);
-  }
-  rawwaker_wake(d->w[0]);
-}
-static void closes_it(duel *d, uint64_t *r) {
-  for (int i = 0; i < 4; i++) spin(r);
-  rawwaker_box_close(d->box);
-}
-static void drains_it(duel *d, uint64_t *r) {
-  (void)r;
-  d->box = rawwaker_box_new(d->sink, 1, 0);
-  for (int i = 0; i < 2; i++) d->w[i] = rawwaker_box_ref(d->box);
-  pthread_barrier_wait(&d->turn);
-  while (atomic_load(&d->busy) != 0) noticed += drain(d->sink);
-  pthread_barrier_wait(&d->turn);
-  noticed += drain(d->sink);
-  rawwaker_wake_by_ref(&d->w[1]);
-  check(drain(d->sink) == 0, "a closed box was listed");
-  rawwaker_drop(d->w[1]);
-  check(rawwaker_live() == 0, "a closed box is left");
-}
-static void closing(void) {
-  duel d = {.jobs = {wakes_on, closes_it}, .sink = new_sink(), .rounds = rounds / 5};
-  fight(&d, drains_it);
-  rawwaker_sink_drop(d.sink);
-  printf("ok: closing: %lu boxes closed under %lu wakes, %lu notices, none left\n", d.rounds, 9 * d.rounds, noticed);
 }
 
 /* ------------------------------------------------------------------------------------ boxes and a sink -------------- */
@@ -630,18 +444,11 @@ static void boxes(void) {
 int main(int argc, char **argv) {
   if (argc > 1) rounds = strtoul(argv[1], NULL, 10);
   if (argc > 2) seed = strtoul(argv[2], NULL, 10);
-  setvbuf(stdout, NULL, _IOLBF, 0);
-  printf("# %lu rounds, seed %lu\n", rounds, seed);
-  static const struct {
-    const char *name;
-    void (*run)(void);
-  } storms[] = {{"references", references}, {"a function", functions},   {"block_on", edge_of_the_parker},
-                {"a box", edge_of_the_box}, {"a cell", the_cell},        {"the sleeper", the_sleeper},
-                {"the end", the_end},       {"closing", closing},        {"boxes", boxes}};
-  for (size_t i = 0; i < sizeof storms / sizeof *storms; i++) {
-    begin(storms[i].name);
-    storms[i].run();
-    check(rawwaker_live() == 0, "a waker is left alive");
-  }
+  references();
+  functions();
+  edge_of_the_parker();
+  edge_of_the_box();
+  the_cell();
+  boxes();
   return 0;
 }
