@@ -120,6 +120,10 @@ struct rawwaker_boxed {
   const rawwaker_boxed_vtable *vtable;
 };
 
+/* The waker whose data b is: the way back from async-ffi's one pointer to two words. Whose reference it is does not change.
+ * takes - | gives a waker; vtable NULL where b is none of this copy's | threads any | signals yes | fails never */
+RAWWAKER_API rawwaker rawwaker_from_boxed(const rawwaker_boxed *b);
+
 /* ------------------------------------------------------------------------------------- a place to keep one --- */
 
 /* Where a future keeps the waker of its latest poll. Embed it; its fields are private. Register first and test your
@@ -230,6 +234,12 @@ RAWWAKER_API void rawwaker_sink_ack(rawwaker_sink *s);
  * takes - | gives - | threads any | signals yes | fails never */
 RAWWAKER_API void rawwaker_sink_kick(rawwaker_sink *s);
 
+/* Calls f(arg) too whenever a wake makes the descriptor readable, on the thread that wakes. It must not block; it may be
+ * called in signal handlers if wake_by_ref is. One that is replaced may still be about to be called: arg must hold as
+ * long as the sink. NULL: nothing is called.
+ * takes arg | gives whether there was memory for it | threads any | signals no | fails: false */
+RAWWAKER_API bool rawwaker_sink_on_wake(rawwaker_sink *s, void (*f)(void *arg), void *arg);
+
 /* Takes the whole list, oldest wake first.
  * takes the list's references | gives them | threads any | signals no | fails never */
 RAWWAKER_API rawwaker_box *rawwaker_sink_take(rawwaker_sink *s);
@@ -270,6 +280,20 @@ RAWWAKER_API void rawwaker_box_close(rawwaker_box *b);
  * given another reference since, and the box lives on.
  * takes the notice's reference, and the runtime's hold where true | gives the answer | threads one | signals no | fails never */
 RAWWAKER_API bool rawwaker_box_retire(rawwaker_box *b);
+
+/* Polls f under the waker of the box *b, and again at once for as long as f has woken it meanwhile: up to 64 times or 100 us.
+ * A wake during the poll is not listed; *woken says that one came, and then the runtime must wake the task itself, once,
+ * whatever poll gave: it may have been meant for another future of the same task. (Where another thread is inside this
+ * function with the same box, or the box is listed, f is polled once and wakes are listed as ever.)
+ * With *b NULL a box is made for it, and given back in *b only if f has kept its waker. That one is not listed either
+ * until rawwaker_box_adopt has given it its id.
+ * takes - (f stays yours) | gives what poll gave, *b, *woken | threads any, one at a time on f | signals no | fails: abort
+ * out of memory */
+RAWWAKER_API rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **b, rawwaker_future f, void *out, bool *woken);
+
+/* Gives the box that rawwaker_box_poll has made its id. True: it was woken since; the runtime must wake the task.
+ * takes - | gives the answer | threads one, once | signals no | fails never */
+RAWWAKER_API bool rawwaker_box_adopt(rawwaker_box *b, uint64_t id);
 
 /* The id inside a waker for which rawwaker_is_box holds and whose vtable is rawwaker_box_vtable(); else 0.
  * takes - (borrows w) | gives the id | threads any | signals yes | fails never */

@@ -504,6 +504,168 @@ static void the_sleeper_is_roused_once(void) {
   rawwaker_sink_drop(s);
 }
 
+static int hooked;
+static void hook(void *arg) { *(int *)arg += 1; }
+
+static void the_hook_is_called_with_the_descriptor(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = rawwaker_box_new(s, 1, 0);
+  rawwaker w = rawwaker_box_ref(b);
+  rawwaker_notice n[2];
+  int first = 0;
+  hooked = 0;
+  CHECK(rawwaker_sink_on_wake(s, hook, &first));
+  CHECK(rawwaker_sink_on_wake(s, hook, &hooked));
+  rawwaker_wake_by_ref(&w); /* nobody sleeps */
+  CHECK(hooked == 0 && drain(s, n, 2) == 1);
+  CHECK(rawwaker_sink_sleep(s));
+  rawwaker_wake_by_ref(&w);
+  rawwaker_wake_by_ref(&w);
+  CHECK(hooked == 1 && first == 0 && readable(s) && drain(s, n, 2) == 1);
+  CHECK(rawwaker_sink_on_wake(s, NULL, NULL));
+  CHECK(rawwaker_sink_sleep(s));
+  rawwaker_wake_by_ref(&w);
+  CHECK(hooked == 1 && drain(s, n, 2) == 1);
+  rawwaker_drop(w);
+  rawwaker_box_close(b);
+  rawwaker_sink_drop(s);
+}
+
+/* A future that does what its letters say, one a poll: s wakes itself, k keeps the waker (clone_from), t wakes what it kept
+ * on another thread, d drops what it kept, r is ready, p panics, S sleeps 30 us and wakes itself, . nothing. */
+typedef struct script {
+  const char *letters;
+  rawwaker kept;
+  int polls, misses;
+} script;
+static void *wake_kept(void *arg) {
+  rawwaker_wake_by_ref(arg);
+  return NULL;
+}
+static rawwaker_poll script_poll(void *data, rawwaker_context *cx, void *out) {
+  script *f = data;
+  f->polls++;
+  switch (*f->letters == '\0' ? 's' : *f->letters++) {
+    case 'S':
+      usleep(30);
+      rawwaker_wake_by_ref(cx->waker);
+      return RAWWAKER_PENDING;
+    case 's': rawwaker_wake_by_ref(cx->waker); return RAWWAKER_PENDING;
+    case 'k':
+      f->misses += f->kept.vtable == NULL || !rawwaker_will_wake(&f->kept, cx->waker);
+      rawwaker_clone_from(&f->kept, cx->waker);
+      return RAWWAKER_PENDING;
+    case 't': {
+      pthread_t id;
+      pthread_create(&id, NULL, wake_kept, &f->kept);
+      pthread_join(id, NULL);
+      return RAWWAKER_PENDING;
+    }
+    case 'd':
+      rawwaker_drop(f->kept);
+      f->kept.vtable = NULL;
+      return RAWWAKER_PENDING;
+    case 'r': *(int *)out = 42; return RAWWAKER_READY;
+    case 'p': rawwaker_set_panic("why", 3); return RAWWAKER_PANICKED;
+    default: return RAWWAKER_PENDING;
+  }
+}
+static void script_drop(void *data) { (void)data; }
+static const rawwaker_future_vtable script_vtable = {script_poll, script_drop};
+
+static rawwaker_poll poll_script(rawwaker_sink *s, rawwaker_box **b, script *f, bool *told) {
+  int out = 0;
+  rawwaker_poll got = rawwaker_box_poll(s, b, (rawwaker_future){f, &script_vtable}, &out, told);
+  CHECK((got == RAWWAKER_READY) == (out == 42));
+  return got;
+}
+
+static void a_future_that_wakes_itself_is_polled_on(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = NULL;
+  bool told = true;
+  script ready = {.letters = "r"}, then = {.letters = "ssr"}, ever = {.letters = ""},
+         slow = {.letters = "SSSSSSSSSSSSSSSS"}, panics = {.letters = "sp"};
+  CHECK(poll_script(s, &b, &ready, &told) == RAWWAKER_READY && b == NULL && !told);
+  script thrice;
+  int tries = 0;
+  do { /* a slow machine may come to the bound of 100 us before */
+    thrice = (script){.letters = "sss."};
+    CHECK(poll_script(s, &b, &thrice, &told) == RAWWAKER_PENDING && b == NULL && told);
+  } while (thrice.polls != 4 && ++tries < 50);
+  CHECK(thrice.polls == 4);
+  CHECK(poll_script(s, &b, &then, &told) == RAWWAKER_READY && b == NULL && told);
+  CHECK(poll_script(s, &b, &ever, &told) == RAWWAKER_PENDING && told && ever.polls <= 64);
+  CHECK(poll_script(s, &b, &slow, &told) == RAWWAKER_PENDING && told && slow.polls < 8);
+  CHECK(poll_script(s, &b, &panics, &told) == RAWWAKER_PANICKED && told && strcmp(rawwaker_last_panic(), "why") == 0);
+  CHECK(rawwaker_live() == 0);
+  rawwaker_sink_drop(s);
+}
+
+static void a_box_made_by_a_poll_is_given_back_if_it_was_kept(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = NULL;
+  rawwaker_notice n[2];
+  bool told = true;
+  script f = {.letters = "kk.t.ktd."};
+  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && b != NULL && !told);
+  rawwaker_wake_by_ref(&f.kept); /* before it has an id: not listed */
+  CHECK(drain(s, n, 2) == 0);
+  CHECK(rawwaker_box_adopt(b, 7));
+  CHECK(rawwaker_box_id(&f.kept) == 7);
+  rawwaker_wake_by_ref(&f.kept);
+  CHECK(drain(s, n, 2) == 1 && n[0].id == 7 && n[0].woken == 1);
+  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && !told && f.misses == 1); /* will_wake since the first */
+  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && !told);
+  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && told && f.polls == 5); /* t, on another thread, and . */
+  CHECK(drain(s, n, 2) == 0);
+  rawwaker_wake_by_ref(&f.kept); /* listed: the next poll does not loop, and its wakes are the list's */
+  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && !told && f.polls == 6);
+  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && !told && f.polls == 7);
+  CHECK(drain(s, n, 2) == 1 && n[0].woken == 1);
+  rawwaker_box_close(b);
+  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && !told); /* d, the last of it */
+  rawwaker_sink_drop(s);
+}
+
+static void a_box_closed_during_its_poll_stays_closed(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = rawwaker_box_new(s, 3, 0), *born = NULL;
+  rawwaker_notice n[2];
+  bool told = false;
+  rawwaker w = rawwaker_box_ref(b);
+  script f = {.letters = "k."};
+  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && !told);
+  rawwaker_box_close(b);
+  rawwaker_wake_by_ref(&w);
+  CHECK(drain(s, n, 2) == 0);
+  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && !told && f.polls == 2);
+  rawwaker_wake(w);
+  rawwaker_drop(f.kept);
+  CHECK(drain(s, n, 2) == 0);
+  script g = {.letters = "k"};
+  CHECK(poll_script(s, &born, &g, &told) == RAWWAKER_PENDING && born != NULL);
+  rawwaker_box_close(born); /* never adopted */
+  rawwaker_wake(g.kept);
+  CHECK(drain(s, n, 2) == 0);
+  rawwaker_sink_drop(s);
+}
+
+static void boxes_are_known_by_their_first_word(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = rawwaker_box_new(s, 3, 0);
+  rawwaker w = rawwaker_box_ref(b), f = rawwaker_from_fn(hook, &hooked, NULL);
+  rawwaker x = rawwaker_from_boxed(w.data), y = rawwaker_from_boxed(f.data);
+  rawwaker_boxed_vtable copied = *((const rawwaker_boxed *)w.data)->vtable;
+  rawwaker_boxed theirs = {&copied};
+  CHECK(rawwaker_will_wake(&w, &x) && rawwaker_will_wake(&f, &y));
+  CHECK(rawwaker_from_boxed(&theirs).vtable == NULL);
+  rawwaker_drop(x);
+  rawwaker_drop(y);
+  rawwaker_box_close(b);
+  rawwaker_sink_drop(s);
+}
+
 static void closed_boxes_do_nothing(void) {
   rawwaker_sink *s = rawwaker_sink_new(0);
   rawwaker_box *b = rawwaker_box_new(s, 1, RAWWAKER_BOX_TELL);
@@ -696,6 +858,11 @@ int main(int argc, char **argv) {
   run("wakes after block_on has returned do nothing", late_wakes);
   run("a box is listed once however often it is woken, oldest wake first", boxes_list_once_in_order);
   run("the first wake that finds the sleeper makes the descriptor readable, no other does", the_sleeper_is_roused_once);
+  run("the hook is called once, with the descriptor", the_hook_is_called_with_the_descriptor);
+  run("a future that wakes itself is polled on, up to a bound, and the runtime is told", a_future_that_wakes_itself_is_polled_on);
+  run("a box made by a poll is given back if the future kept it", a_box_made_by_a_poll_is_given_back_if_it_was_kept);
+  run("a box closed in or before its poll stays closed", a_box_closed_during_its_poll_stays_closed);
+  run("a box is known by its first word", boxes_are_known_by_their_first_word);
   run("wakes of a closed box do nothing, and it outlives its sink's owner", closed_boxes_do_nothing);
   run("a box that tells is listed by C's last drop, and retired unless it was lent again", boxes_that_tell);
   run("wake_by_ref may be called in a signal handler and keeps errno", signals_and_errno);
