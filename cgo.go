@@ -31,6 +31,7 @@ static ffiwaker_raw ffiwaker_noop(void) { return ffiwaker_out(rawwaker_noop()); 
 static uintptr_t ffiwaker_box_new(rawwaker_sink *s, uint64_t id, uint32_t flags) { return (uintptr_t)rawwaker_box_new(s, id, flags); }
 static void ffiwaker_box_ref(uintptr_t b) { (void)rawwaker_box_ref((rawwaker_box *)b); }
 static void ffiwaker_box_close(uintptr_t b) { rawwaker_box_close((rawwaker_box *)b); }
+static int ffiwaker_box_adopt(uintptr_t b, uint64_t id) { return rawwaker_box_adopt((rawwaker_box *)b, id); }
 static int ffiwaker_box_retire(uintptr_t b) { return rawwaker_box_retire((rawwaker_box *)b); }
 static uint64_t ffiwaker_box_id(ffiwaker_raw w) { rawwaker r = ffiwaker_in(w); return rawwaker_box_id(&r); }
 
@@ -42,6 +43,7 @@ static size_t ffiwaker_read(rawwaker_sink *s, uintptr_t *list, void *out, size_t
 	*list = (uintptr_t)l;
 	return got;
 }
+static int ffiwaker_sink_on_wake(rawwaker_sink *s, ffiwaker_raw w) { return rawwaker_sink_on_wake(s, ffiwaker_in(w)); }
 static void *ffiwaker_head(rawwaker_sink *s) { void *h; uint32_t *f; rawwaker_sink_words(s, &h, &f); return h; }
 static uint32_t *ffiwaker_flag(rawwaker_sink *s) { void *h; uint32_t *f; rawwaker_sink_words(s, &h, &f); return f; }
 */
@@ -96,25 +98,37 @@ type Sink struct {
 	Sleeping *uint32
 }
 
-// NewSink makes a sink that lives as long as the process.
-func NewSink() (*Sink, error) {
-	s, err := C.rawwaker_sink_new(C.RAWWAKER_SINK_FOREVER)
+// SinkForever makes a sink that is never freed.
+const SinkForever = C.RAWWAKER_SINK_FOREVER
+
+// NewSink makes a sink.
+func NewSink(flags uint32) (*Sink, error) {
+	s, err := C.rawwaker_sink_new(C.uint32_t(flags))
 	if s == nil {
 		return nil, fmt.Errorf("ffiwaker: no descriptor for wakes from C: %w", err)
 	}
 	return &Sink{
 		sink: s,
-		// SAFETY: both are words of C memory that is never freed; the head is read as a number only.
+		// SAFETY: both are words of C memory, good until Drop; the head is read as a number only.
 		Head:     (*uintptr)(C.ffiwaker_head(s)),
 		Sleeping: (*uint32)(unsafe.Pointer(C.ffiwaker_flag(s))),
 	}, nil
 }
+
+// Drop ends the sink: its words and descriptor must not be used any more.
+func (s *Sink) Drop() { C.rawwaker_sink_drop(s.sink) }
+
+// OnWake has a C waker woken with the descriptor; the sink takes it over, unless the answer is false.
+func (s *Sink) OnWake(w Raw) bool { return C.ffiwaker_sink_on_wake(s.sink, in(w)) != 0 }
 
 // FD is the sink's descriptor.
 func (s *Sink) FD() uintptr { return uintptr(C.rawwaker_sink_fd(s.sink)) }
 
 // Sleep says that the caller is about to wait on the descriptor; false: read first.
 func (s *Sink) Sleep() bool { return bool(C.rawwaker_sink_sleep(s.sink)) }
+
+// Ack makes the descriptor unreadable.
+func (s *Sink) Ack() { C.rawwaker_sink_ack(s.sink) }
 
 // Kick makes the descriptor readable.
 func (s *Sink) Kick() { C.rawwaker_sink_kick(s.sink) }
@@ -141,6 +155,11 @@ func BoxRef(box uintptr) { C.ffiwaker_box_ref(C.uintptr_t(box)) }
 
 // BoxClose ends the caller's hold.
 func BoxClose(box uintptr) { C.ffiwaker_box_close(C.uintptr_t(box)) }
+
+// BoxAdopt gives the box that PollUnderBox has made its id; true: it was woken meanwhile.
+func BoxAdopt(box uintptr, id uint64) bool {
+	return C.ffiwaker_box_adopt(C.uintptr_t(box), C.uint64_t(id)) != 0
+}
 
 // BoxRetire answers a notice that said Last; true: the box is freed.
 func BoxRetire(box uintptr) bool { return C.ffiwaker_box_retire(C.uintptr_t(box)) != 0 }

@@ -32,6 +32,20 @@ type Notice struct {
 	Last  uint32
 }
 
+// Polled is what came of a poll of a C future.
+type Polled struct {
+	Box   uintptr // made by the poll and kept by the future, or 0
+	Panic string  // with CodePanicked
+	Code  uint8
+	Woken bool // the poller's task is to be woken once more
+}
+
+// GoFutures is what C calls through the slots of a Go future. Package rawwaker sets it.
+var GoFutures struct {
+	Poll func(id uint64, w Raw, box uint64, out uintptr) (code uint8)
+	Drop func(id uint64)
+}
+
 // Layout is what the C compiler says of one struct: its size, and the offset and size of each field in order.
 type Layout struct {
 	Name   string

@@ -364,13 +364,12 @@ struct rawwaker_sink {
   _Atomic(uint32_t) sleeping;     /* 1: the runtime sleeps, or is about to look at the list once more and sleep */
   bool forever;
   _Atomic(size_t) refs;           /* owner, boxes, wakes under way */
-  _Atomic(struct hook *) hook;    /* the newest; older ones stay, for threads that are about to call them */
+  _Atomic(struct hook *) hook;    /* the newest; older ones stay, for threads that are about to wake them */
   int readable, writable;
 };
 
 struct hook {
-  void (*f)(void *arg);
-  void *arg;
+  rawwaker w;
   struct hook *older;
 };
 
@@ -448,15 +447,16 @@ void rawwaker_sink_drop(rawwaker_sink *s) {
   sink_close(s);
   for (struct hook *h = atomic_load_explicit(&s->hook, memory_order_relaxed), *older; h != NULL; h = older) {
     older = h->older;
+    checked_drop(h->w, __func__);
     free(h);
   }
   free(s);
 }
 
-bool rawwaker_sink_on_wake(rawwaker_sink *s, void (*f)(void *arg), void *arg) {
+bool rawwaker_sink_on_wake(rawwaker_sink *s, rawwaker w) {
   struct hook *h = malloc(sizeof *h);
   if (h == NULL) return false;
-  *h = (struct hook){f, arg, atomic_load_explicit(&s->hook, memory_order_relaxed)};
+  *h = (struct hook){w, atomic_load_explicit(&s->hook, memory_order_relaxed)};
   while (!atomic_compare_exchange_weak_explicit(&s->hook, &h->older, h, ORD_HOOK, memory_order_relaxed)) {
   }
   return true;
@@ -466,7 +466,7 @@ bool rawwaker_sink_on_wake(rawwaker_sink *s, void (*f)(void *arg), void *arg) {
 static void sink_rouse(rawwaker_sink *s) {
   rawwaker_sink_kick(s);
   const struct hook *h = atomic_load_explicit(&s->hook, ORD_HOOKED);
-  if (h != NULL && h->f != NULL) h->f(h->arg);
+  if (h != NULL) rawwaker_wake_by_ref(&h->w);
 }
 
 int rawwaker_sink_fd(const rawwaker_sink *s) { return s->readable; }

@@ -234,11 +234,11 @@ RAWWAKER_API void rawwaker_sink_ack(rawwaker_sink *s);
  * takes - | gives - | threads any | signals yes | fails never */
 RAWWAKER_API void rawwaker_sink_kick(rawwaker_sink *s);
 
-/* Calls f(arg) too whenever a wake makes the descriptor readable, on the thread that wakes. It must not block; it may be
- * called in signal handlers if wake_by_ref is. One that is replaced may still be about to be called: arg must hold as
- * long as the sink. NULL: nothing is called.
- * takes arg | gives whether there was memory for it | threads any | signals no | fails: false */
-RAWWAKER_API bool rawwaker_sink_on_wake(rawwaker_sink *s, void (*f)(void *arg), void *arg);
+/* Wakes w (by reference) too whenever a wake makes the descriptor readable, on the thread that wakes; so w's wake must not
+ * block, and be signal-safe if wakes of the sink's boxes are to be. A waker set before may still be about to be woken, so all
+ * are kept, and dropped with the sink. rawwaker_noop() ends it.
+ * takes w, unless it fails | gives whether there was memory for it | threads any | signals no | fails: false */
+RAWWAKER_API bool rawwaker_sink_on_wake(rawwaker_sink *s, rawwaker w);
 
 /* Takes the whole list, oldest wake first.
  * takes the list's references | gives them | threads any | signals no | fails never */

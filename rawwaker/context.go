@@ -1,9 +1,11 @@
 package rawwaker
 
 import (
+	"runtime"
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
@@ -48,4 +50,33 @@ func Bind(cx *Context, c *wake.Core) {
 func End(cx *Context) {
 	atomic.StoreUint32(&cx.waker.state, over)
 	cx.core.End()
+}
+
+// lend makes cx the context of one poll by C, whose waker is w; box is the number in it, where it is one of ours.
+func (cx *Context) lend(w ffiwaker.Raw, box uint64) {
+	raw := fromNumbers(w)
+	cx.waker.core = wake.CoreOfID(box)
+	cx.waker.data = raw.Data
+	// SAFETY: with kind foreign, and with any kind that C has lent, link is a *VTable, which lives as long as the process.
+	cx.waker.link = unsafe.Pointer(raw.VTable)
+	kind := lent | noop
+	switch {
+	case cx.waker.core != nil:
+		kind = lent | kindOf(cx.waker.core)
+	case w.VTable != noopVTable && box == 0:
+		kind = lent | foreign
+	}
+	atomic.StoreUint32(&cx.waker.state, kind)
+}
+
+// unlend ends what lend began. A call that another goroutine has begun on the waker comes to its end before: afterwards C may
+// drop what it has lent.
+func (cx *Context) unlend() {
+	for {
+		s := atomic.LoadUint32(&cx.waker.state)
+		if s&countMask == 0 && atomic.CompareAndSwapUint32(&cx.waker.state, s, over) {
+			return
+		}
+		runtime.Gosched()
+	}
 }

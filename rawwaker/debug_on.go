@@ -11,3 +11,5 @@ import (
 func debugGC() { runtime.GC() }
 
 func debugHandles(n int64) { wake.Handles.Add(n) }
+
+const freshContexts = true

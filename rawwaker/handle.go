@@ -184,27 +184,24 @@ func (w *Waker) unref(s uint32) {
 func (w *Waker) target(call string) target {
 	for {
 		w, s := w.live(call)
-		switch s & kindMask {
-		case foreign:
-			if !w.enter(s) {
-				continue
-			}
-			debugGC()
-			t := adopt(fromNumbers(ffiwaker.Clone(w.raw().numbers())))
-			w.leave()
-			return t
-		case scope:
-			return target{kind: core, core: w.core}
-		default:
-			return target{kind: s & kindMask, core: w.core}
+		k := s & kindMask &^ lent
+		if k != foreign {
+			return target{kind: k, core: w.core}
 		}
+		if !w.enter(s) {
+			continue
+		}
+		debugGC()
+		t := adopt(fromNumbers(ffiwaker.Clone(w.raw().numbers())))
+		w.leave()
+		return t
 	}
 }
 
 func (w *Waker) willWake(o *Waker, call string) bool {
 	o, so := o.live(call)
 	w, sw := w.live(call)
-	a, b := sw&kindMask, so&kindMask
+	a, b := sw&kindMask&^lent, so&kindMask&^lent
 	if a == foreign || b == foreign {
 		return a == b && w.raw() == o.raw()
 	}

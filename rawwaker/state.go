@@ -11,7 +11,8 @@ package rawwaker
 // busy: link or data are being set, for a few instructions and over no slot; everybody else waits. Never with a consumed
 // flag, never with a count other than 0.
 //
-// The kind of a Waker changes in two ways only: CloneFrom makes it held, for ever; the end of its task makes scope over.
+// The kind of a Waker changes in two ways only: CloneFrom makes it held, for ever; the end of its task, or of the poll for
+// which C has lent it, makes a lent one over.
 const (
 	countMask uint32 = 1<<20 - 1
 
@@ -34,7 +35,9 @@ const (
 	held     uint32 = 5 << 28     // stands for the Waker that CloneFrom has put in link
 	scope           = lent | core // of the task that a BlockOn or executor polls
 	view            = lent | held // of NewContext: stands for the Waker in link
-	over            = lent        // of a task that has ended
+	over            = lent        // of a task that has ended, or of a poll of C that has returned
+
+	// lent with foreign, user and noop: what C has lent for one poll of a Go future.
 )
 
 // misuse panics for a call on a Waker in state s, saying what went before.
@@ -50,7 +53,7 @@ func misuse(call string, s uint32) {
 	case s&kindMask == empty:
 		before = " of an empty Waker"
 	case s&kindMask == over:
-		before = " of a borrowed waker whose task is over: Clone it to keep it"
+		before = " of a borrowed waker whose task or poll is over: Clone it to keep it"
 	}
 	panic("rawwaker: " + call + before)
 }

@@ -23,8 +23,8 @@ type Waker struct {
 	_     noCopy
 	state uint32         // atomic, but for its first value: nobody else has the Waker yet
 	core  *wake.Core     // of kinds core, user and scope
-	link  unsafe.Pointer // foreign: the vtable, in C memory; held and view: a *Waker
-	data  uintptr        // foreign: C's data; with ref: the box
+	link  unsafe.Pointer // foreign, or lent by C: the vtable, in C memory; held and view: a *Waker
+	data  uintptr        // foreign, or lent by C: C's data; with ref: the box
 }
 
 type noCopy struct{}
@@ -70,11 +70,11 @@ func fromTarget(t wake.Target) *Waker { return newWaker(target{kind: user, core:
 
 type funcTarget func()
 
-func (f funcTarget) Rouse() { f() }
+func (f funcTarget) Rouse(at wake.Place) { at.Run(f) }
 
 type wakeTarget struct{ w Wake }
 
-func (t wakeTarget) Rouse() { t.w.Wake() }
+func (t wakeTarget) Rouse(at wake.Place) { at.Run(t.w.Wake) }
 
 // Clone returns a new Waker that wakes the same task.
 func (w *Waker) Clone() *Waker {
@@ -125,16 +125,22 @@ func (w *Waker) CloneFrom(src *Waker) {
 }
 
 // Wake wakes the task and consumes w: Drop must not follow.
-func (w *Waker) Wake() {
+func (w *Waker) Wake() { w.wakeAt(wake.Anywhere) }
+
+func (w *Waker) wakeAt(at wake.Place) {
 	w, s := w.consume("Wake", woken)
 	switch s & kindMask {
 	case core:
-		w.core.Wake()
+		w.core.WakeAt(at)
 	case user:
-		w.core.Rouse()
+		w.core.Rouse(at)
 	case foreign:
-		if s&countMask == 0 {
+		switch {
+		case s&countMask != 0: // whoever leaves last calls
+		case at == wake.Anywhere:
 			w.callLast(woken)
+		default:
+			at.Run(func() { w.callLast(woken) })
 		}
 	}
 	w.unref(s)
@@ -151,16 +157,16 @@ func (w *Waker) WakeByRef() {
 // wakeByRef goes on where WakeByRef in state s could not end: it took a core's sleep away, or this is no core.
 func (w *Waker) wakeByRef(s uint32) {
 	if s&^lent == core {
-		w.core.Rouse()
+		w.core.Rouse(wake.Anywhere)
 		return
 	}
 	for {
 		w, s := w.live("WakeByRef")
-		switch s & kindMask {
-		case core, scope:
+		switch s & kindMask &^ lent {
+		case core:
 			w.core.Wake()
 		case user:
-			w.core.Rouse()
+			w.core.Rouse(wake.Anywhere)
 		case foreign:
 			if !w.enter(s) {
 				continue
@@ -238,12 +244,14 @@ func (w *Waker) AsRaw() RawWaker {
 		switch k := s & kindMask; {
 		case k == noop:
 			return fromNumbers(ffiwaker.Noop())
-		case k == foreign:
+		case k == foreign, k&lent != 0 && w.link != nil: // C's own words
 			return w.raw()
 		case k == scope:
 			if raw, ok := w.core.Lend(); ok {
 				return fromNumbers(raw)
 			}
+			// Its task ended since.
+			return fromNumbers(ffiwaker.Noop())
 		case s&ref != 0:
 			return w.boxRaw()
 		default:

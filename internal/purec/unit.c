@@ -504,8 +504,12 @@ static void the_sleeper_is_roused_once(void) {
   rawwaker_sink_drop(s);
 }
 
-static int hooked;
+static int hooked, unhooked;
 static void hook(void *arg) { *(int *)arg += 1; }
+static void unhook(void *arg) {
+  (void)arg;
+  unhooked++;
+}
 
 static void the_hook_is_called_with_the_descriptor(void) {
   rawwaker_sink *s = rawwaker_sink_new(0);
@@ -513,22 +517,23 @@ static void the_hook_is_called_with_the_descriptor(void) {
   rawwaker w = rawwaker_box_ref(b);
   rawwaker_notice n[2];
   int first = 0;
-  hooked = 0;
-  CHECK(rawwaker_sink_on_wake(s, hook, &first));
-  CHECK(rawwaker_sink_on_wake(s, hook, &hooked));
+  hooked = unhooked = 0;
+  CHECK(rawwaker_sink_on_wake(s, rawwaker_from_fn(hook, &first, unhook)));
+  CHECK(rawwaker_sink_on_wake(s, rawwaker_from_fn(hook, &hooked, unhook)));
   rawwaker_wake_by_ref(&w); /* nobody sleeps */
   CHECK(hooked == 0 && drain(s, n, 2) == 1);
   CHECK(rawwaker_sink_sleep(s));
   rawwaker_wake_by_ref(&w);
   rawwaker_wake_by_ref(&w);
   CHECK(hooked == 1 && first == 0 && readable(s) && drain(s, n, 2) == 1);
-  CHECK(rawwaker_sink_on_wake(s, NULL, NULL));
+  CHECK(rawwaker_sink_on_wake(s, rawwaker_noop()) && unhooked == 0);
   CHECK(rawwaker_sink_sleep(s));
   rawwaker_wake_by_ref(&w);
   CHECK(hooked == 1 && drain(s, n, 2) == 1);
   rawwaker_drop(w);
   rawwaker_box_close(b);
   rawwaker_sink_drop(s);
+  CHECK(unhooked == 2);
 }
 
 /* A future that does what its letters say, one a poll: s wakes itself, k keeps the waker (clone_from), t wakes what it kept
@@ -836,6 +841,8 @@ static void no_memory_for_a_runtime(void) {
   rawwaker_sink *s = rawwaker_sink_new(0);
   out_of_memory_at = 1;
   CHECK(rawwaker_box_new(s, 1, 0) == NULL);
+  out_of_memory_at = 1;
+  CHECK(!rawwaker_sink_on_wake(s, rawwaker_noop()));
   rawwaker_sink_drop(s);
 }
 
@@ -858,7 +865,7 @@ int main(int argc, char **argv) {
   run("wakes after block_on has returned do nothing", late_wakes);
   run("a box is listed once however often it is woken, oldest wake first", boxes_list_once_in_order);
   run("the first wake that finds the sleeper makes the descriptor readable, no other does", the_sleeper_is_roused_once);
-  run("the hook is called once, with the descriptor", the_hook_is_called_with_the_descriptor);
+  run("the hook is woken once, with the descriptor, and dropped with the sink", the_hook_is_called_with_the_descriptor);
   run("a future that wakes itself is polled on, up to a bound, and the runtime is told", a_future_that_wakes_itself_is_polled_on);
   run("a box made by a poll is given back if the future kept it", a_box_made_by_a_poll_is_given_back_if_it_was_kept);
   run("a box closed in or before its poll stays closed", a_box_closed_during_its_poll_stays_closed);

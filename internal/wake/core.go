@@ -26,9 +26,40 @@ const (
 
 // Target is what a core rouses.
 type Target interface {
-	// Rouse makes the sleeper go on. It is called by the one wake that found the core parked, on any goroutine, the
-	// dispatcher's among them: it must neither block nor run what a user wrote.
-	Rouse()
+	// Rouse makes the sleeper go on. It is called by the one wake that found the core parked, at any place. It must not
+	// block; what a user wrote, and foreign slots, it runs by [Place.Run].
+	Rouse(at Place)
+}
+
+// Place is where a wake is carried out.
+type Place uint8
+
+const (
+	Anywhere   Place = iota // the goroutine that wakes: it may run anything
+	Dispatcher              // the goroutine that brings the wakes of C: it must not run what a user wrote
+	Spinner                 // a BlockOn that waits: neither that, nor may goroutines start, for it may be in a synctest bubble
+)
+
+// Run runs f, which may be foreign: here, or soon on the library's goroutine for foreign code.
+func (at Place) Run(f func()) {
+	switch {
+	case at == Anywhere:
+		f()
+	case !enqueueLater(f):
+	case at == Spinner:
+		startLaterElsewhere()
+	default:
+		go runLater()
+	}
+}
+
+// Go starts f on a goroutine.
+func (at Place) Go(f func()) {
+	if at == Spinner {
+		at.Run(func() { go f() })
+		return
+	}
+	go f()
 }
 
 // Core is the waking half of a task: what its wakers point to. A Core is never reused for another task once a waker of it
@@ -36,7 +67,7 @@ type Target interface {
 type Core struct {
 	word   atomic.Uint32
 	ended  atomic.Bool
-	user   bool // calling is user code: it is called for each wake, and never from the dispatcher
+	user   bool // of FromFunc: its target is roused by each wake
 	handed bool // a Context has given its waker out; of the polling goroutine
 	target Target
 
@@ -44,10 +75,24 @@ type Core struct {
 	mu      sync.Mutex  // guards box and id; no slot is called under it
 	box     uintptr     // the box that lends this core to C, held; 0 while there is none
 	id      uint64
+	more    *boxed // further ones, which polls have made while another goroutine lent c to C
+	inbox   *Inbox // where C's wakes arrive; nil: at the process's
+}
+
+type boxed struct {
+	box  uintptr
+	id   uint64
+	next *boxed
 }
 
 // Init makes c the core of t, before any other use.
 func (c *Core) Init(t Target) { c.target = t }
+
+// InitAt makes c the core of t, whose wakes from C go to inbox.
+func (c *Core) InitAt(t Target, inbox *Inbox) { c.target, c.inbox = t, inbox }
+
+// Parked makes c one that sleeps, before any other use: its first wake rouses t.
+func (c *Core) Parked() { c.word.Store(Parked) }
 
 // NewFunc returns a core whose every wake calls t's Rouse, which a user wrote and which may do as it likes.
 func NewFunc(t Target) *Core { return &Core{user: true, target: t} }
@@ -56,9 +101,12 @@ func NewFunc(t Target) *Core { return &Core{user: true, target: t} }
 func (c *Core) User() bool { return c.user }
 
 // Wake notifies the task. It never polls, and blocks for nothing.
-func (c *Core) Wake() {
+func (c *Core) Wake() { c.WakeAt(Anywhere) }
+
+// WakeAt is Wake at some place.
+func (c *Core) WakeAt(at Place) {
 	if c.Notify() {
-		c.Rouse()
+		c.Rouse(at)
 	}
 }
 
@@ -66,7 +114,11 @@ func (c *Core) Wake() {
 func (c *Core) Notify() (parked bool) { return c.word.Swap(Notified) == Parked }
 
 // Rouse is the second half of Wake, and the whole of it for a core of [NewFunc].
-func (c *Core) Rouse() { c.target.Rouse() }
+func (c *Core) Rouse(at Place) { c.target.Rouse(at) }
+
+// Sleep is the polling side's end of a poll, where it does not wait itself: false, a wake has come since [Core.Consume], and
+// the task is to be polled again; true, the next wake rouses it.
+func (c *Core) Sleep() bool { return c.word.CompareAndSwap(Empty, Parked) }
 
 // Hand notes that the borrowed waker was given out. On the polling goroutine only.
 func (c *Core) Hand() {
@@ -87,69 +139,11 @@ func (c *Core) End() {
 	c.closeBox()
 }
 
-// registry finds the core for the number in a box. A number is 32 bits of generation over 30 of index, shifted away from
-// zero by the generation's start at 1; a slot whose generations are used up is not used again, so no number comes twice.
-var registry struct {
-	mu    sync.Mutex
-	slots []slot
-	free  []uint32
-	live  int
-}
-
-type slot struct {
-	gen  uint32
-	core *Core
-}
-
-func register(c *Core) uint64 {
-	r := &registry
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var i uint32
-	if n := len(r.free); n > 0 {
-		i, r.free = r.free[n-1], r.free[:n-1]
-	} else {
-		i = uint32(len(r.slots))
-		r.slots = append(r.slots, slot{})
-	}
-	s := &r.slots[i]
-	s.gen++
-	s.core = c
-	r.live++
-	return uint64(s.gen)<<32 | uint64(i)
-}
-
-func unregister(id uint64) {
-	r := &registry
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := &r.slots[uint32(id)]
-	if s.gen != uint32(id>>32) || s.core == nil {
-		return
-	}
-	s.core = nil
-	r.live--
-	if s.gen != ^uint32(0) {
-		r.free = append(r.free, uint32(id))
-	}
-}
-
-func lookup(id uint64) *Core {
-	r := &registry
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if i := uint32(id); int(i) < len(r.slots) && r.slots[i].gen == uint32(id>>32) {
-		return r.slots[i].core
-	}
-	return nil
-}
+// registry finds the core for the number in a box.
+var registry Table[*Core]
 
 // Registered is how many cores C can reach: for tests that must end at zero.
-func Registered() int {
-	registry.mu.Lock()
-	defer registry.mu.Unlock()
-	return registry.live
-}
+func Registered() int { return registry.Len() }
 
 // Handles is how many Go handles hold a reference of C, counted where the tag ffiwakerdebug is set.
 var Handles atomic.Int64

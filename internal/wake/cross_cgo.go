@@ -20,7 +20,7 @@ var (
 
 // The dispatcher starts here, outside any testing/synctest bubble: one goroutine and one descriptor for each program.
 func init() {
-	if sink, sinkErr = ffiwaker.NewSink(); sinkErr == nil {
+	if sink, sinkErr = ffiwaker.NewSink(ffiwaker.SinkForever); sinkErr == nil {
 		go dispatch()
 	}
 }
@@ -34,7 +34,7 @@ func dispatch() {
 	var notices [256]ffiwaker.Notice
 	var eight [8]byte
 	for {
-		drain(notices[:], false)
+		drain(sink, notices[:], Dispatcher)
 		if laterWanted.Swap(false) {
 			go runLater()
 		}
@@ -50,8 +50,14 @@ func dispatch() {
 	}
 }
 
-// drain reads the sink until it is empty, and wakes what it finds.
-func drain(notices []ffiwaker.Notice, spinner bool) {
+// startLaterElsewhere has the dispatcher start runLater.
+func startLaterElsewhere() {
+	laterWanted.Store(true)
+	sink.Kick()
+}
+
+// drain reads a sink until it is empty, and wakes what it finds.
+func drain(sink *ffiwaker.Sink, notices []ffiwaker.Notice, at Place) {
 	var list uintptr
 	for {
 		n := sink.Read(&list, notices)
@@ -59,28 +65,33 @@ func drain(notices []ffiwaker.Notice, spinner bool) {
 			return
 		}
 		for _, notice := range notices[:n] {
-			c := lookup(notice.ID)
+			c := registry.Get(notice.ID)
 			if c == nil {
 				continue // closed since
 			}
 			switch {
 			case notice.Woken == 0:
-			case !c.user:
-				c.Wake()
-			case enqueueLater(c.target.Rouse):
-				// A spinner may be inside a bubble, where a goroutine of the library must not start.
-				if spinner {
-					laterWanted.Store(true)
-					sink.Kick()
-				} else {
-					go runLater()
-				}
+			case c.user:
+				c.Rouse(at)
+			default:
+				c.WakeAt(at)
 			}
 			if notice.Last != 0 {
 				c.retire(notice.ID)
 			}
 		}
 	}
+}
+
+// sinkOf is where C's wakes of c arrive. It panics where there were no descriptors.
+func (c *Core) sinkOf() *ffiwaker.Sink {
+	if c.inbox != nil {
+		return c.inbox.sink
+	}
+	if sinkErr != nil {
+		panic("rawwaker: " + sinkErr.Error())
+	}
+	return sink
 }
 
 // Cross lends c to C with one reference more; ok is false where the task is over and a no-op does.
@@ -96,18 +107,15 @@ func (c *Core) cross(ref bool) (w ffiwaker.Raw, ok bool) {
 		return w, false
 	}
 	if c.box == 0 {
-		if sinkErr != nil {
-			panic("rawwaker: " + sinkErr.Error())
-		}
-		id := register(c)
+		sink := c.sinkOf()
+		id := registry.Put(c)
 		box := sink.BoxNew(id, c.user)
 		if box == 0 {
-			unregister(id)
+			registry.Take(id)
 			panic("rawwaker: out of memory for a waker's box")
 		}
 		c.box, c.id = box, id
-		c.crossed.Store(true)
-		canSpin.Store(runtime.GOMAXPROCS(0) > 1)
+		c.crossedNow()
 	}
 	if ref {
 		ffiwaker.BoxRef(c.box)
@@ -115,14 +123,63 @@ func (c *Core) cross(ref bool) (w ffiwaker.Raw, ok bool) {
 	return ffiwaker.Raw{Data: c.box, VTable: boxVTable}, true
 }
 
+func (c *Core) crossedNow() {
+	c.crossed.Store(true)
+	canSpin.Store(runtime.GOMAXPROCS(0) > 1)
+}
+
+// PollRaw polls a C future on behalf of c's task, and on for as long as the future wakes itself: rawwaker_box_poll. A wake
+// during the poll that nobody else has brought to c is brought by this call. Where the future has ended, its drop slot has
+// been called too. Only while the task is being polled, so that c does not end meanwhile.
+func (c *Core) PollRaw(data, vtable, out uintptr) ffiwaker.Polled {
+	sink := c.sinkOf()
+	var box uintptr
+	if c.crossed.Load() {
+		c.mu.Lock()
+		box = c.box
+		c.mu.Unlock()
+	}
+	p := ffiwaker.PollUnderBox(sink, box, data, vtable, out)
+	if box == 0 && p.Box != 0 {
+		if p.Code == ffiwaker.CodePending {
+			c.adopt(p.Box)
+		} else {
+			ffiwaker.BoxClose(p.Box)
+		}
+	}
+	if p.Woken {
+		c.Wake()
+	}
+	return p
+}
+
+// adopt takes over a box that a poll has made because the future kept its waker.
+func (c *Core) adopt(box uintptr) {
+	id := registry.Put(c)
+	c.Hand()
+	c.mu.Lock()
+	if c.box == 0 {
+		c.box, c.id = box, id
+	} else {
+		c.more = &boxed{box, id, c.more}
+	}
+	c.mu.Unlock()
+	c.crossedNow()
+	if ffiwaker.BoxAdopt(box, id) {
+		c.Wake()
+	}
+}
+
 func (c *Core) closeBox() {
 	c.mu.Lock()
-	box, id := c.box, c.id
-	c.box, c.id = 0, 0
+	all := boxed{c.box, c.id, c.more}
+	c.box, c.id, c.more = 0, 0, nil
 	c.mu.Unlock()
-	if box != 0 {
-		unregister(id)
-		ffiwaker.BoxClose(box)
+	for b := &all; b != nil; b = b.next {
+		if b.box != 0 {
+			registry.Take(b.id)
+			ffiwaker.BoxClose(b.box)
+		}
 	}
 }
 
@@ -133,16 +190,21 @@ func (c *Core) retire(id uint64) {
 	if c.id != id || !ffiwaker.BoxRetire(c.box) {
 		return
 	}
-	unregister(id)
+	registry.Take(id)
 	c.box, c.id = 0, 0
 }
 
 // CoreOf returns the core of a waker that is a box of this process's Go, nil for any other.
 func CoreOf(w ffiwaker.Raw) *Core {
-	if id := ffiwaker.BoxID(w); id != 0 {
-		return lookup(id)
+	return CoreOfID(ffiwaker.BoxID(w))
+}
+
+// CoreOfID returns the core of the number in a box, nil where it is over or the number 0.
+func CoreOfID(id uint64) *Core {
+	if id == 0 {
+		return nil
 	}
-	return nil
+	return registry.Get(id)
 }
 
 // spin waits a little for a wake from C, taking the sink's list itself, so that a hot exchange with a C thread goes through
@@ -160,14 +222,14 @@ func (p *Parker) spin() bool {
 			break
 		}
 		if atomic.LoadUintptr(sink.Head) != 0 {
-			drain(notices[:], true)
+			drain(sink, notices[:], Spinner)
 		}
 	}
 	if slept {
 		// Back to the dispatcher, which sleeps on: what was listed meanwhile was announced to nobody.
 		for atomic.StoreUint32(sink.Sleeping, 1); atomic.LoadUintptr(sink.Head) != 0; atomic.StoreUint32(sink.Sleeping, 1) {
 			atomic.StoreUint32(sink.Sleeping, 0)
-			drain(notices[:], true)
+			drain(sink, notices[:], Spinner)
 		}
 	}
 	spinning.Store(false)

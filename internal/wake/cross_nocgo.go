@@ -10,6 +10,14 @@ func (c *Core) Cross() (w ffiwaker.Raw, ok bool) { return w, false }
 func (c *Core) Lend() (w ffiwaker.Raw, ok bool)  { return w, false }
 func (c *Core) closeBox()                        {}
 func (p *Parker) spin() bool                     { return false }
+func startLaterElsewhere()                       {}
+
+func (c *Core) PollRaw(data, vtable, out uintptr) ffiwaker.Polled {
+	panic("ffiwaker: PollRaw needs cgo")
+}
 
 // CoreOf returns nil: there are no boxes.
 func CoreOf(ffiwaker.Raw) *Core { return nil }
+
+// CoreOfID returns nil likewise.
+func CoreOfID(uint64) *Core { return nil }

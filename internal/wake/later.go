@@ -12,11 +12,7 @@ var later struct {
 
 // Later runs f soon on the library's goroutine for foreign code. It never blocks, so finalizers may call it; a goroutine
 // that may be inside a synctest bubble must not.
-func Later(f func()) {
-	if enqueueLater(f) {
-		go runLater()
-	}
-}
+func Later(f func()) { Dispatcher.Run(f) }
 
 // enqueueLater says whether the caller has to see to it that runLater starts.
 func enqueueLater(f func()) (start bool) {

@@ -9,7 +9,7 @@ type Parker struct {
 }
 
 // Rouse implements [Target]. The channel has room: only the wake that takes Parked away sends, and one is parked at most.
-func (p *Parker) Rouse() { p.ch <- struct{}{} }
+func (p *Parker) Rouse(Place) { p.ch <- struct{}{} }
 
 // NewParker returns a parker that nobody has woken.
 func NewParker() *Parker {

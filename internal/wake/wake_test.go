@@ -13,7 +13,7 @@ import (
 // roused counts calls of Rouse.
 type roused struct{ n atomic.Int64 }
 
-func (r *roused) Rouse() { r.n.Add(1) }
+func (r *roused) Rouse(Place) { r.n.Add(1) }
 
 func TestOnlyTheWakeThatTakesParkedAwayRouses(t *testing.T) {
 	var r roused
@@ -86,32 +86,27 @@ func TestNumbersAreNeverUsedTwice(t *testing.T) {
 	seen := map[uint64]bool{}
 	for range 1000 {
 		c := new(Core)
-		id := register(c)
+		id := registry.Put(c)
 		require.NotZero(t, id)
 		require.False(t, seen[id])
 		seen[id] = true
-		require.Same(t, c, lookup(id))
-		unregister(id)
-		unregister(id) // once more does nothing
-		require.Nil(t, lookup(id))
+		require.Same(t, c, registry.Get(id))
+		registry.Take(id)
+		registry.Take(id) // once more does nothing
+		require.Nil(t, registry.Get(id))
 	}
-	require.Nil(t, lookup(0))
-	require.Nil(t, lookup(math.MaxUint64))
+	require.Nil(t, registry.Get(0))
+	require.Nil(t, registry.Get(math.MaxUint64))
 	require.Zero(t, Registered())
 }
 
 func TestASlotWhoseGenerationsAreUsedUpIsLeftAlone(t *testing.T) {
-	id := register(new(Core))
+	var table Table[*Core]
+	id := table.Put(new(Core))
 	i := uint32(id)
-	registry.mu.Lock()
-	registry.slots[i].gen = math.MaxUint32
-	registry.mu.Unlock()
-	unregister(math.MaxUint32<<32 | uint64(i))
-	require.NotEqual(t, i, uint32(register(new(Core))))
-	for _, s := range registry.slots {
-		s.core = nil
-	}
-	registry.slots, registry.free, registry.live = nil, nil, 0
+	table.slots[i].gen = math.MaxUint32
+	table.Take(math.MaxUint32<<32 | uint64(i))
+	require.NotEqual(t, i, uint32(table.Put(new(Core))))
 }
 
 func TestAGoexitInAFunctionThatRunsLaterKeepsNoOtherFromRunning(t *testing.T) {

@@ -1,0 +1,198 @@
+package future
+
+import (
+	"context"
+	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// giveUp drops a future that has not been ready, where it is a Dropper.
+func giveUp[T any](f rawwaker.Future[T]) {
+	if d, ok := f.(rawwaker.Dropper); ok {
+		d.Drop()
+	}
+}
+
+// Pair is the result of [Join].
+type Pair[A, B any] struct {
+	First  A
+	Second B
+}
+
+type join[A, B any] struct {
+	a    rawwaker.Future[A] // nil: it was ready
+	b    rawwaker.Future[B]
+	v    Pair[A, B]
+	done bool
+}
+
+// Join is ready when both are. They share the task's waker, so each wake polls both that are left. Drop drops those that are left.
+func Join[A, B any](a rawwaker.Future[A], b rawwaker.Future[B]) rawwaker.Future[Pair[A, B]] {
+	return &join[A, B]{a: a, b: b}
+}
+
+func (f *join[A, B]) Poll(cx *rawwaker.Context) rawwaker.Poll[Pair[A, B]] {
+	if f.done {
+		panic(completed)
+	}
+	if f.a != nil {
+		if p := f.a.Poll(cx); p.IsReady() {
+			f.v.First, f.a = p.Value(), nil
+		}
+	}
+	if f.b != nil {
+		if p := f.b.Poll(cx); p.IsReady() {
+			f.v.Second, f.b = p.Value(), nil
+		}
+	}
+	if f.a != nil || f.b != nil {
+		return rawwaker.Pending[Pair[A, B]]()
+	}
+	f.done = true
+	return rawwaker.Ready(f.v)
+}
+
+// Drop implements [rawwaker.Dropper].
+func (f *join[A, B]) Drop() {
+	a, b := f.a, f.b
+	f.a, f.b, f.done = nil, nil, true
+	defer func() {
+		if b != nil {
+			giveUp(b)
+		}
+	}()
+	if a != nil {
+		giveUp(a)
+	}
+}
+
+type joinAll[T any] struct {
+	fs   []rawwaker.Future[T] // nil: it was ready
+	vs   []T
+	set  rawwaker.WakerSet
+	done bool
+}
+
+// JoinAll is ready when all are, with the results in their order; of none, at once. Each has a waker of its own, so a wake polls
+// only what it is for. Drop drops those that are left.
+func JoinAll[T any](fs ...rawwaker.Future[T]) rawwaker.Future[[]T] {
+	f := &joinAll[T]{fs: append([]rawwaker.Future[T](nil), fs...), vs: make([]T, len(fs))}
+	f.set.Init(len(fs))
+	return f
+}
+
+func (f *joinAll[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[[]T] {
+	if f.done {
+		panic(completed)
+	}
+	for i, cx := range f.set.Woken(cx) {
+		if p := f.fs[i].Poll(cx); p.IsReady() {
+			f.vs[i], f.fs[i] = p.Value(), nil
+			f.set.Done(i)
+		}
+	}
+	if f.set.Left() > 0 {
+		return rawwaker.Pending[[]T]()
+	}
+	f.done = true
+	f.set.Drop()
+	return rawwaker.Ready(f.vs)
+}
+
+// Drop implements [rawwaker.Dropper].
+func (f *joinAll[T]) Drop() {
+	f.done = true
+	f.set.Drop()
+	dropAll(f.fs)
+}
+
+// dropAll gives up all that are left, also where one's Drop panics.
+func dropAll[T any](fs []rawwaker.Future[T]) {
+	next := 0
+	defer func() {
+		if next < len(fs) {
+			dropAll(fs[next:])
+		}
+	}()
+	for i, g := range fs {
+		next = i + 1
+		if g != nil {
+			fs[i] = nil
+			giveUp(g)
+		}
+	}
+}
+
+type race[T any] struct {
+	fs  []rawwaker.Future[T]
+	set rawwaker.WakerSet
+}
+
+// Race is ready with the first that is; the others are dropped then. It panics for none. Each has a waker of its own. Drop drops all.
+func Race[T any](fs ...rawwaker.Future[T]) rawwaker.Future[T] {
+	if len(fs) == 0 {
+		panic("future: Race of nothing")
+	}
+	f := &race[T]{fs: append([]rawwaker.Future[T](nil), fs...)}
+	f.set.Init(len(fs))
+	return f
+}
+
+func (f *race[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
+	if f.fs == nil {
+		panic(completed)
+	}
+	for i, cx := range f.set.Woken(cx) {
+		if p := f.fs[i].Poll(cx); p.IsReady() {
+			f.fs[i] = nil
+			f.Drop()
+			return p
+		}
+	}
+	return rawwaker.Pending[T]()
+}
+
+// Drop implements [rawwaker.Dropper].
+func (f *race[T]) Drop() {
+	f.set.Drop()
+	fs := f.fs
+	f.fs = nil
+	dropAll(fs)
+}
+
+type timeout[T any] struct {
+	f     rawwaker.Future[T]
+	sleep rawwaker.Future[struct{}]
+	done  bool
+}
+
+// Timeout is f, unless d passes before f is ready: then f is dropped, and the error is [context.DeadlineExceeded]. The time counts
+// from now. Drop drops f.
+func Timeout[T any](f rawwaker.Future[T], d time.Duration) rawwaker.Future[rawwaker.Result[T]] {
+	return &timeout[T]{f: f, sleep: Sleep(d)}
+}
+
+func (t *timeout[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
+	if t.done {
+		panic(completed)
+	}
+	if p := t.f.Poll(cx); p.IsReady() {
+		t.done = true
+		giveUp(t.sleep)
+		return rawwaker.Ready(rawwaker.Result[T]{Value: p.Value()})
+	}
+	if t.sleep.Poll(cx).IsReady() {
+		t.done = true
+		giveUp(t.f)
+		return rawwaker.Ready(rawwaker.Result[T]{Err: context.DeadlineExceeded})
+	}
+	return rawwaker.Pending[rawwaker.Result[T]]()
+}
+
+// Drop implements [rawwaker.Dropper].
+func (t *timeout[T]) Drop() {
+	t.done = true
+	giveUp(t.sleep)
+	giveUp(t.f)
+}

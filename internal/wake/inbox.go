@@ -1,0 +1,121 @@
+package wake
+
+import (
+	"math"
+	"sync/atomic"
+)
+
+// Inbox is what an executor that a host ticks sleeps on: a flag, a descriptor, and the list of C's wakes. Cores made with
+// [Core.InitAt] have their boxes on it, so a C thread that wakes one makes the descriptor readable itself.
+//
+// The flag is 1 while the host sleeps, or may begin to. Arm sets it; whoever takes it away makes the descriptor readable
+// and calls the hook: once, however many wakes come.
+type Inbox struct {
+	sleeper
+	users   atomic.Int32 // inside Take, Arm and Drain; below 0: closed, and the last one out ends the sleeper
+	watched atomic.Bool  // somebody has asked for the descriptor
+	hook    atomic.Pointer[hookTarget]
+	core    *Core // of hook, for C; once it exists
+}
+
+// hookTarget is all that C's wakes know of an inbox: what C can reach must not keep the inbox from being collected.
+type hookTarget struct{ f func(at Place) }
+
+func (t *hookTarget) Rouse(at Place) { at.Run(func() { t.f(Anywhere) }) }
+
+// enter says whether the sleeper may be used, until leave.
+func (in *Inbox) enter() bool {
+	if in.users.Add(1) > 0 {
+		return true
+	}
+	in.leave()
+	return false
+}
+
+func (in *Inbox) leave() {
+	if in.users.Add(-1) == math.MinInt32 {
+		in.end()
+	}
+}
+
+// Close gives the descriptor up. Cores of this inbox must have ended before.
+func (in *Inbox) Close() {
+	if in.users.Load() < 0 {
+		return
+	}
+	in.Drain()
+	if in.core != nil {
+		in.core.End()
+	}
+	if in.users.Add(math.MinInt32) == math.MinInt32 {
+		in.end()
+	}
+}
+
+// Take takes the flag away, and rouses the host where it was set. Whoever has made something runnable calls it after.
+func (in *Inbox) Take(at Place) {
+	if !in.enter() {
+		return
+	}
+	defer in.leave()
+	if atomic.LoadUint32(in.armed) != 0 && atomic.SwapUint32(in.armed, 0) != 0 {
+		if in.watched.Load() {
+			in.kick()
+		}
+		if t := in.hook.Load(); t != nil {
+			t.f(at)
+		}
+	}
+}
+
+// Arm sets the flag; idle must then say whether there is still nothing to run. False: there is, and the flag is away again.
+func (in *Inbox) Arm(idle func() bool) bool {
+	if !in.enter() {
+		return true
+	}
+	defer in.leave()
+	if in.watched.Load() {
+		in.quiet()
+	}
+	atomic.StoreUint32(in.armed, 1)
+	if !in.listed() && idle() {
+		return true
+	}
+	atomic.StoreUint32(in.armed, 0)
+	return false
+}
+
+// FD is the descriptor. It is readable from a taken flag until the next Arm.
+func (in *Inbox) FD() (int, error) {
+	if !in.enter() {
+		return -1, nil
+	}
+	defer in.leave()
+	fd, err := in.open()
+	if err == nil && !in.watched.Swap(true) && atomic.LoadUint32(in.armed) == 0 {
+		in.kick() // the flag was taken when nobody watched
+	}
+	return fd, err
+}
+
+// OnWake sets, once, what the one who takes the flag away calls, at any place. For wakes of C that is the library's goroutine.
+// f must not keep the inbox's owner from being collected.
+func (in *Inbox) OnWake(f func(at Place)) {
+	if !in.enter() {
+		return
+	}
+	defer in.leave()
+	t := &hookTarget{f}
+	in.core = NewFunc(t)
+	in.tell(in.core)
+	in.hook.Store(t)
+}
+
+// Idle says whether C has woken nothing that is still to be drained.
+func (in *Inbox) Idle() bool {
+	if !in.enter() {
+		return true
+	}
+	defer in.leave()
+	return !in.listed()
+}

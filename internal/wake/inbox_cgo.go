@@ -1,0 +1,56 @@
+//go:build cgo
+
+package wake
+
+import (
+	"sync/atomic"
+
+	"github.com/seed-8a1b3254/ffiwaker"
+)
+
+// sleeper is a sink of C of its own.
+type sleeper struct {
+	armed *uint32 // the sink's flag, in C memory: gone with it
+	sink  *ffiwaker.Sink
+	fd    int
+}
+
+// NewInbox fails where descriptors or memory have run out.
+func NewInbox() (*Inbox, error) {
+	s, err := ffiwaker.NewSink(0)
+	if err != nil {
+		return nil, err
+	}
+	in := new(Inbox)
+	in.sleeper = sleeper{armed: s.Sleeping, sink: s, fd: int(s.FD())}
+	atomic.StoreUint32(in.armed, 1)
+	return in, nil
+}
+
+// Drain brings the wakes of C to their cores.
+func (in *Inbox) Drain() {
+	if !in.enter() {
+		return
+	}
+	defer in.leave()
+	if in.listed() {
+		var notices [64]ffiwaker.Notice
+		drain(in.sink, notices[:], Anywhere)
+	}
+}
+
+func (s *sleeper) listed() bool { return atomic.LoadUintptr(s.sink.Head) != 0 }
+
+func (s *sleeper) open() (int, error) { return s.fd, nil }
+
+func (s *sleeper) end() { s.sink.Drop() }
+
+func (s *sleeper) tell(c *Core) {
+	if w, ok := c.Cross(); ok && !s.sink.OnWake(w) {
+		ffiwaker.Drop(w)
+		panic("ffiwaker: out of memory for a hook")
+	}
+}
+
+func (s *sleeper) kick()  { s.sink.Kick() }
+func (s *sleeper) quiet() { s.sink.Ack() }

@@ -1,0 +1,229 @@
+package rawwaker
+
+import (
+	"fmt"
+	"reflect"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
+)
+
+// RawFuture is a future as C holds it, bit for bit the struct rawwaker_future: nothing in Go looks after it.
+// [FutureFromRaw] takes it over. For Data and VTable holds what is said at [RawWaker].
+type RawFuture struct {
+	Data   uintptr
+	VTable *FutureVTable
+}
+
+// FutureVTable is bit for bit the struct rawwaker_future_vtable: the addresses of two C functions.
+type FutureVTable struct {
+	Poll, Drop uintptr
+}
+
+// ForeignPanic is what a poll panics with when a future of C or Rust has panicked.
+type ForeignPanic struct {
+	Message string // what it said by rawwaker_set_panic, cut at 1 KiB
+}
+
+func (p *ForeignPanic) Error() string {
+	if p.Message == "" {
+		return "rawwaker: a C future panicked and did not say why"
+	}
+	return "rawwaker: a C future panicked: " + p.Message
+}
+
+// CFuture is a future of C or Rust, awaited in Go as any other. It takes no goroutine and no thread.
+//
+// The C future is dropped exactly once: when a poll ends it, by Drop, or, where both are forgotten, some time after the
+// collector has found it. Drop may be called at any time, on any goroutine, and more than once: of completion, panic and Drop
+// the first wins. A Drop that overlaps a poll takes effect when that poll returns.
+type CFuture[T any] struct {
+	cfuture
+	value T // written by C; the whole struct has no Go pointers
+}
+
+// The state of a CFuture: polling is set for the time of a poll; ended and dropped say who won, for ever, and then the C
+// future is gone or, with dropped and polling, goes when the poll returns.
+type cfuture struct {
+	_      noCopy
+	state  uint32
+	data   uintptr
+	vtable uintptr
+}
+
+const (
+	polling     uint32 = 1
+	ended       uint32 = 2 // READY was returned, or the future has panicked
+	gaveUp      uint32 = 4 // by Drop
+	futureGone         = ended | gaveUp
+	completed          = "future polled after completion"
+	whilePolled        = "rawwaker: Poll of a CFuture that is being polled"
+)
+
+// FutureFromRaw makes a C future one of Go, and owns it. C writes the result into memory of the returned future, zeroed
+// before; T must have the size and alignment that poll writes, and no Go pointers (a pointer of C's is a uintptr): it panics
+// for such a T, for a nil vtable, for one with an empty slot, and in a build without cgo.
+//
+// A future that wakes itself is polled again without coming back to Go, up to 64 times or 100 us.
+func FutureFromRaw[T any](raw RawFuture) *CFuture[T] {
+	raw.check("FutureFromRaw")
+	checkPlain[T]("FutureFromRaw", ": C cannot write those")
+	f := new(CFuture[T])
+	f.data, f.vtable = raw.numbers()
+	runtime.SetFinalizer(f, func(f *CFuture[T]) { f.finalize() })
+	return f
+}
+
+func (r RawFuture) numbers() (data, vtable uintptr) {
+	// SAFETY: a vtable lives as long as the process, so its address as a number stays good.
+	return r.Data, uintptr(unsafe.Pointer(r.VTable))
+}
+
+func futureFromNumbers(data, vtable uintptr) RawFuture {
+	// SAFETY: vtable is the address of a static vtable in C memory, not of anything that Go moves or frees.
+	return RawFuture{Data: data, VTable: *(**FutureVTable)(unsafe.Pointer(&vtable))}
+}
+
+func (r RawFuture) check(call string) {
+	needCgo(call)
+	switch {
+	case r.VTable == nil:
+		panic("rawwaker: " + call + " of a nil vtable")
+	case r.VTable.Poll == 0:
+		panic("rawwaker: " + call + " of a vtable with an empty slot poll")
+	case r.VTable.Drop == 0:
+		panic("rawwaker: " + call + " of a vtable with an empty slot drop")
+	}
+}
+
+// Poll implements [Future].
+func (f *CFuture[T]) Poll(cx *Context) Poll[T] {
+	var out uintptr
+	if unsafe.Sizeof(f.value) != 0 {
+		// SAFETY: f is on the heap, for it has a finalizer, so it does not move; it is kept alive below.
+		out = uintptr(unsafe.Pointer(&f.value))
+	}
+	ready := f.poll(cx, out)
+	if ready {
+		runtime.SetFinalizer(f, nil)
+		return Ready(f.value)
+	}
+	runtime.KeepAlive(f)
+	return Pending[T]()
+}
+
+// Drop implements [Dropper].
+func (f *CFuture[T]) Drop() {
+	if f.claim(gaveUp) {
+		f.drop()
+	}
+	runtime.KeepAlive(f)
+}
+
+func (f *cfuture) finalize() {
+	if f.claim(gaveUp) {
+		data, vtable := f.data, f.vtable
+		wake.Later(func() { ffiwaker.DropFuture(data, vtable) }) // the slot may block
+	}
+}
+
+// claim is won by one caller. What it says is whether the caller may call the drop slot, too: else who polls does.
+func (f *cfuture) claim(by uint32) bool {
+	for {
+		s := atomic.LoadUint32(&f.state)
+		if s&futureGone != 0 {
+			return false
+		}
+		if atomic.CompareAndSwapUint32(&f.state, s, s|by) {
+			return s&polling == 0
+		}
+	}
+}
+
+func (f *cfuture) drop() {
+	debugGC()
+	ffiwaker.DropFuture(f.data, f.vtable)
+}
+
+func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
+	if !atomic.CompareAndSwapUint32(&f.state, 0, polling) {
+		switch s := atomic.LoadUint32(&f.state); {
+		case s&polling != 0:
+			panic(whilePolled)
+		case s&gaveUp != 0:
+			panic("rawwaker: Poll of a CFuture after Drop")
+		default:
+			panic(completed)
+		}
+	}
+	debugGC()
+	got := cx.pollRaw(f.data, f.vtable, out)
+	if got.Code == ffiwaker.CodePending {
+		if !atomic.CompareAndSwapUint32(&f.state, polling, 0) {
+			// Dropped meanwhile, by somebody who has left the slot to us.
+			atomic.StoreUint32(&f.state, gaveUp)
+			f.drop()
+		}
+		return false
+	}
+	atomic.StoreUint32(&f.state, ended) // its drop slot was called, so a Drop meanwhile has come too late
+	switch got.Code {
+	case ffiwaker.CodeReady:
+		return true
+	case ffiwaker.CodePanicked:
+		panic(&ForeignPanic{got.Panic})
+	}
+	panic(fmt.Sprintf("rawwaker: slot poll of a C future gave %d, which is no code", got.Code))
+}
+
+// pollRaw polls a C future under cx's waker.
+func (cx *Context) pollRaw(data, vtable, out uintptr) ffiwaker.Polled {
+	if cx.core != nil && atomic.LoadUint32(&cx.waker.state) == scope {
+		return cx.core.PollRaw(data, vtable, out)
+	}
+	// Of NewContext, or lent by C: its task may end on another thread meanwhile, so only what cx holds is sure to last.
+	defer runtime.KeepAlive(cx)
+	return ffiwaker.PollUnder(cx.waker.AsRaw().numbers(), data, vtable, out)
+}
+
+// plain remembers which types have no Go pointers.
+var plain sync.Map // of reflect.Type, bool
+
+// checkPlain panics where T has Go pointers.
+func checkPlain[T any](call, hint string) {
+	switch any((*T)(nil)).(type) {
+	case *struct{}, *bool, *int, *int32, *int64, *uint32, *uint64, *uintptr, *float64: // the usual ones, without a look-up
+		return
+	}
+	t := reflect.TypeFor[T]()
+	ok, known := plain.Load(t)
+	if !known {
+		ok = !pointers(t)
+		plain.Store(t, ok)
+	}
+	if !ok.(bool) {
+		panic("rawwaker: " + call + " of " + t.String() + ", which has Go pointers" + hint)
+	}
+}
+
+func pointers(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Array:
+		return t.Len() > 0 && pointers(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if pointers(t.Field(i).Type) {
+				return true
+			}
+		}
+		return false
+	case reflect.Chan, reflect.Func, reflect.Interface, reflect.Map, reflect.Pointer, reflect.Slice, reflect.String,
+		reflect.UnsafePointer:
+		return true
+	}
+	return false
+}
