@@ -25,9 +25,6 @@ type pollDropper interface {
 
 var goFutures wake.Table[*goFuture]
 
-// Exported is how many Go futures C holds: for tests that must end at zero.
-func Exported() int { return goFutures.Len() }
-
 func init() {
 	ffiwaker.GoFutures.Poll = pollGoFuture
 	ffiwaker.GoFutures.Drop = dropGoFuture
@@ -70,6 +67,7 @@ func FutureIntoRawFunc[T any](f Future[T], put func(out unsafe.Pointer, v T)) Ra
 }
 
 func export(f pollDropper) RawFuture {
+	wake.Futures.Add(1)
 	return futureFromNumbers(uintptr(goFutures.Put(&goFuture{f: f, cx: new(Context)})), ffiwaker.GoFutureVTable())
 }
 
@@ -155,6 +153,7 @@ func pollGoFuture(id uint64, w ffiwaker.Raw, box uint64, out uintptr) (code uint
 func dropGoFuture(id uint64) {
 	g := goFutures.Take(id)
 	enterGoFuture(g, "drop")
+	wake.Futures.Add(-1)
 	if !g.over {
 		g.end()
 	}

@@ -13,12 +13,14 @@ import (
 
 type count struct {
 	boxes, cores, handles   int
+	futures                 int
 	goroutines, descriptors int
 }
 
 func now() count {
 	c := count{
 		boxes: ffiwaker.Live(), cores: wake.Registered(), handles: int(wake.Handles.Load()),
+		futures:    int(wake.Futures.Load()),
 		goroutines: runtime.NumGoroutine(),
 	}
 	if entries, err := os.ReadDir("/proc/self/fd"); err == nil {
@@ -28,11 +30,11 @@ func now() count {
 }
 
 func (c count) within(before count) bool {
-	return c.boxes == 0 && c.cores == 0 && c.handles == 0 &&
+	return c.boxes == 0 && c.cores == 0 && c.handles == 0 && c.futures == 0 &&
 		c.goroutines <= before.goroutines && c.descriptors <= before.descriptors
 }
 
-// Check makes t fail if at its end a C waker, a core known to C or a handle of a C reference is left, or more goroutines
+// Check makes t fail if at its end a C waker, a core known to C, a handle of a C reference or a Go future in C is left, or more goroutines
 // or descriptors than now. It collects garbage until all is gone, for up to ten seconds.
 func Check(t testing.TB) {
 	t.Helper()

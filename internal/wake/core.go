@@ -147,3 +147,6 @@ func Registered() int { return registry.Len() }
 
 // Handles is how many Go handles hold a reference of C, counted where the tag ffiwakerdebug is set.
 var Handles atomic.Int64
+
+// Futures is how many Go futures C holds.
+var Futures atomic.Int64

@@ -1,0 +1,420 @@
+//go:build cgo
+
+package rawwaker_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-8a1b3254/ffiwaker/blockon"
+	"github.com/seed-8a1b3254/ffiwaker/executor"
+	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// script is a C future that must have been dropped exactly once when the test ends.
+func script(t *testing.T, letters string) *ctest.Script {
+	balance.Check(t)
+	s := ctest.NewScript(letters)
+	t.Cleanup(func() {
+		for deadline := time.Now().Add(10 * time.Second); s.Drops() == 0 && time.Now().Before(deadline); {
+			runtime.GC() // a forgotten one is the collector's
+		}
+		require.Equal(t, 1, s.Drops())
+		s.Free()
+	})
+	return s
+}
+
+func fromScript(s *ctest.Script) *rawwaker.CFuture[uint64] {
+	return rawwaker.FutureFromRaw[uint64](s.Raw())
+}
+
+// counted counts the polls that reach a future from Go.
+type counted[T any] struct {
+	rawwaker.Future[T]
+	polls int
+}
+
+func (c *counted[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
+	c.polls++
+	return c.Future.Poll(cx)
+}
+
+func TestACFutureIsAwaitedByEveryDriverAndCombinator(t *testing.T) {
+	await := map[string]func(f rawwaker.Future[uint64]) uint64{
+		"BlockOn": blockon.BlockOn[uint64],
+		"Spin":    blockon.Spin[uint64],
+		"Await": func(f rawwaker.Future[uint64]) uint64 {
+			v, err := blockon.Await(t.Context(), f)
+			require.NoError(t, err)
+			return v
+		},
+		"executor": func(f rawwaker.Future[uint64]) uint64 {
+			ex := executor.New()
+			defer ex.Close()
+			return blockon.BlockOn[uint64](executor.Spawn(ex, f))
+		},
+		"Local": func(f rawwaker.Future[uint64]) (v uint64) {
+			l := executor.NewLocal()
+			defer l.Close()
+			h := executor.SpawnLocal(l, f)
+			l.Run()
+			return blockon.BlockOn[uint64](h)
+		},
+		"NewContext": func(f rawwaker.Future[uint64]) uint64 {
+			woken := make(chan struct{}, 8)
+			w := rawwaker.FromFunc(func() { woken <- struct{}{} })
+			defer w.Drop()
+			for cx := rawwaker.NewContext(w); ; <-woken {
+				if p := f.Poll(cx); p.IsReady() {
+					return p.Value()
+				}
+			}
+		},
+		"Async": func(f rawwaker.Future[uint64]) uint64 {
+			return blockon.BlockOn(future.Async(func(aw *future.Awaiter) uint64 { return future.Await(aw, f) }))
+		},
+		"Join": func(f rawwaker.Future[uint64]) uint64 {
+			return blockon.BlockOn(future.Join(future.Sleep(time.Millisecond), f)).Second
+		},
+		"JoinAll": func(f rawwaker.Future[uint64]) uint64 {
+			return blockon.BlockOn(future.JoinAll(future.Ready(uint64(1)), f))[1]
+		},
+		"Race": func(f rawwaker.Future[uint64]) uint64 {
+			return blockon.BlockOn(future.Race(future.PollFn(func(*rawwaker.Context) rawwaker.Poll[uint64] {
+				return rawwaker.Pending[uint64]()
+			}), f))
+		},
+		"Timeout": func(f rawwaker.Future[uint64]) uint64 {
+			r := blockon.BlockOn(future.Timeout(f, time.Minute))
+			require.NoError(t, r.Err)
+			return r.Value
+		},
+	}
+	for name, await := range await {
+		for _, letters := range []string{"r", "ssr", "tttr", "ststr"} {
+			t.Run(name+"/"+letters, func(t *testing.T) {
+				s := script(t, letters)
+				require.EqualValues(t, 42, await(fromScript(s)))
+				require.Equal(t, 1, s.Drops())
+			})
+		}
+	}
+}
+
+func TestACFutureThatWakesItselfIsPolledOnWithoutComingBackToGo(t *testing.T) {
+	s := script(t, strings.Repeat("s", 30)+"r")
+	f := &counted[uint64]{Future: fromScript(s)}
+	before := runtime.NumCgoCall()
+	require.EqualValues(t, 42, blockon.BlockOn[uint64](f))
+	require.LessOrEqual(t, runtime.NumCgoCall()-before, int64(1+f.polls))
+	require.Equal(t, 31, s.Polls())
+	require.Less(t, f.polls, 10, "one, but for a machine so slow that 100 us are over")
+}
+
+func TestACFutureThatWakesItselfForEverDoesNotKeepGoOut(t *testing.T) {
+	s := script(t, "*")
+	f := &counted[uint64]{Future: fromScript(s)}
+	ctx, cancel := context.WithCancel(t.Context())
+	polls := future.Race[uint64](f, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+		if f.polls == 10 {
+			cancel()
+		}
+		cx.Waker().WakeByRef()
+		return rawwaker.Pending[uint64]()
+	}))
+	_, err := blockon.Await(ctx, polls)
+	require.ErrorIs(t, err, context.Canceled)
+	require.LessOrEqual(t, s.Polls(), 64*f.polls)
+	require.Equal(t, 1, f.dropped(s))
+}
+
+func (c *counted[T]) dropped(s *ctest.Script) int {
+	c.Future.(rawwaker.Dropper).Drop() // counted hides that it is a Dropper
+	return s.Drops()
+}
+
+// siblings is a user's own Join: both with the context it was given.
+type siblings struct {
+	a, b         rawwaker.Future[uint64]
+	sum          uint64
+	aDone, bDone bool
+}
+
+func (f *siblings) Poll(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+	for _, of := range []struct {
+		f    rawwaker.Future[uint64]
+		done *bool
+	}{{f.a, &f.aDone}, {f.b, &f.bDone}} {
+		if *of.done {
+			continue
+		}
+		if p := of.f.Poll(cx); p.IsReady() {
+			f.sum += p.Value()
+			*of.done = true
+		}
+	}
+	if f.aDone && f.bDone {
+		return rawwaker.Ready(f.sum)
+	}
+	return rawwaker.Pending[uint64]()
+}
+
+// The wake that is meant for b comes while a is being polled under the waker that both share, and a's loop takes it.
+func TestAWakeForASiblingDuringTheLoopIsNotLost(t *testing.T) {
+	join := map[string]func(a, b rawwaker.Future[uint64]) rawwaker.Future[uint64]{
+		"Join": func(a, b rawwaker.Future[uint64]) rawwaker.Future[uint64] {
+			return future.Async(func(aw *future.Awaiter) uint64 {
+				p := future.Await(aw, future.Join(a, b))
+				return p.First + p.Second
+			})
+		},
+		"JoinAll": func(a, b rawwaker.Future[uint64]) rawwaker.Future[uint64] {
+			return future.Async(func(aw *future.Awaiter) uint64 {
+				vs := future.Await(aw, future.JoinAll(a, b))
+				return vs[0] + vs[1]
+			})
+		},
+		"a user's own": func(a, b rawwaker.Future[uint64]) rawwaker.Future[uint64] { return &siblings{a: a, b: b} },
+	}
+	for name, join := range join {
+		t.Run(name, func(t *testing.T) {
+			for _, bFirst := range []bool{true, false} {
+				letters := "kb.r"
+				if name == "JoinAll" {
+					letters = "kbr" // nobody wakes it for the sibling's sake: it must wake itself
+				}
+				s, op := ctest.NewScript(letters), ctest.NewOp()
+				var a, b rawwaker.Future[uint64] = fromScript(s), rawwaker.FutureFromRaw[uint64](op.Raw())
+				if bFirst {
+					a, b = b, a
+				}
+				s.Hold()
+				go func() {
+					for s.Polls() == 0 {
+						runtime.Gosched()
+					}
+					s.Wake()
+					s.AwaitInside()
+					op.Complete(100) // wakes b on this thread, while a is in its poll
+					if name == "JoinAll" {
+						s.Wake()
+					}
+					s.Release()
+				}()
+				require.EqualValues(t, 142, blockon.BlockOn(join(a, b)))
+				require.Equal(t, 1, s.Drops())
+				s.Free()
+			}
+			require.Zero(t, ctest.OpsLive())
+		})
+	}
+}
+
+func TestCancellingDropsTheCFutureOnceAndLateWakesDoNothing(t *testing.T) {
+	balance.Check(t)
+	before := ctest.OpsDropped()
+	op := ctest.NewOp()
+	ctx, cancel := context.WithCancel(t.Context())
+	f := &counted[uint64]{Future: rawwaker.FutureFromRaw[uint64](op.Raw())}
+	cancelling := future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+		p := f.Poll(cx)
+		cancel()
+		return p
+	})
+	_, err := blockon.Await(ctx, cancelling)
+	require.ErrorIs(t, err, context.Canceled)
+	f.Future.(rawwaker.Dropper).Drop()
+	f.Future.(rawwaker.Dropper).Drop()
+	require.Equal(t, before+1, ctest.OpsDropped())
+	op.Complete(1)
+	require.Zero(t, ctest.OpsLive())
+	second := ctest.NewOp()
+	_, err = blockon.Await[uint64](ctx, rawwaker.FutureFromRaw[uint64](second.Raw()))
+	second.Complete(2)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, before+2, ctest.OpsDropped(), "a context that is over before drops too, without a poll")
+}
+
+func TestADropThatOverlapsAPollTakesEffectWhenThePollReturns(t *testing.T) {
+	s := script(t, "b")
+	s.Hold()
+	f := fromScript(s)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		w := rawwaker.Noop()
+		require.False(t, f.Poll(rawwaker.NewContext(w)).IsReady())
+	})
+	s.AwaitInside()
+	require.PanicsWithValue(t, "rawwaker: Poll of a CFuture that is being polled", func() { f.Poll(nil) })
+	f.Drop()
+	require.Zero(t, s.Drops())
+	s.Release()
+	wg.Wait()
+	require.Equal(t, 1, s.Drops())
+	require.PanicsWithValue(t, "rawwaker: Poll of a CFuture after Drop", func() { f.Poll(nil) })
+}
+
+func TestAForgottenCFutureIsDroppedByTheCollector(t *testing.T) {
+	s := script(t, "r")
+	fromScript(s)
+}
+
+func TestWhatACFutureMayNotAnswerPanics(t *testing.T) {
+	noop := rawwaker.NewContext(rawwaker.Noop())
+	drivers := map[string]func(f rawwaker.Future[uint64]){
+		"alone":   func(f rawwaker.Future[uint64]) { f.Poll(noop) },
+		"BlockOn": func(f rawwaker.Future[uint64]) { blockon.BlockOn(f) },
+	}
+	for name, drive := range drivers {
+		t.Run(name, func(t *testing.T) {
+			require.PanicsWithValue(t, "rawwaker: slot poll of a C future gave 9, which is no code",
+				func() { drive(fromScript(script(t, "9"))) })
+			for letters, want := range map[string]string{"p": "why not", "q": ""} {
+				func() {
+					defer func() { require.Equal(t, &rawwaker.ForeignPanic{Message: want}, recover()) }()
+					drive(fromScript(script(t, letters)))
+				}()
+			}
+			f := fromScript(script(t, "r"))
+			drive(f)
+			require.PanicsWithValue(t, "future polled after completion", func() { drive(f) })
+			f.Drop() // too late, and harmless
+		})
+	}
+	require.EqualError(t, &rawwaker.ForeignPanic{Message: "x"}, "rawwaker: a C future panicked: x")
+	require.EqualError(t, &rawwaker.ForeignPanic{}, "rawwaker: a C future panicked and did not say why")
+}
+
+func TestAResultThatWasNotWrittenIsZero(t *testing.T) {
+	require.Zero(t, blockon.BlockOn[uint64](fromScript(script(t, "z"))))
+}
+
+func TestFutureFromRawRefusesWhatCannotBeAFuture(t *testing.T) {
+	for want, f := range map[string]func(){
+		"rawwaker: FutureFromRaw of a nil vtable":                     func() { rawwaker.FutureFromRaw[int](rawwaker.RawFuture{}) },
+		"rawwaker: FutureFromRaw of a vtable with an empty slot poll": func() { rawwaker.FutureFromRaw[int](ctest.HoledFuture(0)) },
+		"rawwaker: FutureFromRaw of a vtable with an empty slot drop": func() { rawwaker.FutureFromRaw[int](ctest.HoledFuture(1)) },
+	} {
+		require.PanicsWithValue(t, want, f)
+	}
+	s := ctest.NewScript("r")
+	defer s.Free()
+	for name, f := range map[string]func(){
+		"string":                 func() { rawwaker.FutureFromRaw[string](s.Raw()) },
+		"*int":                   func() { rawwaker.FutureFromRaw[*int](s.Raw()) },
+		"[2][]uint8":             func() { rawwaker.FutureFromRaw[[2][]byte](s.Raw()) },
+		"rawwaker_test.pointers": func() { rawwaker.FutureFromRaw[pointers](s.Raw()) },
+		"unsafe.Pointer":         func() { rawwaker.FutureFromRaw[unsafe.Pointer](s.Raw()) },
+		"error":                  func() { rawwaker.FutureFromRaw[error](s.Raw()) },
+	} {
+		for range 2 { // the second time it is remembered
+			require.PanicsWithValue(t, "rawwaker: FutureFromRaw of "+name+", which has Go pointers: C cannot write those", f)
+		}
+	}
+	require.NotPanics(t, func() {
+		rawwaker.FutureFromRaw[plain](s.Raw()).Drop()
+		rawwaker.FutureFromRaw[[0]string](s.Raw()).Drop()
+	})
+}
+
+type pointers struct {
+	n int
+	s struct{ m map[int]int }
+}
+
+type plain struct {
+	a uint8
+	b [3]struct{ c float32 }
+}
+
+func TestTheWakerIsTheSameInEachPollOfATask(t *testing.T) {
+	s := script(t, strings.Repeat("t", 200)+"r")
+	require.EqualValues(t, 42, blockon.BlockOn[uint64](fromScript(s)))
+	require.Equal(t, 1, s.Misses(), "the first time there was nothing kept")
+}
+
+// Each race: the future was polled once and keeps its waker; then a C thread completes it while one goroutine drops it and,
+// at times, another polls it. Whoever wins, the slot drop is called once.
+func TestAStormOfCancelAgainstCompletion(t *testing.T) {
+	races := 1_000_000
+	if testing.Short() {
+		races = 20_000
+	}
+	const batch = 1000
+	balance.Check(t)
+	before := ctest.OpsDropped()
+	var ready, cancelled, wakes atomic.Int64
+	w := rawwaker.FromFunc(func() { wakes.Add(1) })
+	defer w.Drop()
+	blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+		for range races / batch {
+			ops, fs := make([]ctest.Op, batch), make([]*rawwaker.CFuture[uint64], batch)
+			for i := range ops {
+				ops[i] = ctest.NewOp()
+				fs[i] = rawwaker.FutureFromRaw[uint64](ops[i].Raw())
+				require.False(t, fs[i].Poll(cx).IsReady())
+			}
+			var wg sync.WaitGroup
+			wg.Go(func() { ctest.CompleteAll(ops, 2) })
+			wg.Go(func() {
+				for i := range fs {
+					if i%3 != 0 {
+						fs[i].Drop()
+					}
+				}
+			})
+			for i := range fs { // on the task's own goroutine, as it must be
+				if i%3 == 2 {
+					continue
+				}
+				for {
+					p, over := pollUnlessOver(fs[i], cx)
+					if over {
+						cancelled.Add(1)
+						break
+					}
+					if p.IsReady() {
+						require.EqualValues(t, i, p.Value())
+						ready.Add(1)
+						break
+					}
+				}
+			}
+			wg.Wait()
+			for i := 2; i < batch; i += 3 {
+				cancelled.Add(1)
+			}
+		}
+		return rawwaker.Ready(0)
+	}))
+	require.Zero(t, ctest.OpsLive())
+	require.Equal(t, before+races, ctest.OpsDropped())
+	require.EqualValues(t, races, ready.Load()+cancelled.Load())
+	t.Logf("%d races: %d ready, %d cancelled", races, ready.Load(), cancelled.Load())
+}
+
+// pollUnlessOver polls a future that somebody else may have dropped.
+func pollUnlessOver(f *rawwaker.CFuture[uint64], cx *rawwaker.Context) (p rawwaker.Poll[uint64], over bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			if fmt.Sprint(v) != "rawwaker: Poll of a CFuture after Drop" {
+				panic(v)
+			}
+			over = true
+		}
+	}()
+	return f.Poll(cx), false
+}
