@@ -54,10 +54,11 @@ func numbers(r rawwaker.RawWaker) C.numbers {
 	return C.numbers{data: C.uintptr_t(r.Data), vtable: C.uintptr_t(uintptr(unsafe.Pointer(r.VTable)))}
 }
 
-func raw(n C.numbers) rawwaker.RawWaker {
-	vtable := uintptr(n.vtable)
+func raw(n C.numbers) rawwaker.RawWaker { return rawWaker(uintptr(n.data), uintptr(n.vtable)) }
+
+func rawWaker(data, vtable uintptr) rawwaker.RawWaker {
 	// SAFETY: the address of a vtable that lives as long as the process, in C memory.
-	return rawwaker.RawWaker{Data: uintptr(n.data), VTable: *(**rawwaker.VTable)(unsafe.Pointer(&vtable))}
+	return rawwaker.RawWaker{Data: data, VTable: *(**rawwaker.VTable)(unsafe.Pointer(&vtable))}
 }
 
 // The verbs, from C.

@@ -24,6 +24,12 @@ static uint8_t poll_once(future_numbers f, uintptr_t wdata, uintptr_t wvtable, v
 	rawwaker w = { (void *)wdata, (const rawwaker_vtable *)wvtable };
 	return ctest_poll(future_in(f), w, out);
 }
+static void count_wake(void *arg) { ++*(uint64_t *)arg; }
+static future_numbers fn_waker(uint64_t *wakes) {
+	rawwaker w = rawwaker_from_fn(count_wake, wakes, free);
+	future_numbers n = { (uintptr_t)w.data, (uintptr_t)w.vtable };
+	return n;
+}
 static void future_drop(future_numbers n) { rawwaker_future f = future_in(n); f.vtable->drop(f.data); }
 static const rawwaker_future_vtable *holed_future(int slot) {
 	static rawwaker_future_vtable all[2];
@@ -127,6 +133,12 @@ func PollOnce(f rawwaker.RawFuture, w rawwaker.RawWaker) (code uint8, out uint64
 	n := numbers(w)
 	code = uint8(C.poll_once(futureNumbers(f), n.data, n.vtable, unsafe.Pointer(o)))
 	return code, uint64(*o)
+}
+
+// FnWaker is a rawwaker_from_fn, all of whose clones are equal.
+func FnWaker() rawwaker.RawWaker {
+	n := C.fn_waker((*C.uint64_t)(C.calloc(1, 8)))
+	return rawWaker(uintptr(n.data), uintptr(n.vtable))
 }
 
 func DropFuture(f rawwaker.RawFuture) { C.future_drop(futureNumbers(f)) }
