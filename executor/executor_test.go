@@ -1,0 +1,323 @@
+package executor_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-8a1b3254/ffiwaker/blockon"
+	"github.com/seed-8a1b3254/ffiwaker/executor"
+	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// probe is a future that is pending until it is told; it counts polls and drops.
+type probe struct {
+	waker        future.AtomicWaker
+	done         atomic.Bool
+	polls, drops atomic.Int32
+	poll         func(cx *rawwaker.Context)
+}
+
+func (p *probe) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
+	p.polls.Add(1)
+	p.waker.Register(cx.Waker())
+	if p.poll != nil {
+		p.poll(cx)
+	}
+	if !p.done.Load() {
+		return rawwaker.Pending[int]()
+	}
+	p.waker.Drop()
+	return rawwaker.Ready(42)
+}
+
+func (p *probe) Drop() {
+	p.drops.Add(1)
+	p.waker.Drop()
+}
+
+func (p *probe) finish() {
+	p.done.Store(true)
+	p.waker.Wake()
+}
+
+func outcome[T any](h *executor.JoinHandle[T]) (T, error) {
+	r := blockon.BlockOn(h.Outcome())
+	return r.Value, r.Err
+}
+
+func TestATaskIsPolledOnceForEachWake(t *testing.T) {
+	balance.Check(t)
+	synctest.Test(t, func(t *testing.T) {
+		ex := executor.New(executor.Workers(2))
+		var p probe
+		h := executor.Spawn[int](ex, &p)
+		synctest.Wait()
+		require.EqualValues(t, 1, p.polls.Load())
+		for i := range 3 {
+			p.waker.Wake()
+			p.waker.Wake() // nothing is kept any more
+			synctest.Wait()
+			require.EqualValues(t, i+2, p.polls.Load())
+		}
+		p.finish()
+		require.Equal(t, 42, blockon.BlockOn[int](h))
+		require.Zero(t, p.drops.Load(), "it was ready")
+		require.PanicsWithValue(t, "future polled after completion", func() { blockon.BlockOn[int](h) })
+		require.NoError(t, ex.Wait(t.Context()))
+	})
+}
+
+func TestAWakeDuringThePollPollsOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ex := executor.New(executor.Workers(1))
+		var p probe
+		p.poll = func(cx *rawwaker.Context) {
+			if p.polls.Load() <= 3 {
+				cx.Waker().WakeByRef()
+				cx.Waker().WakeByRef()
+			}
+		}
+		h := executor.Spawn[int](ex, &p)
+		synctest.Wait()
+		require.EqualValues(t, 4, p.polls.Load())
+		h.Abort()
+		_, err := outcome(h)
+		require.ErrorIs(t, err, executor.ErrAborted)
+		require.EqualValues(t, 1, p.drops.Load())
+	})
+}
+
+func TestATaskThatWakesItselfGoesBehindTheOthers(t *testing.T) {
+	ex := executor.New(executor.Workers(1))
+	var order []string
+	var hs []rawwaker.Future[int]
+	task := func(name string) rawwaker.Future[int] {
+		return future.Async(func(aw *future.Awaiter) int {
+			for range 3 {
+				order = append(order, name)
+				future.Await(aw, future.Yield())
+			}
+			return 0
+		})
+	}
+	started := executor.Spawn(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+		for _, name := range []string{"a", "b", "c"} { // queued together, behind this one
+			hs = append(hs, executor.Spawn(ex, task(name)))
+		}
+		return rawwaker.Ready(0)
+	}))
+	blockon.BlockOn[int](started)
+	blockon.BlockOn(future.JoinAll(hs...))
+	require.Equal(t, "abcabcabc", strings.Join(order, ""))
+}
+
+func TestAPanicAndAGoexitStayInTheHandle(t *testing.T) {
+	balance.Check(t)
+	ex := executor.New(executor.Workers(1))
+	boom := errors.New("boom")
+	var p, q probe
+	p.poll = func(*rawwaker.Context) { panic(boom) }
+	q.poll = func(*rawwaker.Context) { runtime.Goexit() }
+	h, g := executor.Spawn[int](ex, &p), executor.Spawn[int](ex, &q)
+	_, err := outcome(h)
+	var panicked *executor.PanicError
+	require.ErrorAs(t, err, &panicked)
+	require.ErrorIs(t, err, boom)
+	require.Contains(t, err.Error(), "executor_test.go", "the task's own stack")
+	_, err = outcome(g)
+	require.EqualError(t, err, "executor: task called runtime.Goexit")
+	require.EqualValues(t, 1, p.drops.Load())
+	require.EqualValues(t, 1, q.drops.Load())
+	v, err := outcome(executor.Spawn(ex, future.Ready(7)))
+	require.NoError(t, err)
+	require.Equal(t, 7, v, "the worker was replaced")
+	raised := executor.Spawn[int](ex, &probe{poll: func(*rawwaker.Context) { panic("no") }})
+	require.Panics(t, func() { blockon.BlockOn[int](raised) })
+}
+
+func TestAbortAndCloseDropEachFutureOnce(t *testing.T) {
+	balance.Check(t)
+	ex := executor.New(executor.Workers(2))
+	inPoll, release := make(chan struct{}), make(chan struct{})
+	var idle, aborted, busy probe
+	busy.poll = func(*rawwaker.Context) { close(inPoll); <-release }
+	hs := []*executor.JoinHandle[int]{executor.Spawn[int](ex, &idle), executor.Spawn[int](ex, &aborted), executor.Spawn[int](ex, &busy)}
+	<-inPoll
+	hs[1].Abort()
+	hs[1].Abort()
+	_, err := outcome(hs[1])
+	require.ErrorIs(t, err, executor.ErrAborted)
+	require.NoError(t, ex.Close())
+	require.EqualValues(t, 1, idle.drops.Load())
+	require.Zero(t, busy.drops.Load(), "it is being polled")
+	close(release)
+	for _, h := range []*executor.JoinHandle[int]{hs[0], hs[2]} {
+		_, err := outcome(h)
+		require.ErrorIs(t, err, executor.ErrClosed)
+	}
+	require.EqualValues(t, 1, busy.drops.Load())
+	var late probe
+	h := executor.Spawn[int](ex, &late)
+	require.EqualValues(t, 1, late.drops.Load())
+	_, err = outcome(h)
+	require.ErrorIs(t, err, executor.ErrClosed)
+	require.Zero(t, late.polls.Load())
+	idle.waker.Wake()
+	hs[0].Abort()
+	require.NoError(t, ex.Close())
+	require.NoError(t, ex.Wait(t.Context()))
+	require.EqualValues(t, 1, aborted.drops.Load()+0)
+}
+
+func TestCloseInsideATaskDoesNotDeadlock(t *testing.T) {
+	balance.Check(t)
+	ex := executor.New()
+	var p probe
+	p.poll = func(*rawwaker.Context) { ex.Close() }
+	_, err := outcome(executor.Spawn[int](ex, &p))
+	require.ErrorIs(t, err, executor.ErrClosed)
+	require.EqualValues(t, 1, p.drops.Load())
+}
+
+func TestWaitEndsWithTheLastTaskOrWithItsContext(t *testing.T) {
+	ex := executor.New()
+	var p probe
+	executor.Spawn[int](ex, &p)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, ex.Wait(ctx), context.Canceled)
+	p.finish()
+	require.NoError(t, ex.Wait(t.Context()))
+	require.Panics(t, func() { executor.Workers(0) })
+}
+
+// Spawns, wakes, aborts and a Close, all at once: every future ends in exactly one way.
+func TestAStormOfSpawnsWakesAbortsAndClose(t *testing.T) {
+	balance.Check(t)
+	rounds := 200
+	if testing.Short() {
+		rounds = 30
+	}
+	var spawned, ready, dropped int
+	for r := range rounds {
+		ex := executor.New(executor.Workers(1 + r%4))
+		const n = 64
+		ps, hs := make([]*probe, n), make([]*executor.JoinHandle[int], n)
+		var wg sync.WaitGroup
+		for i := range ps {
+			ps[i] = new(probe)
+			hs[i] = executor.Spawn[int](ex, ps[i])
+		}
+		wg.Go(func() {
+			for i := range ps {
+				ps[i].waker.Wake()
+				if i%2 == 0 {
+					ps[i].finish()
+				}
+			}
+		})
+		wg.Go(func() {
+			for i := n - 1; i >= 0; i -= 3 {
+				hs[i].Abort()
+			}
+		})
+		wg.Go(func() {
+			if r%2 == 0 {
+				runtime.Gosched()
+			}
+			ex.Close()
+		})
+		wg.Wait()
+		for i, h := range hs {
+			_, err := outcome(h)
+			spawned++
+			if err == nil {
+				ready++
+				require.Zero(t, ps[i].drops.Load())
+			} else {
+				dropped++
+				require.EqualValues(t, 1, ps[i].drops.Load())
+			}
+		}
+	}
+	require.Equal(t, spawned, ready+dropped)
+	t.Logf("%d tasks: %d ready, %d dropped", spawned, ready, dropped)
+}
+
+func TestLocalRunsTheArticlesExecutor(t *testing.T) {
+	balance.Check(t)
+	synctest.Test(t, func(t *testing.T) {
+		l := executor.NewLocal()
+		defer l.Close()
+		start := time.Now()
+		var order []int
+		for i := range 3 {
+			executor.SpawnLocal(l, future.Async(func(aw *future.Awaiter) int {
+				future.Await(aw, future.Sleep(time.Duration(3-i)*time.Second))
+				order = append(order, i)
+				return i
+			}))
+		}
+		l.Run()
+		require.Equal(t, 3*time.Second, time.Since(start))
+		require.Equal(t, []int{2, 1, 0}, order)
+	})
+}
+
+func TestTheHookIsCalledOnceByTheFirstWakeThatFindsItArmed(t *testing.T) {
+	l := executor.NewLocal()
+	defer l.Close()
+	calls := 0
+	l.OnWake(func() { calls++ })
+	require.Zero(t, calls)
+	var p probe
+	h := executor.SpawnLocal[int](l, &p) // armed at creation
+	require.Equal(t, 1, calls)
+	p.waker.Wake()
+	require.Equal(t, 1, calls)
+	require.True(t, l.Tick())
+	p.waker.Wake()
+	require.Equal(t, 1, calls, "no Tick has returned false yet")
+	require.True(t, l.Tick())
+	require.False(t, l.Tick())
+	p.waker.Wake()
+	require.Equal(t, 2, calls)
+	l.OnWake(func() { calls += 10 }) // something is runnable
+	require.Equal(t, 12, calls)
+	require.True(t, l.Tick())
+	require.False(t, l.Tick())
+	h.Abort()
+	require.Equal(t, 22, calls)
+	l.OnWake(nil)
+	require.True(t, l.Tick())
+	require.False(t, l.Tick())
+	require.EqualValues(t, 1, p.drops.Load())
+}
+
+func TestASpawnOnAClosedLocalIsRefused(t *testing.T) {
+	balance.Check(t)
+	l := executor.NewLocal()
+	var p, q probe
+	executor.SpawnLocal[int](l, &p)
+	require.True(t, l.Tick())
+	require.NoError(t, l.Close())
+	require.EqualValues(t, 1, p.drops.Load())
+	_, err := outcome(executor.SpawnLocal[int](l, &q))
+	require.ErrorIs(t, err, executor.ErrClosed)
+	p.waker.Wake()
+	require.False(t, l.Tick())
+	require.Equal(t, -1, l.FD())
+	require.NoError(t, l.Close())
+	l.Run()
+}
