@@ -12,7 +12,9 @@ import (
 // and calls the hook: once, however many wakes come.
 type Inbox struct {
 	sleeper
-	users   atomic.Int32 // inside Take, Arm and Drain; below 0: closed, and the last one out ends the sleeper
+	users   atomic.Int32 // calls under way; below 0: closed, and the last one out ends the sleeper
+	closed  atomic.Bool
+	over    atomic.Bool // the sleeper is ended
 	watched atomic.Bool  // somebody has asked for the descriptor
 	hook    atomic.Pointer[hookTarget]
 	core    *Core // of hook, for C; once it exists
@@ -33,23 +35,26 @@ func (in *Inbox) enter() bool {
 }
 
 func (in *Inbox) leave() {
-	if in.users.Add(-1) == math.MinInt32 {
+	in.last(in.users.Add(-1))
+}
+
+// last ends the sleeper when the last one is out, once: later calls come and go, too.
+func (in *Inbox) last(users int32) {
+	if users == math.MinInt32 && in.over.CompareAndSwap(false, true) {
 		in.end()
 	}
 }
 
 // Close gives the descriptor up. Cores of this inbox must have ended before.
 func (in *Inbox) Close() {
-	if in.users.Load() < 0 {
+	if in.closed.Swap(true) {
 		return
 	}
 	in.Drain()
 	if in.core != nil {
 		in.core.End()
 	}
-	if in.users.Add(math.MinInt32) == math.MinInt32 {
-		in.end()
-	}
+	in.last(in.users.Add(math.MinInt32))
 }
 
 // Take takes the flag away, and rouses the host where it was set. Whoever has made something runnable calls it after.
