@@ -24,7 +24,8 @@ type Local struct {
 	tasks  []*task
 	parker *wake.Parker // of Run, from its first park on
 	hook   func()
-	told   bool // the inbox calls rouse
+	host   *rawwaker.Waker // of WakeWith
+	told   bool            // the inbox calls rouse
 }
 
 // NewLocal returns a Local. In a build with cgo it has a descriptor, and it panics where there is none to be had: [OpenLocal]
@@ -103,6 +104,10 @@ func (l *Local) Run() {
 
 func (l *Local) park() {
 	l.mu.Lock()
+	if l.host != nil {
+		l.mu.Unlock()
+		panic("executor: Run of a Local after WakeWith: its host ticks it")
+	}
 	first := l.parker == nil
 	if first {
 		l.parker = wake.NewParker()
@@ -162,7 +167,11 @@ func (l *Local) FD() int {
 func (l *Local) OnWake(f func()) {
 	l.mu.Lock()
 	l.hook = f
+	host := l.host
 	l.mu.Unlock()
+	if host != nil {
+		panic("executor: OnWake after WakeWith")
+	}
 	if f == nil {
 		return
 	}
@@ -172,11 +181,36 @@ func (l *Local) OnWake(f func()) {
 	}
 }
 
+// WakeWith is OnWake with a waker, which it takes over: where w is one of C, a thread of C that wakes a task wakes w itself,
+// on that thread, without waiting for Go's scheduler. It is called once, before the first Tick, in place of OnWake; Run cannot be
+// used then. In a build without cgo it panics.
+func (l *Local) WakeWith(w *rawwaker.Waker) {
+	l.mu.Lock()
+	if l.told {
+		l.mu.Unlock()
+		panic("executor: WakeWith after OnWake, Run or WakeWith")
+	}
+	l.told, l.host = true, w
+	l.mu.Unlock()
+	data, vtable := w.Clone().IntoRaw().Words()
+	l.inbox.WakeRaw(data, vtable, func(at wake.Place) { at.Run(w.WakeByRef) })
+	if !l.inbox.Idle() || !l.idle() {
+		w.WakeByRef()
+	}
+}
+
 // Close refuses further tasks, ends those that are left with [ErrClosed], drops each of their futures exactly once, and gives the
 // descriptor back. Inside a task it may be called too: that one's future is dropped when its poll returns. The error is
 // always nil.
 func (l *Local) Close() error {
 	l.close()
 	l.inbox.Close()
+	l.mu.Lock()
+	host := l.host
+	l.host = nil
+	l.mu.Unlock()
+	if host != nil {
+		host.Drop()
+	}
 	return nil
 }

@@ -73,20 +73,25 @@ func FutureFromRaw[T any](raw RawFuture) *CFuture[T] {
 	raw.check("FutureFromRaw")
 	checkPlain[T]("FutureFromRaw", ": C cannot write those")
 	f := new(CFuture[T])
-	f.data, f.vtable = raw.numbers()
+	f.data, f.vtable = raw.Words()
 	runtime.SetFinalizer(f, func(f *CFuture[T]) { f.finalize() })
 	return f
 }
 
-func (r RawFuture) numbers() (data, vtable uintptr) {
+// RawFutureOf puts two words together that came from C as numbers.
+func RawFutureOf(data, vtable uintptr) RawFuture {
+	// SAFETY: vtable is the address of a static vtable in C memory, not of anything that Go moves or frees.
+	return RawFuture{Data: data, VTable: *(**FutureVTable)(unsafe.Pointer(&vtable))}
+}
+
+// Words takes r apart into two numbers, for cgo.
+func (r RawFuture) Words() (data, vtable uintptr) {
 	// SAFETY: a vtable lives as long as the process, so its address as a number stays good.
 	return r.Data, uintptr(unsafe.Pointer(r.VTable))
 }
 
-func futureFromNumbers(data, vtable uintptr) RawFuture {
-	// SAFETY: vtable is the address of a static vtable in C memory, not of anything that Go moves or frees.
-	return RawFuture{Data: data, VTable: *(**FutureVTable)(unsafe.Pointer(&vtable))}
-}
+// Put writes r to a rawwaker_future in C memory.
+func (r RawFuture) Put(to unsafe.Pointer) { putWords(to, r.Data, r.VTable) }
 
 func (r RawFuture) check(call string) {
 	needCgo(call)

@@ -68,7 +68,7 @@ func FutureIntoRawFunc[T any](f Future[T], put func(out unsafe.Pointer, v T)) Ra
 
 func export(f pollDropper) RawFuture {
 	wake.Futures.Add(1)
-	return futureFromNumbers(uintptr(goFutures.Put(&goFuture{f: f, cx: new(Context)})), ffiwaker.GoFutureVTable())
+	return RawFutureOf(uintptr(goFutures.Put(&goFuture{f: f, cx: new(Context)})), ffiwaker.GoFutureVTable())
 }
 
 // intoRaw moves the C future out of f.
@@ -77,7 +77,7 @@ func (f *CFuture[T]) intoRaw() RawFuture {
 		panic("rawwaker: FutureIntoRaw of a CFuture that is over or being polled")
 	}
 	runtime.SetFinalizer(f, nil)
-	return futureFromNumbers(f.data, f.vtable)
+	return RawFutureOf(f.data, f.vtable)
 }
 
 type typed[T any] struct {

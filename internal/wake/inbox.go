@@ -15,7 +15,7 @@ type Inbox struct {
 	users   atomic.Int32 // calls under way; below 0: closed, and the last one out ends the sleeper
 	closed  atomic.Bool
 	over    atomic.Bool // the sleeper is ended
-	watched atomic.Bool  // somebody has asked for the descriptor
+	watched atomic.Bool // somebody has asked for the descriptor
 	hook    atomic.Pointer[hookTarget]
 	core    *Core // of hook, for C; once it exists
 }
@@ -114,6 +114,16 @@ func (in *Inbox) OnWake(f func(at Place)) {
 	in.core = NewFunc(t)
 	in.tell(in.core)
 	in.hook.Store(t)
+}
+
+// WakeRaw sets, once and in place of OnWake, a C waker, which it takes over, for wakes of C, and f for those of Go.
+func (in *Inbox) WakeRaw(data, vtable uintptr, f func(at Place)) {
+	if !in.enter() {
+		return
+	}
+	defer in.leave()
+	in.tellRaw(data, vtable)
+	in.hook.Store(&hookTarget{f})
 }
 
 // Idle says whether C has woken nothing that is still to be drained.

@@ -46,7 +46,14 @@ func (s *sleeper) open() (int, error) { return s.fd, nil }
 func (s *sleeper) end() { s.sink.Drop() }
 
 func (s *sleeper) tell(c *Core) {
-	if w, ok := c.Cross(); ok && !s.sink.OnWake(w) {
+	if w, ok := c.Cross(); ok {
+		s.tellRaw(w.Data, w.VTable)
+	}
+}
+
+func (s *sleeper) tellRaw(data, vtable uintptr) {
+	w := ffiwaker.Raw{Data: data, VTable: vtable}
+	if !s.sink.OnWake(w) {
 		ffiwaker.Drop(w)
 		panic("ffiwaker: out of memory for a hook")
 	}

@@ -28,8 +28,9 @@ func NewInbox() (*Inbox, error) {
 // Drain has nothing to do: there are no wakes of C.
 func (in *Inbox) Drain() {}
 
-func (s *sleeper) listed() bool { return false }
-func (s *sleeper) tell(*Core)   {}
+func (s *sleeper) listed() bool                 { return false }
+func (s *sleeper) tell(*Core)                   {}
+func (s *sleeper) tellRaw(data, vtable uintptr) {}
 
 func (s *sleeper) open() (int, error) {
 	s.mu.Lock()
