@@ -291,6 +291,13 @@ func (l *list) remove(t *task) {
 	}
 }
 
+// Len is how many tasks are not over.
+func (l *list) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.live
+}
+
 // wait is closed when no task is live; nil: none is.
 func (l *list) wait() <-chan struct{} {
 	l.mu.Lock()

@@ -1,0 +1,68 @@
+/* 02_thread.c - a future that a thread completes: the shape of nearly every future in C.
+ *
+ *   gcc -std=c11 -Wall -I.. 02_thread.c ../rawwaker.c -pthread -o thread && ./thread
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "rawwaker.h"
+
+/* What the thread writes and the future reads. Both hold it; the last one frees it. */
+typedef struct sum {
+  rawwaker_cell cell;
+  atomic_bool done;
+  atomic_int refs;
+  long total;
+} sum;
+
+static void sum_unref(sum *s) {
+  if (atomic_fetch_sub(&s->refs, 1) == 1) free(s);
+}
+
+static void *sum_thread(void *arg) {
+  sum *s = arg;
+  for (long i = 1; i <= 1000000; i++) s->total += i;
+  atomic_store(&s->done, true); /* first the condition, */
+  rawwaker_cell_wake(&s->cell); /* then the wake */
+  sum_unref(s);
+  return NULL;
+}
+
+static rawwaker_poll sum_poll(void *data, rawwaker_context *cx, void *out) {
+  sum *s = data;
+  rawwaker_cell_register(&s->cell, cx->waker); /* first the waker, */
+  if (!atomic_load(&s->done)) return RAWWAKER_PENDING; /* then the condition */
+  *(long *)out = s->total;
+  return RAWWAKER_READY;
+}
+
+/* Called early, too: the thread goes on, and wakes nobody. */
+static void sum_drop(void *data) {
+  sum *s = data;
+  rawwaker_cell_drop(&s->cell);
+  sum_unref(s);
+}
+
+static rawwaker_future sum_start(pthread_t *id) {
+  static const rawwaker_future_vtable vtable = {sum_poll, sum_drop};
+  sum *s = calloc(1, sizeof *s); /* a zeroed cell is an initialised one */
+  if (s == NULL) abort();
+  s->refs = 2;
+  if (pthread_create(id, NULL, sum_thread, s) != 0) abort();
+  return (rawwaker_future){s, &vtable};
+}
+
+int main(void) {
+  long total = 0;
+  pthread_t first, second;
+  if (rawwaker_block_on(sum_start(&first), &total) != RAWWAKER_READY) return 1;
+  printf("Sum: %ld\n", total);
+  rawwaker_future given_up = sum_start(&second);
+  given_up.vtable->drop(given_up.data);
+  puts("Dropped one early");
+  pthread_join(first, NULL);
+  pthread_join(second, NULL);
+  return 0;
+}

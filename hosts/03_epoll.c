@@ -1,0 +1,83 @@
+/* 03_epoll.c - Go's executor in an epoll loop: three sleeps, a timeout, and a task that a thread of C wakes.
+ *
+ *   make -C hosts && gcc -std=gnu11 -Wall -I.. -I. 03_epoll.c build/libffiwaker.a -pthread -o epoll && ./epoll
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "ffiwaker.h"
+
+static ffiwaker_executor *ex;
+
+static void slept(void *arg, rawwaker_poll code) {
+  if (code == RAWWAKER_READY) printf("slept %s ms\n", (const char *)arg);
+}
+
+static bool expired;
+
+static void timed(void *arg, rawwaker_poll code) {
+  (void)arg;
+  printf("timeout: %s, code %d\n", expired ? "expired" : "in time", code);
+}
+
+/* A word that a thread sets. */
+static rawwaker_cell cell;
+static int word; /* set before the wake, read after it */
+
+static rawwaker_poll word_poll(void *data, rawwaker_context *cx, void *out) {
+  (void)data;
+  rawwaker_cell_register(&cell, cx->waker);
+  int now = __atomic_load_n(&word, __ATOMIC_ACQUIRE);
+  if (now == 0) return RAWWAKER_PENDING;
+  *(int *)out = now;
+  return RAWWAKER_READY;
+}
+static void word_drop(void *data) {
+  (void)data;
+  rawwaker_cell_drop(&cell);
+}
+static void *set_word(void *arg) {
+  __atomic_store_n(&word, 42, __ATOMIC_RELEASE);
+  rawwaker_cell_wake(&cell); /* makes the descriptor readable, on this thread */
+  return arg;
+}
+
+static int result;
+static void got_word(void *arg, rawwaker_poll code) {
+  (void)arg;
+  printf("a thread of C said %d, code %d\n", result, code);
+}
+
+int main(void) {
+  static const rawwaker_future_vtable word_vtable = {word_poll, word_drop};
+  ex = ffiwaker_executor_new();
+  if (ex == NULL) {
+    perror("ffiwaker_executor_new");
+    return 1;
+  }
+  ffiwaker_executor_spawn(ex, ffiwaker_sleep(60000000), NULL, slept, "60");
+  ffiwaker_executor_spawn(ex, ffiwaker_sleep(20000000), NULL, slept, "20");
+  ffiwaker_executor_spawn(ex, ffiwaker_sleep(40000000), NULL, slept, "40");
+  ffiwaker_executor_spawn(ex, ffiwaker_timeout(ffiwaker_sleep(3600000000000), 80000000, &expired), NULL, timed, NULL);
+  ffiwaker_executor_spawn(ex, (rawwaker_future){NULL, &word_vtable}, &result, got_word, NULL);
+  while (ffiwaker_executor_tick(ex)) { /* each is polled once, and keeps its waker */
+  }
+
+  pthread_t id;
+  if (pthread_create(&id, NULL, set_word, NULL) != 0) return 1;
+
+  int loop = epoll_create1(EPOLL_CLOEXEC);
+  struct epoll_event event = {.events = EPOLLIN};
+  if (epoll_ctl(loop, EPOLL_CTL_ADD, ffiwaker_executor_fd(ex), &event) != 0) return 1;
+  while (ffiwaker_executor_tasks(ex) > 0) {
+    if (epoll_wait(loop, &event, 1, -1) < 1) continue; /* a signal came: Go sends itself some */
+    while (ffiwaker_executor_tick(ex)) {
+    }
+  }
+  pthread_join(id, NULL);
+  ffiwaker_executor_drop(ex);
+  puts("no task left");
+  return 0;
+}

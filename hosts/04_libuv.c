@@ -1,0 +1,49 @@
+/* 04_libuv.c - Go's executor in a libuv loop, beside a timer of libuv's own. Debian: libuv1-dev.
+ *
+ *   make -C hosts && gcc -std=gnu11 -Wall -I.. -I. 04_libuv.c build/libffiwaker.a -luv -pthread -o uv && ./uv
+ */
+#include <stdio.h>
+#include <uv.h>
+
+#include "ffiwaker.h"
+
+static ffiwaker_executor *ex;
+static uv_poll_t readable;
+static uv_timer_t timer;
+
+static void drain(void) {
+  while (ffiwaker_executor_tick(ex)) {
+  }
+  if (ffiwaker_executor_tasks(ex) == 0) uv_close((uv_handle_t *)&readable, NULL); /* the loop ends when nothing is open */
+}
+
+static void on_readable(uv_poll_t *handle, int status, int events) {
+  (void)handle;
+  (void)events;
+  if (status == 0) drain();
+}
+
+static void on_timer(uv_timer_t *handle) {
+  puts("libuv's timer: 30 ms");
+  uv_close((uv_handle_t *)handle, NULL);
+}
+
+static void done(void *arg, rawwaker_poll code) { printf("Go's timer: %s ms, code %d\n", (const char *)arg, code); }
+
+int main(void) {
+  uv_loop_t *loop = uv_default_loop();
+  ex = ffiwaker_executor_new();
+  if (ex == NULL) return 1;
+  ffiwaker_executor_spawn(ex, ffiwaker_sleep(60000000), NULL, done, "60");
+  ffiwaker_executor_spawn(ex, ffiwaker_sleep(1000000), NULL, done, "1");
+  uv_poll_init(loop, &readable, ffiwaker_executor_fd(ex));
+  uv_poll_start(&readable, UV_READABLE, on_readable);
+  uv_timer_init(loop, &timer);
+  uv_timer_start(&timer, on_timer, 30, 0);
+  drain();
+  uv_run(loop, UV_RUN_DEFAULT);
+  ffiwaker_executor_drop(ex);
+  uv_loop_close(loop);
+  puts("the loop is empty");
+  return 0;
+}

@@ -1,0 +1,37 @@
+/* Out of descriptors: an error, not a hang. And once there are some again, it works. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "ffiwaker.h"
+
+static int open_descriptors(void) {
+  int n = 0;
+  DIR *d = opendir("/proc/self/fd");
+  while (d != NULL && readdir(d) != NULL) n++;
+  if (d != NULL) closedir(d);
+  return n;
+}
+
+int main(void) {
+  rawwaker_block_on(ffiwaker_sleep(10000000), NULL); /* Go has started, and has what it needs */
+  int before = open_descriptors();
+  int next = dup(0);
+  close(next);
+  struct rlimit was, few;
+  getrlimit(RLIMIT_NOFILE, &was);
+  few = was;
+  few.rlim_cur = (rlim_t)next;
+  setrlimit(RLIMIT_NOFILE, &few);
+  errno = 0;
+  ffiwaker_executor *none = ffiwaker_executor_new();
+  printf("%s, errno is EMFILE: %d\n", none == NULL ? "NULL" : "an executor", errno == EMFILE);
+  setrlimit(RLIMIT_NOFILE, &was);
+  ffiwaker_executor *again = ffiwaker_executor_new();
+  printf("again: %s\n", again == NULL ? "NULL" : "an executor");
+  ffiwaker_executor_drop(again);
+  printf("descriptors given back: %d\n", open_descriptors() == before);
+  return 0;
+}
