@@ -1,0 +1,420 @@
+/* rawwaker_asyncffi.h - C futures for Rust's async-ffi, and async-ffi's futures for C.
+ *
+ * The Rust crate async-ffi, 0.3 to 0.5 (its ABI 2), passes futures between shared objects as FfiFuture<T>, a struct of
+ * three words. This header makes a rawwaker_future of one, and one of a rawwaker_future. It needs rawwaker.h, and
+ * rawwaker.c linked.
+ *
+ *   EXAMPLE
+ *
+ *     RAWWAKER_ASYNCFFI_DEFINE(ffi_u32, uint32_t)     // ffi_u32_future is Rust's FfiFuture<u32>
+ *
+ *     ffi_u32_future work(uint32_t arg);              // Rust: extern "C" fn work(arg: u32) -> FfiFuture<u32>
+ *     uint32_t out;
+ *     if (rawwaker_block_on(ffi_u32_into_raw(work(7)), &out) == RAWWAKER_READY) use(out);
+ *
+ *     ffi_u32_future download(void) {                 // Rust: extern "C" { fn download() -> FfiFuture<u32>; }
+ *       return ffi_u32_from_raw(download_in_c());     //       let n = unsafe { download() }.await;
+ *     }
+ *
+ *   OWNERSHIP
+ *
+ *   Futures   Both conversions consume what they are given, and give one future, ended by exactly one drop, also after
+ *             READY and PANICKED. Dropped early it cancels, through to the end.
+ *   Wakers    A context's waker is borrowed for the poll: only its clone and wake_by_ref slots may be called; a Rust host's
+ *             aborts the process in the others. Its clone gives another pointer, maybe with another vtable.
+ *   Panics    async-ffi has no room for a text. A Rust panic comes to C as RAWWAKER_PANICKED with the text "async-ffi
+ *             future panicked". A C one panics in Rust as "FFI future panicked"; rawwaker_last_panic() has C's text, on
+ *             the thread that polled.
+ *   Threads   An FfiFuture is Send, and a rawwaker_future must be by its contract. A LocalFfiFuture is the same struct:
+ *             poll and drop what becomes of it on one thread. A BorrowingFfiFuture must not outlive what it borrows.
+ *
+ *   WAKERS    are unwrapped wherever that can be told, so that will_wake keeps hitting on both sides:
+ *
+ *     C polls Rust under a box of rawwaker.c    the box's own pointer is async-ffi's: no clone, no allocation
+ *     C polls Rust under a waker of async-ffi   that waker's pointer again
+ *     C polls Rust under any other              an adapter in the future's own memory keeps one clone, for as long as
+ *                                               rawwaker_will_wake holds for the next poll's. Another is allocated only
+ *                                               where the waker changes and Rust still has clones of the first.
+ *     Rust or C polls C under one of these      what is inside it
+ *     Rust polls C under a waker of Rust's      it, borrowed. async-ffi allocates for each clone, and no two are equal
+ *
+ *   What tells them is the address of a vtable, and this header's vtables exist once in each file that includes it.
+ *   Between two such files adapters are not unwrapped and rawwaker_will_wake is false: a clone or an adapter more,
+ *   never a wake less. To avoid it include the header in one .c file, and export functions from there that use name_into_raw
+ *   and name_from_raw. Boxes are known everywhere: their vtables are in rawwaker.c.
+ *
+ *   Each function carries rawwaker.h's line: takes | gives | threads | signals | fails. Names with private in them may
+ *   change at any time.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef RAWWAKER_ASYNCFFI_H
+#define RAWWAKER_ASYNCFFI_H
+
+#include "rawwaker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __cplusplus
+#include <atomic>
+typedef std::atomic<size_t> rawwaker_asyncffi_private_count;
+#define RAWWAKER_ASYNCFFI_PRIVATE_ORD(order) std::memory_order_##order
+#define RAWWAKER_ASYNCFFI_PRIVATE_PIN(what) static_assert(what, #what)
+#define RAWWAKER_ASYNCFFI_PRIVATE_ALIGN(type) alignof(type)
+extern "C" {
+#else
+#include <stdatomic.h>
+typedef _Atomic(size_t) rawwaker_asyncffi_private_count;
+#define RAWWAKER_ASYNCFFI_PRIVATE_ORD(order) memory_order_##order
+#define RAWWAKER_ASYNCFFI_PRIVATE_PIN(what) _Static_assert(what, #what)
+#define RAWWAKER_ASYNCFFI_PRIVATE_ALIGN(type) _Alignof(type)
+#endif
+
+/* async_ffi::ABI_VERSION of the crate that this header fits. async-ffi has no way to ask at run time. */
+#define RAWWAKER_ASYNCFFI_ABI_VERSION 2
+
+/* FfiPoll's tag: a uint8_t, never a C enum, which would read three bytes of padding. rawwaker_poll's numbers. */
+enum { RAWWAKER_ASYNCFFI_READY = 0, RAWWAKER_ASYNCFFI_PENDING = 1, RAWWAKER_ASYNCFFI_PANICKED = 2 };
+
+/* FfiContext. Lent for one poll. */
+typedef struct rawwaker_asyncffi_context {
+  const rawwaker_boxed *waker;
+} rawwaker_asyncffi_context;
+
+/* --------------------------------------------------------------------------------------- for one result type -- */
+
+/* RAWWAKER_ASYNCFFI_DEFINE(name, type), with no semicolon, defines for FfiFuture<T> where type is T in C:
+ *
+ *   name_poll                FfiPoll<T>: {uint8_t tag; union {type ready;} u;}
+ *   name_future              FfiFuture<T>: {void *fut;
+ *                                           name_poll (*poll)(void *fut, rawwaker_asyncffi_context *cx);
+ *                                           void (*drop)(void *fut);}
+ *
+ *   rawwaker_future name_into_raw(name_future f)
+ *     f as a future of C, by one allocation. Its poll writes a T to out.
+ *     takes f | gives a future | threads any | signals no | fails: abort on an empty slot or out of memory
+ *
+ *   name_future name_from_raw(rawwaker_future f)
+ *     f as a future of async-ffi, by one allocation. f's poll must write a T to out. Polled again when done, it panics.
+ *     takes f | gives a future | threads any | signals no | fails: abort on a NULL vtable, an empty slot or out of
+ *     memory, and in its poll on a code that f's poll may not return
+ *
+ * type is a name that can be followed by a variable's: [u64; 2] is a struct with an array in it. */
+#define RAWWAKER_ASYNCFFI_DEFINE(name, type)                                                                        \
+  typedef struct name##_poll {                                                                                      \
+    uint8_t tag;                                                                                                    \
+    union {                                                                                                         \
+      type ready;                                                                                                   \
+    } u;                                                                                                            \
+  } name##_poll;                                                                                                    \
+  RAWWAKER_ASYNCFFI_PRIVATE_PIN(offsetof(name##_poll, u) == RAWWAKER_ASYNCFFI_PRIVATE_ALIGN(type));                 \
+  static inline void *name##_private_place(name##_poll *p) { return &p->u.ready; }                                  \
+  static inline void name##_private_copy(void *out, const name##_poll *p) {                                         \
+    memcpy(out, &p->u.ready, sizeof(type));                                                                         \
+  }                                                                                                                 \
+  RAWWAKER_ASYNCFFI_PRIVATE_DEFINE(name)
+
+/* The same for FfiFuture<()>, whose poll is one byte. out is not used. */
+#define RAWWAKER_ASYNCFFI_DEFINE_VOID(name)                                                                         \
+  typedef struct name##_poll {                                                                                      \
+    uint8_t tag;                                                                                                    \
+  } name##_poll;                                                                                                    \
+  RAWWAKER_ASYNCFFI_PRIVATE_PIN(sizeof(name##_poll) == 1);                                                          \
+  static inline void *name##_private_place(name##_poll *p) { return (void)p, (void *)0; }                           \
+  static inline void name##_private_copy(void *out, const name##_poll *p) { (void)out, (void)p; }                   \
+  RAWWAKER_ASYNCFFI_PRIVATE_DEFINE(name)
+
+/* --------------------------------------------------------------------------------------------- the two wakers -- */
+
+/* What an FfiFuture is polled under where the waker is no box. Counted; its waker changes only while nobody else has
+ * a reference. */
+typedef struct rawwaker_asyncffi_adapter {
+  rawwaker_boxed base;
+  rawwaker_asyncffi_private_count refs;
+  rawwaker waker;   /* one clone; vtable NULL: none */
+} rawwaker_asyncffi_adapter;
+
+/* Keeps the adapters of one future. The first is also the head of the future's memory, which it frees with its last
+ * reference: the future's own, or a clone that outlives the future. */
+typedef struct rawwaker_asyncffi_lender {
+  rawwaker_asyncffi_adapter first;
+  rawwaker_asyncffi_adapter *now;   /* the one lent last: first, or another */
+} rawwaker_asyncffi_lender;
+
+static inline void rawwaker_asyncffi_private_die(const char *call, const char *why) {
+  fprintf(stderr, "rawwaker: %s: %s\n", call, why);
+  abort();
+}
+
+static inline void *rawwaker_asyncffi_private_alloc(size_t size, const char *call) {
+  void *p = malloc(size);
+  if (p == NULL) rawwaker_asyncffi_private_die(call, "out of memory");
+  return p;
+}
+
+/* async-ffi declares self const, although wake and drop count it down. */
+static inline void *rawwaker_asyncffi_private_own(const rawwaker_boxed *b) { return (void *)(uintptr_t)b; }
+
+static inline bool rawwaker_asyncffi_private_alone(rawwaker_asyncffi_adapter *a) {
+  /* acquire: what others did under references that they have given up is over. */
+  return atomic_load_explicit(&a->refs, RAWWAKER_ASYNCFFI_PRIVATE_ORD(acquire)) == 1;
+}
+
+static inline void rawwaker_asyncffi_private_unref(rawwaker_asyncffi_adapter *a) {
+  if (atomic_fetch_sub_explicit(&a->refs, (size_t)1, RAWWAKER_ASYNCFFI_PRIVATE_ORD(acq_rel)) != 1) return;
+  rawwaker w = a->waker;
+  free(a);
+  if (w.vtable != NULL) rawwaker_drop(w);
+}
+
+static inline const rawwaker_boxed *rawwaker_asyncffi_private_adapter_clone(const rawwaker_boxed *self) {
+  rawwaker_asyncffi_adapter *a = (rawwaker_asyncffi_adapter *)rawwaker_asyncffi_private_own(self);
+  if (atomic_fetch_add_explicit(&a->refs, (size_t)1, RAWWAKER_ASYNCFFI_PRIVATE_ORD(relaxed)) > SIZE_MAX / 2)
+    rawwaker_asyncffi_private_die("clone", "reference count overflow");
+  return self;
+}
+static inline void rawwaker_asyncffi_private_adapter_wake_by_ref(const rawwaker_boxed *self) {
+  rawwaker_wake_by_ref(&((rawwaker_asyncffi_adapter *)rawwaker_asyncffi_private_own(self))->waker);
+}
+static inline void rawwaker_asyncffi_private_adapter_drop(const rawwaker_boxed *self) {
+  rawwaker_asyncffi_private_unref((rawwaker_asyncffi_adapter *)rawwaker_asyncffi_private_own(self));
+}
+static inline void rawwaker_asyncffi_private_adapter_wake(const rawwaker_boxed *self) {
+  rawwaker_asyncffi_private_adapter_wake_by_ref(self);
+  rawwaker_asyncffi_private_adapter_drop(self);
+}
+
+/* The vtable of adapters, one in each file that includes this header.
+ * takes - | gives a static address | threads any | signals yes | fails never */
+static inline const rawwaker_boxed_vtable *rawwaker_asyncffi_adapter_vtable(void) {
+  static const rawwaker_boxed_vtable vtable = {
+      rawwaker_asyncffi_private_adapter_clone, rawwaker_asyncffi_private_adapter_wake,
+      rawwaker_asyncffi_private_adapter_wake_by_ref, rawwaker_asyncffi_private_adapter_drop};
+  return &vtable;
+}
+
+static inline rawwaker rawwaker_asyncffi_private_base_clone(void *data);
+static inline void rawwaker_asyncffi_private_base_wake(void *data) {
+  const rawwaker_boxed *b = (const rawwaker_boxed *)data;
+  b->vtable->wake(b);
+}
+static inline void rawwaker_asyncffi_private_base_wake_by_ref(void *data) {
+  const rawwaker_boxed *b = (const rawwaker_boxed *)data;
+  b->vtable->wake_by_ref(b);
+}
+static inline void rawwaker_asyncffi_private_base_drop(void *data) {
+  const rawwaker_boxed *b = (const rawwaker_boxed *)data;
+  b->vtable->drop(b);
+}
+
+/* The vtable of wakers whose data is an async-ffi waker of somebody else's, one in each file that includes this header.
+ * takes - | gives a static address | threads any | signals yes | fails never */
+static inline const rawwaker_vtable *rawwaker_asyncffi_base_vtable(void) {
+  static const rawwaker_vtable vtable = {
+      rawwaker_asyncffi_private_base_clone, rawwaker_asyncffi_private_base_wake,
+      rawwaker_asyncffi_private_base_wake_by_ref, rawwaker_asyncffi_private_base_drop};
+  return &vtable;
+}
+
+/* An async-ffi waker as two words. Whose reference it is does not change.
+ * takes - | gives a waker, a box where b is one | threads any | signals yes | fails never */
+static inline rawwaker rawwaker_asyncffi_waker(const rawwaker_boxed *b) {
+  rawwaker w = rawwaker_from_boxed(b);
+  if (w.vtable == NULL) w.vtable = rawwaker_asyncffi_base_vtable();
+  w.data = rawwaker_asyncffi_private_own(b);
+  return w;
+}
+
+static inline rawwaker rawwaker_asyncffi_private_base_clone(void *data) {
+  const rawwaker_boxed *b = (const rawwaker_boxed *)data;
+  return rawwaker_asyncffi_waker(b->vtable->clone(b));
+}
+
+/* The waker to poll a rawwaker_future under, in a poll that came with cx.
+ * takes - (borrows cx) | gives a borrowed waker, for this poll | threads the polling one | signals no | fails never */
+static inline rawwaker rawwaker_asyncffi_borrow(const rawwaker_asyncffi_context *cx) {
+  if (cx->waker->vtable != rawwaker_asyncffi_adapter_vtable()) return rawwaker_asyncffi_waker(cx->waker);
+  return ((const rawwaker_asyncffi_adapter *)(const void *)cx->waker)->waker;
+}
+
+static inline void rawwaker_asyncffi_private_adapter_init(rawwaker_asyncffi_adapter *a) {
+  a->base.vtable = rawwaker_asyncffi_adapter_vtable();
+  atomic_store_explicit(&a->refs, (size_t)1, RAWWAKER_ASYNCFFI_PRIVATE_ORD(relaxed));
+  a->waker.data = NULL;
+  a->waker.vtable = NULL;
+}
+
+/* takes - | gives *l, which must stand first in memory from malloc | threads one | signals no | fails never */
+static inline void rawwaker_asyncffi_lender_init(rawwaker_asyncffi_lender *l) {
+  rawwaker_asyncffi_private_adapter_init(&l->first);
+  l->now = &l->first;
+}
+
+/* The context to poll an FfiFuture with under w. rawwaker_asyncffi_settle ends the loan.
+ * takes - (borrows w) | gives a context, for one poll | threads the polling one | signals no | fails: as
+ * rawwaker_clone, and abort out of memory */
+static inline rawwaker_asyncffi_context rawwaker_asyncffi_lend(rawwaker_asyncffi_lender *l, const rawwaker *w) {
+  rawwaker_asyncffi_context cx;
+  if (rawwaker_is_box(w) || w->vtable == rawwaker_asyncffi_base_vtable()) {
+    cx.waker = (const rawwaker_boxed *)w->data;
+    return cx;
+  }
+  rawwaker_asyncffi_adapter *a = l->now;
+  if (a->waker.vtable == NULL || !rawwaker_will_wake(&a->waker, w)) {
+    /* Clones that Rust still has must go on waking what they were made for. */
+    if (!rawwaker_asyncffi_private_alone(a)) {
+      if (a != &l->first) rawwaker_asyncffi_private_unref(a);
+      a = &l->first;
+      if (!rawwaker_asyncffi_private_alone(a)) {
+        a = (rawwaker_asyncffi_adapter *)rawwaker_asyncffi_private_alloc(sizeof *a, __func__);
+        rawwaker_asyncffi_private_adapter_init(a);
+      }
+      l->now = a;
+    }
+    rawwaker_clone_from(&a->waker, w);
+  }
+  cx.waker = &a->base;
+  return cx;
+}
+
+static inline void rawwaker_asyncffi_private_release(rawwaker_asyncffi_adapter *a, const rawwaker_boxed *keep) {
+  if (&a->base == keep || a->waker.vtable == NULL || !rawwaker_asyncffi_private_alone(a)) return;
+  rawwaker w = a->waker;
+  a->waker.vtable = NULL;
+  rawwaker_drop(w);
+}
+
+/* What follows a poll with what lend gave: drops wakers that nobody waits for any more, and says that a panic was one.
+ * takes - | gives tag as rawwaker_poll | threads the polling one | signals no | fails: as rawwaker_drop */
+static inline rawwaker_poll rawwaker_asyncffi_settle(rawwaker_asyncffi_lender *l, const rawwaker_asyncffi_context *cx,
+                                                     uint8_t tag) {
+  static const char text[] = "async-ffi future panicked";
+  const rawwaker_boxed *keep = tag == RAWWAKER_ASYNCFFI_PENDING ? cx->waker : NULL;
+  rawwaker_asyncffi_private_release(&l->first, keep);
+  rawwaker_asyncffi_private_release(l->now, keep);
+  if (tag == RAWWAKER_ASYNCFFI_PANICKED) rawwaker_set_panic(text, sizeof text - 1);
+  return tag;
+}
+
+/* Gives up the future's hold of its adapters; the memory that l stands in is freed, now or with the last clone.
+ * takes l | gives - | threads one, once | signals no | fails: as rawwaker_drop */
+static inline void rawwaker_asyncffi_lender_drop(rawwaker_asyncffi_lender *l) {
+  if (l->now != &l->first) rawwaker_asyncffi_private_unref(l->now);
+  rawwaker_asyncffi_private_unref(&l->first);
+}
+
+/* ------------------------------------------------------------------------------------------ the two futures --- */
+
+/* A rawwaker_future in async-ffi's one word. Safe Rust may poll a future again that is done; C's need not expect it. */
+typedef struct rawwaker_asyncffi_lent {
+  rawwaker_future f;
+  bool done;
+} rawwaker_asyncffi_lent;
+
+/* Polls what cx's host was given.
+ * takes - | gives the tag, and *out with READY | threads the polling one | signals no | fails: abort on a code that
+ * poll may not return */
+static inline uint8_t rawwaker_asyncffi_poll(rawwaker_asyncffi_lent *l, const rawwaker_asyncffi_context *cx,
+                                             void *out) {
+  static const char again[] = "polled again when done";
+  if (l->done) {
+    rawwaker_set_panic(again, sizeof again - 1);
+    return RAWWAKER_ASYNCFFI_PANICKED;
+  }
+  rawwaker w = rawwaker_asyncffi_borrow(cx);
+  rawwaker_context inner;
+  inner.waker = &w;
+  rawwaker_set_panic("", 0);
+  rawwaker_poll got = l->f.vtable->poll(l->f.data, &inner, out);
+  /* In Rust a fourth tag would be undefined behaviour. */
+  if (got > RAWWAKER_PANICKED) rawwaker_asyncffi_private_die("async-ffi poll", "slot poll gave another code");
+  l->done = got != RAWWAKER_PENDING;
+  return got;
+}
+
+#define RAWWAKER_ASYNCFFI_PRIVATE_DEFINE(name)                                                                      \
+  typedef struct name##_future {                                                                                    \
+    void *fut;                                                                                                      \
+    name##_poll (*poll)(void *fut, rawwaker_asyncffi_context *cx);                                                  \
+    void (*drop)(void *fut);                                                                                        \
+  } name##_future;                                                                                                  \
+  RAWWAKER_ASYNCFFI_PRIVATE_PIN(sizeof(name##_future) == 3 * sizeof(void *));                                       \
+                                                                                                                    \
+  typedef struct name##_private_raw {                                                                               \
+    rawwaker_asyncffi_lender lender;                                                                                \
+    name##_future f;                                                                                                \
+  } name##_private_raw;                                                                                             \
+  static inline rawwaker_poll name##_private_raw_poll(void *data, rawwaker_context *cx, void *out) {                \
+    name##_private_raw *r = (name##_private_raw *)data;                                                             \
+    rawwaker_asyncffi_context lent = rawwaker_asyncffi_lend(&r->lender, cx->waker);                                 \
+    name##_poll got = r->f.poll(r->f.fut, &lent);                                                                   \
+    if (got.tag == RAWWAKER_ASYNCFFI_READY) name##_private_copy(out, &got);                                         \
+    return rawwaker_asyncffi_settle(&r->lender, &lent, got.tag);                                                    \
+  }                                                                                                                 \
+  static inline void name##_private_raw_drop(void *data) {                                                          \
+    name##_private_raw *r = (name##_private_raw *)data;                                                             \
+    r->f.drop(r->f.fut);                                                                                            \
+    rawwaker_asyncffi_lender_drop(&r->lender);                                                                      \
+  }                                                                                                                 \
+  static inline rawwaker_future name##_into_raw(name##_future f) {                                                  \
+    static const rawwaker_future_vtable vtable = {name##_private_raw_poll, name##_private_raw_drop};                \
+    if (f.poll == NULL) rawwaker_asyncffi_private_die(#name "_into_raw", "empty slot poll");                        \
+    if (f.drop == NULL) rawwaker_asyncffi_private_die(#name "_into_raw", "empty slot drop");                        \
+    name##_private_raw *r =                                                                                         \
+        (name##_private_raw *)rawwaker_asyncffi_private_alloc(sizeof *r, #name "_into_raw");                        \
+    rawwaker_asyncffi_lender_init(&r->lender);                                                                      \
+    r->f = f;                                                                                                       \
+    rawwaker_future raw;                                                                                            \
+    raw.data = r;                                                                                                   \
+    raw.vtable = &vtable;                                                                                           \
+    return raw;                                                                                                     \
+  }                                                                                                                 \
+                                                                                                                    \
+  static inline name##_poll name##_private_ffi_poll(void *fut, rawwaker_asyncffi_context *cx) {                     \
+    name##_poll got;                                                                                                \
+    memset(&got, 0, sizeof got);                                                                                    \
+    got.tag = rawwaker_asyncffi_poll((rawwaker_asyncffi_lent *)fut, cx, name##_private_place(&got));                \
+    return got;                                                                                                     \
+  }                                                                                                                 \
+  static inline void name##_private_ffi_drop(void *fut) {                                                           \
+    rawwaker_future f = ((rawwaker_asyncffi_lent *)fut)->f;                                                         \
+    free(fut);                                                                                                      \
+    f.vtable->drop(f.data);                                                                                         \
+  }                                                                                                                 \
+  static inline name##_future name##_from_raw(rawwaker_future f) {                                                  \
+    if (f.vtable == NULL) rawwaker_asyncffi_private_die(#name "_from_raw", "NULL vtable");                          \
+    if (f.vtable->poll == NULL) rawwaker_asyncffi_private_die(#name "_from_raw", "empty slot poll");                \
+    if (f.vtable->drop == NULL) rawwaker_asyncffi_private_die(#name "_from_raw", "empty slot drop");                \
+    rawwaker_asyncffi_lent *l =                                                                                     \
+        (rawwaker_asyncffi_lent *)rawwaker_asyncffi_private_alloc(sizeof *l, #name "_from_raw");                    \
+    l->f = f;                                                                                                       \
+    l->done = false;                                                                                                \
+    name##_future ffi;                                                                                              \
+    ffi.fut = l;                                                                                                    \
+    ffi.poll = name##_private_ffi_poll;                                                                             \
+    ffi.drop = name##_private_ffi_drop;                                                                             \
+    return ffi;                                                                                                     \
+  }
+
+/* ------------------------------------------------------------------------------------- the layout, pinned ---- */
+
+RAWWAKER_ASYNCFFI_PRIVATE_PIN(sizeof(rawwaker_asyncffi_context) == sizeof(void *));
+RAWWAKER_ASYNCFFI_PRIVATE_PIN(offsetof(rawwaker_asyncffi_context, waker) == 0);
+RAWWAKER_ASYNCFFI_PRIVATE_PIN(offsetof(rawwaker_boxed, vtable) == 0);
+RAWWAKER_ASYNCFFI_PRIVATE_PIN(offsetof(rawwaker_boxed_vtable, clone) == 0);
+RAWWAKER_ASYNCFFI_PRIVATE_PIN(offsetof(rawwaker_boxed_vtable, wake) == sizeof(void *));
+RAWWAKER_ASYNCFFI_PRIVATE_PIN(offsetof(rawwaker_boxed_vtable, wake_by_ref) == 2 * sizeof(void *));
+RAWWAKER_ASYNCFFI_PRIVATE_PIN(offsetof(rawwaker_boxed_vtable, drop) == 3 * sizeof(void *));
+RAWWAKER_ASYNCFFI_PRIVATE_PIN(offsetof(rawwaker_asyncffi_adapter, base) == 0);
+RAWWAKER_ASYNCFFI_PRIVATE_PIN(offsetof(rawwaker_asyncffi_lender, first) == 0);
+RAWWAKER_ASYNCFFI_PRIVATE_PIN((int)RAWWAKER_ASYNCFFI_READY == (int)RAWWAKER_READY);
+RAWWAKER_ASYNCFFI_PRIVATE_PIN((int)RAWWAKER_ASYNCFFI_PENDING == (int)RAWWAKER_PENDING);
+RAWWAKER_ASYNCFFI_PRIVATE_PIN((int)RAWWAKER_ASYNCFFI_PANICKED == (int)RAWWAKER_PANICKED);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* RAWWAKER_ASYNCFFI_H */
