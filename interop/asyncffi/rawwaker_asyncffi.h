@@ -20,8 +20,8 @@
  *
  *   Futures   Both conversions consume what they are given, and give one future, ended by exactly one drop, also after
  *             READY and PANICKED. Dropped early it cancels, through to the end.
- *   Wakers    A context's waker is borrowed for the poll: only its clone and wake_by_ref slots may be called; a Rust host's
- *             aborts the process in the others. Its clone gives another pointer, maybe with another vtable.
+ *   Wakers    A context's waker is borrowed for the poll: call only its clone and wake_by_ref slots, for a Rust host's
+ *             aborts in the others. Its clone gives another pointer, maybe with another vtable.
  *   Panics    async-ffi has no room for a text. A Rust panic comes to C as RAWWAKER_PANICKED with the text "async-ffi
  *             future panicked". A C one panics in Rust as "FFI future panicked"; rawwaker_last_panic() has C's text, on
  *             the thread that polled.
@@ -40,8 +40,8 @@
  *
  *   What tells them is the address of a vtable, and this header's vtables exist once in each file that includes it.
  *   Between two such files adapters are not unwrapped and rawwaker_will_wake is false: a clone or an adapter more,
- *   never a wake less. To avoid it include the header in one .c file, and export functions from there that use name_into_raw
- *   and name_from_raw. Boxes are known everywhere: their vtables are in rawwaker.c.
+ *   never a wake less. To avoid it include the header in one .c file, and export functions from there that call
+ *   name_into_raw and name_from_raw. Boxes are known everywhere: their vtables are in rawwaker.c.
  *
  *   Each function carries rawwaker.h's line: takes | gives | threads | signals | fails. Names with private in them may
  *   change at any time.

@@ -1,4 +1,4 @@
-/* fixture.c - C's side of the tests: the header for each result type, futures made in C, and the counts of malloc and free.
+/* fixture.c - C's side of the tests: the header for each result type, futures made in C, counts of malloc and free.
  *
  * SPDX-License-Identifier: MIT
  */

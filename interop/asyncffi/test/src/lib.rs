@@ -2,6 +2,7 @@
 
 use async_ffi::{FfiFuture, FfiPoll};
 use std::ffi::{c_char, c_void, CStr};
+use std::marker::PhantomData;
 use std::sync::{Mutex, MutexGuard};
 
 pub const READY: u8 = 0;
@@ -28,50 +29,59 @@ pub struct RawContext {
     pub waker: *const RawWaker,
 }
 
+/// A future whose result is a T. Tests lend wakers that are alive, and poll no future that is done.
 #[repr(C)]
-pub struct RawFuture {
-    pub data: *mut c_void,
-    pub vtable: *const RawFutureVTable,
+pub struct RawFuture<T> {
+    data: *mut c_void,
+    vtable: *const RawFutureVTable,
+    result: PhantomData<T>,
 }
 
 #[repr(C)]
 pub struct RawFutureVTable {
-    pub poll: unsafe extern "C" fn(*mut c_void, *mut RawContext, *mut c_void) -> u8,
-    pub drop: unsafe extern "C" fn(*mut c_void),
+    poll: unsafe extern "C" fn(*mut c_void, *mut RawContext, *mut c_void) -> u8,
+    drop: unsafe extern "C" fn(*mut c_void),
 }
 
 // SAFETY: rawwaker.h lets a future be polled and dropped on any thread, one at a time.
-unsafe impl Send for RawFuture {}
+unsafe impl<T: Send> Send for RawFuture<T> {}
 
-impl RawFuture {
+impl<T> RawFuture<T> {
     /// Polls once under `waker`.
-    pub fn poll<T>(&mut self, waker: &RawWaker, out: &mut T) -> u8 {
+    pub fn poll(&mut self, waker: &RawWaker, out: &mut T) -> u8 {
         let mut cx = RawContext { waker };
         // SAFETY: the future is alive and borrowed mutably, out is of its type, and the context outlives the call.
         unsafe { ((*self.vtable).poll)(self.data, &mut cx, (out as *mut T).cast()) }
     }
 
+    /// # Safety
+    /// `f`'s result is a T in truth.
+    unsafe fn of<U>(f: RawFuture<U>) -> Self {
+        let f = std::mem::ManuallyDrop::new(f);
+        RawFuture { data: f.data, vtable: f.vtable, result: PhantomData }
+    }
+
     /// The same future, behind a poll that first shows the waker to `seen`.
-    pub fn spied_on(self, seen: fn(&RawWaker)) -> RawFuture {
-        struct Spy(RawFuture, fn(&RawWaker));
-        unsafe extern "C" fn poll(data: *mut c_void, cx: *mut RawContext, out: *mut c_void) -> u8 {
+    pub fn spied_on(self, seen: fn(&RawWaker)) -> Self {
+        struct Spy<T>(RawFuture<T>, fn(&RawWaker));
+        unsafe extern "C" fn poll<T>(data: *mut c_void, cx: *mut RawContext, out: *mut c_void) -> u8 {
             // SAFETY: data is the Box below, polled by one at a time; cx is valid during the poll.
             unsafe {
-                let spy = &*data.cast::<Spy>();
+                let spy = &*data.cast::<Spy<T>>();
                 (spy.1)(&*(*cx).waker);
                 ((*spy.0.vtable).poll)(spy.0.data, cx, out)
             }
         }
-        unsafe extern "C" fn drop(data: *mut c_void) {
+        unsafe extern "C" fn drop<T>(data: *mut c_void) {
             // SAFETY: data is the Box below, dropped once.
-            unsafe { std::mem::drop(Box::from_raw(data.cast::<Spy>())) }
+            unsafe { std::mem::drop(Box::from_raw(data.cast::<Spy<T>>())) }
         }
-        static VTABLE: RawFutureVTable = RawFutureVTable { poll, drop };
-        RawFuture { data: Box::into_raw(Box::new(Spy(self, seen))).cast(), vtable: &VTABLE }
+        let vtable = const { &RawFutureVTable { poll: poll::<T>, drop: drop::<T> } };
+        RawFuture { data: Box::into_raw(Box::new(Spy(self, seen))).cast(), vtable, result: PhantomData }
     }
 }
 
-impl Drop for RawFuture {
+impl<T> Drop for RawFuture<T> {
     fn drop(&mut self) {
         // SAFETY: a RawFuture is owned, and consumed by value everywhere else.
         unsafe { ((*self.vtable).drop)(self.data) }
@@ -84,20 +94,33 @@ macro_rules! fixtures {
             $(
                 fn $poll_size() -> usize;
                 fn $future_size() -> usize;
-                fn $to_raw(f: FfiFuture<$type>) -> RawFuture;
-                fn $to_ffi(f: RawFuture) -> FfiFuture<$type>;
+                fn $to_raw(f: FfiFuture<$type>) -> RawFuture<$type>;
+                fn $to_ffi(f: RawFuture<$type>) -> FfiFuture<$type>;
                 fn $tagged(tag: u8) -> FfiPoll<$type>;
             )*
         }
         $(
-            // SAFETY, of all: fixture.c has these functions for this very type, and RawFuture and FfiFuture own what
-            // they hold. A RawFuture that comes with another type is refused by its maker's signature.
             impl Fixture for $type {
-                fn poll_size() -> usize { unsafe { $poll_size() } }
-                fn future_size() -> usize { unsafe { $future_size() } }
-                fn into_raw(f: FfiFuture<Self>) -> RawFuture { unsafe { $to_raw(f) } }
-                unsafe fn from_raw(f: RawFuture) -> FfiFuture<Self> { unsafe { $to_ffi(f) } }
-                unsafe fn tagged(tag: u8) -> FfiPoll<Self> { unsafe { $tagged(tag) } }
+                fn poll_size() -> usize {
+                    // SAFETY: a constant.
+                    unsafe { $poll_size() }
+                }
+                fn future_size() -> usize {
+                    // SAFETY: a constant.
+                    unsafe { $future_size() }
+                }
+                fn into_raw(f: FfiFuture<Self>) -> RawFuture<Self> {
+                    // SAFETY: consumes f, and is of this type.
+                    unsafe { $to_raw(f) }
+                }
+                fn from_raw(f: RawFuture<Self>) -> FfiFuture<Self> {
+                    // SAFETY: consumes f, and is of this type.
+                    unsafe { $to_ffi(f) }
+                }
+                unsafe fn tagged(tag: u8) -> FfiPoll<Self> {
+                    // SAFETY: as the caller promises.
+                    unsafe { $tagged(tag) }
+                }
             }
         )*
     };
@@ -107,37 +130,42 @@ macro_rules! fixtures {
 pub trait Fixture: Sized {
     fn poll_size() -> usize;
     fn future_size() -> usize;
-    fn into_raw(f: FfiFuture<Self>) -> RawFuture;
-    /// # Safety
-    /// The future's result is a `Self`.
-    unsafe fn from_raw(f: RawFuture) -> FfiFuture<Self>;
+    fn into_raw(f: FfiFuture<Self>) -> RawFuture<Self>;
+    fn from_raw(f: RawFuture<Self>) -> FfiFuture<Self>;
     /// # Safety
     /// `tag` is one of the three, and zeroed memory is a `Self`.
     unsafe fn tagged(tag: u8) -> FfiPoll<Self>;
 }
 
 fixtures! {
-    (): fixture_unit_poll_size fixture_unit_future_size fixture_unit_to_raw fixture_unit_to_ffi fixture_unit_tagged;
-    u8: fixture_u8_poll_size fixture_u8_future_size fixture_u8_to_raw fixture_u8_to_ffi fixture_u8_tagged;
-    u32: fixture_u32_poll_size fixture_u32_future_size fixture_u32_to_raw fixture_u32_to_ffi fixture_u32_tagged;
-    u64: fixture_u64_poll_size fixture_u64_future_size fixture_u64_to_raw fixture_u64_to_ffi fixture_u64_tagged;
-    f32: fixture_f32_poll_size fixture_f32_future_size fixture_f32_to_raw fixture_f32_to_ffi fixture_f32_tagged;
-    f64: fixture_f64_poll_size fixture_f64_future_size fixture_f64_to_raw fixture_f64_to_ffi fixture_f64_tagged;
-    [u64; 2]: fixture_pair_poll_size fixture_pair_future_size fixture_pair_to_raw fixture_pair_to_ffi fixture_pair_tagged;
+    (): fixture_unit_poll_size fixture_unit_future_size
+        fixture_unit_to_raw fixture_unit_to_ffi fixture_unit_tagged;
+    u8: fixture_u8_poll_size fixture_u8_future_size
+        fixture_u8_to_raw fixture_u8_to_ffi fixture_u8_tagged;
+    u32: fixture_u32_poll_size fixture_u32_future_size
+        fixture_u32_to_raw fixture_u32_to_ffi fixture_u32_tagged;
+    u64: fixture_u64_poll_size fixture_u64_future_size
+        fixture_u64_to_raw fixture_u64_to_ffi fixture_u64_tagged;
+    f32: fixture_f32_poll_size fixture_f32_future_size
+        fixture_f32_to_raw fixture_f32_to_ffi fixture_f32_tagged;
+    f64: fixture_f64_poll_size fixture_f64_future_size
+        fixture_f64_to_raw fixture_f64_to_ffi fixture_f64_tagged;
+    [u64; 2]: fixture_pair_poll_size fixture_pair_future_size
+        fixture_pair_to_raw fixture_pair_to_ffi fixture_pair_tagged;
 }
 
 extern "C" {
-    pub fn other_u32_to_raw(f: FfiFuture<u32>) -> RawFuture;
-    pub fn other_u32_to_ffi(f: RawFuture) -> FfiFuture<u32>;
+    fn other_u32_to_raw(f: FfiFuture<u32>) -> RawFuture<u32>;
+    fn other_u32_to_ffi(f: RawFuture<u32>) -> FfiFuture<u32>;
 
     fn fixture_context_size() -> usize;
     fn fixture_threads_dropped() -> usize;
-    fn fixture_thread(end: u8, value: *const c_void, size: usize) -> RawFuture;
-    fn fixture_counting(polls: u32) -> RawFuture;
+    fn fixture_thread(end: u8, value: *const c_void, size: usize) -> RawFuture<()>;
+    fn fixture_counting(polls: u32) -> RawFuture<u32>;
     fn fixture_mallocs() -> usize;
     fn fixture_frees() -> usize;
 
-    fn rawwaker_block_on(f: RawFuture, out: *mut c_void) -> u8;
+    fn rawwaker_block_on(f: RawFuture<()>, out: *mut c_void) -> u8;
     fn rawwaker_last_panic() -> *const c_char;
     fn rawwaker_live() -> usize;
     fn rawwaker_noop() -> RawWaker;
@@ -150,6 +178,18 @@ extern "C" {
         arg: *mut c_void,
         drop: Option<extern "C" fn(*mut c_void)>,
     ) -> RawWaker;
+}
+
+/// `u32::into_raw` of another file.
+pub fn other_into_raw(f: FfiFuture<u32>) -> RawFuture<u32> {
+    // SAFETY: consumes f, and is of this type.
+    unsafe { other_u32_to_raw(f) }
+}
+
+/// `u32::from_raw` of another file.
+pub fn other_from_raw(f: RawFuture<u32>) -> FfiFuture<u32> {
+    // SAFETY: consumes f, and is of this type.
+    unsafe { other_u32_to_ffi(f) }
 }
 
 pub fn context_size() -> usize {
@@ -168,8 +208,8 @@ pub enum End {
 
 /// A future of C whose own thread wakes it; how it ends is `end`, and its result `value`.
 pub fn c_thread<T: Fixture + Copy>(end: End, value: T) -> FfiFuture<T> {
-    // SAFETY: the fixture copies the value's bytes and gives them back as the result.
-    unsafe { T::from_raw(fixture_thread(end as u8, (&raw const value).cast(), size_of::<T>())) }
+    // SAFETY: the fixture copies the value's bytes and gives them back as the result, which is a T then.
+    T::from_raw(unsafe { RawFuture::of(fixture_thread(end as u8, (&raw const value).cast(), size_of::<T>())) })
 }
 
 pub fn c_threads_dropped() -> usize {
@@ -178,7 +218,7 @@ pub fn c_threads_dropped() -> usize {
 }
 
 /// A future of C that wakes itself `polls` times, and is ready with the number of times when will_wake said no.
-pub fn c_counting(polls: u32) -> RawFuture {
+pub fn c_counting(polls: u32) -> RawFuture<u32> {
     // SAFETY: makes a future.
     unsafe { fixture_counting(polls) }
 }
@@ -192,8 +232,8 @@ pub fn allocations() -> (usize, usize) {
 /// C's block_on, of a future of async-ffi: the code and the result.
 pub fn c_blocks_on<T: Fixture + Default>(f: FfiFuture<T>) -> (u8, T) {
     let mut out = T::default();
-    // SAFETY: the future is consumed, its result is a T.
-    let code = unsafe { rawwaker_block_on(T::into_raw(f), (&raw mut out).cast()) };
+    // SAFETY: the future is consumed, its result is a T, and out is one.
+    let code = unsafe { rawwaker_block_on(RawFuture::of(T::into_raw(f)), (&raw mut out).cast()) };
     (code, out)
 }
 
@@ -239,12 +279,14 @@ impl Drop for FnWaker {
 /// # Safety
 /// `w` is alive.
 pub unsafe fn clone(w: &RawWaker) -> RawWaker {
+    // SAFETY: as promised.
     unsafe { rawwaker_clone(w) }
 }
 
 /// # Safety
 /// `w` is a reference that the caller owns.
 pub unsafe fn wake(w: RawWaker) {
+    // SAFETY: as promised.
     unsafe { rawwaker_wake(w) }
 }
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 
-// ------------------------------------------------------------------------------------------------ what tests are made of
+// ---------------------------------------------------------------------------------------------- what tests are made of
 
 /// A task of an executor that rawwaker.c knows nothing about. It must outlive its wakers.
 #[derive(Default)]
@@ -44,27 +44,46 @@ impl Foreign {
 }
 
 static FOREIGN: RawWakerVTable = {
-    /// SAFETY: data is a Foreign, see `waker`.
+    /// # Safety
+    /// `data` is a Foreign that is alive.
     unsafe fn of<'a>(data: *mut c_void) -> &'a Foreign {
+        // SAFETY: as promised.
         unsafe { &*data.cast::<Foreign>() }
     }
     unsafe extern "C" fn clone(data: *mut c_void) -> RawWaker {
-        // SAFETY: as `of`, here and below.
+        // SAFETY: the data of this vtable.
         let f = unsafe { of(data) };
         f.clones.fetch_add(1, SeqCst);
         f.waker()
     }
     unsafe extern "C" fn wake(data: *mut c_void) {
+        // SAFETY: the data of this vtable.
         unsafe { of(data) }.wakes.fetch_add(1, SeqCst);
     }
     unsafe extern "C" fn wake_by_ref(data: *mut c_void) {
+        // SAFETY: the data of this vtable.
         unsafe { of(data) }.wakes_by_ref.fetch_add(1, SeqCst);
     }
     unsafe extern "C" fn drop(data: *mut c_void) {
+        // SAFETY: the data of this vtable.
         unsafe { of(data) }.drops.fetch_add(1, SeqCst);
     }
     RawWakerVTable { clone, wake, wake_by_ref, drop }
 };
+
+struct Count(AtomicUsize);
+
+impl futures::task::ArcWake for Count {
+    fn wake_by_ref(count: &Arc<Self>) {
+        count.0.fetch_add(1, SeqCst);
+    }
+}
+
+/// A native waker of Rust's that counts.
+fn counting_waker() -> (Waker, Arc<Count>) {
+    let count = Arc::new(Count(AtomicUsize::new(0)));
+    (futures::task::waker(count.clone()), count)
+}
 
 /// Wakes itself n times, and is ready with the number of times when will_wake said no.
 struct Counting {
@@ -74,7 +93,7 @@ struct Counting {
 }
 
 impl Counting {
-    fn new(polls: u32) -> FfiFuture<u32> {
+    fn ffi(polls: u32) -> FfiFuture<u32> {
         Counting { left: polls, kept: None, misses: 0 }.into_ffi()
     }
 }
@@ -125,7 +144,7 @@ impl Drop for Dropped {
 }
 
 /// Puts a clone of each poll's waker in the list, in place of the one before it where `exchange`; never ready.
-fn stashes(list: &Arc<Mutex<Vec<Waker>>>, exchange: bool) -> RawFuture {
+fn stashes(list: &Arc<Mutex<Vec<Waker>>>, exchange: bool) -> RawFuture<u32> {
     let list = list.clone();
     let f = poll_fn(move |cx| {
         let mut list = list.lock().unwrap();
@@ -149,13 +168,7 @@ fn seen() -> Vec<RawWaker> {
     SEEN.take()
 }
 
-/// A future of C whose result is a u32, for Rust.
-fn ffi(f: RawFuture) -> FfiFuture<u32> {
-    // SAFETY: all of these tests' RawFutures but those of c_thread give a u32.
-    unsafe { u32::from_raw(f) }
-}
-
-// ------------------------------------------------------------------------------------------------------------ the layout
+// ---------------------------------------------------------------------------------------------------------- the layout
 
 #[test]
 fn sizes_and_tags_agree_with_the_crate() {
@@ -185,7 +198,7 @@ fn sizes_and_tags_agree_with_the_crate() {
     assert_eq!(async_ffi::ABI_VERSION, 2);
 }
 
-// ---------------------------------------------------------------------------------------------------- Rust's futures in C
+// ------------------------------------------------------------------------------------------------- Rust's futures in C
 
 #[test]
 fn c_awaits_a_rust_async_block() {
@@ -255,7 +268,7 @@ fn a_rust_future_that_is_never_polled_is_dropped_in_c() {
     assert!(dropped.load(SeqCst));
 }
 
-// ---------------------------------------------------------------------------------------------------- C's futures in Rust
+// ------------------------------------------------------------------------------------------------- C's futures in Rust
 
 #[test]
 fn tokio_awaits_a_c_future_that_its_thread_wakes() {
@@ -315,7 +328,7 @@ fn a_drop_in_rust_cancels_the_c_future() {
 #[test]
 fn a_c_future_that_is_polled_again_when_done_panics() {
     let _alone = alone();
-    let mut f = pin!(ffi(c_counting(0)));
+    let mut f = pin!(u32::from_raw(c_counting(0)));
     assert_eq!(block_on(f.as_mut()), 0);
     assert!(catch_unwind(AssertUnwindSafe(|| block_on(f.as_mut()))).is_err());
     assert_eq!(last_panic(), "polled again when done");
@@ -338,7 +351,7 @@ fn a_code_that_poll_may_not_return_aborts() {
     assert!(text.contains("rawwaker: async-ffi poll: slot poll gave another code\n"), "{text}");
 }
 
-// ------------------------------------------------------------------------------------------------------- kinds of result
+// ----------------------------------------------------------------------------------------------------- kinds of result
 
 #[test]
 fn each_way_of_returning_a_result_works_in_both_directions() {
@@ -363,7 +376,7 @@ fn each_way_of_returning_a_result_works_in_both_directions() {
     check([u64::MAX, 1 << 63]); // through memory
 }
 
-// ------------------------------------------------------------------------------------------------------------ the wakers
+// ---------------------------------------------------------------------------------------------------------- the wakers
 
 #[test]
 fn a_box_goes_in_and_the_same_box_comes_out() {
@@ -372,7 +385,7 @@ fn a_box_goes_in_and_the_same_box_comes_out() {
     // C polls what looks like Rust's, which polls C's, three times over.
     let mut f = c_counting(1).spied_on(see);
     for _ in 0..3 {
-        f = u32::into_raw(ffi(f)).spied_on(see);
+        f = u32::into_raw(u32::from_raw(f)).spied_on(see);
     }
     assert_eq!(f.poll(&w.0, &mut 0u32), PENDING);
     assert_eq!(seen(), [w.0; 4]);
@@ -384,7 +397,7 @@ fn a_foreign_waker_goes_in_and_the_same_waker_comes_out() {
     let task = Foreign::default();
     let mut f = c_counting(1).spied_on(see);
     for _ in 0..3 {
-        f = u32::into_raw(ffi(f)).spied_on(see);
+        f = u32::into_raw(u32::from_raw(f)).spied_on(see);
     }
     assert_eq!(f.poll(&task.waker(), &mut 0u32), PENDING);
     assert_eq!(seen(), [task.waker(); 4]);
@@ -407,9 +420,7 @@ fn rust_sees_the_boxs_own_pointer() {
 fn a_waker_of_rust_goes_through_c_to_rust_as_it_is() {
     let _alone = alone();
     let inner = poll_fn(|cx| Poll::Ready(cx.waker().data() as usize as u64)).into_ffi();
-    // SAFETY: the future's result is a u64.
-    let f = unsafe { u64::from_raw(u64::into_raw(inner).spied_on(see)) };
-    let pointer = block_on(f);
+    let pointer = block_on(u64::from_raw(u64::into_raw(inner).spied_on(see)));
     let seen = seen();
     assert_eq!(seen.len(), 1);
     assert!(!is_box(&seen[0]));
@@ -421,8 +432,8 @@ fn a_clone_of_a_waker_of_rust_wakes_it_after_the_poll() {
     let _alone = alone();
     thread_local!(static KEPT: RefCell<Vec<RawWaker>> = const { RefCell::new(Vec::new()) });
     // SAFETY: the waker is alive during the poll.
-    let mut f = pin!(ffi(c_counting(1).spied_on(|w| KEPT.with_borrow_mut(|k| k.push(unsafe { clone(w) })))));
-    let (host, count) = futures_test_waker();
+    let mut f = pin!(u32::from_raw(c_counting(1).spied_on(|w| KEPT.with_borrow_mut(|k| k.push(unsafe { clone(w) })))));
+    let (host, count) = counting_waker();
     assert!(f.as_mut().poll(&mut Context::from_waker(&host)).is_pending());
     assert_eq!(count.0.load(SeqCst), 1);
     let kept = KEPT.take().pop().unwrap();
@@ -437,27 +448,11 @@ fn a_clone_of_a_waker_of_rust_wakes_it_after_the_poll() {
     assert_eq!(Arc::strong_count(&count), 3);
 }
 
-struct Count(AtomicUsize);
-
-impl futures::task::ArcWake for Count {
-    fn wake_by_ref(count: &Arc<Self>) {
-        count.0.fetch_add(1, SeqCst);
-    }
-}
-
-/// A native waker of Rust's that counts.
-fn futures_test_waker() -> (Waker, Arc<Count>) {
-    let count = Arc::new(Count(AtomicUsize::new(0)));
-    (futures::task::waker(count.clone()), count)
-}
-
 #[test]
 fn between_two_files_wakers_are_wrapped_and_wakes_arrive() {
     let _alone = alone();
     let task = Foreign::default();
-    // SAFETY: consumed, and a u32.
-    let between = |f| unsafe { other_u32_to_ffi(f) };
-    let mut f = u32::into_raw(between(c_counting(3).spied_on(see)));
+    let mut f = u32::into_raw(other_from_raw(c_counting(3).spied_on(see)));
     let mut misses = 0;
     for _ in 0..3 {
         assert_eq!(f.poll(&task.waker(), &mut misses), PENDING);
@@ -470,13 +465,12 @@ fn between_two_files_wakers_are_wrapped_and_wakes_arrive() {
 
     // A box is known in each file.
     let w = FnWaker::new();
-    let mut f = u32::into_raw(between(c_counting(1).spied_on(see)));
+    let mut f = u32::into_raw(other_from_raw(c_counting(1).spied_on(see)));
     assert_eq!(f.poll(&w.0, &mut misses), PENDING);
     assert_eq!(seen(), [w.0]);
 
     // An adapter of one file under an adapter of the other.
-    // SAFETY: consumed.
-    let mut f = unsafe { other_u32_to_raw(ffi(u32::into_raw(Counting::new(1)))) };
+    let mut f = other_into_raw(u32::from_raw(u32::into_raw(Counting::ffi(1))));
     assert_eq!(f.poll(&task.waker(), &mut misses), PENDING);
     assert_eq!(task.woken(), 4);
     assert_eq!(f.poll(&task.waker(), &mut misses), READY);
@@ -538,7 +532,8 @@ fn a_future_that_is_done_keeps_no_waker() {
     let f = poll_fn(move |cx| match std::mem::replace(&mut polled, true) {
         true => Poll::Ready(1u32),
         false => {
-            cx.waker().clone().wake();
+            let own = cx.waker().clone();
+            own.wake();
             Poll::Pending
         }
     });
@@ -552,7 +547,7 @@ fn a_future_that_is_done_keeps_no_waker() {
 #[test]
 fn the_noop_waker_serves_rust_too() {
     let _alone = alone();
-    let mut f = u32::into_raw(Counting::new(1));
+    let mut f = u32::into_raw(Counting::ffi(1));
     let mut misses = 9;
     assert_eq!(f.poll(&noop(), &mut misses), PENDING);
     assert_eq!(f.poll(&noop(), &mut misses), READY);
@@ -572,7 +567,8 @@ fn clones_are_woken_and_dropped_on_many_threads_while_the_waker_changes() {
                 for waker in receive {
                     waker.wake_by_ref();
                     drop(waker.clone());
-                    waker.clone().wake();
+                    let other = waker.clone();
+                    other.wake();
                     drop(waker);
                 }
             });
@@ -597,12 +593,12 @@ fn clones_are_woken_and_dropped_on_many_threads_while_the_waker_changes() {
     assert_eq!(tasks.each_ref().map(Foreign::held), [0, 0]);
 }
 
-// ---------------------------------------------------------------------------------------------------------- what it costs
+// ------------------------------------------------------------------------------------------------------- what it costs
 
 const POLLS: u32 = 1000;
 
 /// Polls f POLLS times and once more: what it said, and how often malloc was called meanwhile.
-fn drive(f: &mut RawFuture, w: &RawWaker) -> (u32, usize) {
+fn drive(f: &mut RawFuture<u32>, w: &RawWaker) -> (u32, usize) {
     let mut misses = u32::MAX;
     let (before, _) = allocations();
     for _ in 0..POLLS {
@@ -615,11 +611,11 @@ fn drive(f: &mut RawFuture, w: &RawWaker) -> (u32, usize) {
 #[test]
 fn each_conversion_is_one_allocation_and_one_free() {
     let _alone = alone();
-    let f = Counting::new(0);
+    let f = Counting::ffi(0);
     let (mallocs, frees) = allocations();
     let f = u32::into_raw(f);
     assert_eq!(allocations(), (mallocs + 1, frees));
-    let f = ffi(f);
+    let f = u32::from_raw(f);
     assert_eq!(allocations(), (mallocs + 2, frees));
     // The third is async-ffi's own Box of the future.
     drop(f);
@@ -630,15 +626,15 @@ fn each_conversion_is_one_allocation_and_one_free() {
 fn c_polls_rust_a_thousand_times_under_a_box_without_a_miss_or_an_allocation() {
     let _alone = alone();
     let w = FnWaker::new();
-    assert_eq!(drive(&mut u32::into_raw(Counting::new(POLLS)), &w.0), (0, 0));
-    assert_eq!(c_blocks_on(Counting::new(POLLS)), (READY, 0));
+    assert_eq!(drive(&mut u32::into_raw(Counting::ffi(POLLS)), &w.0), (0, 0));
+    assert_eq!(c_blocks_on(Counting::ffi(POLLS)), (READY, 0));
 }
 
 #[test]
 fn c_polls_rust_a_thousand_times_under_a_foreign_waker_without_a_miss_or_an_allocation() {
     let _alone = alone();
     let task = Foreign::default();
-    let mut f = u32::into_raw(Counting::new(POLLS));
+    let mut f = u32::into_raw(Counting::ffi(POLLS));
     assert_eq!(drive(&mut f, &task.waker()), (0, 0));
     drop(f);
     assert_eq!((task.clones(), task.held(), task.woken()), (1, 0, POLLS as usize));
@@ -648,14 +644,14 @@ fn c_polls_rust_a_thousand_times_under_a_foreign_waker_without_a_miss_or_an_allo
 fn c_polls_c_through_async_ffi_a_thousand_times_without_a_miss_or_an_allocation() {
     let _alone = alone();
     let (w, task) = (FnWaker::new(), Foreign::default());
-    assert_eq!(drive(&mut u32::into_raw(ffi(c_counting(POLLS))), &w.0), (0, 0));
-    assert_eq!(drive(&mut u32::into_raw(ffi(c_counting(POLLS))), &task.waker()), (0, 0));
+    assert_eq!(drive(&mut u32::into_raw(u32::from_raw(c_counting(POLLS))), &w.0), (0, 0));
+    assert_eq!(drive(&mut u32::into_raw(u32::from_raw(c_counting(POLLS))), &task.waker()), (0, 0));
     // One for the adapter, one for the future.
     assert_eq!((task.clones(), task.held(), task.woken()), (2, 0, POLLS as usize));
 }
 
-/// Of async-ffi's Rust host each poll's waker lies on its stack, and each clone in a Box of its own: will_wake cannot hit, and
-/// a future that keeps its waker costs one allocation a poll. Nothing is added to that here, and nothing can be saved.
+/// With async-ffi's Rust host each poll's waker lies on its stack, and each clone in a Box of its own: will_wake cannot
+/// hit, and a future that keeps its waker costs an allocation a poll. Nothing is added to that; nothing can be saved.
 #[test]
 fn rust_polls_c_a_thousand_times_at_async_ffis_own_price() {
     let _alone = alone();
@@ -669,10 +665,10 @@ fn rust_polls_c_a_thousand_times_at_async_ffis_own_price() {
             }
         }
     }
-    let rust_alone = drive(Counting::new(POLLS));
-    assert_eq!(drive(ffi(c_counting(POLLS))), rust_alone);
+    let rust_alone = drive(Counting::ffi(POLLS));
+    assert_eq!(drive(u32::from_raw(c_counting(POLLS))), rust_alone);
     // Through C to Rust again.
-    assert_eq!(drive(ffi(u32::into_raw(Counting::new(POLLS)))), rust_alone);
+    assert_eq!(drive(u32::from_raw(u32::into_raw(Counting::ffi(POLLS)))), rust_alone);
     assert_eq!(rust_alone, (POLLS, POLLS as usize + 1));
 }
 
@@ -701,6 +697,6 @@ fn a_future_that_no_executor_polls_holds_no_waker() {
     let _alone = alone();
     let f = u32::into_raw(pending::<u32>().into_ffi());
     let (_, frees) = allocations();
-    drop(ffi(f));
+    drop(u32::from_raw(f));
     assert_eq!(allocations().1 - frees, 2);
 }

@@ -1,0 +1,190 @@
+/* header.c - the header without Rust, as C11 and as C++17: three kinds of result both ways, and for the sanitizers a
+ * storm of clones on threads while the waker changes. Prints one line.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "rawwaker_asyncffi.h"
+
+#include <pthread.h>
+
+#define CHECK(what) \
+  if (!(what)) rawwaker_asyncffi_private_die("header.c", #what)
+
+typedef struct two_words {
+  uint64_t w[2];
+} two_words;
+
+RAWWAKER_ASYNCFFI_DEFINE_VOID(ffi_unit)
+RAWWAKER_ASYNCFFI_DEFINE(ffi_u32, uint32_t)
+RAWWAKER_ASYNCFFI_DEFINE(ffi_two, two_words)
+
+/* ------------------------------------------------------------------------------------------- both ways, twice ---- */
+
+static rawwaker_poll unit_poll(void *data, rawwaker_context *cx, void *out) {
+  (void)out;
+  rawwaker_wake_by_ref(cx->waker);
+  return --*(int *)data > 0 ? RAWWAKER_PENDING : RAWWAKER_READY;
+}
+static rawwaker_poll u32_poll(void *data, rawwaker_context *cx, void *out) {
+  rawwaker_poll got = unit_poll(data, cx, NULL);
+  uint32_t n = 42;
+  if (got == RAWWAKER_READY) memcpy(out, &n, sizeof n);
+  return got;
+}
+static rawwaker_poll two_poll(void *data, rawwaker_context *cx, void *out) {
+  rawwaker_poll got = unit_poll(data, cx, NULL);
+  two_words n = {{1, UINT64_MAX}};
+  if (got == RAWWAKER_READY) memcpy(out, &n, sizeof n);
+  return got;
+}
+static rawwaker_poll panicked_poll(void *data, rawwaker_context *cx, void *out) {
+  (void)out;
+  unit_poll(data, cx, NULL);
+  return RAWWAKER_PANICKED;
+}
+static void minus_drop(void *data) { *(int *)data = -1; }
+
+static void both_ways(void) {
+  static const rawwaker_future_vtable unit = {unit_poll, minus_drop}, u32 = {u32_poll, minus_drop},
+                                      two = {two_poll, minus_drop}, panicked = {panicked_poll, minus_drop};
+  int left = 3;
+  rawwaker_future f;
+  f.data = &left;
+  f.vtable = &unit;
+  CHECK(rawwaker_block_on(ffi_unit_into_raw(ffi_unit_from_raw(f)), NULL) == RAWWAKER_READY && left == -1);
+  uint32_t n = 0;
+  left = 3;
+  f.vtable = &u32;
+  CHECK(rawwaker_block_on(ffi_u32_into_raw(ffi_u32_from_raw(f)), &n) == RAWWAKER_READY && left == -1 && n == 42);
+  two_words t = {{0, 0}};
+  left = 3;
+  f.vtable = &two;
+  CHECK(rawwaker_block_on(ffi_two_into_raw(ffi_two_from_raw(f)), &t) == RAWWAKER_READY && left == -1);
+  CHECK(t.w[0] == 1 && t.w[1] == UINT64_MAX);
+  f.vtable = &panicked;
+  CHECK(rawwaker_block_on(ffi_u32_into_raw(ffi_u32_from_raw(f)), &n) == RAWWAKER_PANICKED && left == -1);
+  CHECK(strcmp(rawwaker_last_panic(), "async-ffi future panicked") == 0);
+}
+
+/* ------------------------------------------------------------------------------------------------- the storm ---- */
+
+enum { THREADS = 4, POLLS = 500 };
+
+/* A task whose memory is written by each wake without a lock but for its own, so that a lost order shows. */
+typedef struct task {
+  pthread_mutex_t lock;
+  long clones, ended, woken;
+} task;
+
+static rawwaker task_clone(void *data);
+static void task_add(task *t, long clones, long ended, long woken) {
+  pthread_mutex_lock(&t->lock);
+  t->clones += clones;
+  t->ended += ended;
+  t->woken += woken;
+  pthread_mutex_unlock(&t->lock);
+}
+static void task_wake(void *data) { task_add((task *)data, 0, 1, 1); }
+static void task_wake_by_ref(void *data) { task_add((task *)data, 0, 0, 1); }
+static void task_drop(void *data) { task_add((task *)data, 0, 1, 0); }
+static rawwaker task_lend(task *t) {
+  static const rawwaker_vtable vtable = {task_clone, task_wake, task_wake_by_ref, task_drop};
+  rawwaker w;
+  w.data = t;
+  w.vtable = &vtable;
+  return w;
+}
+static rawwaker task_clone(void *data) {
+  task_add((task *)data, 1, 0, 0);
+  return task_lend((task *)data);
+}
+
+/* As Rust's side would: knows the base, and nothing of what is behind it. */
+typedef struct storm {
+  pthread_mutex_t lock;
+  const rawwaker_boxed *offered[THREADS];
+  bool over;
+} storm;
+
+typedef struct worker {
+  storm *s;
+  int number;
+} worker;
+
+static void *worker_run(void *arg) {
+  worker *w = (worker *)arg;
+  for (;;) {
+    pthread_mutex_lock(&w->s->lock);
+    const rawwaker_boxed *b = w->s->offered[w->number];
+    w->s->offered[w->number] = NULL;
+    bool over = w->s->over;
+    pthread_mutex_unlock(&w->s->lock);
+    if (b != NULL) {
+      const rawwaker_boxed *c = b->vtable->clone(b);
+      b->vtable->wake_by_ref(b);
+      b->vtable->drop(b);
+      c->vtable->wake(c);
+    } else if (over) {
+      return NULL;
+    }
+  }
+}
+
+static ffi_u32_poll storm_poll(void *fut, rawwaker_asyncffi_context *cx) {
+  storm *s = (storm *)fut;
+  for (int i = 0; i < THREADS; i++) {
+    const rawwaker_boxed *c = cx->waker->vtable->clone(cx->waker);
+    pthread_mutex_lock(&s->lock);
+    const rawwaker_boxed *old = s->offered[i];
+    s->offered[i] = c;
+    pthread_mutex_unlock(&s->lock);
+    if (old != NULL) old->vtable->drop(old);
+  }
+  ffi_u32_poll p;
+  memset(&p, 0, sizeof p);
+  p.tag = RAWWAKER_ASYNCFFI_PENDING;
+  return p;
+}
+static void storm_drop(void *fut) {
+  storm *s = (storm *)fut;
+  pthread_mutex_lock(&s->lock);
+  s->over = true;
+  pthread_mutex_unlock(&s->lock);
+}
+
+static void clones_on_threads(void) {
+  static task tasks[2];
+  static storm s;
+  pthread_t threads[THREADS];
+  worker workers[THREADS];
+  for (int i = 0; i < 2; i++) pthread_mutex_init(&tasks[i].lock, NULL);
+  pthread_mutex_init(&s.lock, NULL);
+  for (int i = 0; i < THREADS; i++) {
+    workers[i].s = &s;
+    workers[i].number = i;
+    CHECK(pthread_create(&threads[i], NULL, worker_run, &workers[i]) == 0);
+  }
+  ffi_u32_future ffi;
+  ffi.fut = &s;
+  ffi.poll = storm_poll;
+  ffi.drop = storm_drop;
+  rawwaker_future f = ffi_u32_into_raw(ffi);
+  for (int i = 0; i < POLLS; i++) {
+    rawwaker w = task_lend(&tasks[i / 3 % 2]);
+    rawwaker_context cx;
+    cx.waker = &w;
+    CHECK(f.vtable->poll(f.data, &cx, NULL) == RAWWAKER_PENDING);
+  }
+  f.vtable->drop(f.data);
+  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  for (int i = 0; i < 2; i++) CHECK(tasks[i].clones == tasks[i].ended && tasks[i].woken % 2 == 0);
+  CHECK(tasks[0].woken + tasks[1].woken >= 2 * THREADS);
+}
+
+int main(void) {
+  both_ways();
+  clones_on_threads();
+  CHECK(rawwaker_live() == 0);
+  puts("header.c: ok");
+  return 0;
+}
