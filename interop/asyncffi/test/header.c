@@ -3,9 +3,13 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#if !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* nanosleep */
+#endif
 #include "rawwaker_asyncffi.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #define CHECK(what) \
   if (!(what)) rawwaker_asyncffi_private_die("header.c", #what)
@@ -181,9 +185,57 @@ static void clones_on_threads(void) {
   CHECK(tasks[0].woken + tasks[1].woken >= 2 * THREADS);
 }
 
+/* --------------------------------------------------------------------- an adapter that is used again, in order ---- */
+
+typedef struct late {
+  pthread_t threads[POLLS];
+  int started;
+} late;
+
+static void *late_run(void *arg) {
+  const rawwaker_boxed *b = (const rawwaker_boxed *)arg;
+  b->vtable->wake(b);
+  return NULL;
+}
+static ffi_u32_poll late_poll(void *fut, rawwaker_asyncffi_context *cx) {
+  late *l = (late *)fut;
+  void *c = rawwaker_asyncffi_private_own(cx->waker->vtable->clone(cx->waker));
+  CHECK(pthread_create(&l->threads[l->started++], NULL, late_run, c) == 0);
+  ffi_u32_poll p;
+  memset(&p, 0, sizeof p);
+  p.tag = RAWWAKER_ASYNCFFI_PENDING;
+  return p;
+}
+static void late_drop(void *fut) { (void)fut; }
+
+/* Threads that are joined at the end only: nothing but the adapter's count orders what they read before it changes. */
+static void clones_that_end_late(void) {
+  static task tasks[2];
+  static late l;
+  for (int i = 0; i < 2; i++) pthread_mutex_init(&tasks[i].lock, NULL);
+  ffi_u32_future ffi;
+  ffi.fut = &l;
+  ffi.poll = late_poll;
+  ffi.drop = late_drop;
+  rawwaker_future f = ffi_u32_into_raw(ffi);
+  for (int i = 0; i < POLLS; i++) {
+    rawwaker w = task_lend(&tasks[i % 2]);
+    rawwaker_context cx;
+    cx.waker = &w;
+    CHECK(f.vtable->poll(f.data, &cx, NULL) == RAWWAKER_PENDING);
+    /* Long enough for most of them to be over, which is the case that this is for. */
+    struct timespec a_while = {0, 200000};
+    nanosleep(&a_while, NULL);
+  }
+  f.vtable->drop(f.data);
+  for (int i = 0; i < POLLS; i++) pthread_join(l.threads[i], NULL);
+  for (int i = 0; i < 2; i++) CHECK(tasks[i].clones == tasks[i].ended && tasks[i].woken == POLLS / 2);
+}
+
 int main(void) {
   both_ways();
   clones_on_threads();
+  clones_that_end_late();
   CHECK(rawwaker_live() == 0);
   puts("header.c: ok");
   return 0;

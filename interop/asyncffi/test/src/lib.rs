@@ -204,6 +204,7 @@ pub enum End {
     Panicked = 1,
     Never = 2,
     Oddly = 3,
+    Silently = 4,
 }
 
 /// A future of C whose own thread wakes it; how it ends is `end`, and its result `value`.

@@ -298,9 +298,14 @@ fn a_panic_in_c_is_a_panic_in_rust() {
     assert_eq!(last_panic(), "the thread is unwell");
     assert_eq!(c_threads_dropped(), dropped + 1);
 
+    // One that says nothing does not repeat what another said.
+    assert!(catch_unwind(|| block_on(c_thread(End::Silently, 0u32))).is_err());
+    assert_eq!(last_panic(), "");
+    assert_eq!(c_threads_dropped(), dropped + 2);
+
     let rt = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     assert!(rt.block_on(rt.spawn(c_thread(End::Panicked, ()))).unwrap_err().is_panic());
-    assert_eq!(c_threads_dropped(), dropped + 2);
+    assert_eq!(c_threads_dropped(), dropped + 3);
 }
 
 #[test]
@@ -330,7 +335,8 @@ fn a_c_future_that_is_polled_again_when_done_panics() {
     let _alone = alone();
     let mut f = pin!(u32::from_raw(c_counting(0)));
     assert_eq!(block_on(f.as_mut()), 0);
-    assert!(catch_unwind(AssertUnwindSafe(|| block_on(f.as_mut()))).is_err());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(catch_unwind(AssertUnwindSafe(|| f.as_mut().poll(&mut cx))).is_err());
     assert_eq!(last_panic(), "polled again when done");
 }
 
@@ -670,6 +676,22 @@ fn rust_polls_c_a_thousand_times_at_async_ffis_own_price() {
     // Through C to Rust again.
     assert_eq!(drive(u32::from_raw(u32::into_raw(Counting::ffi(POLLS)))), rust_alone);
     assert_eq!(rust_alone, (POLLS, POLLS as usize + 1));
+}
+
+#[test]
+fn two_wakers_by_turns_cost_an_adapter_every_other_poll() {
+    let _alone = alone();
+    let tasks = [Foreign::default(), Foreign::default()];
+    let list = Arc::new(Mutex::new(Vec::with_capacity(1)));
+    let mut f = stashes(&list, true);
+    let before = allocations().0;
+    for n in 0..POLLS as usize {
+        assert_eq!(f.poll(&tasks[n % 2].waker(), &mut 0u32), PENDING);
+    }
+    assert_eq!(allocations().0 - before, POLLS as usize / 2);
+    drop(f);
+    list.lock().unwrap().clear();
+    assert_eq!(tasks.each_ref().map(Foreign::held), [0, 0]);
 }
 
 #[test]
