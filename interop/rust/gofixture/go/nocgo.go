@@ -1,0 +1,5 @@
+//go:build !cgo
+
+package main
+
+func main() { panic("gofixture is a library for Rust: it needs cgo") }
