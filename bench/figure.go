@@ -12,6 +12,7 @@ type figure struct {
 	// measure takes one sample of each. Those that need Rust are left out where there is none.
 	ours, other func() float64
 	rust        string // the peer's name in bench/rust, in place of other; takes rustN operations
+	rustOurs    string // the same in place of ours
 	rustN       int
 	// alone: no peer, but a number that must not be above goal.
 	alone bool

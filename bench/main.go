@@ -2,7 +2,7 @@
 
 // Bench measures every figure of the library beside a peer, in one run:
 //
-//	go run ./bench             all of them; about two minutes
+//	go run ./bench             all of them; about four minutes
 //	go run ./bench -run BlockOn
 //	go run ./bench -v          also says what each peer is
 //
@@ -21,6 +21,10 @@ import (
 )
 
 func main() {
+	if what := os.Getenv(childEnv); what != "" {
+		runChild(what)
+		return
+	}
 	pairs := flag.Int("pairs", 9, "interleaved pairs for each figure")
 	only := flag.String("run", "", "only the figures that match this regular expression")
 	verbose := flag.Bool("v", false, "say what each peer is")
@@ -37,16 +41,21 @@ func main() {
 	fmt.Printf("# %s %s/%s, %d CPUs, %s, %d pairs\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(),
 		time.Now().Format(time.DateOnly), *pairs)
 	fmt.Println("# name\tours\tpeer\tratio\tgoal")
-	for _, f := range slices.Concat(loops, waits) {
+	for _, f := range slices.Concat(loops, waits, border) {
 		if !wanted.MatchString(f.name) {
 			continue
 		}
-		if f.rust != "" {
+		if f.rust != "" || f.rustOurs != "" {
 			if noRust != nil {
 				fmt.Printf("# left out: %s: %v\n", f.name, noRust)
 				continue
 			}
-			f.other = func() float64 { return rust.ask(f.rust, f.rustN) }
+			if f.rustOurs != "" {
+				f.ours = func() float64 { return rust.ask(f.rustOurs, f.rustN) }
+			}
+			if f.rust != "" {
+				f.other = func() float64 { return rust.ask(f.rust, f.rustN) }
+			}
 		}
 		if *verbose && f.peer != "" {
 			fmt.Printf("# peer: %s\n", f.peer)

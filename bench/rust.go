@@ -45,7 +45,7 @@ func startRust() (*rustPeers, error) {
 	return &rustPeers{cmd, in, bufio.NewReader(out)}, cmd.Start()
 }
 
-// ask returns nanoseconds for each of n operations.
+// ask returns nanoseconds for each of n operations, or the count that the name says.
 func (r *rustPeers) ask(name string, n int) float64 {
 	fmt.Fprintf(r.in, "%s %d\n", name, n)
 	line, err := r.out.ReadString('\n')

@@ -1,8 +1,12 @@
-//! The peers in Rust. A line `name n` on standard input is answered by the nanoseconds for each of n operations.
+//! The peers in Rust, and ours where they run in Rust. A line `name n` on standard input is answered by the nanoseconds for
+//! each of n operations, or by the count that the name asks for.
+
+mod repolled;
 
 use std::future::poll_fn;
 use std::hint::black_box;
 use std::io::{stdin, stdout, BufRead, Write};
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
 use std::time::Instant;
@@ -14,11 +18,24 @@ impl Wake for Task {
 }
 
 /// A future sees its waker through a context and cannot know which it is: so black_box on the reference, and no more.
-fn arc_clone_drop(n: u64) {
-    let waker = Waker::from(Arc::new(Task));
+fn clone_drop(waker: Waker, n: u64) {
     for _ in 0..n {
         drop(black_box(&waker).clone());
     }
+}
+
+fn arc_clone_drop(n: u64) {
+    clone_drop(Waker::from(Arc::new(Task)), n);
+}
+
+fn go_waker_clone_drop(n: u64) {
+    let mut raw = MaybeUninit::<ffiwaker::RawWaker>::uninit();
+    // SAFETY: Go writes a waker, whose reference is ours.
+    let waker = unsafe {
+        gofixture::goWaker(raw.as_mut_ptr().cast());
+        ffiwaker::waker_from_raw(raw.assume_init())
+    };
+    clone_drop(waker, n);
 }
 
 fn self_waking(n: u64) {
@@ -33,19 +50,27 @@ fn self_waking(n: u64) {
     }));
 }
 
+fn timed(f: fn(u64), n: u64) -> f64 {
+    let start = Instant::now();
+    f(n);
+    start.elapsed().as_nanos() as f64 / n as f64
+}
+
 fn main() {
     for line in stdin().lock().lines() {
         let line = line.expect("a line");
         let (name, n) = line.split_once(' ').expect("name and count");
         let n: u64 = n.parse().expect("a count");
-        let peer = match name {
-            "arc_clone_drop" => arc_clone_drop,
-            "self_waking" => self_waking,
+        let answer = match name {
+            "arc_clone_drop" => timed(arc_clone_drop, n),
+            "go_waker_clone_drop" => timed(go_waker_clone_drop, n),
+            "self_waking" => timed(self_waking, n),
+            "foreign_repolled" => repolled::foreign(n) as f64,
+            "asyncffi_repolled" => repolled::asyncffi(n) as f64,
+            "rust_repolled_by_go" => repolled::by_go(n) as f64,
             _ => panic!("no peer {name}"),
         };
-        let start = Instant::now();
-        peer(n);
-        println!("{}", start.elapsed().as_nanos() as f64 / n as f64);
+        println!("{answer}");
         stdout().flush().expect("standard output");
     }
 }
