@@ -134,13 +134,20 @@ static _Atomic(size_t) live;
 
 size_t rawwaker_live(void) { return atomic_load_explicit(&live, ORD_COUNT); }
 
-static void *counted_new(size_t size, const rawwaker_boxed_vtable *boxed, size_t refs) {
+/* One that does not count as alive yet. */
+static void *counted_alloc(size_t size, const rawwaker_boxed_vtable *boxed, size_t refs) {
   counted *c = malloc(size);
   if (c == NULL) return NULL;
   memset(c, 0, size);
   c->boxed = boxed;
   atomic_init(&c->refs, refs);
-  atomic_fetch_add_explicit(&live, 1, ORD_COUNT);
+  return c;
+}
+static void counted_born(void) { atomic_fetch_add_explicit(&live, 1, ORD_COUNT); }
+
+static void *counted_new(size_t size, const rawwaker_boxed_vtable *boxed, size_t refs) {
+  void *c = counted_alloc(size, boxed, refs);
+  if (c != NULL) counted_born();
   return c;
 }
 
@@ -594,11 +601,18 @@ uint64_t rawwaker_box_id(const rawwaker *w) {
   return w->vtable == &box_vtable ? ((const rawwaker_box *)w->data)->id : 0;
 }
 
-rawwaker_box *rawwaker_box_new(rawwaker_sink *s, uint64_t id, uint32_t flags) {
-  rawwaker_box *b = counted_new(sizeof *b, &box_boxed_vtable, HOLD);
+static rawwaker_box *box_alloc(rawwaker_sink *s) {
+  rawwaker_box *b = counted_alloc(sizeof *b, &box_boxed_vtable, HOLD);
   if (b == NULL) return NULL;
   sink_ref(s);
   b->sink = s;
+  return b;
+}
+
+rawwaker_box *rawwaker_box_new(rawwaker_sink *s, uint64_t id, uint32_t flags) {
+  rawwaker_box *b = box_alloc(s);
+  if (b == NULL) return NULL;
+  counted_born();
   b->id = id;
   b->tell = (flags & RAWWAKER_BOX_TELL) != 0;
   return b;
@@ -701,7 +715,7 @@ rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **box, rawwaker_f
   rawwaker_box *b = *box;
   bool born = b == NULL, looping = born;
   if (born) {
-    b = rawwaker_box_new(s, 0, 0);
+    b = box_alloc(s); /* most are ready at once, or wake themselves: it counts only if it is kept */
     if (b == NULL) die(__func__, "out of memory");
     atomic_store_explicit(&b->queued, LOOP, memory_order_relaxed);
   } else if (!b->tell) {
@@ -727,8 +741,10 @@ rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **box, rawwaker_f
     if (looping && box_idle(b) == WOKEN) *woken = true;
   } else if (atomic_load_explicit(&b->head.refs, ORD_KEPT) == HOLD) {
     if (atomic_load_explicit(&b->queued, ORD_CONSUMED) == WOKEN) *woken = true;
-    box_free(b); /* f kept nothing of it, so nobody can any more */
+    rawwaker_sink_drop(s); /* f kept nothing of b, so nobody can any more */
+    free(b);
   } else {
+    counted_born();
     *box = b;
   }
   return got;

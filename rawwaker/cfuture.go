@@ -74,7 +74,7 @@ func FutureFromRaw[T any](raw RawFuture) *CFuture[T] {
 	checkPlain[T]("FutureFromRaw", ": C cannot write those")
 	f := new(CFuture[T])
 	f.data, f.vtable = raw.Words()
-	runtime.SetFinalizer(f, func(f *CFuture[T]) { f.finalize() })
+	runtime.SetFinalizer(f, finalizeFuture)
 	return f
 }
 
@@ -128,6 +128,9 @@ func (f *CFuture[T]) Drop() {
 	}
 	runtime.KeepAlive(f)
 }
+
+// finalizeFuture is one function for every T: a literal in a generic function would be an allocation each time.
+func finalizeFuture(f interface{ finalize() }) { f.finalize() }
 
 func (f *cfuture) finalize() {
 	if f.claim(gaveUp) {
