@@ -42,26 +42,25 @@ func (p *ForeignPanic) Error() string {
 // collector has found it. Drop may be called at any time, on any goroutine, and more than once: of completion, panic and Drop
 // the first wins. A Drop that overlaps a poll takes effect when that poll returns.
 type CFuture[T any] struct {
-	cfuture
-	value T // written by C; the whole struct has no Go pointers
+	cfuture   // first: the runtime sets a finalizer on nothing but the beginning of an allocation
+	value   T // written by C; the whole struct has no Go pointers
 }
 
-// The state of a CFuture: polling is set for the time of a poll; ended and dropped say who won, for ever, and then the C
-// future is gone or, with dropped and polling, goes when the poll returns.
+// The state of a CFuture: polling is set for the time of a poll, and stays set when that poll has ended the C future, whose
+// drop slot was called by then; gaveUp is set by Drop, for ever, and then the C future is gone or, with polling, goes when the
+// poll returns, unless the poll ends it.
 type cfuture struct {
 	_      noCopy
 	state  uint32
+	ended  bool // READY was returned, or the future has panicked: of whoever polls
 	data   uintptr
 	vtable uintptr
 }
 
 const (
-	polling     uint32 = 1
-	ended       uint32 = 2 // READY was returned, or the future has panicked
-	gaveUp      uint32 = 4 // by Drop
-	futureGone         = ended | gaveUp
-	completed          = "future polled after completion"
-	whilePolled        = "rawwaker: Poll of a CFuture that is being polled"
+	polling   uint32 = 1
+	gaveUp    uint32 = 2 // by Drop
+	completed        = "future polled after completion"
 )
 
 // FutureFromRaw makes a C future one of Go, and owns it. C writes the result into memory of the returned future, zeroed
@@ -74,7 +73,7 @@ func FutureFromRaw[T any](raw RawFuture) *CFuture[T] {
 	checkPlain[T]("FutureFromRaw", ": C cannot write those")
 	f := new(CFuture[T])
 	f.data, f.vtable = raw.Words()
-	runtime.SetFinalizer(f, finalizeFuture)
+	runtime.SetFinalizer(&f.cfuture, (*cfuture).finalize)
 	return f
 }
 
@@ -114,7 +113,7 @@ func (f *CFuture[T]) Poll(cx *Context) Poll[T] {
 	}
 	ready := f.poll(cx, out)
 	if ready {
-		runtime.SetFinalizer(f, nil)
+		runtime.SetFinalizer(&f.cfuture, nil)
 		return Ready(f.value)
 	}
 	runtime.KeepAlive(f)
@@ -123,30 +122,28 @@ func (f *CFuture[T]) Poll(cx *Context) Poll[T] {
 
 // Drop implements [Dropper].
 func (f *CFuture[T]) Drop() {
-	if f.claim(gaveUp) {
+	if f.claim() {
 		f.drop()
 	}
 	runtime.KeepAlive(f)
 }
 
-// finalizeFuture is one function for every T: a literal in a generic function would be an allocation each time.
-func finalizeFuture(f interface{ finalize() }) { f.finalize() }
-
 func (f *cfuture) finalize() {
-	if f.claim(gaveUp) {
+	if f.claim() {
 		data, vtable := f.data, f.vtable
 		wake.Later(func() { ffiwaker.DropFuture(data, vtable) }) // the slot may block
 	}
 }
 
-// claim is won by one caller. What it says is whether the caller may call the drop slot, too: else who polls does.
-func (f *cfuture) claim(by uint32) bool {
+// claim is for whoever gives the future up. It is true for one caller, who must call the drop slot; not where a poll is under
+// way or has ended the future.
+func (f *cfuture) claim() bool {
 	for {
 		s := atomic.LoadUint32(&f.state)
-		if s&futureGone != 0 {
+		if s&gaveUp != 0 {
 			return false
 		}
-		if atomic.CompareAndSwapUint32(&f.state, s, s|by) {
+		if atomic.CompareAndSwapUint32(&f.state, s, s|gaveUp) {
 			return s&polling == 0
 		}
 	}
@@ -160,12 +157,12 @@ func (f *cfuture) drop() {
 func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
 	if !atomic.CompareAndSwapUint32(&f.state, 0, polling) {
 		switch s := atomic.LoadUint32(&f.state); {
-		case s&polling != 0:
-			panic(whilePolled)
-		case s&gaveUp != 0:
+		case s&polling == 0:
 			panic("rawwaker: Poll of a CFuture after Drop")
-		default:
+		case f.ended:
 			panic(completed)
+		default:
+			panic("rawwaker: Poll of a CFuture that is being polled")
 		}
 	}
 	debugGC()
@@ -178,7 +175,7 @@ func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
 		}
 		return false
 	}
-	atomic.StoreUint32(&f.state, ended) // its drop slot was called, so a Drop meanwhile has come too late
+	f.ended = true // its drop slot was called: polling stays set, so a Drop meanwhile or later does nothing
 	switch got.Code {
 	case ffiwaker.CodeReady:
 		return true

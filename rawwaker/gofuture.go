@@ -76,7 +76,7 @@ func (f *CFuture[T]) intoRaw() RawFuture {
 	if !atomic.CompareAndSwapUint32(&f.state, 0, gaveUp) {
 		panic("rawwaker: FutureIntoRaw of a CFuture that is over or being polled")
 	}
-	runtime.SetFinalizer(f, nil)
+	runtime.SetFinalizer(&f.cfuture, nil)
 	return RawFutureOf(f.data, f.vtable)
 }
 
