@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: tour test race asan nocgo debug c bench ci
+.PHONY: tour test race asan nocgo debug c hosts rust bench ci
 
 tour:            ## every example of the article, with what it costs
 	$(GO) run ./cmd/wakelab
@@ -24,6 +24,13 @@ debug:           ## a collection before each use of a C pointer, and a collector
 
 c:               ## the programs in pure C: strict warnings, C++, ASan, TSan, valgrind
 	internal/purec/run
+
+hosts:           ## libffiwaker, and every C host built, run and compared
+	$(MAKE) -C hosts check
+
+rust:            ## the Rust crate's tests, and async-ffi's
+	cargo test --manifest-path interop/rust/Cargo.toml
+	interop/asyncffi/test/run
 
 bench:           ## the figures, ours beside the peers', tab-separated: name, ours, peer, ratio, goal
 	@$(GO) run ./bench

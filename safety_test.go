@@ -72,6 +72,9 @@ func TestTheGoStructsLieAsTheCompilerOfCLaysThem(t *testing.T) {
 		"rawwaker":        reflect.TypeFor[rawwaker.RawWaker](),
 		"rawwaker_vtable": reflect.TypeFor[rawwaker.VTable](),
 		"rawwaker_notice": reflect.TypeFor[ffiwaker.Notice](),
+
+		"rawwaker_future":        reflect.TypeFor[rawwaker.RawFuture](),
+		"rawwaker_future_vtable": reflect.TypeFor[rawwaker.FutureVTable](),
 	}
 	for _, c := range ffiwaker.Layouts() {
 		g, ok := twins[c.Name]
@@ -99,13 +102,21 @@ func TestTheVersionOfTheABIIsTheSameEverywhere(t *testing.T) {
 }
 
 func TestEveryCFunctionCarriesItsContractLine(t *testing.T) {
-	header, err := ffiwaker.Sources.ReadFile("rawwaker.h")
-	require.NoError(t, err)
-	functions := regexp.MustCompile(`(?s)((?:/\*[^/]*?\*/\n)?)RAWWAKER_API [^;(]*?(rawwaker_\w+)\(`).FindAllSubmatch(header, -1)
-	require.Greater(t, len(functions), 20)
-	for _, f := range functions {
-		for _, part := range []string{"takes ", "| gives ", "| threads ", "| signals ", "| fails"} {
-			require.Contains(t, strings.ReplaceAll(string(f[1]), "\n *", ""), part, "%s", f[2])
+	for header, functions := range map[string]struct {
+		find string
+		n    int
+	}{
+		"rawwaker.h":       {`(?s)((?:/\*[^/]*?\*/\n)?)RAWWAKER_API [^;(]*?(rawwaker_\w+)\(`, 20},
+		"hosts/ffiwaker.h": {`(?m)((?:/\*[^/]*?\*/\n)?)^[a-z][\w *]*?(ffiwaker_\w+)\(`, 9},
+	} {
+		text, err := os.ReadFile(header)
+		require.NoError(t, err)
+		found := regexp.MustCompile(functions.find).FindAllSubmatch(text, -1)
+		require.GreaterOrEqual(t, len(found), functions.n, header)
+		for _, f := range found {
+			for _, part := range []string{"takes ", "| gives ", "| threads ", "| signals ", "| fails"} {
+				require.Contains(t, strings.ReplaceAll(string(f[1]), "\n *", ""), part, "%s", f[2])
+			}
 		}
 	}
 }
@@ -223,7 +234,7 @@ func write(t *testing.T, dir string, files map[string]string) {
 // readModule makes a test depend on what another go command will compile.
 func readModule(t *testing.T) {
 	t.Helper()
-	for _, pattern := range []string{"*.go", "rawwaker.*", "rawwaker/*.go", "blockon/*.go", "future/*.go", "internal/wake/*.go"} {
+	for _, pattern := range []string{"*.go", "rawwaker.*", "rawwaker/*.go", "blockon/*.go", "executor/*.go", "future/*.go", "internal/wake/*.go"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		read(t, files...)

@@ -21,13 +21,12 @@ static inline rawwaker_poll simple_twice(int32_t *out) { return article_simple_t
 static inline rawwaker_poll timer(uint64_t ms) { return article_timer(rawwaker_block_on, ms); }
 static inline rawwaker_poll delay(uint64_t ms, int32_t *out) { return article_delay_and_return(rawwaker_block_on, ms, out); }
 
-// A poll by Go: the two words of the waker that Go lends become a context, and the future is C's own affair.
-static inline rawwaker_poll poll_once(rawwaker_future f, uintptr_t data, const void *vtable) {
-	rawwaker waker = {(void *)data, vtable};
-	rawwaker_context cx = {&waker};
-	return f.vtable->poll(f.data, &cx, NULL);
+// Two words as numbers: a rawwaker_future in a Go variable would hold data as a pointer, which it need not be.
+typedef struct words { uintptr_t data, vtable; } words;
+static inline words timer_future(uint64_t ms) {
+	rawwaker_future f = article_timer_future(ms);
+	return (words){(uintptr_t)f.data, (uintptr_t)f.vtable};
 }
-static inline void drop(rawwaker_future f) { f.vtable->drop(f.data); }
 */
 import "C"
 
@@ -103,38 +102,8 @@ func run(call func() C.rawwaker_poll) C.rawwaker_poll {
 
 func milliseconds(d time.Duration) C.uint64_t { return C.uint64_t(max(d, 0).Milliseconds()) }
 
-// cTimer is article.c's TimerFuture as a future that Go polls.
-type cTimer struct {
-	f    C.rawwaker_future
-	over bool
-}
-
 // CTimerFuture returns article.c's TimerFuture for an executor in Go: its waker goes to C, and a thread of C wakes it.
 func CTimerFuture(d time.Duration) rawwaker.Future[struct{}] {
-	return &cTimer{f: C.article_timer_future(milliseconds(d))}
-}
-
-// Poll implements [rawwaker.Future].
-func (t *cTimer) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
-	if t.over {
-		panic("future polled after completion")
-	}
-	waker := cx.Waker().AsRaw() // lent: the cell on C's side clones it
-	poll := run(func() C.rawwaker_poll {
-		// SAFETY: both words are C's; data is a number, and the vtable is static in C memory.
-		return C.poll_once(t.f, C.uintptr_t(waker.Data), unsafe.Pointer(waker.VTable))
-	})
-	if poll != C.RAWWAKER_READY {
-		return rawwaker.Pending[struct{}]()
-	}
-	t.Drop() // C wants its drop after READY, too
-	return rawwaker.Ready(struct{}{})
-}
-
-// Drop implements [rawwaker.Dropper].
-func (t *cTimer) Drop() {
-	if !t.over {
-		t.over = true
-		C.drop(t.f)
-	}
+	f := C.timer_future(milliseconds(d))
+	return rawwaker.FutureFromRaw[struct{}](rawwaker.RawFutureOf(uintptr(f.data), uintptr(f.vtable)))
 }
