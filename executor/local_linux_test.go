@@ -1,5 +1,3 @@
-//go:build linux
-
 package executor_test
 
 import (
@@ -22,8 +20,13 @@ func readable(fd, milliseconds int) bool {
 		fd              int32
 		events, revents int16
 	}{fd: int32(fd), events: 1}
+	var timeout *syscall.Timespec
+	if milliseconds >= 0 {
+		t := syscall.NsecToTimespec(int64(milliseconds) * 1e6)
+		timeout = &t
+	}
 	for {
-		n, _, errno := syscall.Syscall(syscall.SYS_POLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(milliseconds))
+		n, _, errno := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(timeout)), 0, 0, 0)
 		if errno != syscall.EINTR {
 			return n == 1
 		}
