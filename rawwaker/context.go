@@ -52,8 +52,20 @@ func End(cx *Context) {
 	cx.core.End()
 }
 
-// lend makes cx the context of one poll by C, whose waker is w; box is the number in it, where it is one of ours.
-func (cx *Context) lend(w ffiwaker.Raw, box uint64) {
+// newLent returns a context for polls by C, which lend sets.
+func newLent() *Context {
+	cx := new(Context)
+	cx.waker.state = over
+	return cx
+}
+
+// lend makes cx the context of one poll by C, whose waker is w; box is the number in it, where it is one of ours. It is false
+// where another poll is under way.
+func (cx *Context) lend(w ffiwaker.Raw, box uint64) bool {
+	if atomic.LoadUint32(&cx.waker.state) != over {
+		return false
+	}
+	// Nobody reads these before the state says so. (Two polls that come here at once end the process, below.)
 	raw := fromNumbers(w)
 	cx.waker.core = wake.CoreOfID(box)
 	cx.waker.data = raw.Data
@@ -66,7 +78,7 @@ func (cx *Context) lend(w ffiwaker.Raw, box uint64) {
 	case w.VTable != noopVTable && box == 0:
 		kind = lent | foreign
 	}
-	atomic.StoreUint32(&cx.waker.state, kind)
+	return atomic.CompareAndSwapUint32(&cx.waker.state, over, kind)
 }
 
 // unlend ends what lend began. A call that another goroutine has begun on the waker comes to its end before: afterwards C may

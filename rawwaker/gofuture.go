@@ -13,9 +13,8 @@ import (
 // goFuture is a Go future that C holds, under a number that is never used again.
 type goFuture struct {
 	f    pollDropper
-	cx   *Context
-	busy atomic.Bool // in one of its slots
-	over bool        // Ready or panicked: f is gone
+	cx   *Context // its waker's state says whether C is in a slot: then it is not over
+	over bool     // Ready or panicked: f is gone
 }
 
 type pollDropper interface {
@@ -23,7 +22,7 @@ type pollDropper interface {
 	drop()
 }
 
-var goFutures wake.Table[*goFuture]
+var goFutures wake.Table[goFuture]
 
 func init() {
 	ffiwaker.GoFutures.Poll = pollGoFuture
@@ -68,7 +67,7 @@ func FutureIntoRawFunc[T any](f Future[T], put func(out unsafe.Pointer, v T)) Ra
 
 func export(f pollDropper) RawFuture {
 	wake.Futures.Add(1)
-	return RawFutureOf(uintptr(goFutures.Put(&goFuture{f: f, cx: new(Context)})), ffiwaker.GoFutureVTable())
+	return RawFutureOf(uintptr(goFutures.Put(&goFuture{f: f, cx: newLent()})), ffiwaker.GoFutureVTable())
 }
 
 // intoRaw moves the C future out of f.
@@ -102,12 +101,15 @@ func (t *typed[T]) drop() {
 	}
 }
 
-// enter keeps two threads out of one future. It does not return to misuse.
-func enterGoFuture(g *goFuture, slot string) {
-	switch {
-	case g == nil:
+// found does not return where C has dropped the future before, and lone not where it is in a slot already.
+func found(g *goFuture, slot string) {
+	if g == nil {
 		ffiwaker.Die(slot, "this Go future was dropped before")
-	case !g.busy.CompareAndSwap(false, true):
+	}
+}
+
+func lone(entered bool, slot string) {
+	if !entered {
 		ffiwaker.Die(slot, "another thread is in a slot of this Go future")
 	}
 }
@@ -115,16 +117,17 @@ func enterGoFuture(g *goFuture, slot string) {
 // pollGoFuture is the slot poll.
 func pollGoFuture(id uint64, w ffiwaker.Raw, box uint64, out uintptr) (code uint8) {
 	g := goFutures.Get(id)
-	enterGoFuture(g, "poll")
+	found(g, "poll")
+	if freshContexts {
+		lone(atomic.LoadUint32(&g.cx.waker.state) == over, "poll")
+		g.cx = newLent()
+	}
+	lone(g.cx.lend(w, box), "poll")
 	if g.over {
+		g.cx.unlend()
 		ffiwaker.SetPanic(completed)
-		g.busy.Store(false)
 		return ffiwaker.CodePanicked
 	}
-	if freshContexts {
-		g.cx = new(Context)
-	}
-	g.cx.lend(w, box)
 	returned := false
 	defer func() {
 		if !returned {
@@ -138,7 +141,6 @@ func pollGoFuture(id uint64, w ffiwaker.Raw, box uint64, out uintptr) (code uint
 			code = ffiwaker.CodePanicked
 		}
 		g.cx.unlend()
-		g.busy.Store(false)
 	}()
 	code = ffiwaker.CodePending
 	if g.f.poll(g.cx, out) {
@@ -152,7 +154,8 @@ func pollGoFuture(id uint64, w ffiwaker.Raw, box uint64, out uintptr) (code uint
 // dropGoFuture is the slot drop.
 func dropGoFuture(id uint64) {
 	g := goFutures.Take(id)
-	enterGoFuture(g, "drop")
+	found(g, "drop")
+	lone(atomic.CompareAndSwapUint32(&g.cx.waker.state, over, over|busy), "drop")
 	wake.Futures.Add(-1)
 	if !g.over {
 		g.end()

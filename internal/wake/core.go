@@ -140,7 +140,7 @@ func (c *Core) End() {
 }
 
 // registry finds the core for the number in a box.
-var registry Table[*Core]
+var registry Table[Core]
 
 // Registered is how many cores C can reach: for tests that must end at zero.
 func Registered() int { return registry.Len() }

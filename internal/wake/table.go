@@ -1,63 +1,83 @@
 package wake
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Table gives values numbers under which C knows them. A number is 32 bits of generation over 32 of index, shifted away from
 // zero by the generation's start at 1; a slot whose generations are used up is not used again, so no number comes twice.
-type Table[V comparable] struct {
-	mu    sync.Mutex
-	slots []slot[V]
+//
+// Get takes no lock: C threads look up all the time. A slot's value is set after its generation and read before it, so a Get
+// that overlaps the reuse of a slot sees a generation that is not its own.
+type Table[V any] struct {
+	slots atomic.Pointer[[]*slot[V]] // grows; a slot stays where it is
+	mu    sync.Mutex                 // of Put and Take
 	free  []uint32
 	live  int
 }
 
-type slot[V comparable] struct {
-	gen uint32
-	v   V // the zero value: free
+type slot[V any] struct {
+	gen atomic.Uint32
+	v   atomic.Pointer[V] // nil: free
 }
 
-// Put gives v, which is not zero, a number.
-func (t *Table[V]) Put(v V) uint64 {
+// Put gives v, which is not nil, a number.
+func (t *Table[V]) Put(v *V) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	var s *slot[V]
 	var i uint32
 	if n := len(t.free); n > 0 {
 		i, t.free = t.free[n-1], t.free[:n-1]
+		s = (*t.slots.Load())[i]
 	} else {
-		i = uint32(len(t.slots))
-		t.slots = append(t.slots, slot[V]{})
+		s = new(slot[V])
+		var all []*slot[V]
+		if old := t.slots.Load(); old != nil {
+			all = *old
+		}
+		i = uint32(len(all))
+		all = append(all, s) // in place, beyond what anybody reads, or into a copy
+		t.slots.Store(&all)
 	}
-	s := &t.slots[i]
-	s.gen++
-	s.v = v
+	gen := s.gen.Add(1)
+	s.v.Store(v)
 	t.live++
-	return uint64(s.gen)<<32 | uint64(i)
+	return uint64(gen)<<32 | uint64(i)
 }
 
-// Get returns the value of a number, zero where it is gone or never was.
-func (t *Table[V]) Get(id uint64) (v V) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if i := uint32(id); int(i) < len(t.slots) && t.slots[i].gen == uint32(id>>32) {
-		v = t.slots[i].v
+func (t *Table[V]) slot(id uint64) *slot[V] {
+	all := t.slots.Load()
+	if i := uint32(id); all != nil && int(i) < len(*all) {
+		return (*all)[i]
 	}
-	return v
+	return nil
+}
+
+// Get returns the value of a number, nil where it is gone or never was.
+func (t *Table[V]) Get(id uint64) *V {
+	if s := t.slot(id); s != nil {
+		if v := s.v.Load(); s.gen.Load() == uint32(id>>32) {
+			return v
+		}
+	}
+	return nil
 }
 
 // Take is Get that ends the number: of several calls one gets the value.
-func (t *Table[V]) Take(id uint64) (v V) {
+func (t *Table[V]) Take(id uint64) *V {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var zero V
-	i := uint32(id)
-	if int(i) >= len(t.slots) || t.slots[i].gen != uint32(id>>32) || t.slots[i].v == zero {
-		return zero
+	v := t.Get(id)
+	if v == nil {
+		return nil
 	}
-	s := &t.slots[i]
-	v, s.v = s.v, zero
+	s := t.slot(id)
+	s.v.Store(nil)
 	t.live--
-	if s.gen != ^uint32(0) {
-		t.free = append(t.free, i)
+	if s.gen.Load() != ^uint32(0) {
+		t.free = append(t.free, uint32(id))
 	}
 	return v
 }

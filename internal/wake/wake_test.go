@@ -101,10 +101,10 @@ func TestNumbersAreNeverUsedTwice(t *testing.T) {
 }
 
 func TestASlotWhoseGenerationsAreUsedUpIsLeftAlone(t *testing.T) {
-	var table Table[*Core]
+	var table Table[Core]
 	id := table.Put(new(Core))
 	i := uint32(id)
-	table.slots[i].gen = math.MaxUint32
+	table.slot(id).gen.Store(math.MaxUint32)
 	table.Take(math.MaxUint32<<32 | uint64(i))
 	require.NotEqual(t, i, uint32(table.Put(new(Core))))
 }
