@@ -59,3 +59,31 @@ func ExampleAtomicWaker() {
 	fmt.Println(blockon.BlockOn[string](l))
 	// Output: lit
 }
+
+func ExampleJoinAll() {
+	square := func(n int) rawwaker.Future[int] {
+		return future.Async(func(aw *future.Awaiter) int {
+			future.Await(aw, future.Yield())
+			return n * n
+		})
+	}
+	fmt.Println(blockon.BlockOn(future.JoinAll(square(1), square(2), square(3))))
+	// Output: [1 4 9]
+}
+
+func ExampleRace() {
+	after := func(d time.Duration, name string) rawwaker.Future[string] {
+		return future.Async(func(aw *future.Awaiter) string {
+			future.Await(aw, future.Sleep(d))
+			return name
+		})
+	}
+	fmt.Println(blockon.BlockOn(future.Race(after(time.Hour, "tortoise"), after(time.Millisecond, "hare"))))
+	// Output: hare
+}
+
+func ExampleTimeout() {
+	r := blockon.BlockOn(future.Timeout(future.Sleep(time.Hour), time.Millisecond))
+	fmt.Println(r.Err)
+	// Output: context deadline exceeded
+}
