@@ -223,6 +223,37 @@ func TestAWakeForASiblingDuringTheLoopIsNotLost(t *testing.T) {
 	}
 }
 
+// The first poll of a task makes a box for the C future; meanwhile another goroutine lends the same task to C.
+func TestATaskThatGoesToCDuringItsFirstPollHasTwoBoxesAndBothWakeIt(t *testing.T) {
+	s := script(t, "h.r")
+	s.Hold()
+	lent := make(chan rawwaker.RawWaker, 1)
+	polls := 0
+	f := fromScript(s)
+	require.EqualValues(t, 42, blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+		polls++
+		switch polls {
+		case 1:
+			w := cx.Waker().Clone()
+			go func() {
+				s.AwaitInside()
+				lent <- w.IntoRaw()
+				s.Release()
+			}()
+			p := f.Poll(cx)
+			go s.Wake() // by the box that the poll has made
+			return p
+		case 2:
+			p := f.Poll(cx)
+			other := <-lent
+			go ctest.Wake(other)
+			return p
+		}
+		return f.Poll(cx)
+	})))
+	require.Equal(t, 3, polls)
+}
+
 func TestCancellingDropsTheCFutureOnceAndLateWakesDoNothing(t *testing.T) {
 	balance.Check(t)
 	before := ctest.OpsDropped()

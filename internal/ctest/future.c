@@ -51,11 +51,13 @@ static rawwaker_poll script_poll(void *data, rawwaker_context *cx, void *out) {
       return RAWWAKER_PENDING;
     }
     case 'b':
+    case 'h':
       pthread_mutex_lock(&s->mu);
       s->inside = true;
       pthread_cond_broadcast(&s->changed);
       while (s->held) pthread_cond_wait(&s->changed, &s->mu);
       pthread_mutex_unlock(&s->mu);
+      if (letter == 'h') rawwaker_clone_from(&s->kept, cx->waker);
       return RAWWAKER_PENDING;
     case 'r':
       if (out != NULL) memcpy(out, &(uint64_t){42}, sizeof(uint64_t));

@@ -70,6 +70,7 @@ func HoledFuture(slot int) rawwaker.RawFuture {
 //	* the same, for ever              z ready, writing nothing   p panic, saying `why not`
 //	k keep the waker (clone_from)     9 the code 9               q panic, saying nothing
 //	t keep it, wake it on a thread    b not return before Release
+//	                                  h the same, then k
 type Script struct{ c *C.ctest_script }
 
 func NewScript(letters string) *Script {
@@ -82,7 +83,7 @@ func (s *Script) Raw() rawwaker.RawFuture { return rawFuture(C.script_future(s.c
 func (s *Script) Wake()                   { C.ctest_script_wake(s.c) } // what it kept, on a thread of C
 func (s *Script) Hold()                   { C.ctest_script_hold(s.c, true) }
 func (s *Script) Release()                { C.ctest_script_hold(s.c, false) }
-func (s *Script) AwaitInside()            { C.ctest_script_await(s.c) } // until a poll has come to b
+func (s *Script) AwaitInside()            { C.ctest_script_await(s.c) } // until a poll has come to b or h
 func (s *Script) Polls() int              { return int(C.ctest_script_polls(s.c)) }
 func (s *Script) Drops() int              { return int(C.ctest_script_drops(s.c)) }
 func (s *Script) Misses() int             { return int(C.ctest_script_misses(s.c)) } // of will_wake, at k and t
