@@ -20,17 +20,33 @@ var (
 
 // The dispatcher starts here, outside any testing/synctest bubble: one goroutine and one descriptor for each program.
 func init() {
-	if sink, sinkErr = ffiwaker.NewSink(ffiwaker.SinkForever); sinkErr == nil {
-		go dispatch()
+	if sinkErr = probe(3); sinkErr != nil {
+		return
 	}
+	if sink, sinkErr = ffiwaker.NewSink(ffiwaker.SinkForever); sinkErr == nil {
+		go dispatch(os.NewFile(sink.FD(), "ffiwaker wakes")) // here, so that the netpoller takes its own now
+	}
+}
+
+// probe says whether there are so many descriptors to be had: one for the sink, and two for Go's netpoller, which ends the
+// process where it cannot have them.
+func probe(n int) error {
+	if n == 0 {
+		return nil
+	}
+	s, err := ffiwaker.NewSink(0)
+	if err != nil {
+		return err
+	}
+	defer s.Drop()
+	return probe(n - 1)
 }
 
 // laterWanted asks the dispatcher to start runLater.
 var laterWanted atomic.Bool
 
 // dispatch brings the wakes of C to Go. It sleeps in Go's netpoller, so it costs no thread.
-func dispatch() {
-	readable := os.NewFile(sink.FD(), "ffiwaker wakes")
+func dispatch(readable *os.File) {
 	var notices [256]ffiwaker.Notice
 	var eight [8]byte
 	for {

@@ -17,6 +17,9 @@ type sleeper struct {
 
 // NewInbox fails where descriptors or memory have run out.
 func NewInbox() (*Inbox, error) {
+	if sinkErr != nil {
+		return nil, sinkErr // the process has not even its own: timers would end it
+	}
 	s, err := ffiwaker.NewSink(0)
 	if err != nil {
 		return nil, err
