@@ -201,6 +201,26 @@ func TestTheHeaderIsCPlusPlusToo(t *testing.T) {
 		"-fsyntax-only", "internal/purec/header.cpp")
 }
 
+func TestOutOfDescriptorsAtTheStartIsAnErrorAndNoHang(t *testing.T) {
+	needCgo(t)
+	if runtime.GOOS != "linux" {
+		t.Skip("counts on what Go opens on linux")
+	}
+	readModule(t)
+	read(t, "internal/racy/main.go", "internal/racy/c.go", "internal/ctest/ctest.c")
+	racy := filepath.Join(t.TempDir(), "racy")
+	mustRun(t, ".", nil, "go", "build", "-o", racy, "./internal/racy")
+	worked := false
+	for n := 4; n <= 16; n++ {
+		out, err := run(t, ".", nil, "sh", "-c", fmt.Sprintf("ulimit -n %d; exec %s correct-c", n, racy))
+		if worked = worked || err == nil; err != nil {
+			require.False(t, worked, "with %d descriptors, but not with %d: %s", n-1, n, out)
+			require.Contains(t, out, "rawwaker: ffiwaker: no descriptor for wakes from C: too many open files", "%d", n)
+		}
+	}
+	require.True(t, worked)
+}
+
 // consumer is a program of somebody else's.
 const consumer = `package main
 
