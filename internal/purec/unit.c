@@ -537,7 +537,8 @@ static void the_hook_is_called_with_the_descriptor(void) {
 }
 
 /* A future that does what its letters say, one a poll: s wakes itself, k keeps the waker (clone_from), t wakes what it kept
- * on another thread, d drops what it kept, r is ready, p panics, S sleeps 30 us and wakes itself, . nothing. */
+ * on another thread, d drops what it kept, r is ready, R too but wakes itself first, p panics, S sleeps 30 us and wakes
+ * itself, . nothing. */
 typedef struct script {
   const char *letters;
   rawwaker kept;
@@ -570,6 +571,7 @@ static rawwaker_poll script_poll(void *data, rawwaker_context *cx, void *out) {
       rawwaker_drop(f->kept);
       f->kept.vtable = NULL;
       return RAWWAKER_PENDING;
+    case 'R': rawwaker_wake_by_ref(cx->waker); *(int *)out = 42; return RAWWAKER_READY;
     case 'r': *(int *)out = 42; return RAWWAKER_READY;
     case 'p': rawwaker_set_panic("why", 3); return RAWWAKER_PANICKED;
     default: return RAWWAKER_PENDING;
@@ -590,7 +592,9 @@ static void a_future_that_wakes_itself_is_polled_on(void) {
   rawwaker_box *b = NULL;
   bool told = true;
   script ready = {.letters = "r"}, then = {.letters = "ssr"}, ever = {.letters = ""},
-         slow = {.letters = "SSSSSSSSSSSSSSSS"}, panics = {.letters = "sp"};
+         slow = {.letters = "SSSSSSSSSSSSSSSS"}, panics = {.letters = "sp"}, last = {.letters = "R"},
+         again = {.letters = "R"};
+  rawwaker_box *held = rawwaker_box_new(s, 1, 0);
   CHECK(poll_script(s, &b, &ready, &told) == RAWWAKER_READY && b == NULL && !told);
   script thrice;
   int tries = 0;
@@ -600,6 +604,9 @@ static void a_future_that_wakes_itself_is_polled_on(void) {
   } while (thrice.polls != 4 && ++tries < 50);
   CHECK(thrice.polls == 4);
   CHECK(poll_script(s, &b, &then, &told) == RAWWAKER_READY && b == NULL && told);
+  CHECK(poll_script(s, &b, &last, &told) == RAWWAKER_READY && b == NULL && told);
+  CHECK(poll_script(s, &held, &again, &told) == RAWWAKER_READY && told);
+  rawwaker_box_close(held);
   CHECK(poll_script(s, &b, &ever, &told) == RAWWAKER_PENDING && told && ever.polls <= 64);
   CHECK(poll_script(s, &b, &slow, &told) == RAWWAKER_PENDING && told && slow.polls < 8);
   CHECK(poll_script(s, &b, &panics, &told) == RAWWAKER_PANICKED && told && strcmp(rawwaker_last_panic(), "why") == 0);
