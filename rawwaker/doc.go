@@ -17,7 +17,8 @@
 //		f.waker.Wake()
 //	}
 //
-// An executor polls, sleeps until the waker is woken, and polls again: package blockon has one for a single future.
+// An executor polls, sleeps until the waker is woken, and polls again: package blockon has one for a single future, package
+// executor those for many.
 //
 // # The contract
 //
@@ -25,6 +26,22 @@
 // until then. A waker may be cloned, woken and dropped on any goroutine and any C thread, also after the task is over.
 // Wakes coalesce. What was written before a wake is visible to the poll that follows. Waking only tells: it never polls
 // and never blocks.
+//
+// # Across the border
+//
+// Wakers cross by [FromRaw], [Waker.IntoRaw] and [Waker.AsRaw], futures by [FutureFromRaw] and [FutureIntoRaw]. A C future
+// takes no goroutine and no thread in Go; a Go future is polled by C on any thread. What cgo holds meanwhile is two numbers:
+//
+//	// static void start(uintptr_t words[2]) { rawwaker_future f = op_start(); words[0] = (uintptr_t)f.data; ... }
+//	var words [2]C.uintptr_t
+//	C.start(&words[0])
+//	f := rawwaker.FutureFromRaw[uint64](rawwaker.RawFutureOf(uintptr(words[0]), uintptr(words[1])))
+//	v, err := blockon.Await(ctx, f) // f is dropped, once, if ctx is over first
+//
+//	//export compute
+//	func compute(out unsafe.Pointer) { // void compute(rawwaker_future *out);
+//		rawwaker.FutureIntoRaw(answer()).Put(out)
+//	}
 //
 // # Pinning
 //
