@@ -321,3 +321,13 @@ func TestASpawnOnAClosedLocalIsRefused(t *testing.T) {
 	require.NoError(t, l.Close())
 	l.Run()
 }
+
+func TestAForgottenLocalGivesItsDescriptorBack(t *testing.T) {
+	balance.Check(t)
+	l := executor.NewLocal()
+	l.FD()
+	executor.SpawnLocal[int](l, new(probe))
+	l.OnWake(func() {})
+	require.True(t, l.Tick())
+	require.False(t, l.Tick())
+}

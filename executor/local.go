@@ -44,9 +44,9 @@ func OpenLocal() (*Local, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Local{inbox: inbox}
-	runtime.SetFinalizer(l, func(l *Local) { l.inbox.Close() })
-	return l, nil
+	// On the inbox, which nothing of it points back to: a Local and its tasks are a cycle, and those are not finalized.
+	runtime.SetFinalizer(inbox, (*wake.Inbox).Close)
+	return &Local{inbox: inbox}, nil
 }
 
 // SpawnLocal makes f a task of l, and owns it. It never polls f itself, and may be called on any goroutine. After Close it drops f,
