@@ -191,6 +191,36 @@ func TestTheWakerThatCLendsIsGoodForItsPollOnly(t *testing.T) {
 	ctest.Drop(w)
 }
 
+// A slot that another goroutine is in belongs to a waker that C may drop as soon as the poll has returned.
+func TestAPollWaitsForACallThatAnotherGoroutineHasBegunOnItsWaker(t *testing.T) {
+	task := newTask(t)
+	w := task.Waker()
+	task.Hold()
+	woken := make(chan struct{})
+	f := rawwaker.FutureIntoRaw(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+		lent := cx.Waker()
+		go func() { lent.WakeByRef(); close(woken) }()
+		task.AwaitInside(1)
+		return rawwaker.Pending[uint64]()
+	}))
+	var released atomic.Bool
+	polled := make(chan bool)
+	go func() {
+		ctest.PollOnce(f, w)
+		polled <- released.Load()
+	}()
+	task.AwaitInside(1)
+	for range 10_000 { // time for a poll that does not wait
+		runtime.Gosched()
+	}
+	released.Store(true)
+	task.Release()
+	require.True(t, <-polled)
+	<-woken
+	ctest.DropFuture(f)
+	ctest.Drop(w)
+}
+
 func TestAGoFutureKeepsOneCloneOverManyPolls(t *testing.T) {
 	balance.Check(t)
 	w := ctest.FnWaker()
