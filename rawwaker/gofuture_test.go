@@ -196,11 +196,12 @@ func TestAPollWaitsForACallThatAnotherGoroutineHasBegunOnItsWaker(t *testing.T) 
 	task := newTask(t)
 	w := task.Waker()
 	task.Hold()
-	woken := make(chan struct{})
+	inside, woken := make(chan struct{}), make(chan struct{})
 	f := rawwaker.FutureIntoRaw(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 		lent := cx.Waker()
 		go func() { lent.WakeByRef(); close(woken) }()
 		task.AwaitInside(1)
+		close(inside)
 		return rawwaker.Pending[uint64]()
 	}))
 	var released atomic.Bool
@@ -209,7 +210,7 @@ func TestAPollWaitsForACallThatAnotherGoroutineHasBegunOnItsWaker(t *testing.T) 
 		ctest.PollOnce(f, w)
 		polled <- released.Load()
 	}()
-	task.AwaitInside(1)
+	<-inside
 	for range 10_000 { // time for a poll that does not wait
 		runtime.Gosched()
 	}
