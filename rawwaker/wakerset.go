@@ -82,7 +82,7 @@ func (s *WakerSet) Woken(cx *Context) iter.Seq2[int, *Context] {
 			s.polled = true
 			for i := range s.branches {
 				if !s.branches[i].poll(yield) {
-					for j := len(s.branches) - 1; j > i; j-- {
+					for j := i + 1; j < len(s.branches); j++ {
 						s.branches[j].push()
 					}
 					return

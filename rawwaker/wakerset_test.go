@@ -1,0 +1,93 @@
+package rawwaker_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// woken is what Woken yields, each with its waker kept.
+func woken(s *rawwaker.WakerSet, parent *rawwaker.Waker, keep []*rawwaker.Waker) (order []int) {
+	for i, cx := range s.Woken(rawwaker.NewContext(parent)) {
+		order = append(order, i)
+		if keep[i] != nil {
+			keep[i].Drop()
+		}
+		keep[i] = cx.Waker().Clone()
+	}
+	return order
+}
+
+func TestAWakerSetYieldsThoseThatWereWokenOldestFirst(t *testing.T) {
+	balance.Check(t)
+	var s rawwaker.WakerSet
+	s.Init(4)
+	parent := rawwaker.Noop()
+	keep := make([]*rawwaker.Waker, 4)
+	require.Equal(t, []int{0, 1, 2, 3}, woken(&s, parent, keep))
+	require.Empty(t, woken(&s, parent, keep))
+	keep[2].WakeByRef()
+	keep[0].WakeByRef()
+	keep[2].WakeByRef()
+	require.Equal(t, []int{2, 0}, woken(&s, parent, keep))
+	s.Done(2)
+	s.Done(2)
+	keep[2].WakeByRef()
+	require.Empty(t, woken(&s, parent, keep))
+	require.Equal(t, 3, s.Left())
+	s.Drop()
+	require.Zero(t, s.Left())
+	keep[1].WakeByRef()
+}
+
+func TestTheParentOfAWakerSetIsWokenAfterTheListKnows(t *testing.T) {
+	var s rawwaker.WakerSet
+	s.Init(1)
+	keep := make([]*rawwaker.Waker, 1)
+	var order []int
+	parent := rawwaker.FromFunc(func() { order = woken(&s, rawwaker.Noop(), keep) }) // as an executor on another CPU would
+	require.Equal(t, []int{0}, woken(&s, parent, keep))
+	keep[0].Clone().Wake()
+	require.Equal(t, []int{0}, order)
+	s.Drop()
+}
+
+func TestAFutureThatWakesItselfDuringItsPollIsLeftForTheNext(t *testing.T) {
+	var s rawwaker.WakerSet
+	s.Init(2)
+	wakes := 0
+	parent := rawwaker.FromFunc(func() { wakes++ })
+	for range 3 {
+		polled := 0
+		for _, cx := range s.Woken(rawwaker.NewContext(parent)) {
+			polled++
+			cx.Waker().WakeByRef()
+		}
+		require.Equal(t, 2, polled)
+	}
+	require.Equal(t, 3, wakes, "the first of each round takes the parent's waker, which the next poll registers again")
+	s.Drop()
+}
+
+func TestABreakLeavesTheRestWoken(t *testing.T) {
+	var s rawwaker.WakerSet
+	s.Init(4)
+	parent := rawwaker.Noop()
+	for i := range s.Woken(rawwaker.NewContext(parent)) {
+		if i == 1 {
+			break
+		}
+	}
+	keep := make([]*rawwaker.Waker, 4)
+	require.Equal(t, []int{2, 3}, woken(&s, parent, keep))
+	keep[2].WakeByRef()
+	keep[3].WakeByRef()
+	for range s.Woken(rawwaker.NewContext(parent)) {
+		break
+	}
+	require.Equal(t, []int{3}, woken(&s, parent, keep))
+	s.Drop()
+}
