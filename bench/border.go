@@ -265,7 +265,7 @@ var border = []figure{
 	},
 	{
 		name: "C future re-polled 1,000 times by Rust, waker kept by clone_from: allocations + missed will_wake", goal: 0.001,
-		peer:     "async-ffi's FfiFuture, implemented in C and awaited by Rust: rust/src/main.rs",
+		peer:     "the same as async-ffi's FfiFuture: rust/src/repolled.rs",
 		rustOurs: "foreign_repolled", rust: "asyncffi_repolled", rustN: 1000,
 	},
 	{
