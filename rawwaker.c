@@ -448,13 +448,13 @@ rawwaker_sink *rawwaker_sink_new(uint32_t flags) {
   return s;
 }
 
-void rawwaker_sink_drop(rawwaker_sink *s) {
+static void sink_unref(rawwaker_sink *s) {
   if (s->forever) return;
   if (atomic_fetch_sub_explicit(&s->refs, 1, ORD_UNREF) != 1) return;
   sink_close(s);
   for (struct hook *h = atomic_load_explicit(&s->hook, memory_order_relaxed), *older; h != NULL; h = older) {
     older = h->older;
-    checked_drop(h->w, __func__);
+    checked_drop(h->w, "rawwaker_sink_drop");
     free(h);
   }
   free(s);
@@ -512,7 +512,7 @@ struct rawwaker_box {
   _Atomic(uint32_t) closed;
   rawwaker_box *next;   /* the list's, while listed */
   rawwaker_sink *sink;
-  uint64_t id;
+  _Atomic(uint64_t) id; /* 0 until it is adopted; another thread may ask for it meanwhile */
   bool tell;
 };
 
@@ -522,6 +522,11 @@ static void box_wake_by_ref(void *data);
 static void box_drop(void *data);
 static const rawwaker_vtable box_vtable = {box_clone, box_wake, box_wake_by_ref, box_drop};
 
+/* The head of a sink whose owner has dropped it: for ever. */
+static rawwaker_box dropped;
+
+static void box_unref(rawwaker_box *b);
+
 /* Takes one of C's references over for the list. b may be gone as soon as it is listed: only the sink is touched after,
  * and kept alive for that. */
 static void box_push(rawwaker_box *b) {
@@ -529,17 +534,22 @@ static void box_push(rawwaker_box *b) {
   sink_ref(s);
   rawwaker_box *head = atomic_load_explicit(&s->head, memory_order_relaxed);
   do {
+    if (head == &dropped) { /* nobody will drain it */
+      box_unref(b);
+      sink_unref(s);
+      return;
+    }
     b->next = head;
   } while (!atomic_compare_exchange_weak_explicit(&s->head, &head, b, ORD_LIST, memory_order_relaxed));
   /* Of many, only the one that takes the flag away writes. */
   if (atomic_load_explicit(&s->sleeping, ORD_SLEEP) != 0 &&
       atomic_exchange_explicit(&s->sleeping, 0, ORD_SLEEP) != 0)
     sink_rouse(s);
-  rawwaker_sink_drop(s);
+  sink_unref(s);
 }
 
 static void box_free(rawwaker_box *b) {
-  rawwaker_sink_drop(b->sink);
+  sink_unref(b->sink);
   counted_free(b);
 }
 
@@ -598,7 +608,7 @@ rawwaker rawwaker_from_boxed(const rawwaker_boxed *b) {
 }
 
 uint64_t rawwaker_box_id(const rawwaker *w) {
-  return w->vtable == &box_vtable ? ((const rawwaker_box *)w->data)->id : 0;
+  return w->vtable == &box_vtable ? atomic_load_explicit(&((rawwaker_box *)w->data)->id, memory_order_relaxed) : 0;
 }
 
 static rawwaker_box *box_alloc(rawwaker_sink *s) {
@@ -613,7 +623,7 @@ rawwaker_box *rawwaker_box_new(rawwaker_sink *s, uint64_t id, uint32_t flags) {
   rawwaker_box *b = box_alloc(s);
   if (b == NULL) return NULL;
   counted_born();
-  b->id = id;
+  atomic_store_explicit(&b->id, id, memory_order_relaxed);
   b->tell = (flags & RAWWAKER_BOX_TELL) != 0;
   return b;
 }
@@ -651,8 +661,21 @@ rawwaker_box *rawwaker_sink_take(rawwaker_sink *s) {
   return fifo;
 }
 
-/* Lets wakes list b again. Gives what the word was. */
+void rawwaker_sink_drop(rawwaker_sink *s) {
+  if (s->forever) return;
+  for (rawwaker_box *b = atomic_exchange_explicit(&s->head, &dropped, ORD_LIST), *next; b != NULL; b = next) {
+    next = b->next;
+    box_unref(b);
+  }
+  sink_unref(s);
+}
+
+/* Lets wakes list b again. Gives what the word was; IDLE where it is closed. */
 static uint32_t box_idle(rawwaker_box *b) {
+  if (atomic_load_explicit(&b->closed, ORD_CLOSE) != 0) {
+    atomic_exchange_explicit(&b->queued, WOKEN, ORD_CLOSE);
+    return IDLE;
+  }
   uint32_t was = atomic_exchange_explicit(&b->queued, IDLE, ORD_CLOSE);
   if (atomic_load_explicit(&b->closed, ORD_CLOSE) != 0) {
     /* Closed boxes stay WOKEN. If a wake listed it in between, the next drain comes by here again. */
@@ -667,7 +690,7 @@ size_t rawwaker_box_read(rawwaker_box **list, rawwaker_notice *out, size_t n) {
   while (got < n && *list != NULL) {
     rawwaker_box *b = *list;
     *list = b->next; /* before IDLE: from there on a wake may list b again, on whatever list it finds */
-    out[got].id = b->id;
+    out[got].id = atomic_load_explicit(&b->id, memory_order_relaxed);
     out[got].woken = box_idle(b) == WOKEN;
     out[got].last = b->tell && atomic_load_explicit(&b->head.refs, memory_order_relaxed) == REF + HOLD;
     if (!out[got].last) box_unref(b);
@@ -741,9 +764,10 @@ rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **box, rawwaker_f
     if (looping && box_idle(b) == WOKEN) *woken = true;
   } else if (atomic_load_explicit(&b->head.refs, ORD_KEPT) == HOLD) {
     if (atomic_load_explicit(&b->queued, ORD_CONSUMED) == WOKEN) *woken = true;
-    rawwaker_sink_drop(s); /* f kept nothing of b, so nobody can any more */
+    sink_unref(s); /* f kept nothing of b, so nobody can any more */
     free(b);
   } else {
+    if (atomic_load_explicit(&b->queued, memory_order_relaxed) == WOKEN) *woken = true;
     counted_born();
     *box = b;
   }
@@ -751,6 +775,7 @@ rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **box, rawwaker_f
 }
 
 bool rawwaker_box_adopt(rawwaker_box *b, uint64_t id) {
-  b->id = id; /* read by the drainer after a wake has listed b, which none does before box_idle */
+  /* The drainer reads it after a wake has listed b, which none does before box_idle. */
+  atomic_store_explicit(&b->id, id, memory_order_relaxed);
   return box_idle(b) == WOKEN;
 }

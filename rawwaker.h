@@ -214,7 +214,7 @@ enum { RAWWAKER_BOX_TELL = 1 };       /* list the box also when C gives up its l
  * takes - | gives a sink | threads any | signals no | fails: NULL, with errno */
 RAWWAKER_API rawwaker_sink *rawwaker_sink_new(uint32_t flags);
 
-/* The owner's end of it; it is freed when its last box is. First close every box and empty the list.
+/* The owner's end of it; it is freed when its last box is. First close every box. Wakes that come later do nothing.
  * takes s | gives - | threads any | signals no | fails never */
 RAWWAKER_API void rawwaker_sink_drop(rawwaker_sink *s);
 

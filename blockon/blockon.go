@@ -6,7 +6,7 @@
 //
 // Each call has a parker of its own, also where calls are nested, so no wake meant for one is taken by another. All of
 // them may be called on any goroutine: one locked to its thread, one inside a testing/synctest bubble, one that C called.
-// (Wakes that come from C do not count as progress inside a bubble.)
+// (Inside a bubble no wake may come from C: Go ends the program where one reaches a goroutine that is parked there.)
 package blockon
 
 import (
@@ -36,6 +36,7 @@ func (fr *frame) woken() bool { return fr.parker.Consume() }
 
 func (fr *frame) release() {
 	if fr.parker.Fresh() && !debug {
+		fr.parker.Clear() // a C future may have woken it and kept nothing
 		frames.Put(fr)
 	} else {
 		rawwaker.End(&fr.cx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
@@ -12,13 +13,24 @@ import (
 // Executor runs tasks on several goroutines, its workers. They start when there is something to run and end when there is
 // nothing, so an idle executor costs neither CPU nor goroutines. Use [New]; Spawn, Wait and Close may be called on any goroutine.
 type Executor struct {
-	list
-	workers int
+	workers []worker
+	near    sync.Pool // of *worker: the one that runs, or ran last, on the caller's CPU. A hint
+	next    atomic.Uint32
+	start   func() // work, as a value
 
-	queue struct {
-		sync.Mutex
-		tasks   []*task // first in, first out: a task that wakes itself goes behind the others
-		running int     // workers
+	// global takes what a worker's own queue has no room for. A worker looks there now and then, and when it has nothing.
+	global struct {
+		mu    sync.Mutex
+		queue ring
+	}
+
+	crew    crew
+	watched atomic.Bool // a look is to come
+
+	idle struct {
+		waited atomic.Bool // somebody waits: ch is there
+		mu     sync.Mutex
+		ch     chan struct{} // closed when a worker's list has become empty
 	}
 }
 
@@ -30,101 +42,155 @@ func Workers(n int) Option {
 	if n < 1 {
 		panic("executor: Workers of less than 1")
 	}
-	return func(ex *Executor) { ex.workers = n }
+	return func(ex *Executor) { ex.workers = make([]worker, n) }
 }
 
 // New returns an executor.
 func New(opts ...Option) *Executor {
-	ex := &Executor{workers: runtime.GOMAXPROCS(0)}
+	ex := new(Executor)
 	for _, o := range opts {
 		o(ex)
 	}
+	if ex.workers == nil {
+		Workers(runtime.GOMAXPROCS(0))(ex)
+	}
+	for i := range ex.workers {
+		w := &ex.workers[i]
+		w.of, w.ex = ex, ex
+	}
+	ex.start = func() { ex.work(nil) }
+	ex.near.New = func() any { return &ex.workers[int(ex.next.Add(1))%len(ex.workers)] }
 	return ex
 }
 
 // Spawn makes f a task, and owns it. It never polls f itself. After Close it drops f, and the handle says [ErrClosed].
 func Spawn[T any](ex *Executor, f rawwaker.Future[T]) *JoinHandle[T] {
-	h := newHandle(ex, f, nil)
-	spawn(ex, &ex.list, &h.task)
+	w := ex.near.Get().(*worker)
+	h := newHandle(&w.home, f)
+	w.spawn(&h.task)
+	ex.near.Put(w)
 	return h
-}
-
-func spawn(of owner, l *list, t *task) {
-	if !l.add(t) {
-		t.turn.Store(running)
-		t.close(ErrClosed)
-		return
-	}
-	t.core.Wake()
 }
 
 // enqueue implements owner.
 func (ex *Executor) enqueue(t *task, at wake.Place) {
-	q := &ex.queue
-	q.Lock()
-	q.tasks = append(q.tasks, t)
-	start := q.running < ex.workers
-	if start {
-		q.running++
-	}
-	q.Unlock()
-	if start {
-		at.Go(ex.work)
-	}
+	w := ex.near.Get().(*worker)
+	w.mu.Lock()
+	w.push(t, at)
+	ex.near.Put(w)
 }
 
-// work runs tasks until there is none.
-func (ex *Executor) work() {
-	done := false
-	defer func() {
-		if !done {
-			go ex.work() // a task called runtime.Goexit
-		}
-	}()
-	for t := ex.pop(); t != nil; t = ex.pop() {
-		t.run()
-	}
-	done = true
-}
-
-func (ex *Executor) pop() *task {
-	q := &ex.queue
-	q.Lock()
-	defer q.Unlock()
-	t, rest := pop(q.tasks)
-	q.tasks = rest
-	if t == nil {
-		q.running--
-	}
-	return t
-}
-
-// pop takes the first, and gives the memory back with the last.
-func pop(q []*task) (*task, []*task) {
-	if len(q) == 0 {
-		return nil, nil
-	}
-	t := q[0]
-	q[0] = nil
-	return t, q[1:]
-}
+// inbox implements owner.
+func (ex *Executor) inbox() *wake.Inbox { return nil }
 
 // Wait returns when every task is over, or ctx is, with its error then. Called inside a task it waits for ever.
 func (ex *Executor) Wait(ctx context.Context) error {
-	for idle := ex.wait(); idle != nil; idle = ex.wait() {
+	for {
+		idle := ex.nextEmpty()
+		if ex.linked() == 0 {
+			return nil
+		}
 		select {
 		case <-idle:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	return nil
+}
+
+// nextEmpty is closed when a worker's list becomes empty, from now on.
+func (ex *Executor) nextEmpty() <-chan struct{} {
+	ex.idle.mu.Lock()
+	defer ex.idle.mu.Unlock()
+	if ex.idle.ch == nil {
+		ex.idle.ch = make(chan struct{})
+		ex.idle.waited.Store(true)
+	}
+	return ex.idle.ch
+}
+
+// emptied implements owner.
+func (ex *Executor) emptied() {
+	if !ex.idle.waited.Load() {
+		return
+	}
+	ex.idle.mu.Lock()
+	defer ex.idle.mu.Unlock()
+	if ex.idle.ch != nil {
+		close(ex.idle.ch)
+		ex.idle.ch = nil
+		ex.idle.waited.Store(false)
+	}
+}
+
+// linked is how many are on the lists.
+func (ex *Executor) linked() (n int) {
+	for i := range ex.workers {
+		w := &ex.workers[i]
+		w.mu.Lock()
+		n += w.live
+		w.mu.Unlock()
+	}
+	return n
+}
+
+// Len is how many tasks are not over. It looks at each of them.
+func (ex *Executor) Len() (n int) {
+	for i := range ex.workers {
+		n += ex.workers[i].count()
+	}
+	return n
 }
 
 // Close refuses further tasks, ends those that are left with [ErrClosed] and drops each of their futures exactly once: before it
 // returns those that nobody polls, and one that is being polled when that poll returns. So it may be called inside a task. The
 // error is always nil.
 func (ex *Executor) Close() error {
-	ex.close()
+	for i := range ex.workers {
+		ex.workers[i].shut() // from here on nobody begins a poll
+	}
+	var all []*task
+	for i := range ex.workers {
+		all = ex.workers[i].alive(all)
+	}
+	for _, t := range all {
+		t.doom(closed)
+	}
+	for _, t := range all {
+		if t.core.Notify() {
+			t.home.endNow(t) // it was asleep: the token is ours
+		}
+	}
+	for ex.sweep(); ex.underway(all); ex.sweep() {
+		runtime.Gosched()
+	}
 	return nil
+}
+
+func (ex *Executor) underway(all []*task) bool {
+	polled := make(map[*task]bool)
+	for i := range ex.workers {
+		w := &ex.workers[i]
+		w.mu.Lock()
+		polled[w.polling] = true
+		w.mu.Unlock()
+	}
+	return onTheWay(all, func(t *task) bool { return polled[t] })
+}
+
+// sweep ends what is queued, after Close has begun.
+func (ex *Executor) sweep() {
+	for i := range ex.workers {
+		ex.workers[i].sweep()
+	}
+	for {
+		g := &ex.global
+		g.mu.Lock()
+		t := g.queue.pop()
+		g.mu.Unlock()
+		if t == nil {
+			return
+		}
+		t.home.endNow(t)
+	}
 }

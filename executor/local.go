@@ -2,7 +2,6 @@ package executor
 
 import (
 	"runtime"
-	"sync"
 	"weak"
 
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
@@ -17,15 +16,21 @@ import (
 //
 // A task that calls runtime.Goexit ends the goroutine that ticks.
 type Local struct {
-	list
-	inbox *wake.Inbox
+	home
+	in *wake.Inbox
 
-	mu     sync.Mutex
-	tasks  []*task
-	parker *wake.Parker // of Run, from its first park on
-	hook   func()
-	host   *rawwaker.Waker // of WakeWith
-	told   bool            // the inbox calls rouse
+	// Of mu.
+	ticking bool         // the host will look at the queue again before it sleeps
+	parker  *wake.Parker // of Run, from its first park on
+	hook    func()
+	hosted  bool // by WakeWith
+	told    bool // the inbox calls rouse
+	over    bool // Close has come to its end
+	polling *task
+
+	// Of the goroutine that ticks.
+	ticks    int
+	finished []*task // to be taken off the list
 }
 
 // NewLocal returns a Local. In a build with cgo it has a descriptor, and it panics where there is none to be had: [OpenLocal]
@@ -45,66 +50,194 @@ func OpenLocal() (*Local, error) {
 		return nil, err
 	}
 	// On the inbox, which nothing of it points back to: a Local and its tasks are a cycle, and those are not finalized.
-	runtime.SetFinalizer(inbox, (*wake.Inbox).Close)
-	return &Local{inbox: inbox}, nil
+	// Soon and not at once: what it drops may be foreign, and finalizers share one goroutine.
+	runtime.SetFinalizer(inbox, func(in *wake.Inbox) { wake.Later(in.Close) })
+	l := &Local{in: inbox}
+	l.of = l
+	return l, nil
 }
 
 // SpawnLocal makes f a task of l, and owns it. It never polls f itself, and may be called on any goroutine. After Close it drops f,
 // and the handle says [ErrClosed].
 func SpawnLocal[T any](l *Local, f rawwaker.Future[T]) *JoinHandle[T] {
-	h := newHandle(l, f, l.inbox)
-	spawn(l, &l.list, &h.task)
+	h := newHandle(&l.home, f)
+	l.spawn(&h.task)
 	return h
+}
+
+func (l *Local) spawn(t *task) {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		t.end(closed)
+		return
+	}
+	l.link(t)
+	t.core.Woken()
+	l.push(t, wake.Anywhere)
 }
 
 // enqueue implements owner.
 func (l *Local) enqueue(t *task, at wake.Place) {
 	l.mu.Lock()
-	l.tasks = append(l.tasks, t)
+	l.push(t, at)
+}
+
+// push queues t. mu is held, and is not when it returns.
+func (l *Local) push(t *task, at wake.Place) {
+	l.queue.push(t)
+	asleep, late := !l.ticking, l.closed
 	l.mu.Unlock()
-	l.inbox.Take(at)
+	switch {
+	case late:
+		at.Go(l.sweep) // Close may have been here before
+	case asleep:
+		l.in.Take(at)
+	}
+}
+
+// inbox implements owner.
+func (l *Local) inbox() *wake.Inbox { return l.in }
+
+// emptied implements owner: Run looks itself.
+func (l *Local) emptied() {}
+
+func (l *Local) underway(all []*task) bool {
+	l.mu.Lock()
+	polled := l.polling
+	l.mu.Unlock()
+	return onTheWay(all, func(t *task) bool { return t == polled })
 }
 
 // Tick polls one runnable task. It returns false where there was none; from then on the first wake or spawn makes the
 // descriptor readable and calls the hook.
 func (l *Local) Tick() bool {
+	if l.ticks++; l.ticks%atTimes == 0 {
+		l.in.Drain()
+	}
 	for {
-		l.inbox.Drain()
 		if t := l.pop(); t != nil {
-			t.run()
+			l.run(t)
 			return true
 		}
-		if l.inbox.Arm(l.idle) {
+		l.in.Drain()
+		if l.in.Arm(l.empty) {
+			l.clean()
 			return false
 		}
 	}
 }
 
-func (l *Local) pop() (t *task) {
+// pop takes out the next. Where there is none, the next wake takes the flag away.
+func (l *Local) pop() *task {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t, l.tasks = pop(l.tasks)
+	if l.closed {
+		l.polling = nil
+		return nil
+	}
+	t := l.queue.pop()
+	l.ticking, l.polling = t != nil, t
 	return t
 }
 
-func (l *Local) idle() bool {
+// empty says whether there is nothing for a Tick.
+func (l *Local) empty() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.tasks) == 0
+	return l.queue.n == 0 || l.closed
 }
 
-// Run ticks until every task is over, and parks in between. A task that nobody wakes makes it park for ever.
+func (l *Local) run(t *task) {
+	over := true // panicked, or ended
+	returned := false
+	defer func() {
+		if !returned {
+			t.panicked(recover())
+		}
+		if over {
+			l.finish(t)
+		}
+	}()
+	var again bool
+	again, over = t.run()
+	returned = true
+	if again {
+		l.again(t)
+	}
+}
+
+// again queues a task that was woken while it was polled.
+func (l *Local) again(t *task) {
+	l.mu.Lock()
+	if !l.closed {
+		l.queue.push(t)
+		l.mu.Unlock()
+		return
+	}
+	l.mu.Unlock()
+	t.end(closed) // Close has looked at the queue already, perhaps
+	l.finish(t)
+}
+
+// finish takes t off the list, some time.
+func (l *Local) finish(t *task) {
+	if l.finished = append(l.finished, t); len(l.finished) >= batch {
+		l.clean()
+	}
+}
+
+func (l *Local) clean() {
+	if len(l.finished) == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, t := range l.finished {
+		l.unlink(t)
+		l.finished[i] = nil
+	}
+	l.finished = l.finished[:0]
+}
+
+// Len is how many tasks are not over. It looks at each of them.
+func (l *Local) Len() int { return l.count() }
+
+// RunUntil runs l's tasks until f is ready, which it makes one of them, and returns f's result; the others stay. It panics with f's
+// error as [JoinHandle.Poll] does.
+func RunUntil[T any](l *Local, f rawwaker.Future[T]) T {
+	h := SpawnLocal(l, f)
+	l.drive(h.IsDone)
+	if h.err != nil {
+		panic(h.err)
+	}
+	return h.value
+}
+
+// Run ticks until every task is over, and parks in between. A task that nobody wakes makes it park until Close.
 func (l *Local) Run() {
-	for l.wait() != nil {
-		if !l.Tick() {
-			l.park()
+	l.drive(func() bool { return l.Len() == 0 })
+}
+
+// drive ticks and parks until done, which is looked at where there is nothing to tick.
+func (l *Local) drive(done func() bool) {
+	for {
+		for l.Tick() {
+		}
+		if done() || !l.park() {
+			return
 		}
 	}
 }
 
-func (l *Local) park() {
+// park sleeps until there is something to tick. False: l is closed.
+func (l *Local) park() bool {
 	l.mu.Lock()
-	if l.host != nil {
+	switch {
+	case l.over:
+		l.mu.Unlock()
+		return false
+	case l.hosted:
 		l.mu.Unlock()
 		panic("executor: Run of a Local after WakeWith: its host ticks it")
 	}
@@ -116,9 +249,10 @@ func (l *Local) park() {
 	l.mu.Unlock()
 	if first {
 		l.tell()
-		return // a wake may have come before: look again
+		return true // a wake may have come before: look again
 	}
 	p.Park(nil)
+	return true
 }
 
 // tell has the inbox call rouse, from now on.
@@ -131,7 +265,7 @@ func (l *Local) tell() {
 		return
 	}
 	w := weak.Make(l)
-	l.inbox.OnWake(func(at wake.Place) {
+	l.in.OnWake(func(at wake.Place) {
 		if l := w.Value(); l != nil {
 			l.rouse(at)
 		}
@@ -154,7 +288,7 @@ func (l *Local) rouse(at wake.Place) {
 // FD returns the descriptor: readable while there is something to Tick, and now and then when there is not. It is l's; do not
 // read from it or close it. It panics where there is none to be had, and returns -1 after Close.
 func (l *Local) FD() int {
-	fd, err := l.inbox.FD()
+	fd, err := l.in.FD()
 	if err != nil {
 		panic("executor: FD: " + err.Error())
 	}
@@ -166,51 +300,70 @@ func (l *Local) FD() int {
 // at once. nil takes it away.
 func (l *Local) OnWake(f func()) {
 	l.mu.Lock()
-	l.hook = f
-	host := l.host
+	hosted := l.hosted
+	if !hosted {
+		l.hook = f
+	}
 	l.mu.Unlock()
-	if host != nil {
+	if hosted {
 		panic("executor: OnWake after WakeWith")
 	}
 	if f == nil {
 		return
 	}
 	l.tell()
-	if !l.inbox.Idle() || !l.idle() {
+	if !l.in.Idle() || !l.empty() {
 		f()
 	}
 }
 
 // WakeWith is OnWake with a waker, which it takes over: where w is one of C, a thread of C that wakes a task wakes w itself,
 // on that thread, without waiting for Go's scheduler. It is called once, before the first Tick, in place of OnWake; Run cannot be
-// used then. In a build without cgo it panics.
+// used then. Close drops w, or, where a wake is under way, soon after. In a build without cgo it panics.
 func (l *Local) WakeWith(w *rawwaker.Waker) {
 	l.mu.Lock()
 	if l.told {
 		l.mu.Unlock()
 		panic("executor: WakeWith after OnWake, Run or WakeWith")
 	}
-	l.told, l.host = true, w
+	l.told, l.hosted = true, true
 	l.mu.Unlock()
-	data, vtable := w.Clone().IntoRaw().Words()
-	l.inbox.WakeRaw(data, vtable, func(at wake.Place) { at.Run(w.WakeByRef) })
-	if !l.inbox.Idle() || !l.idle() {
+	raw := w.Clone().IntoRaw()
+	data, vtable := raw.Words()
+	if !l.in.WakeRaw(data, vtable, w.WakeByRef, w.Drop) {
+		rawwaker.FromRaw(raw).Drop()
+		w.Drop()
+		return
+	}
+	if !l.in.Idle() || !l.empty() {
 		w.WakeByRef()
 	}
 }
 
 // Close refuses further tasks, ends those that are left with [ErrClosed], drops each of their futures exactly once, and gives the
-// descriptor back. Inside a task it may be called too: that one's future is dropped when its poll returns. The error is
-// always nil.
+// descriptor back. Inside a task it may be called too: that one's future is dropped when its poll returns. A Run on another
+// goroutine returns. The error is always nil.
 func (l *Local) Close() error {
-	l.close()
-	l.inbox.Close()
+	l.shut()
+	all := l.alive(nil)
+	for _, t := range all {
+		t.doom(closed)
+	}
+	for _, t := range all {
+		if t.core.Notify() {
+			l.endNow(t) // it was asleep: the token is ours
+		}
+	}
+	for l.sweep(); l.underway(all); l.sweep() {
+		runtime.Gosched()
+	}
+	l.in.Close()
 	l.mu.Lock()
-	host := l.host
-	l.host = nil
+	l.over = true
+	p := l.parker
 	l.mu.Unlock()
-	if host != nil {
-		host.Drop()
+	if p != nil {
+		p.Wake()
 	}
 	return nil
 }

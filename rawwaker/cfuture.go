@@ -166,13 +166,13 @@ func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
 		}
 	}
 	debugGC()
-	got := cx.pollRaw(f.data, f.vtable, out)
-	if got.Code == ffiwaker.CodePending {
-		if !atomic.CompareAndSwapUint32(&f.state, polling, 0) {
-			// Dropped meanwhile, by somebody who has left the slot to us.
-			atomic.StoreUint32(&f.state, gaveUp)
-			f.drop()
+	got := ffiwaker.Polled{Code: ffiwaker.CodePending} // stays so where the waker may not be used, and that panics
+	defer func() {
+		if got.Code == ffiwaker.CodePending {
+			f.pending()
 		}
+	}()
+	if got = cx.pollRaw(f.data, f.vtable, out); got.Code == ffiwaker.CodePending {
 		return false
 	}
 	f.ended = true // its drop slot was called: polling stays set, so a Drop meanwhile or later does nothing
@@ -183,6 +183,15 @@ func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
 		panic(&ForeignPanic{got.Panic})
 	}
 	panic(fmt.Sprintf("rawwaker: slot poll of a C future gave %d, which is no code", got.Code))
+}
+
+// pending ends a poll that has not ended the C future.
+func (f *cfuture) pending() {
+	if !atomic.CompareAndSwapUint32(&f.state, polling, 0) {
+		// Dropped meanwhile, by somebody who has left the slot to us.
+		atomic.StoreUint32(&f.state, gaveUp)
+		f.drop()
+	}
 }
 
 // pollRaw polls a C future under cx's waker.

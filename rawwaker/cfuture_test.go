@@ -449,3 +449,36 @@ func pollUnlessOver(f *rawwaker.CFuture[uint64], cx *rawwaker.Context) (p rawwak
 	}()
 	return f.Poll(cx), false
 }
+
+func TestAWakerKeptByAFutureThatWasReadyAtOnceStillWakes(t *testing.T) {
+	var kept *rawwaker.Waker
+	atOnce := rawwaker.FutureFromRaw[int](rawwaker.FutureIntoRaw(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+		kept = cx.Waker().Clone()
+		return rawwaker.Ready(1)
+	})))
+	var set atomic.Bool
+	started := false
+	blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+		if !started {
+			started = true
+			require.True(t, atOnce.Poll(cx).IsReady())
+			go func() { set.Store(true); kept.Wake() }()
+		}
+		if set.Load() {
+			return rawwaker.Ready(1)
+		}
+		return rawwaker.Pending[int]()
+	}))
+}
+
+func TestACFutureWhosePollCouldNotBeginIsStillDropped(t *testing.T) {
+	s := ctest.NewScript("k")
+	defer s.Free()
+	f := rawwaker.FutureFromRaw[uint64](s.Raw())
+	w := rawwaker.FromFunc(func() {})
+	cx := rawwaker.NewContext(w)
+	w.Drop()
+	require.PanicsWithValue(t, "rawwaker: AsRaw after Drop", func() { f.Poll(cx) })
+	f.Drop()
+	require.Equal(t, [2]int{0, 1}, [2]int{s.Polls(), s.Drops()})
+}

@@ -48,6 +48,9 @@ func Bind(cx *Context, c *wake.Core) {
 
 // End ends what Bind began: the task is over, its waker may not be used through cx any more, and wakes of it do nothing.
 func End(cx *Context) {
+	if !cx.core.Handed() && !freshContexts {
+		return // nobody has it
+	}
 	atomic.StoreUint32(&cx.waker.state, over)
 	cx.core.End()
 }

@@ -79,6 +79,14 @@ func (w *Waker) swap(n *Waker) (old *Waker) {
 	return (*Waker)(atomic.SwapPointer(&w.link, unsafe.Pointer(n)))
 }
 
+// heldNow is what w stands for by now, where that was n: a CloneFrom on w drops n after it has put another there.
+func (w *Waker) heldNow(n *Waker) *Waker {
+	if w == n || atomic.LoadUint32(&w.state)&kindMask != held {
+		return n
+	}
+	return w.other()
+}
+
 // arm and disarm bracket the time in which a Waker holds a reference of C. Only for what newWaker made: the runtime sets
 // no finalizer on a field.
 func (w *Waker) arm() {
@@ -106,12 +114,17 @@ func (w *Waker) finalize() {
 // live returns the Waker that a borrowing call goes to and its state. It panics where that may not be used any more, and
 // waits where it is being set.
 func (w *Waker) live(call string) (*Waker, uint32) {
+	via := w
 	for {
 		s := atomic.LoadUint32(&w.state)
 		switch k := s & kindMask; {
 		case k == view, k == held:
-			w = w.other()
+			via, w = w, w.other()
 		case k == empty, k == over, s&gone != 0:
+			if now := via.heldNow(w); now != w {
+				w = now
+				continue
+			}
 			misuse(call, s)
 		case s&busy != 0:
 			runtime.Gosched()
@@ -124,13 +137,18 @@ func (w *Waker) live(call string) (*Waker, uint32) {
 // consume sets one of the consumed flags. It returns the Waker concerned and its state before, to the one caller who may
 // now act on it; that one is disarmed.
 func (w *Waker) consume(call string, flag uint32) (*Waker, uint32) {
+	via := w
 	for {
 		s := atomic.LoadUint32(&w.state)
 		switch k := s & kindMask; {
 		case k == held:
-			w = w.other()
+			via, w = w, w.other()
 			continue
 		case k == empty, k&lent != 0, s&gone != 0:
+			if now := via.heldNow(w); now != w {
+				w = now
+				continue
+			}
 			misuse(call, s)
 		case s&busy != 0:
 			runtime.Gosched()

@@ -275,3 +275,27 @@ func TestWakingAndCloningAGoMadeWakerDoesNotAllocateMoreThanTheClone(t *testing.
 	require.Zero(t, testing.AllocsPerRun(100, w.WakeByRef))
 	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { w.Clone().Drop() }), 1.0)
 }
+
+func TestCloneFromBesideACallOnTheSameWaker(t *testing.T) {
+	a, b := rawwaker.FromFunc(func() {}), rawwaker.FromFunc(func() {})
+	var w rawwaker.Waker
+	w.CloneFrom(a)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 20_000 {
+			w.CloneFrom(b)
+			w.CloneFrom(a)
+		}
+	}()
+	for calling := true; calling; {
+		select {
+		case <-done:
+			calling = false
+		default:
+			w.WakeByRef()
+			w.Clone().Drop()
+			w.WillWake(a)
+		}
+	}
+}

@@ -85,6 +85,7 @@ func (s *WakerSet) Woken(cx *Context) iter.Seq2[int, *Context] {
 					for j := i + 1; j < len(s.branches); j++ {
 						s.branches[j].push()
 					}
+					s.rest(i+1 < len(s.branches))
 					return
 				}
 			}
@@ -97,14 +98,23 @@ func (s *WakerSet) Woken(cx *Context) iter.Seq2[int, *Context] {
 		for b := fifo; b != nil; {
 			next := b.next // before it may be listed again
 			if !b.poll(yield) {
+				any := next != nil
 				for b = next; b != nil; b = next {
 					next = b.next
 					b.push()
 				}
+				s.rest(any)
 				return
 			}
 			b = next
 		}
+	}
+}
+
+// rest asks for the poll that those get which a break has left: they are not asleep, so their own wakes no longer do.
+func (s *WakerSet) rest(any bool) {
+	if any {
+		s.parent.Wake()
 	}
 }
 

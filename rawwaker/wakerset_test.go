@@ -72,6 +72,18 @@ func TestAFutureThatWakesItselfDuringItsPollIsLeftForTheNext(t *testing.T) {
 	s.Drop()
 }
 
+func TestABreakAsksForThePollThatTheRestGets(t *testing.T) {
+	var s rawwaker.WakerSet
+	s.Init(2)
+	wakes := 0
+	parent := rawwaker.FromFunc(func() { wakes++ })
+	for range s.Woken(rawwaker.NewContext(parent)) {
+		break
+	}
+	require.Equal(t, 1, wakes)
+	s.Drop()
+}
+
 func TestABreakLeavesTheRestWoken(t *testing.T) {
 	var s rawwaker.WakerSet
 	s.Init(4)

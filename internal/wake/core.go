@@ -42,21 +42,17 @@ const (
 
 // Run runs f, which may be foreign: here, or soon on the library's goroutine for foreign code.
 func (at Place) Run(f func()) {
-	switch {
-	case at == Anywhere:
+	if at == Anywhere {
 		f()
-	case !enqueueLater(f):
-	case at == Spinner:
-		startLaterElsewhere()
-	default:
-		go runLater()
+	} else if enqueueLater(f) {
+		at.Go(runLater)
 	}
 }
 
 // Go starts f on a goroutine.
 func (at Place) Go(f func()) {
 	if at == Spinner {
-		at.Run(func() { go f() })
+		startElsewhere(f)
 		return
 	}
 	go f()
@@ -66,17 +62,21 @@ func (at Place) Go(f func()) {
 // has been given out.
 type Core struct {
 	word   atomic.Uint32
-	ended  atomic.Bool
 	user   bool // of FromFunc: its target is roused by each wake
 	handed bool // a Context has given its waker out; of the polling goroutine
+	local  bool // its target is a Local
 	target Target
 
-	crossed atomic.Bool // C may wake it
-	mu      sync.Mutex  // guards box and id; no slot is called under it
-	box     uintptr     // the box that lends this core to C, held; 0 while there is none
-	id      uint64
-	more    *boxed // further ones, which polls have made while another goroutine lent c to C
-	inbox   *Inbox // where C's wakes arrive; nil: at the process's
+	crossing atomic.Pointer[crossing] // nil: C has not seen it; &over: it has ended
+}
+
+// crossing is what a core needs once C has seen it.
+type crossing struct {
+	mu    sync.Mutex // guards the rest; no slot is called under it
+	ended bool
+	box   uintptr // the box that lends the core to C, held; 0 while there is none
+	id    uint64
+	more  *boxed // further ones, which polls have made while another goroutine lent the core to C
 }
 
 type boxed struct {
@@ -85,14 +85,33 @@ type boxed struct {
 	next *boxed
 }
 
+var over crossing
+
 // Init makes c the core of t, before any other use.
 func (c *Core) Init(t Target) { c.target = t }
 
-// InitAt makes c the core of t, whose wakes from C go to inbox.
-func (c *Core) InitAt(t Target, inbox *Inbox) { c.target, c.inbox = t, inbox }
+// Local is a target whose wakes from C go to an inbox of its own, where that is not nil.
+type Local interface {
+	Target
+	Inbox() *Inbox
+}
+
+// InitLocal makes c the core of t, before any other use.
+func (c *Core) InitLocal(t Local) { c.target, c.local = t, true }
+
+// inbox is where C's wakes of c arrive; nil: at the process's.
+func (c *Core) inbox() *Inbox {
+	if !c.local {
+		return nil
+	}
+	return c.target.(Local).Inbox()
+}
 
 // Parked makes c one that sleeps, before any other use: its first wake rouses t.
 func (c *Core) Parked() { c.word.Store(Parked) }
+
+// Woken makes c one that was woken, before any other use.
+func (c *Core) Woken() { c.word.Store(Notified) }
 
 // NewFunc returns a core whose every wake calls t's Rouse, which a user wrote and which may do as it likes.
 func NewFunc(t Target) *Core { return &Core{user: true, target: t} }
@@ -133,10 +152,33 @@ func (c *Core) Handed() bool { return c.handed }
 // Consume takes the notification away; false if there was none. On the polling side only.
 func (c *Core) Consume() bool { return c.word.Swap(Empty) == Notified }
 
-// End closes c's box: wakes do nothing from now on, wherever they come from.
+// Clear is Consume for a word that is probably empty.
+func (c *Core) Clear() {
+	if c.word.Load() != Empty {
+		c.word.Swap(Empty)
+	}
+}
+
+// End closes c's boxes: wakes of C do nothing from now on.
 func (c *Core) End() {
-	c.ended.Store(true)
-	c.closeBox()
+	if x := c.crossing.Swap(&over); x != nil && x != &over {
+		x.end()
+	}
+}
+
+// cross returns c's crossing, made where there is none; nil: c has ended.
+func (c *Core) cross() *crossing {
+	x := c.crossing.Load()
+	if x == nil {
+		x = new(crossing)
+		if !c.crossing.CompareAndSwap(nil, x) {
+			x = c.crossing.Load()
+		}
+	}
+	if x == &over {
+		return nil
+	}
+	return x
 }
 
 // registry finds the core for the number in a box.

@@ -5,6 +5,7 @@ package wake
 import (
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -42,8 +43,29 @@ func probe(n int) error {
 	return probe(n - 1)
 }
 
-// laterWanted asks the dispatcher to start runLater.
-var laterWanted atomic.Bool
+// started is what the dispatcher is to start, for those who may not.
+var started struct {
+	mu  sync.Mutex
+	all []func()
+}
+
+// startElsewhere has the dispatcher start a goroutine.
+func startElsewhere(f func()) {
+	started.mu.Lock()
+	started.all = append(started.all, f)
+	started.mu.Unlock()
+	sink.Kick()
+}
+
+func startAll() {
+	started.mu.Lock()
+	all := started.all
+	started.all = nil
+	started.mu.Unlock()
+	for _, f := range all {
+		go f()
+	}
+}
 
 // dispatch brings the wakes of C to Go. It sleeps in Go's netpoller, so it costs no thread.
 func dispatch(readable *os.File) {
@@ -51,9 +73,7 @@ func dispatch(readable *os.File) {
 	var eight [8]byte
 	for {
 		drain(sink, notices[:], Dispatcher)
-		if laterWanted.Swap(false) {
-			go runLater()
-		}
+		startAll()
 		if !sink.Sleep() {
 			continue
 		}
@@ -64,12 +84,6 @@ func dispatch(readable *os.File) {
 			}
 		}
 	}
-}
-
-// startLaterElsewhere has the dispatcher start runLater.
-func startLaterElsewhere() {
-	laterWanted.Store(true)
-	sink.Kick()
 }
 
 // drain reads a sink until it is empty, and wakes what it finds.
@@ -99,11 +113,8 @@ func drain(sink *ffiwaker.Sink, notices []ffiwaker.Notice, at Place) {
 	}
 }
 
-// sinkOf is where C's wakes of c arrive. It panics where there were no descriptors.
-func (c *Core) sinkOf() *ffiwaker.Sink {
-	if c.inbox != nil {
-		return c.inbox.sink
-	}
+// processSink panics where there were no descriptors.
+func processSink() *ffiwaker.Sink {
 	if sinkErr != nil {
 		panic("rawwaker: " + sinkErr.Error())
 	}
@@ -111,57 +122,76 @@ func (c *Core) sinkOf() *ffiwaker.Sink {
 }
 
 // Cross lends c to C with one reference more; ok is false where the task is over and a no-op does.
-func (c *Core) Cross() (w ffiwaker.Raw, ok bool) { return c.cross(true) }
+func (c *Core) Cross() (w ffiwaker.Raw, ok bool) { return c.lend(true) }
 
 // Lend lends c to C without a reference: until [Core.End].
-func (c *Core) Lend() (w ffiwaker.Raw, ok bool) { return c.cross(false) }
+func (c *Core) Lend() (w ffiwaker.Raw, ok bool) { return c.lend(false) }
 
-func (c *Core) cross(ref bool) (w ffiwaker.Raw, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended.Load() {
+func (c *Core) lend(ref bool) (w ffiwaker.Raw, ok bool) {
+	x := c.cross()
+	if x == nil {
 		return w, false
 	}
-	if c.box == 0 {
-		sink := c.sinkOf()
-		id := registry.Put(c)
-		box := sink.BoxNew(id, c.user)
-		if box == 0 {
-			registry.Take(id)
-			panic("rawwaker: out of memory for a waker's box")
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended {
+		return w, false
+	}
+	if x.box == 0 {
+		if !x.make(c) {
+			return w, false
 		}
-		c.box, c.id = box, id
-		c.crossedNow()
 	}
 	if ref {
-		ffiwaker.BoxRef(c.box)
+		ffiwaker.BoxRef(x.box)
 	}
-	return ffiwaker.Raw{Data: c.box, VTable: boxVTable}, true
+	return ffiwaker.Raw{Data: x.box, VTable: boxVTable}, true
 }
 
-func (c *Core) crossedNow() {
-	c.crossed.Store(true)
-	canSpin.Store(runtime.GOMAXPROCS(0) > 1)
+// make is false where c is of a Local that is closed.
+func (x *crossing) make(c *Core) bool {
+	var s *ffiwaker.Sink
+	if in := c.inbox(); in == nil {
+		s = processSink()
+	} else if in.enter() {
+		defer in.leave() // the box keeps the sink from then on
+		s = in.sink
+	} else {
+		return false
+	}
+	id := registry.Put(c)
+	box := s.BoxNew(id, c.user)
+	if box == 0 {
+		registry.Take(id)
+		panic("rawwaker: out of memory for a waker's box")
+	}
+	x.box, x.id = box, id
+	lookForCPUs()
+	return true
 }
+
+func lookForCPUs() { canSpin.Store(runtime.GOMAXPROCS(0) > 1) }
 
 // PollRaw polls a C future on behalf of c's task, and on for as long as the future wakes itself: rawwaker_box_poll. A wake
 // during the poll that nobody else has brought to c is brought by this call. Where the future has ended, its drop slot has
 // been called too. Only while the task is being polled, so that c does not end meanwhile.
 func (c *Core) PollRaw(data, vtable, out uintptr) ffiwaker.Polled {
-	sink := c.sinkOf()
-	var box uintptr
-	if c.crossed.Load() {
-		c.mu.Lock()
-		box = c.box
-		c.mu.Unlock()
+	var s *ffiwaker.Sink
+	if in := c.inbox(); in != nil && in.enter() {
+		defer in.leave()
+		s = in.sink
+	} else {
+		s = processSink()
 	}
-	p := ffiwaker.PollUnderBox(sink, box, data, vtable, out)
+	var box uintptr
+	if x := c.crossing.Load(); x != nil {
+		x.mu.Lock()
+		box = x.box
+		x.mu.Unlock()
+	}
+	p := ffiwaker.PollUnderBox(s, box, data, vtable, out)
 	if box == 0 && p.Box != 0 {
-		if p.Code == ffiwaker.CodePending {
-			c.adopt(p.Box)
-		} else {
-			ffiwaker.BoxClose(p.Box)
-		}
+		c.adopt(p.Box)
 	}
 	if p.Woken {
 		c.Wake()
@@ -171,26 +201,31 @@ func (c *Core) PollRaw(data, vtable, out uintptr) ffiwaker.Polled {
 
 // adopt takes over a box that a poll has made because the future kept its waker.
 func (c *Core) adopt(box uintptr) {
+	x := c.cross()
+	if x == nil {
+		ffiwaker.BoxClose(box)
+		return
+	}
 	id := registry.Put(c)
 	c.Hand()
-	c.mu.Lock()
-	if c.box == 0 {
-		c.box, c.id = box, id
+	x.mu.Lock()
+	if x.box == 0 {
+		x.box, x.id = box, id
 	} else {
-		c.more = &boxed{box, id, c.more}
+		x.more = &boxed{box, id, x.more}
 	}
-	c.mu.Unlock()
-	c.crossedNow()
+	x.mu.Unlock()
+	lookForCPUs()
 	if ffiwaker.BoxAdopt(box, id) {
 		c.Wake()
 	}
 }
 
-func (c *Core) closeBox() {
-	c.mu.Lock()
-	all := boxed{c.box, c.id, c.more}
-	c.box, c.id, c.more = 0, 0, nil
-	c.mu.Unlock()
+func (x *crossing) end() {
+	x.mu.Lock()
+	all := boxed{x.box, x.id, x.more}
+	x.box, x.id, x.more, x.ended = 0, 0, nil, true
+	x.mu.Unlock()
 	for b := &all; b != nil; b = b.next {
 		if b.box != 0 {
 			registry.Take(b.id)
@@ -201,13 +236,14 @@ func (c *Core) closeBox() {
 
 // retire frees the box where C has given up its last reference and Go has not lent it again since.
 func (c *Core) retire(id uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.id != id || !ffiwaker.BoxRetire(c.box) {
+	x := c.crossing.Load()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.id != id || !ffiwaker.BoxRetire(x.box) {
 		return
 	}
 	registry.Take(id)
-	c.box, c.id = 0, 0
+	x.box, x.id = 0, 0
 }
 
 // CoreOf returns the core of a waker that is a box of this process's Go, nil for any other.
@@ -226,7 +262,7 @@ func CoreOfID(id uint64) *Core {
 // spin waits a little for a wake from C, taking the sink's list itself, so that a hot exchange with a C thread goes through
 // neither descriptor nor dispatcher. Only where this core has crossed to C, and another CPU could wake it.
 func (p *Parker) spin() bool {
-	if !p.crossed.Load() || !canSpin.Load() || !spinning.CompareAndSwap(false, true) {
+	if p.crossing.Load() == nil || !canSpin.Load() || !spinning.CompareAndSwap(false, true) {
 		return false
 	}
 	var notices [16]ffiwaker.Notice

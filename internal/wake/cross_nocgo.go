@@ -8,9 +8,9 @@ import "github.com/seed-8a1b3254/ffiwaker"
 
 func (c *Core) Cross() (w ffiwaker.Raw, ok bool) { return w, false }
 func (c *Core) Lend() (w ffiwaker.Raw, ok bool)  { return w, false }
-func (c *Core) closeBox()                        {}
+func (x *crossing) end()                         {}
 func (p *Parker) spin() bool                     { return false }
-func startLaterElsewhere()                       {}
+func startElsewhere(f func())                    { go f() }
 
 func (c *Core) PollRaw(data, vtable, out uintptr) ffiwaker.Polled {
 	panic("ffiwaker: PollRaw needs cgo")

@@ -3,10 +3,11 @@ package wake
 import (
 	"math"
 	"sync/atomic"
+	"weak"
 )
 
-// Inbox is what an executor that a host ticks sleeps on: a flag, a descriptor, and the list of C's wakes. Cores made with
-// [Core.InitAt] have their boxes on it, so a C thread that wakes one makes the descriptor readable itself.
+// Inbox is what an executor that a host ticks sleeps on: a flag, a descriptor, and the list of C's wakes. The cores of
+// its [Local] targets have their boxes on it, so a C thread that wakes one makes the descriptor readable itself.
 //
 // The flag is 1 while the host sleeps, or may begin to. Arm sets it; whoever takes it away makes the descriptor readable
 // and calls the hook: once, however many wakes come.
@@ -17,11 +18,14 @@ type Inbox struct {
 	over    atomic.Bool // the sleeper is ended
 	watched atomic.Bool // somebody has asked for the descriptor
 	hook    atomic.Pointer[hookTarget]
-	core    *Core // of hook, for C; once it exists
+	core    *Core // of hook, for C; once it exists. Written by a user, read by the last one out
 }
 
 // hookTarget is all that C's wakes know of an inbox: what C can reach must not keep the inbox from being collected.
-type hookTarget struct{ f func(at Place) }
+type hookTarget struct {
+	f    func(at Place)
+	drop func() // when the inbox ends; may be foreign
+}
 
 func (t *hookTarget) Rouse(at Place) { at.Run(func() { t.f(Anywhere) }) }
 
@@ -35,13 +39,20 @@ func (in *Inbox) enter() bool {
 }
 
 func (in *Inbox) leave() {
-	in.last(in.users.Add(-1))
+	in.last(in.users.Add(-1), Dispatcher) // perhaps
 }
 
 // last ends the sleeper when the last one is out, once: later calls come and go, too.
-func (in *Inbox) last(users int32) {
-	if users == math.MinInt32 && in.over.CompareAndSwap(false, true) {
-		in.end()
+func (in *Inbox) last(users int32, at Place) {
+	if users != math.MinInt32 || !in.over.CompareAndSwap(false, true) {
+		return
+	}
+	if in.core != nil {
+		in.core.End()
+	}
+	in.end()
+	if t := in.hook.Load(); t != nil && t.drop != nil {
+		at.Run(t.drop) // nobody calls f any more
 	}
 }
 
@@ -51,10 +62,7 @@ func (in *Inbox) Close() {
 		return
 	}
 	in.Drain()
-	if in.core != nil {
-		in.core.End()
-	}
-	in.last(in.users.Add(math.MinInt32))
+	in.last(in.users.Add(math.MinInt32), Anywhere)
 }
 
 // Take takes the flag away, and rouses the host where it was set. Whoever has made something runnable calls it after.
@@ -110,20 +118,30 @@ func (in *Inbox) OnWake(f func(at Place)) {
 		return
 	}
 	defer in.leave()
-	t := &hookTarget{f}
+	t := &hookTarget{f: f}
 	in.core = NewFunc(t)
 	in.tell(in.core)
 	in.hook.Store(t)
 }
 
-// WakeRaw sets, once and in place of OnWake, a C waker, which it takes over, for wakes of C, and f for those of Go.
-func (in *Inbox) WakeRaw(data, vtable uintptr, f func(at Place)) {
+// WakeRaw sets, once and in place of OnWake, a C waker, which it takes over, for wakes of C; and for those of Go wake, which
+// may be foreign. When the inbox ends, drop is called, by Close or on the library's goroutine, and wake not any more. It is false where the
+// inbox is closed, and then nothing was taken over.
+func (in *Inbox) WakeRaw(data, vtable uintptr, wake, drop func()) bool {
 	if !in.enter() {
-		return
+		return false
 	}
 	defer in.leave()
 	in.tellRaw(data, vtable)
-	in.hook.Store(&hookTarget{f})
+	weakly := weak.Make(in) // what has a finalizer and is in a cycle is not finalized
+	entered := func() {
+		if in := weakly.Value(); in != nil && in.enter() {
+			defer in.leave()
+			wake()
+		}
+	}
+	in.hook.Store(&hookTarget{func(at Place) { at.Run(entered) }, drop})
+	return true
 }
 
 // Idle says whether C has woken nothing that is still to be drained.

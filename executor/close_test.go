@@ -1,0 +1,154 @@
+//go:build cgo && linux
+
+package executor_test
+
+import (
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/executor"
+	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+type poll = func(cx *rawwaker.Context) rawwaker.Poll[int]
+
+func pendingInt(*rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Pending[int]() }
+
+func descriptors(t *testing.T) int {
+	all, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(all)
+}
+
+// collected waits for what the collector and the library's goroutine still have to do.
+func collected(t *testing.T, done func() bool) {
+	require.Eventually(t, func() bool { runtime.GC(); return done() }, 10*time.Second, time.Millisecond)
+}
+
+func TestRunReturnsWhenAnotherGoroutineCloses(t *testing.T) {
+	l := executor.NewLocal()
+	executor.SpawnLocal(l, future.PollFn(pendingInt))
+	done := make(chan struct{})
+	go func() { l.Run(); close(done) }()
+	time.Sleep(time.Millisecond) // most likely it is parked by now; it returns either way
+	l.Close()
+	<-done
+}
+
+func TestATaskThatClosesItsLocalMayStillLendItsWakerToC(t *testing.T) {
+	l := executor.NewLocal()
+	var raw rawwaker.RawWaker
+	h := executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+		l.Close()
+		raw = cx.Waker().Clone().IntoRaw()
+		ctest.WakeByRef(raw)
+		return rawwaker.Pending[int]()
+	}))
+	require.True(t, l.Tick())
+	ctest.WakeByRef(raw)
+	ctest.Drop(raw)
+	require.True(t, h.IsDone())
+}
+
+func TestATaskThatIsPolledWhileItsLocalClosesMayStillPollAFutureOfC(t *testing.T) {
+	l := executor.NewLocal()
+	in, closed := make(chan struct{}), make(chan struct{})
+	ready := rawwaker.FutureFromRaw[int](rawwaker.FutureIntoRaw(future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+		return rawwaker.Ready(1)
+	})))
+	h := executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+		close(in)
+		<-closed
+		return ready.Poll(cx)
+	}))
+	go func() { <-in; l.Close(); close(closed) }()
+	require.True(t, l.Tick())
+	require.True(t, h.IsDone())
+}
+
+func TestAWakerOfCThatOutlivesItsLocalKeepsNothingAlive(t *testing.T) {
+	boxes, fds := ffiwaker.Live(), descriptors(t)
+	for range 10 {
+		l := executor.NewLocal()
+		var raw rawwaker.RawWaker
+		executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+			raw = cx.Waker().Clone().IntoRaw()
+			l.Close()
+			ctest.WakeByRef(raw) // listed, where nobody drains any more
+			return rawwaker.Pending[int]()
+		}))
+		l.Tick()
+		ctest.Drop(raw)
+	}
+	collected(t, func() bool { return ffiwaker.Live() == boxes && descriptors(t) == fds })
+}
+
+func TestAHostsWakerIsNotUsedAfterCloseHasDroppedIt(t *testing.T) {
+	for range 2000 {
+		l := executor.NewLocal()
+		l.WakeWith(rawwaker.FromFunc(func() {}))
+		var w *rawwaker.Waker
+		executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+			w = cx.Waker().Clone()
+			return rawwaker.Pending[int]()
+		}))
+		for l.Tick() {
+		}
+		done := make(chan struct{})
+		go func() { w.WakeByRef(); close(done) }()
+		l.Close()
+		<-done
+	}
+}
+
+func TestWakeWithAfterCloseGivesTheWakerBack(t *testing.T) {
+	task := ctest.NewTask()
+	defer task.Free()
+	l := executor.NewLocal()
+	l.Close()
+	l.WakeWith(rawwaker.FromRaw(task.Waker()))
+	require.Zero(t, task.Counts().Live)
+}
+
+func TestOnWakeBesideClose(t *testing.T) {
+	for range 1000 {
+		l := executor.NewLocal()
+		done := make(chan struct{})
+		go func() { l.OnWake(func() {}); close(done) }()
+		l.Close()
+		<-done
+	}
+}
+
+func TestTheWakerOfAForgottenHostIsNotDroppedByTheFinalizersGoroutine(t *testing.T) {
+	task := ctest.NewTask()
+	task.Hold() // its slots do not return
+	func() {
+		l := executor.NewLocal()
+		l.WakeWith(rawwaker.FromRaw(task.Waker()))
+	}()
+	for range 5 {
+		runtime.GC()
+		time.Sleep(time.Millisecond)
+	}
+	ran := make(chan struct{})
+	func() { runtime.SetFinalizer(new([64]int), func(*[64]int) { close(ran) }) }()
+	collected(t, func() bool {
+		select {
+		case <-ran:
+			return true
+		default:
+			return false
+		}
+	})
+	task.Release()
+	collected(t, func() bool { return task.Counts().Live == 0 })
+	task.Free()
+}

@@ -1,0 +1,157 @@
+package executor
+
+import "sync"
+
+// ring is a queue, first in first out. It grows, and gives its memory back when it has been long and is empty.
+type ring struct {
+	all  []*task // a power of two, or none
+	head int
+	n    int
+}
+
+const ringKept = 1024
+
+func (r *ring) push(t *task) {
+	if r.n == len(r.all) {
+		r.grow()
+	}
+	r.all[(r.head+r.n)&(len(r.all)-1)] = t
+	r.n++
+}
+
+func (r *ring) grow() {
+	all := make([]*task, max(16, 2*len(r.all)))
+	for i := range r.n {
+		all[i] = r.all[(r.head+i)&(len(r.all)-1)]
+	}
+	r.all, r.head = all, 0
+}
+
+// pop is nil where the queue is empty.
+func (r *ring) pop() *task {
+	if r.n == 0 {
+		return nil
+	}
+	t := r.all[r.head]
+	r.all[r.head] = nil
+	r.head = (r.head + 1) & (len(r.all) - 1)
+	if r.n--; r.n == 0 && len(r.all) > ringKept {
+		*r = ring{}
+	}
+	return t
+}
+
+// take pops as many as there are, and as fit.
+func (r *ring) take(into []*task) []*task {
+	n := min(r.n, len(into))
+	for i := range n {
+		into[i] = r.pop()
+	}
+	return into[:n]
+}
+
+// home is where a task was spawned: a queue of those that are to be polled, and the list of those that are alive, whose
+// tasks may be queued elsewhere. One lock for both, so that a spawn takes one.
+type home struct {
+	of owner
+
+	mu     sync.Mutex
+	queue  ring
+	root   *task // of the list
+	live   int   // its length, with those that are over and not yet taken out
+	closed bool  // for ever; nothing is spawned, and the queue is Close's
+}
+
+// link puts t on the list. mu is held.
+func (h *home) link(t *task) {
+	if t.next = h.root; t.next != nil {
+		t.next.prev = t
+	}
+	h.root = t
+	h.live++
+}
+
+// unlink takes t out. mu is held.
+func (h *home) unlink(t *task) {
+	if t.prev != nil {
+		t.prev.next = t.next
+	} else {
+		h.root = t.next
+	}
+	if t.next != nil {
+		t.next.prev = t.prev
+	}
+	t.prev, t.next = nil, nil
+	h.live--
+}
+
+// alive appends the tasks that are not over.
+func (h *home) alive(to []*task) []*task {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for t := h.root; t != nil; t = t.next {
+		if t.fate.Load()&done == 0 {
+			to = append(to, t)
+		}
+	}
+	return to
+}
+
+// count is how many are not over.
+func (h *home) count() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for t := h.root; t != nil; t = t.next {
+		if t.fate.Load()&done == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// shut refuses further tasks. False: somebody already has.
+func (h *home) shut() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	was := h.closed
+	h.closed = true
+	return !was
+}
+
+// sweep ends what is queued in a home that is shut.
+func (h *home) sweep() {
+	for {
+		h.mu.Lock()
+		t := h.queue.pop()
+		h.mu.Unlock()
+		if t == nil {
+			return
+		}
+		t.home.endNow(t)
+	}
+}
+
+// endNow ends a task of h that is on its list, for who holds the token and is not its worker.
+func (h *home) endNow(t *task) {
+	defer func() {
+		h.mu.Lock()
+		h.unlink(t)
+		empty := h.live == 0
+		h.mu.Unlock()
+		if empty {
+			h.of.emptied()
+		}
+	}()
+	t.end(closed)
+}
+
+// onTheWay says whether somebody is about to queue one of these tasks: it was woken, and is neither queued nor being polled nor
+// ended. That is a matter of a few instructions.
+func onTheWay(all []*task, polled func(t *task) bool) bool {
+	for _, t := range all {
+		if t.fate.Load()&(ending|done) == 0 && !polled(t) {
+			return true
+		}
+	}
+	return false
+}

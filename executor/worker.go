@@ -1,0 +1,391 @@
+package executor
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
+)
+
+// worker is a place for one goroutine that runs tasks. Its queue is filled by whoever is near, and emptied by its goroutine or by
+// others that have nothing to do.
+//
+// A task that comes alone into the queue of a worker that is awake starts nobody: the worker will look when its poll is over, and to
+// rouse another for it would cost more than most polls take. Should that poll last, [Executor.look] sees it.
+type worker struct {
+	home
+	ex *Executor
+
+	// Of mu.
+	awake   bool   // a goroutine is here: it looks at the queue once more before it takes this away
+	stuck   bool   // its poll lasts: what is queued is for others, to the last one
+	polling *task  // taken out of the queue last, and perhaps over
+	polls   uint64 // how many were taken out
+	seen    uint64 // polls at the latest look
+
+	// Of the goroutine.
+	searching bool
+	finished  []*task // to be taken off their lists
+
+	_ [64]byte
+}
+
+const (
+	room    = 256 // of a worker's queue; what does not fit goes to the global one
+	batch   = 64
+	atTimes = 61 // polls between two looks at the global queue
+	tick    = 10 * time.Millisecond
+)
+
+// crew is how many workers are awake, in the low half, and how many of them look for something to do, in the high half.
+type crew struct{ atomic.Uint64 }
+
+const (
+	oneAwake     uint64 = 1
+	oneSearching uint64 = 1 << 32
+)
+
+func awakeOf(c uint64) int     { return int(uint32(c)) }
+func searchingOf(c uint64) int { return int(c >> 32) }
+
+// admit counts one more in, which searches: unless one does, or all are awake.
+func (c *crew) admit(all int) bool {
+	for {
+		v := c.Load()
+		if searchingOf(v) != 0 || awakeOf(v) >= all {
+			return false
+		}
+		if c.CompareAndSwap(v, v+oneAwake+oneSearching) {
+			return true
+		}
+	}
+}
+
+// spawn queues a new task.
+func (w *worker) spawn(t *task) {
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		t.end(closed)
+		return
+	}
+	w.link(t)
+	t.core.Woken()
+	w.push(t, wake.Anywhere)
+}
+
+// push queues t and sees that somebody comes for it. mu is held, and is not when it returns.
+func (w *worker) push(t *task, at wake.Place) {
+	if w.queue.n >= room {
+		g := &w.ex.global
+		g.mu.Lock()
+		g.queue.push(t)
+		g.mu.Unlock()
+	} else {
+		w.queue.push(t)
+	}
+	alone := w.awake && w.queue.n == 1 && !w.stuck
+	late := w.closed
+	w.mu.Unlock()
+	switch {
+	case late:
+		at.Go(w.ex.sweep) // Close may have been here before
+	case !alone:
+		w.ex.call(at)
+	}
+}
+
+// call starts a worker, unless all are awake or one looks for something to do.
+func (ex *Executor) call(at wake.Place) {
+	if ex.crew.admit(len(ex.workers)) {
+		ex.watch()
+		at.Go(ex.start)
+	}
+}
+
+// work is the goroutine of a worker: of w, where another goroutine has left it in the middle.
+func (ex *Executor) work(w *worker) {
+	over := false
+	defer func() {
+		if !over {
+			go ex.work(w) // a task called runtime.Goexit
+		}
+	}()
+	for {
+		if w == nil {
+			w = ex.occupy()
+		}
+		for !w.serve() {
+		}
+		w = nil
+		ex.crew.Add(^(oneAwake + oneSearching - 1))
+		// What was queued by somebody who saw us awake is ours.
+		if !ex.waiting() || !ex.crew.admit(len(ex.workers)) {
+			break
+		}
+	}
+	over = true
+}
+
+// occupy finds a worker without a goroutine: there is one for each that crew has let in.
+func (ex *Executor) occupy() *worker {
+	w := ex.near.Get().(*worker)
+	for i := 0; !w.occupy(); i++ {
+		w = &ex.workers[i%len(ex.workers)]
+	}
+	ex.near.Put(w)
+	w.searching = true
+	return w
+}
+
+func (w *worker) occupy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	was := w.awake
+	w.awake = true
+	return !was
+}
+
+// serve runs tasks. True: there is nothing more to do, and w is asleep. False: a task has panicked.
+func (w *worker) serve() (over bool) {
+	defer func() {
+		if !over {
+			w.contain(recover())
+		}
+	}()
+	var again *task
+	for polls := 1; ; polls++ {
+		if polls%atTimes == 0 {
+			w.settle()
+		}
+		t := w.pop(again)
+		if t == nil {
+			if t = w.search(); t == nil {
+				return true
+			}
+		}
+		again = nil
+		switch woken, ended := t.run(); {
+		case woken:
+			again = t
+		case ended:
+			w.finish(t)
+		}
+	}
+}
+
+// contain ends the task whose run has panicked with v. If it was over before, it was the waker of its handle that panicked.
+func (w *worker) contain(v any) {
+	t := w.polling
+	defer w.finish(t)
+	t.panicked(v)
+}
+
+// finish takes t off its list, some time.
+func (w *worker) finish(t *task) {
+	if w.finished = append(w.finished, t); len(w.finished) >= batch {
+		w.clean()
+	}
+}
+
+// clean takes what is finished off the lists.
+func (w *worker) clean() {
+	var h *home
+	empty := false
+	for i, t := range w.finished {
+		if h != t.home {
+			if h != nil {
+				h.mu.Unlock()
+			}
+			h = t.home
+			h.mu.Lock()
+		}
+		h.unlink(t)
+		empty = empty || h.live == 0
+		w.finished[i] = nil
+	}
+	if h != nil {
+		h.mu.Unlock()
+	}
+	w.finished = w.finished[:0]
+	if empty {
+		w.ex.emptied()
+	}
+}
+
+// settle is done now and then: what waits in the global queue gets its turn, and who runs on this CPU finds w near.
+func (w *worker) settle() {
+	w.refill(batch / 2)
+	w.ex.near.Get()
+	w.ex.near.Put(w)
+}
+
+// pop queues again, where it is not nil, and takes out the next.
+func (w *worker) pop(again *task) *task {
+	w.mu.Lock()
+	if w.closed {
+		w.polling = again
+		w.mu.Unlock()
+		if again != nil {
+			again.end(closed) // Close has looked at the queue already, perhaps
+			w.finish(again)
+		}
+		return nil
+	}
+	if again != nil {
+		w.queue.push(again)
+	}
+	t := w.next()
+	more := w.queue.n > 0
+	w.mu.Unlock()
+	if t != nil {
+		w.found()
+		if more {
+			w.ex.call(wake.Anywhere)
+		}
+	}
+	return t
+}
+
+// next takes the first out of the queue. mu is held.
+func (w *worker) next() *task {
+	t := w.queue.pop()
+	w.polling = t
+	w.polls++
+	w.stuck = false
+	return t
+}
+
+// found ends the search, where there is one. The last to end its search sees that somebody goes on with it.
+func (w *worker) found() {
+	if w.searching {
+		w.searching = false
+		if c := w.ex.crew.Add(^(oneSearching - 1)); searchingOf(c) == 0 && awakeOf(c) < len(w.ex.workers) && w.ex.waiting() {
+			w.ex.call(wake.Anywhere)
+		}
+	}
+}
+
+// search looks for a task elsewhere; nil: there was none, and w is asleep.
+func (w *worker) search() *task {
+	w.clean()
+	if !w.searching {
+		w.searching = true
+		w.ex.crew.Add(oneSearching)
+	}
+	w.refill(batch)
+	w.steal()
+	w.mu.Lock()
+	if w.closed || w.queue.n == 0 {
+		w.awake, w.stuck, w.polling = false, false, nil
+		w.mu.Unlock()
+		return nil
+	}
+	t := w.next()
+	w.mu.Unlock()
+	w.found()
+	return t
+}
+
+// refill brings some of the global queue.
+func (w *worker) refill(most int) {
+	var some [batch]*task
+	g := &w.ex.global
+	g.mu.Lock()
+	n := min(most, g.queue.n/len(w.ex.workers)+1)
+	got := g.queue.take(some[:n])
+	g.mu.Unlock()
+	w.accept(got)
+}
+
+// steal brings half of another's queue.
+func (w *worker) steal() {
+	all := w.ex.workers
+	if len(all) == 1 {
+		return
+	}
+	var some [room / 2]*task
+	for i, at := 0, int(w.ex.next.Add(1)); i < len(all); i++ {
+		v := &all[(at+i)%len(all)]
+		if v == w {
+			continue
+		}
+		v.mu.Lock()
+		var got []*task
+		if v.forOthers() {
+			got = v.queue.take(some[:min((v.queue.n+1)/2, len(some))])
+		}
+		v.mu.Unlock()
+		if len(got) > 0 {
+			w.accept(got)
+			return
+		}
+	}
+}
+
+// forOthers says whether w's queue has something that w itself will not take next. mu is held.
+func (w *worker) forOthers() bool {
+	return !w.closed && w.queue.n > 0 && (w.queue.n > 1 || w.stuck || !w.awake)
+}
+
+// accept queues what w has brought.
+func (w *worker) accept(got []*task) {
+	if len(got) == 0 {
+		return
+	}
+	w.mu.Lock()
+	for _, t := range got {
+		w.queue.push(t)
+	}
+	late := w.closed
+	w.mu.Unlock()
+	if late {
+		w.sweep()
+	}
+}
+
+// waiting says whether there is something for a worker that has nothing.
+func (ex *Executor) waiting() bool {
+	for i := range ex.workers {
+		w := &ex.workers[i]
+		w.mu.Lock()
+		some := w.forOthers()
+		w.mu.Unlock()
+		if some {
+			return true
+		}
+	}
+	ex.global.mu.Lock()
+	defer ex.global.mu.Unlock()
+	return ex.global.queue.n > 0
+}
+
+// watch sees that there is a look soon.
+func (ex *Executor) watch() {
+	if !ex.watched.Load() && ex.watched.CompareAndSwap(false, true) {
+		time.AfterFunc(tick, ex.look)
+	}
+}
+
+// look is for workers that are in one poll since the look before: what waits behind it is for others. While nobody is awake there
+// are no looks.
+func (ex *Executor) look() {
+	ex.watched.Store(false)
+	if awakeOf(ex.crew.Load()) == 0 {
+		return
+	}
+	stuck := false
+	for i := range ex.workers {
+		w := &ex.workers[i]
+		w.mu.Lock()
+		if w.awake && w.polls == w.seen && w.queue.n > 0 {
+			w.stuck, stuck = true, true
+		}
+		w.seen = w.polls
+		w.mu.Unlock()
+	}
+	if stuck {
+		ex.call(wake.Anywhere)
+	}
+	ex.watch()
+}
