@@ -13,7 +13,9 @@ type figure struct {
 	ours, other func() float64
 	rust        string // the peer's name in bench/rust, in place of other; takes rustN operations
 	rustOurs    string // the same in place of ours
+	rustOr      string // another peer: the faster of the two in each pair counts
 	rustN       int
+	runs        int // of the peer in a sample, whose median counts; 0: 1
 	// alone: no peer, but a number that must not be above goal.
 	alone bool
 }

@@ -41,7 +41,7 @@ func main() {
 	fmt.Printf("# %s %s/%s, %d CPUs, %s, %d pairs\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(),
 		time.Now().Format(time.DateOnly), *pairs)
 	fmt.Println("# name\tours\tpeer\tratio\tgoal")
-	for _, f := range slices.Concat(loops, waits, border) {
+	for _, f := range slices.Concat(loops, waits, border, tasks) {
 		if !wanted.MatchString(f.name) {
 			continue
 		}
@@ -54,7 +54,7 @@ func main() {
 				f.ours = func() float64 { return rust.ask(f.rustOurs, f.rustN) }
 			}
 			if f.rust != "" {
-				f.other = func() float64 { return rust.ask(f.rust, f.rustN) }
+				f.other = rust.peer(f)
 			}
 		}
 		if *verbose && f.peer != "" {

@@ -59,6 +59,17 @@ func (r *rustPeers) ask(name string, n int) float64 {
 	return v
 }
 
+// peer samples f's peer, or the faster of its two.
+func (r *rustPeers) peer(f figure) func() float64 {
+	sample := func(name string) float64 {
+		return several(max(f.runs, 1), func() float64 { return r.ask(name, f.rustN) })()
+	}
+	if f.rustOr == "" {
+		return func() float64 { return sample(f.rust) }
+	}
+	return func() float64 { return min(sample(f.rust), sample(f.rustOr)) }
+}
+
 func (r *rustPeers) stop() {
 	r.in.Close()
 	r.cmd.Wait()

@@ -21,7 +21,7 @@ var (
 
 // The dispatcher starts here, outside any testing/synctest bubble: one goroutine and one descriptor for each program.
 func init() {
-	if sinkErr = probe(3); sinkErr != nil {
+	if sinkErr = probe(4); sinkErr != nil {
 		return
 	}
 	if sink, sinkErr = ffiwaker.NewSink(ffiwaker.SinkForever); sinkErr == nil {
@@ -29,7 +29,7 @@ func init() {
 	}
 }
 
-// probe says whether there are so many descriptors to be had: one for the sink, and two for Go's netpoller, which ends the
+// probe says whether there are so many descriptors to be had: one for the sink, two for Go's netpoller, which ends the
 // process where it cannot have them.
 func probe(n int) error {
 	if n == 0 {

@@ -2,6 +2,7 @@
 //! each of n operations, or by the count that the name asks for.
 
 mod repolled;
+mod tasks;
 
 use std::future::poll_fn;
 use std::hint::black_box;
@@ -65,6 +66,19 @@ fn main() {
             "arc_clone_drop" => timed(arc_clone_drop, n),
             "go_waker_clone_drop" => timed(go_waker_clone_drop, n),
             "self_waking" => timed(self_waking, n),
+            "tokio_spawn_many" => tasks::spawn_many::<tasks::Tokio>(n),
+            "smol_spawn_many" => tasks::spawn_many::<tasks::Smol>(n),
+            "tokio_yield_many" => tasks::yield_many::<tasks::Tokio>(n),
+            "smol_yield_many" => tasks::yield_many::<tasks::Smol>(n),
+            "tokio_ping_pong" => tasks::tokio_ping_pong(n),
+            "smol_ping_pong" => tasks::smol_ping_pong(n),
+            "tokio_chained_spawn" => tasks::chained_spawn::<tasks::Tokio>(n),
+            "smol_chained_spawn" => tasks::chained_spawn::<tasks::Smol>(n),
+            "tokio_per_task" => tasks::tokio_per_task(n),
+            "tokio_timers" => tasks::tokio_timers(n),
+            "asynctask_local" => timed(tasks::asynctask_local, n),
+            "join_all" => tasks::join_all_woken(n),
+            "atomic_waker" => timed(tasks::atomic_waker, n),
             "foreign_repolled" => repolled::foreign(n) as f64,
             "asyncffi_repolled" => repolled::asyncffi(n) as f64,
             "rust_repolled_by_go" => repolled::by_go(n) as f64,
