@@ -48,7 +48,7 @@ func (f *counting) Poll(*rawwaker.Context) rawwaker.Poll[unit] {
 func spawnMany(n int) {
 	c := newCountdown(n)
 	for range n {
-		executor.Spawn[unit](pool, &counting{c})
+		executor.Detach(pool, &counting{c})
 	}
 	<-c.done
 }
@@ -81,7 +81,7 @@ func (f *yielding) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
 func yieldMany(n int) {
 	done := make(chan unit, yielders)
 	for range yielders {
-		executor.Spawn[unit](pool, &yielding{n, done})
+		executor.Detach(pool, &yielding{n, done})
 	}
 	for range yielders {
 		<-done
@@ -111,7 +111,7 @@ type pings struct {
 
 func (f *pings) Poll(*rawwaker.Context) rawwaker.Poll[unit] {
 	for range f.n {
-		executor.Spawn[unit](pool, &ping{c: f.c})
+		executor.Detach(pool, &ping{c: f.c})
 	}
 	return rawwaker.Ready(unit{})
 }
@@ -125,7 +125,7 @@ func (f *ping) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
 	if f.rx == nil {
 		tx1, rx1 := future.Oneshot[unit]()
 		tx2, rx2 := future.Oneshot[unit]()
-		executor.Spawn[unit](pool, &pong{rx1, tx2})
+		executor.Detach(pool, &pong{rx1, tx2})
 		tx1.Send(unit{})
 		f.rx = rx2
 	}
@@ -151,7 +151,7 @@ func (f *pong) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
 
 func pingPong(n int) {
 	c := newCountdown(n)
-	executor.Spawn[unit](pool, &pings{n, c})
+	executor.Detach(pool, &pings{n, c})
 	<-c.done
 }
 
@@ -183,14 +183,14 @@ func (f *chain) Poll(*rawwaker.Context) rawwaker.Poll[unit] {
 	if f.left == 0 {
 		f.done <- unit{}
 	} else {
-		executor.Spawn[unit](pool, &chain{f.left - 1, f.done})
+		executor.Detach(pool, &chain{f.left - 1, f.done})
 	}
 	return rawwaker.Ready(unit{})
 }
 
 func chainedSpawn(n int) {
 	done := make(chan unit, 1)
-	executor.Spawn[unit](pool, &chain{n, done})
+	executor.Detach(pool, &chain{n, done})
 	<-done
 }
 

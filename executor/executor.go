@@ -67,9 +67,23 @@ func New(opts ...Option) *Executor {
 func Spawn[T any](ex *Executor, f rawwaker.Future[T]) *JoinHandle[T] {
 	w := ex.near.Get().(*worker)
 	h := newHandle(&w.home, f)
+	w.mu.Lock()
 	w.spawn(&h.task)
 	ex.near.Put(w)
 	return h
+}
+
+// Detach is Spawn for a future without a result, and without a handle: what a goroutine is to `go`. A task whose future was ready
+// before it asked for its waker allocates nothing. A panic of f's ends that task and nothing else; [Unhandled] tells of it.
+func Detach(ex *Executor, f rawwaker.Future[struct{}]) {
+	if f == nil {
+		panic("executor: Detach of a nil future")
+	}
+	w := ex.near.Get().(*worker)
+	w.mu.Lock()
+	d := w.home.detached(f)
+	w.spawn(&d.task)
+	ex.near.Put(w)
 }
 
 // enqueue implements owner.

@@ -109,3 +109,23 @@ func (h worked[T]) finish(err error) {
 		h.waker.Wake()
 	}
 }
+
+// detached is a task without a handle. Where its waker was given to nobody it is used again for another.
+type detached struct {
+	task task
+	f    rawwaker.Future[struct{}]
+	next *detached // of the home's free ones
+}
+
+func (d *detached) poll(cx *rawwaker.Context) bool { return d.f.Poll(cx).IsReady() }
+
+func (d *detached) drop() {
+	if f, ok := d.f.(rawwaker.Dropper); ok {
+		f.Drop()
+	}
+}
+
+func (d *detached) finish(error) {
+	d.f = nil
+	d.task.fate.Or(done)
+}

@@ -73,7 +73,6 @@ func (l *Local) spawn(t *task) {
 		return
 	}
 	l.link(t)
-	t.core.Woken()
 	l.push(t, wake.Anywhere)
 }
 

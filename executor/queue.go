@@ -1,6 +1,10 @@
 package executor
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
 
 // ring is a queue, first in first out. It grows, and gives its memory back when it has been long and is empty.
 type ring struct {
@@ -60,6 +64,33 @@ type home struct {
 	root   *task // of the list
 	live   int   // its length, with those that are over and not yet taken out
 	closed bool  // for ever; nothing is spawned, and the queue is Close's
+	free   *detached
+	frees  int
+}
+
+// detached returns a task without a handle. mu is held.
+func (h *home) detached(f rawwaker.Future[struct{}]) *detached {
+	d := h.free
+	if d == nil || h.closed {
+		d = new(detached)
+		d.task.init(h, d)
+	} else {
+		h.free, d.next = d.next, nil
+		h.frees--
+		d.task.fate.Store(0)
+	}
+	d.f = f
+	return d
+}
+
+const mostFree = 1024
+
+// recycle keeps a task that was unlinked, where nobody knows it any more. mu is held.
+func (h *home) recycle(t *task) {
+	if d, ok := t.self.(*detached); ok && t.diag == nil && h.frees < mostFree && rawwaker.Unknown(&t.cx) {
+		d.next, h.free = h.free, d
+		h.frees++
+	}
 }
 
 // link puts t on the list. mu is held.

@@ -15,7 +15,7 @@ import (
 //
 //	Parked    in the word itself: the wake that takes Parked away has the token, and queues it
 //	Notified  in a queue; or with the goroutine that polls, which will find the wake when the poll is over
-//	Empty     with the goroutine that polls it or ends it; and for ever, with nobody, when the task is over
+//	Empty     in a queue for the first time; with the goroutine that polls it or ends it; or, when the task is over, nowhere
 //
 // So a task is in one queue at most, once, and is polled by one goroutine at a time. fate says what is to come of it.
 type task struct {
@@ -99,7 +99,7 @@ func (t *task) doomed() error {
 // run polls the task once, for who holds the token. Where that panics, [task.panicked] must be called. again: the task was woken
 // meanwhile, the token is still the caller's. over: the task is.
 func (t *task) run() (again, over bool) {
-	t.core.Consume()
+	t.core.Clear()
 	if why := t.doomed(); why != nil {
 		t.giveUp(why)
 		return false, true

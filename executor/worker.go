@@ -61,16 +61,14 @@ func (c *crew) admit(all int) bool {
 	}
 }
 
-// spawn queues a new task.
+// spawn queues a new task. mu is held, and is not when it returns.
 func (w *worker) spawn(t *task) {
-	w.mu.Lock()
 	if w.closed {
 		w.mu.Unlock()
 		t.end(closed)
 		return
 	}
 	w.link(t)
-	t.core.Woken()
 	w.push(t, wake.Anywhere)
 }
 
@@ -201,6 +199,7 @@ func (w *worker) clean() {
 			h.mu.Lock()
 		}
 		h.unlink(t)
+		h.recycle(t)
 		empty = empty || h.live == 0
 		w.finished[i] = nil
 	}

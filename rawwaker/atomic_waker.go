@@ -17,11 +17,18 @@ type AtomicWaker struct {
 	waker atomic.Pointer[Waker]
 }
 
-// Register keeps a clone of w in place of what was kept. It clones nothing where that would wake the same task. Not for
-// two goroutines at once: the later one's waker stays.
+// Register keeps w, for which it clones it where w is not a task's own: a task of this library lends its waker to no other
+// task, so there w itself will do until the task is over, and after that wakes nobody. Not for two goroutines at once: the
+// later one's waker stays.
 func (a *AtomicWaker) Register(w *Waker) {
+	if atomic.LoadUint32(&w.state) == scope && w.link == nil { // with a link it is what C has lent
+		if old := a.waker.Swap(w); old != w {
+			dropWaker(old)
+		}
+		return
+	}
 	kept := a.waker.Swap(nil) // ours alone, so that nobody consumes it while it is compared
-	if kept == nil || !kept.WillWake(w) {
+	if kept == nil || kept.ofTask() || !kept.WillWake(w) {
 		old := kept
 		kept = w.Clone()
 		dropWaker(old)
@@ -33,7 +40,11 @@ func (a *AtomicWaker) Register(w *Waker) {
 func (a *AtomicWaker) Wake() { a.wakeAt(wake.Anywhere) }
 
 func (a *AtomicWaker) wakeAt(at wake.Place) {
-	if w := a.waker.Swap(nil); w != nil {
+	switch w := a.waker.Swap(nil); {
+	case w == nil:
+	case w.ofTask():
+		w.core.WakeAt(at)
+	default:
 		w.wakeAt(at)
 	}
 }
@@ -42,7 +53,13 @@ func (a *AtomicWaker) wakeAt(at wake.Place) {
 func (a *AtomicWaker) Drop() { dropWaker(a.waker.Swap(nil)) }
 
 func dropWaker(w *Waker) {
-	if w != nil {
+	if w != nil && !w.ofTask() {
 		w.Drop()
 	}
+}
+
+// ofTask says whether w, which was kept, lies in the Context of a task, which may be over.
+func (w *Waker) ofTask() bool {
+	s := atomic.LoadUint32(&w.state)
+	return s == scope || s == over
 }

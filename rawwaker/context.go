@@ -55,6 +55,9 @@ func End(cx *Context) {
 	cx.core.End()
 }
 
+// Unknown says whether nobody has asked for the waker of what Bind began, so that cx may serve another task.
+func Unknown(cx *Context) bool { return !cx.core.Handed() && !freshContexts }
+
 // newLent returns a context for polls by C, which lend sets.
 func newLent() *Context {
 	cx := new(Context)

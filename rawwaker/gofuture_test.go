@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
+	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
 	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
 	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
@@ -358,4 +359,44 @@ func TestAStormOfGoFuturesOnCThreads(t *testing.T) {
 	}
 	wg.Wait()
 	require.EqualValues(t, n*(n-1)/2, sum.Load())
+}
+
+func TestAnAtomicWakerKeepsNoWakerThatCHasLent(t *testing.T) {
+	var kept future.AtomicWaker
+	live := executor.NewLocal()
+	defer live.Close()
+	var raws [2]rawwaker.RawWaker
+	polls := [2]int{}
+	for i := range raws {
+		executor.SpawnLocal(live, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+			if polls[i]++; polls[i] == 1 {
+				raws[i] = cx.Waker().Clone().IntoRaw()
+			}
+			return rawwaker.Pending[int]()
+		}))
+	}
+	for live.Tick() {
+	}
+	// One future, polled under the wakers of both, by turns: the Context that is lent is the same.
+	var other future.AtomicWaker
+	turn := &kept
+	f := rawwaker.FutureIntoRaw(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+		turn.Register(cx.Waker())
+		return rawwaker.Pending[uint64]()
+	}))
+	ctest.PollOnce(f, raws[0])
+	turn = &other
+	ctest.PollOnce(f, raws[1])
+	kept.Wake()
+	for live.Tick() {
+	}
+	require.Equal(t, [2]int{2, 1}, polls)
+	other.Wake()
+	for live.Tick() {
+	}
+	require.Equal(t, [2]int{2, 2}, polls)
+	ctest.DropFuture(f)
+	for _, raw := range raws {
+		ctest.Drop(raw)
+	}
 }

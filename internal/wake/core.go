@@ -110,9 +110,6 @@ func (c *Core) inbox() *Inbox {
 // Parked makes c one that sleeps, before any other use: its first wake rouses t.
 func (c *Core) Parked() { c.word.Store(Parked) }
 
-// Woken makes c one that was woken, before any other use.
-func (c *Core) Woken() { c.word.Store(Notified) }
-
 // NewFunc returns a core whose every wake calls t's Rouse, which a user wrote and which may do as it likes.
 func NewFunc(t Target) *Core { return &Core{user: true, target: t} }
 
@@ -152,7 +149,7 @@ func (c *Core) Handed() bool { return c.handed }
 // Consume takes the notification away; false if there was none. On the polling side only.
 func (c *Core) Consume() bool { return c.word.Swap(Empty) == Notified }
 
-// Clear is Consume for a word that is probably empty.
+// Clear is Consume for a word that may well be empty: then there is no wake whose writes a poll must see.
 func (c *Core) Clear() {
 	if c.word.Load() != Empty {
 		c.word.Swap(Empty)
