@@ -15,7 +15,7 @@ const childEnv = "FFIWAKER_BENCH_CHILD"
 
 // runChild is the whole of a child: it measures what it was told to and prints it.
 func runChild(what string) {
-	measure := map[string]func() pending{"futures": pendingFutures, "goroutines": pendingGoroutines}[what]
+	measure := map[string]func() pending{"futures": pendingFutures, "goroutines": pendingGoroutines, "idle": idle, "idleGo": idleGo}[what]
 	p := measure()
 	json.NewEncoder(os.Stdout).Encode([]float64{p.threads, p.bytes, p.last, p.wake})
 }

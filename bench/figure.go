@@ -15,7 +15,9 @@ type figure struct {
 	rustOurs    string // the same in place of ours
 	rustOr      string // another peer: the faster of the two in each pair counts
 	rustN       int
-	runs        int // of the peer in a sample, whose median counts; 0: 1
+	runs        int  // of the peer in a sample, whose median counts; 0: 1
+	rise        bool // of the peer's cost per operation, from 1,000 to 1,000,000
+	pairs       int  // at most so many, for one that takes long; 0: as many as asked for
 	// alone: no peer, but a number that must not be above goal.
 	alone bool
 }
@@ -29,8 +31,10 @@ func (f figure) run(pairs int) result {
 		v := f.ours()
 		return result{v, 0, v}
 	}
-	f.ours()
-	f.other()
+	if f.pairs == 0 {
+		f.ours()
+		f.other()
+	}
 	var ours, peers, ratios []float64
 	for i := range pairs {
 		var a, b float64

@@ -60,7 +60,11 @@ func main() {
 		if *verbose && f.peer != "" {
 			fmt.Printf("# peer: %s\n", f.peer)
 		}
-		r := f.run(*pairs)
+		n := *pairs
+		if f.pairs > 0 {
+			n = min(n, f.pairs)
+		}
+		r := f.run(n)
 		fmt.Printf("%s\t%.4g\t%.4g\t%.3g\t%.4g\n", f.name, r.ours, r.peer, r.ratio, f.goal)
 	}
 }

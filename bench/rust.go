@@ -64,6 +64,9 @@ func (r *rustPeers) peer(f figure) func() float64 {
 	sample := func(name string) float64 {
 		return several(max(f.runs, 1), func() float64 { return r.ask(name, f.rustN) })()
 	}
+	if f.rise {
+		return func() float64 { return rise(func(n int) float64 { return r.ask(f.rust, n) }) }
+	}
 	if f.rustOr == "" {
 		return func() float64 { return sample(f.rust) }
 	}

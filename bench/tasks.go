@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/seed-8a1b3254/ffiwaker/executor"
@@ -243,9 +244,250 @@ func scheduler(name string, n int, what string, ours, plain func(n int)) []figur
 	}
 }
 
+// local is one task at a time in a Local.
+func local(n int) {
+	l := executor.NewLocal()
+	defer l.Close()
+	for range n {
+		executor.DetachLocal(l, done{})
+		l.Tick()
+	}
+}
+
+type done struct{}
+
+func (done) Poll(*rawwaker.Context) rawwaker.Poll[unit] { return rawwaker.Ready(unit{}) }
+
+// sleepers is n tasks that sleep for 1 s to 10 s.
+func sleepers(n int) {
+	c := newCountdown(n)
+	for i := range n {
+		executor.Detach(pool, &sleeper{future.Sleep(time.Second + 9*time.Second/time.Duration(n)*time.Duration(i)), c})
+	}
+	<-c.done
+}
+
+type sleeper struct {
+	sleep rawwaker.Future[unit]
+	c     *countdown
+}
+
+func (f *sleeper) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
+	if !f.sleep.Poll(cx).IsReady() {
+		return rawwaker.Pending[unit]()
+	}
+	f.c.down()
+	return rawwaker.Ready(unit{})
+}
+
+// lamp is ready once it is lit.
+type lamp struct {
+	waker future.AtomicWaker
+	lit   atomic.Bool
+}
+
+func (f *lamp) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
+	f.waker.Register(cx.Waker())
+	if !f.lit.Load() {
+		return rawwaker.Pending[unit]()
+	}
+	return rawwaker.Ready(unit{})
+}
+
+// joinAllWoken is nanoseconds for each of n futures that are woken one by one, and a poll of the JoinAll after each.
+func joinAllWoken(n int) float64 {
+	lamps := make([]lamp, n)
+	fs := make([]rawwaker.Future[unit], n)
+	for i := range lamps {
+		fs[i] = &lamps[i]
+	}
+	all := future.JoinAll(fs...)
+	var took time.Duration
+	inTask(func(cx *rawwaker.Context) {
+		all.Poll(cx)
+		runtime.GC()
+		start := time.Now()
+		for i := range lamps {
+			lamps[i].lit.Store(true)
+			lamps[i].waker.Wake()
+			all.Poll(cx)
+		}
+		took = time.Since(start)
+	})
+	return float64(took.Nanoseconds()) / float64(n)
+}
+
+func atomicWaker(n int) {
+	var a future.AtomicWaker
+	inTask(func(cx *rawwaker.Context) {
+		w := cx.Waker()
+		for range n {
+			a.Register(w)
+			a.Wake()
+		}
+	})
+}
+
+// inTask calls f inside a poll.
+func inTask(f func(cx *rawwaker.Context)) {
+	l := executor.NewLocal()
+	defer l.Close()
+	executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[unit] {
+		f(cx)
+		return rawwaker.Ready(unit{})
+	}))
+	l.Tick()
+}
+
+// perTask is nanoseconds for each of n tasks at once, each of which sleeps on a waker until all do, is woken, and is done.
+func perTask(n int) float64 {
+	start := time.Now()
+	asleep, left := newCountdown(n), newCountdown(n)
+	lamps := make([]*lamp, n)
+	for i := range lamps {
+		lamps[i] = new(lamp)
+		executor.Detach(pool, &watching{lamp: lamps[i], asleep: asleep, left: left})
+	}
+	<-asleep.done
+	for _, l := range lamps {
+		l.lit.Store(true)
+		l.waker.Wake()
+	}
+	<-left.done
+	return float64(time.Since(start).Nanoseconds()) / float64(n)
+}
+
+type watching struct {
+	*lamp
+	asleep, left *countdown
+}
+
+func (f *watching) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
+	p := f.lamp.Poll(cx)
+	if f.asleep != nil {
+		f.asleep.down()
+		f.asleep = nil
+	}
+	if p.IsReady() {
+		f.left.down()
+	}
+	return p
+}
+
+// idle is a million tasks that sleep on a waker each, with their futures and handles: bytes for each. In a process of its own.
+func idle() pending {
+	const n = 1_000_000
+	before := resident()
+	handles := make([]*executor.JoinHandle[unit], n)
+	var asleep atomic.Int64
+	ex := executor.New()
+	for i := range handles {
+		handles[i] = executor.Spawn[unit](ex, &sleeping{asleep: &asleep})
+	}
+	for asleep.Load() < n {
+		runtime.Gosched()
+	}
+	time.Sleep(10 * time.Millisecond) // the last polls end
+	p := pending{bytes: (resident() - before) / n}
+	runtime.KeepAlive(handles)
+	return p
+}
+
+type sleeping struct {
+	waker  future.AtomicWaker
+	asleep *atomic.Int64
+}
+
+func (f *sleeping) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
+	f.waker.Register(cx.Waker())
+	f.asleep.Add(1)
+	return rawwaker.Pending[unit]()
+}
+
+// idleGo is a million goroutines that each wait for a channel of its own.
+func idleGo() pending {
+	const n = 1_000_000
+	before := resident()
+	channels := make([]chan unit, n)
+	var asleep atomic.Int64
+	for i := range channels {
+		ch := make(chan unit)
+		channels[i] = ch
+		go func() {
+			asleep.Add(1)
+			<-ch
+		}()
+	}
+	for asleep.Load() < n {
+		runtime.Gosched()
+	}
+	time.Sleep(10 * time.Millisecond)
+	p := pending{bytes: (resident() - before) / n}
+	runtime.KeepAlive(channels)
+	return p
+}
+
+// rise is the cost per task of a million at once over that of a thousand.
+func rise(perTask func(n int) float64) float64 {
+	few := make([]float64, 101)
+	for i := range few {
+		few[i] = perTask(1000)
+	}
+	return perTask(1_000_000) / quantile(few, 0.5)
+}
+
+// spawnAllocations is how many allocations a Spawn takes whose future and handle are there already, or wanted.
+func spawnAllocations() float64 {
+	ex := executor.New(executor.Workers(1))
+	defer ex.Close()
+	var f rawwaker.Future[int] = ready{}
+	return testing.AllocsPerRun(10_000, func() {
+		h := executor.Spawn(ex, f)
+		for !h.IsDone() {
+			runtime.Gosched()
+		}
+	})
+}
+
 var tasks = slices.Concat(
 	scheduler("spawn_many", 10_000, "10,000 tasks", spawnMany, spawnManyGo),
 	scheduler("yield_many", 1000, "200 tasks of 1,000 yields", yieldMany, yieldManyGo),
 	scheduler("ping_pong", 1000, "1,000 pairs", pingPong, pingPongGo),
 	scheduler("chained_spawn", 1000, "1,000 tasks", chainedSpawn, chainedSpawnGo),
+	[]figure{
+		{
+			name: "Local: spawn + run + detach, one task, ns", goal: 1.5,
+			peer: "async-task and a VecDeque: rust/src/tasks.rs",
+			ours: each(many/5, local), rust: "asynctask_local", rustN: many / 5,
+		},
+		{
+			name: "a task asleep on a waker, with its future and handle, of 1,000,000: resident memory, bytes", goal: 0.1,
+			peer: "a goroutine blocked on a channel" + inOwn, pairs: 3,
+			ours: func() float64 { return child("idle").bytes }, other: func() float64 { return child("idleGo").bytes },
+		},
+		{
+			name: "1,000,000 timers of 1 s to 10 s: CPU time from first to last, ns", goal: 1.5,
+			peer: "tokio: rust/src/tasks.rs", pairs: 3,
+			ours: func() float64 { return 1e3 * cpu(func() { sleepers(1_000_000) }) }, rust: "tokio_timers", rustN: 1_000_000,
+		},
+		{
+			name: "JoinAll of 10,000 futures woken one by one, ns a future", goal: 1.0,
+			peer: "join_all of Rust's futures crate: rust/src/tasks.rs",
+			ours: func() float64 { return joinAllWoken(10_000) }, rust: "join_all", rustN: 10_000,
+		},
+		{
+			name: "AtomicWaker: register + wake, ns", goal: 1.5,
+			peer: "AtomicWaker of Rust's futures crate: rust/src/tasks.rs",
+			ours: each(many/5, atomicWaker), rust: "atomic_waker", rustN: many / 5,
+		},
+		{
+			name: "a task spawned, asleep, woken, over: its cost among 1,000,000 at once over that among 1,000", goal: 1.0,
+			peer: "tokio's own ratio: rust/src/tasks.rs",
+			ours: func() float64 { return rise(perTask) }, rust: "tokio_per_task", rise: true,
+		},
+		{
+			name: "allocations for a task beside the caller's future", goal: 1.0, peer: "2",
+			ours: spawnAllocations, other: func() float64 { return 2 },
+		},
+	},
 )

@@ -61,12 +61,22 @@ func OpenLocal() (*Local, error) {
 // and the handle says [ErrClosed].
 func SpawnLocal[T any](l *Local, f rawwaker.Future[T]) *JoinHandle[T] {
 	h := newHandle(&l.home, f)
+	l.mu.Lock()
 	l.spawn(&h.task)
 	return h
 }
 
-func (l *Local) spawn(t *task) {
+// DetachLocal is [Detach] on a Local.
+func DetachLocal(l *Local, f rawwaker.Future[struct{}]) {
+	if f == nil {
+		panic("executor: DetachLocal of a nil future")
+	}
 	l.mu.Lock()
+	l.spawn(&l.home.detached(f).task)
+}
+
+// spawn queues a new task. mu is held, and is not when it returns.
+func (l *Local) spawn(t *task) {
 	if l.closed {
 		l.mu.Unlock()
 		t.end(closed)
@@ -194,6 +204,7 @@ func (l *Local) clean() {
 	defer l.mu.Unlock()
 	for i, t := range l.finished {
 		l.unlink(t)
+		l.recycle(t)
 		l.finished[i] = nil
 	}
 	l.finished = l.finished[:0]

@@ -25,7 +25,8 @@ type worker struct {
 
 	// Of the goroutine.
 	searching bool
-	finished  []*task // to be taken off their lists
+	finished  []*task         // to be taken off their lists
+	hands     [room / 2]*task // what it carries from queue to queue; not on its stack, which would grow for it
 
 	_ [64]byte
 }
@@ -288,11 +289,10 @@ func (w *worker) search() *task {
 
 // refill brings some of the global queue.
 func (w *worker) refill(most int) {
-	var some [batch]*task
 	g := &w.ex.global
 	g.mu.Lock()
 	n := min(most, g.queue.n/len(w.ex.workers)+1)
-	got := g.queue.take(some[:n])
+	got := g.queue.take(w.hands[:n])
 	g.mu.Unlock()
 	w.accept(got)
 }
@@ -303,7 +303,6 @@ func (w *worker) steal() {
 	if len(all) == 1 {
 		return
 	}
-	var some [room / 2]*task
 	for i, at := 0, int(w.ex.next.Add(1)); i < len(all); i++ {
 		v := &all[(at+i)%len(all)]
 		if v == w {
@@ -312,7 +311,7 @@ func (w *worker) steal() {
 		v.mu.Lock()
 		var got []*task
 		if v.forOthers() {
-			got = v.queue.take(some[:min((v.queue.n+1)/2, len(some))])
+			got = v.queue.take(w.hands[:min((v.queue.n+1)/2, len(w.hands))])
 		}
 		v.mu.Unlock()
 		if len(got) > 0 {
@@ -333,8 +332,9 @@ func (w *worker) accept(got []*task) {
 		return
 	}
 	w.mu.Lock()
-	for _, t := range got {
+	for i, t := range got {
 		w.queue.push(t)
+		got[i] = nil
 	}
 	late := w.closed
 	w.mu.Unlock()

@@ -1,6 +1,7 @@
 package future
 
 import (
+	"sync"
 	"time"
 
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
@@ -8,13 +9,19 @@ import (
 
 type sleep struct {
 	deadline time.Time
-	timer    *time.Timer // nil before the first pending poll
 	waker    AtomicWaker
 	done     bool
+
+	// Of who polls or drops. At most one of the two is there; neither before the first pending poll.
+	timer  *time.Timer
+	common *bell
+
+	prev, next *sleep // of the bell's list, under bells.mu
 }
 
 // Sleep is ready once d has passed since it was created: the article's TimerFuture. It costs no goroutine and no CPU
-// while it waits, and two polls in all where nothing else wakes its task.
+// while it waits, and two polls in all where nothing else wakes its task. One of a second or more may come up to a millisecond
+// late: those that end in the same millisecond share a timer.
 func Sleep(d time.Duration) rawwaker.Future[struct{}] {
 	return &sleep{deadline: time.Now().Add(d)}
 }
@@ -29,7 +36,11 @@ func (f *sleep) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 		return rawwaker.Ready(struct{}{})
 	}
 	f.waker.Register(cx.Waker())
-	if f.timer == nil {
+	switch {
+	case f.timer != nil || f.common != nil:
+	case left >= time.Second && !inBubble(f.deadline):
+		f.share()
+	default:
 		f.timer = time.AfterFunc(left, f.waker.Wake)
 	}
 	return rawwaker.Pending[struct{}]()
@@ -41,5 +52,101 @@ func (f *sleep) Drop() {
 	if f.timer != nil {
 		f.timer.Stop()
 	}
+	if f.common != nil {
+		f.leave()
+	}
 	f.waker.Drop()
+}
+
+// A bell is the one timer of all long sleeps that end in the same millisecond. The idea is that of tokio's timer wheel, whose slots
+// are a millisecond wide; the order of the slots is left to the heap of Go's runtime.
+type bell struct {
+	at    int64 // milliseconds since started
+	first *sleep
+	timer *time.Timer
+}
+
+var (
+	started = time.Now()
+	bells   struct {
+		mu  sync.Mutex
+		all map[int64]*bell
+	}
+)
+
+// inBubble says whether t is of a testing/synctest bubble, whose clocks begin with the year 2000: there a timer is the bubble's own.
+func inBubble(t time.Time) bool { return t.Before(started) }
+
+// share puts f on the list of its bell. The waker is registered.
+func (f *sleep) share() {
+	at := int64((f.deadline.Sub(started) + time.Millisecond - 1) / time.Millisecond)
+	bells.mu.Lock()
+	defer bells.mu.Unlock()
+	b := bells.all[at]
+	if b == nil {
+		if bells.all == nil {
+			bells.all = make(map[int64]*bell)
+		}
+		b = &bell{at: at}
+		bells.all[at] = b
+		b.timer = time.AfterFunc(time.Until(started.Add(time.Duration(at)*time.Millisecond)), b.ring)
+	}
+	f.common = b
+	if f.next = b.first; f.next != nil {
+		f.next.prev = f
+	}
+	b.first = f
+}
+
+// leave takes f off the list. The last one turns the bell off.
+func (f *sleep) leave() {
+	b := f.common
+	f.common = nil
+	bells.mu.Lock()
+	defer bells.mu.Unlock()
+	switch {
+	case f.prev != nil:
+		f.prev.next = f.next
+	case b.first == f:
+		b.first = f.next
+	default:
+		return // it has rung
+	}
+	if f.next != nil {
+		f.next.prev = f.prev
+	}
+	f.prev, f.next = nil, nil
+	if b.first == nil && bells.all[b.at] == b {
+		delete(bells.all, b.at)
+		b.timer.Stop()
+	}
+}
+
+// ring wakes all that are on the list, a few at a time, so that no lock is held over a wake.
+func (b *bell) ring() {
+	bells.mu.Lock()
+	if bells.all[b.at] == b {
+		delete(bells.all, b.at)
+	}
+	bells.mu.Unlock()
+	for {
+		var some [64]*sleep
+		n := 0
+		bells.mu.Lock()
+		for f := b.first; f != nil && n < len(some); n++ {
+			some[n] = f
+			f, f.prev, f.next = f.next, nil, nil
+			b.first = f
+		}
+		if b.first != nil {
+			b.first.prev = nil
+		}
+		bells.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		for _, f := range some[:n] {
+			f.waker.Wake()
+		}
+	}
 }

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::{pending, Future};
+use std::future::{pending, poll_fn, Future};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::mpsc::{sync_channel, SyncSender};
@@ -168,31 +168,36 @@ pub fn chained_spawn<E: Executor + 'static>(n: u64) -> f64 {
     ns(start)
 }
 
-struct YieldOnce(bool);
-
-impl Future for YieldOnce {
-    type Output = ();
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.0 {
-            return Poll::Ready(());
-        }
-        self.0 = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
-/// n tasks at once, each of which yields once: nanoseconds for each.
+/// n tasks at once, each of which sleeps on a waker until all do, is woken, and is done: nanoseconds for each.
 pub fn tokio_per_task(n: u64) -> f64 {
     let start = Instant::now();
     let (tx, rx) = sync_channel(1);
-    let rem = Arc::new(Countdown(AtomicUsize::new(n as usize), tx));
-    for _ in 0..n {
-        let rem = rem.clone();
-        Tokio::spawn(async move {
-            YieldOnce(false).await;
-            rem.down();
-        });
+    let asleep = Arc::new(Countdown(AtomicUsize::new(n as usize), tx.clone()));
+    let left = Arc::new(Countdown(AtomicUsize::new(n as usize), tx));
+    let lamps: Vec<_> = (0..n)
+        .map(|_| {
+            let lamp = Arc::new(Lamp::default());
+            let (watch, asleep, left) = (Watch(lamp.clone()), asleep.clone(), left.clone());
+            Tokio::spawn(async move {
+                let mut watch = watch;
+                let mut first = true;
+                poll_fn(|cx| {
+                    let p = Pin::new(&mut watch).poll(cx);
+                    if std::mem::take(&mut first) {
+                        asleep.down();
+                    }
+                    p
+                })
+                .await;
+                left.down();
+            });
+            lamp
+        })
+        .collect();
+    rx.recv().unwrap();
+    for lamp in &lamps {
+        lamp.lit.store(true, Release);
+        lamp.waker.wake();
     }
     rx.recv().unwrap();
     ns(start) / n as f64
