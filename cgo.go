@@ -32,6 +32,7 @@ static uintptr_t ffiwaker_box_new(rawwaker_sink *s, uint64_t id, uint32_t flags)
 static void ffiwaker_box_ref(uintptr_t b) { (void)rawwaker_box_ref((rawwaker_box *)b); }
 static void ffiwaker_box_close(uintptr_t b) { rawwaker_box_close((rawwaker_box *)b); }
 static int ffiwaker_box_adopt(uintptr_t b, uint64_t id) { return rawwaker_box_adopt((rawwaker_box *)b, id); }
+static int ffiwaker_box_lent(uintptr_t b) { return rawwaker_box_lent((const rawwaker_box *)b); }
 static int ffiwaker_box_retire(uintptr_t b) { return rawwaker_box_retire((rawwaker_box *)b); }
 static uint64_t ffiwaker_box_id(ffiwaker_raw w) { rawwaker r = ffiwaker_in(w); return rawwaker_box_id(&r); }
 
@@ -163,6 +164,9 @@ func BoxAdopt(box uintptr, id uint64) bool {
 
 // BoxRetire answers a notice that said Last; true: the box is freed.
 func BoxRetire(box uintptr) bool { return C.ffiwaker_box_retire(C.uintptr_t(box)) != 0 }
+
+// BoxLent says whether C holds a reference.
+func BoxLent(box uintptr) bool { return C.ffiwaker_box_lent(C.uintptr_t(box)) != 0 }
 
 // BoxID is the id in a box, 0 in any other waker.
 func BoxID(w Raw) uint64 { return uint64(C.ffiwaker_box_id(in(w))) }

@@ -632,6 +632,10 @@ rawwaker rawwaker_box_ref(rawwaker_box *b) { return box_clone(b); }
 
 rawwaker rawwaker_box_lend(rawwaker_box *b) { return (rawwaker){b, &box_vtable}; }
 
+bool rawwaker_box_lent(const rawwaker_box *b) {
+  return atomic_load_explicit(&((rawwaker_box *)(uintptr_t)b)->head.refs, memory_order_relaxed) > HOLD;
+}
+
 void rawwaker_box_close(rawwaker_box *b) {
   atomic_store_explicit(&b->closed, 1, ORD_CLOSE);
   /* From now on no wake lists it. Where one already has, the drainer gives the list's reference back. */

@@ -272,6 +272,10 @@ RAWWAKER_API rawwaker rawwaker_box_ref(rawwaker_box *b);
  * takes - | gives a borrowed waker | threads any | signals yes | fails never */
 RAWWAKER_API rawwaker rawwaker_box_lend(rawwaker_box *b);
 
+/* Whether anybody but the runtime holds a reference, or the list does: for diagnosis, it may have changed by now.
+ * takes - | gives the answer | threads any, while the runtime holds the box | signals yes | fails never */
+RAWWAKER_API bool rawwaker_box_lent(const rawwaker_box *b);
+
 /* Ends the runtime's hold. Wakes do nothing from now on; C frees the box with its last reference.
  * takes the runtime's hold | gives - | threads one, once | signals no | fails never */
 RAWWAKER_API void rawwaker_box_close(rawwaker_box *b);

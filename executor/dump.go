@@ -1,6 +1,156 @@
 package executor
 
-// diagnosis is what is known of a task beside what it needs.
-type diagnosis struct{}
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+	"weak"
+)
 
-func (d *diagnosis) polling(t *task) func() { return func() {} }
+// registry is every executor of the program. It keeps none alive.
+var registry struct {
+	mu   sync.Mutex
+	last int
+	all  map[int]func() dumped // which gives nil once it was collected
+}
+
+// dumped is an executor as Dump sees it.
+type dumped interface {
+	homes() []*home
+	polled(to map[*task]bool)
+	String() string
+}
+
+// known makes ex known to Dump.
+func known[E any, P interface {
+	*E
+	dumped
+}](ex P) {
+	w := weak.Make((*E)(ex))
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	if registry.all == nil {
+		registry.all = make(map[int]func() dumped)
+	}
+	registry.last++
+	registry.all[registry.last] = func() dumped {
+		if ex := w.Value(); ex != nil {
+			return P(ex)
+		}
+		return nil
+	}
+	runtime.AddCleanup((*E)(ex), func(n int) {
+		registry.mu.Lock()
+		defer registry.mu.Unlock()
+		delete(registry.all, n)
+	}, registry.last)
+}
+
+// Dump writes a line for every executor and Local that has tasks, and one for each task that is not over: its number and where it
+// was spawned, whether it is asleep, queued, being polled or about to end, how often it was polled, how long ago a wake queued it,
+// and how many clones of its waker live in Go, or that C has some. All but the state is known of those tasks only that were spawned
+// after [Diagnose], or with FFIWAKERDEBUG=tasks=1 in the environment. Others may be running: what was true of one line need not be
+// of the next.
+func Dump(w io.Writer) error {
+	registry.mu.Lock()
+	all := registry.all
+	order := make([]int, 0, len(all))
+	for n := range all {
+		order = append(order, n)
+	}
+	slices.Sort(order)
+	var live []dumped
+	for _, n := range order {
+		if ex := all[n](); ex != nil {
+			live = append(live, ex)
+		}
+	}
+	registry.mu.Unlock()
+	for _, ex := range live {
+		if err := dump(w, ex); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func dump(w io.Writer, ex dumped) error {
+	var tasks []*task
+	for _, h := range ex.homes() {
+		tasks = h.alive(tasks)
+	}
+	if len(tasks) == 0 {
+		return nil
+	}
+	polled := make(map[*task]bool)
+	ex.polled(polled)
+	if _, err := fmt.Fprintf(w, "%v: %d tasks\n", ex, len(tasks)); err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		if _, err := fmt.Fprintln(w, "  "+t.describe(polled[t])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *task) describe(polled bool) string {
+	state := "queued"
+	switch {
+	case t.doomed() != nil:
+		state = "about to end"
+	case t.core.Asleep():
+		state = "asleep"
+	case polled:
+		state = "being polled"
+	}
+	d := t.diag()
+	if d == nil {
+		return "a task: " + state
+	}
+	woken := "never woken"
+	if at := d.woken.Load(); at != 0 {
+		woken = fmt.Sprintf("woken %v ago", time.Duration(sinceBegan()-at).Round(time.Microsecond))
+	}
+	wakers := fmt.Sprintf("%d wakers", d.clones.Load())
+	if t.core.Lent() {
+		wakers += " and C's"
+	}
+	return fmt.Sprintf("%s %s, %d polls, %s, %s", d, state, d.polls.Load(), woken, wakers)
+}
+
+func (ex *Executor) homes() (all []*home) {
+	for i := range ex.workers {
+		all = append(all, &ex.workers[i].home)
+	}
+	return all
+}
+
+func (ex *Executor) polled(to map[*task]bool) {
+	for i := range ex.workers {
+		w := &ex.workers[i]
+		w.mu.Lock()
+		to[w.polling] = true
+		w.mu.Unlock()
+	}
+}
+
+// String says how many workers there are, and how many are awake.
+func (ex *Executor) String() string {
+	return fmt.Sprintf("Executor %p, %d of %d workers awake", ex, awakeOf(ex.crew.Load()), len(ex.workers))
+}
+
+func (l *Local) homes() []*home { return []*home{&l.home} }
+
+func (l *Local) polled(to map[*task]bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	to[l.polling] = true
+}
+
+// String names l.
+func (l *Local) String() string { return fmt.Sprintf("Local %p", l) }

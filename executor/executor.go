@@ -60,6 +60,7 @@ func New(opts ...Option) *Executor {
 	}
 	ex.start = func() { ex.work(nil) }
 	ex.near.New = func() any { return &ex.workers[int(ex.next.Add(1))%len(ex.workers)] }
+	known(ex)
 	return ex
 }
 
@@ -74,7 +75,8 @@ func Spawn[T any](ex *Executor, f rawwaker.Future[T]) *JoinHandle[T] {
 }
 
 // Detach is Spawn for a future without a result, and without a handle: what a goroutine is to `go`. A task whose future was ready
-// before it asked for its waker allocates nothing. A panic of f's ends that task and nothing else; [Unhandled] tells of it.
+// before it asked for its waker allocates nothing. A panic of f's ends that task and
+// nothing else; where the program runs with FFIWAKERDEBUG=tasks=1, a line on standard error tells of it.
 func Detach(ex *Executor, f rawwaker.Future[struct{}]) {
 	if f == nil {
 		panic("executor: Detach of a nil future")
@@ -175,21 +177,10 @@ func (ex *Executor) Close() error {
 			t.home.endNow(t) // it was asleep: the token is ours
 		}
 	}
-	for ex.sweep(); ex.underway(all); ex.sweep() {
+	for ex.sweep(); onTheWay(ex, all); ex.sweep() {
 		runtime.Gosched()
 	}
 	return nil
-}
-
-func (ex *Executor) underway(all []*task) bool {
-	polled := make(map[*task]bool)
-	for i := range ex.workers {
-		w := &ex.workers[i]
-		w.mu.Lock()
-		polled[w.polling] = true
-		w.mu.Unlock()
-	}
-	return onTheWay(all, func(t *task) bool { return polled[t] })
 }
 
 // sweep ends what is queued, after Close has begun.

@@ -79,11 +79,7 @@ func (h *JoinHandle[T]) IsDone() bool { return h.task.fate.Load()&done != 0 }
 
 // Abort ends the task with [ErrAborted], unless it is over. A poll in progress is not interrupted; if it is ready, Ready wins. Abort
 // may be called more than once, on any goroutine, and does not wait.
-func (h *JoinHandle[T]) Abort() {
-	if h.task.doom(aborted) {
-		h.task.core.Wake()
-	}
-}
+func (h *JoinHandle[T]) Abort() { h.task.abort() }
 
 // worked is a JoinHandle as its task knows it.
 type worked[T any] struct{ *JoinHandle[T] }
@@ -125,7 +121,10 @@ func (d *detached) drop() {
 	}
 }
 
-func (d *detached) finish(error) {
+func (d *detached) finish(err error) {
 	d.f = nil
+	if g := d.task.diag(); g != nil && err != nil && err != ErrClosed {
+		report("%s detached: %v", g, err)
+	}
 	d.task.fate.Or(done)
 }

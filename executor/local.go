@@ -54,6 +54,7 @@ func OpenLocal() (*Local, error) {
 	runtime.SetFinalizer(inbox, func(in *wake.Inbox) { wake.Later(in.Close) })
 	l := &Local{in: inbox}
 	l.of = l
+	known(l)
 	return l, nil
 }
 
@@ -110,13 +111,6 @@ func (l *Local) inbox() *wake.Inbox { return l.in }
 
 // emptied implements owner: Run looks itself.
 func (l *Local) emptied() {}
-
-func (l *Local) underway(all []*task) bool {
-	l.mu.Lock()
-	polled := l.polling
-	l.mu.Unlock()
-	return onTheWay(all, func(t *task) bool { return t == polled })
-}
 
 // Tick polls one runnable task. It returns false where there was none; from then on the first wake or spawn makes the
 // descriptor readable and calls the hook.
@@ -364,7 +358,7 @@ func (l *Local) Close() error {
 			l.endNow(t) // it was asleep: the token is ours
 		}
 	}
-	for l.sweep(); l.underway(all); l.sweep() {
+	for l.sweep(); onTheWay(l, all); l.sweep() {
 		runtime.Gosched()
 	}
 	l.in.Close()

@@ -87,7 +87,7 @@ const mostFree = 1024
 
 // recycle keeps a task that was unlinked, where nobody knows it any more. mu is held.
 func (h *home) recycle(t *task) {
-	if d, ok := t.self.(*detached); ok && t.diag == nil && h.frees < mostFree && rawwaker.Unknown(&t.cx) {
+	if d, ok := t.self.(*detached); ok && t.more == nil && h.frees < mostFree && rawwaker.Unknown(&t.cx) {
 		d.next, h.free = h.free, d
 		h.frees++
 	}
@@ -178,9 +178,11 @@ func (h *home) endNow(t *task) {
 
 // onTheWay says whether somebody is about to queue one of these tasks: it was woken, and is neither queued nor being polled nor
 // ended. That is a matter of a few instructions.
-func onTheWay(all []*task, polled func(t *task) bool) bool {
+func onTheWay(ex dumped, all []*task) bool {
+	polled := make(map[*task]bool)
+	ex.polled(polled)
 	for _, t := range all {
-		if t.fate.Load()&(ending|done) == 0 && !polled(t) {
+		if t.fate.Load()&(ending|done) == 0 && !polled[t] {
 			return true
 		}
 	}

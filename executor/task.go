@@ -3,6 +3,7 @@ package executor
 import (
 	"fmt"
 	"runtime/debug"
+	"runtime/trace"
 	"sync/atomic"
 
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
@@ -24,7 +25,7 @@ type task struct {
 	fate atomic.Uint32
 	home *home
 	self work
-	diag *diagnosis // nil where nobody asked for it
+	more *more // nil for most
 
 	prev, next *task // of the home's list
 }
@@ -64,10 +65,16 @@ func (t *task) init(h *home, w work) {
 	t.home, t.self = h, w
 	t.core.InitLocal(t)
 	rawwaker.Bind(&t.cx, &t.core)
+	t.diagnose()
 }
 
 // Rouse implements [wake.Target].
-func (t *task) Rouse(at wake.Place) { t.home.of.enqueue(t, at) }
+func (t *task) Rouse(at wake.Place) {
+	if d := t.diag(); d != nil {
+		d.woken.Store(sinceBegan())
+	}
+	t.home.of.enqueue(t, at)
+}
 
 // Inbox implements [wake.Local].
 func (t *task) Inbox() *wake.Inbox { return t.home.of.inbox() }
@@ -82,6 +89,13 @@ func (t *task) doom(why uint32) bool {
 		if t.fate.CompareAndSwap(f, f|why) {
 			return true
 		}
+	}
+}
+
+// abort asks for the task's end, and wakes it for that.
+func (t *task) abort() {
+	if t.doom(aborted) {
+		t.core.Wake()
 	}
 }
 
@@ -104,16 +118,27 @@ func (t *task) run() (again, over bool) {
 		t.giveUp(why)
 		return false, true
 	}
-	if t.diag != nil {
-		defer t.diag.polling(t)()
+	var ready bool
+	if t.more == nil && !trace.IsEnabled() {
+		ready = t.self.poll(&t.cx)
+	} else {
+		ready = t.traced()
 	}
-	if t.self.poll(&t.cx) {
+	if ready {
 		t.finish(nil)
 		return false, true
 	}
 	if why := t.doomed(); why != nil {
 		t.giveUp(why)
 		return false, true
+	}
+	if d := t.diag(); d != nil {
+		polls := d.polls.Load()
+		if t.core.Sleep() {
+			t.asleep(d, polls)
+			return false, false
+		}
+		return true, false
 	}
 	return !t.core.Sleep(), false
 }
@@ -127,7 +152,7 @@ func (t *task) panicked(v any) {
 
 // end ends the task, for who holds the token and does not poll.
 func (t *task) end(why uint32) {
-	t.doom(why)
+	t.doom(why) // or it was doomed before
 	t.giveUp(t.doomed())
 }
 
@@ -152,7 +177,11 @@ func (t *task) giveUp(why error) {
 // finish tells the handle.
 func (t *task) finish(err error) {
 	rawwaker.End(&t.cx)
+	m := t.more
 	t.self.finish(err)
+	if m != nil && m.scope != nil {
+		m.scope.over(t, err)
+	}
 }
 
 // PanicError is what came of a task whose Poll panicked, or whose future's Drop did.

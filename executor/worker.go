@@ -377,8 +377,11 @@ func (ex *Executor) look() {
 	for i := range ex.workers {
 		w := &ex.workers[i]
 		w.mu.Lock()
-		if w.awake && w.polls == w.seen && w.queue.n > 0 {
-			w.stuck, stuck = true, true
+		if w.awake && w.polls == w.seen {
+			if w.queue.n > 0 {
+				w.stuck, stuck = true, true
+			}
+			w.lasts()
 		}
 		w.seen = w.polls
 		w.mu.Unlock()

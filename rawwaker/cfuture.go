@@ -196,7 +196,7 @@ func (f *cfuture) pending() {
 
 // pollRaw polls a C future under cx's waker.
 func (cx *Context) pollRaw(data, vtable, out uintptr) ffiwaker.Polled {
-	if cx.core != nil && atomic.LoadUint32(&cx.waker.state) == scope {
+	if cx.core != nil && atomic.LoadUint32(&cx.waker.state)&^counted == scope {
 		return cx.core.PollRaw(data, vtable, out)
 	}
 	// Of NewContext, or lent by C: its task may end on another thread meanwhile, so only what cx holds is sure to last.

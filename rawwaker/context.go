@@ -46,6 +46,9 @@ func Bind(cx *Context, c *wake.Core) {
 	cx.waker.state = scope
 }
 
+// Diagnose has c's target told of the wakers that live. Before any use of cx.
+func Diagnose(cx *Context) { cx.waker.state |= counted }
+
 // End ends what Bind began: the task is over, its waker may not be used through cx any more, and wakes of it do nothing.
 func End(cx *Context) {
 	if !cx.core.Handed() && !freshContexts {

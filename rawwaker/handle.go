@@ -19,8 +19,11 @@ type target struct {
 func newWaker(t target) *Waker {
 	// SAFETY: kind foreign says that link is a *VTable, in memory that lives as long as the process; else it is nil.
 	w := &Waker{state: t.kind, core: t.core, data: t.raw.Data, link: unsafe.Pointer(t.raw.VTable)}
-	if t.kind == foreign {
+	switch {
+	case t.kind == foreign:
 		w.arm()
+	case t.kind&counted != 0:
+		runtime.SetFinalizer(w, func(w *Waker) { w.core.Count(-1) })
 	}
 	return w
 }
@@ -99,6 +102,14 @@ func (w *Waker) disarm() {
 	debugHandles(-1)
 }
 
+// uncount ends the counting of a Waker that was in state s.
+func (w *Waker) uncount(s uint32) {
+	if s&counted != 0 {
+		runtime.SetFinalizer(w, nil)
+		w.core.Count(-1)
+	}
+}
+
 func (w *Waker) finalize() {
 	s := atomic.LoadUint32(&w.state) // armed, so it is not consumed, nor held
 	atomic.StoreUint32(&w.state, s|dropped)
@@ -106,6 +117,9 @@ func (w *Waker) finalize() {
 	t := target{kind: foreign, raw: w.raw()}
 	if s&ref != 0 {
 		t.raw = w.boxRaw()
+	}
+	if s&counted != 0 {
+		w.core.Count(-1)
 	}
 	// Finalizers share one goroutine, and a foreign slot may block.
 	wake.Later(t.drop)
@@ -165,6 +179,7 @@ func (w *Waker) consume(call string, flag uint32) (*Waker, uint32) {
 			if s&kindMask == foreign || s&ref != 0 {
 				w.disarm()
 			}
+			w.uncount(s)
 			return w, s
 		}
 	}
@@ -204,6 +219,10 @@ func (w *Waker) target(call string) target {
 		w, s := w.live(call)
 		k := s & kindMask &^ lent
 		if k != foreign {
+			if s&counted != 0 {
+				k |= counted
+				w.core.Count(1)
+			}
 			return target{kind: k, core: w.core}
 		}
 		if !w.enter(s) {

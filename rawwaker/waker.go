@@ -110,6 +110,7 @@ func (w *Waker) CloneFrom(src *Waker) {
 			if old.kind == foreign || s&ref != 0 {
 				w.disarm()
 			}
+			w.uncount(s)
 			if s&ref != 0 {
 				old = target{kind: foreign, raw: w.boxRaw()}
 			}
@@ -225,6 +226,7 @@ func (w *Waker) IntoRaw() RawWaker {
 		// Cross first: it panics where descriptors or memory have run out, and then w is as it was.
 		raw, ok := w.core.Cross()
 		if atomic.CompareAndSwapUint32(&w.state, s, s|moved) {
+			w.uncount(s)
 			return crossed(raw, ok)
 		}
 		if ok {
@@ -261,6 +263,9 @@ func (w *Waker) AsRaw() RawWaker {
 			}
 			if atomic.CompareAndSwapUint32(&w.state, s, s|busy) {
 				w.data = raw.Data
+				if s&counted != 0 {
+					runtime.SetFinalizer(w, nil) // finalize counts, too
+				}
 				w.arm()
 				atomic.StoreUint32(&w.state, s|ref)
 				return fromNumbers(raw)

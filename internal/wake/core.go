@@ -99,6 +99,16 @@ type Local interface {
 // InitLocal makes c the core of t, before any other use.
 func (c *Core) InitLocal(t Local) { c.target, c.local = t, true }
 
+// Counter is a target that is told how many wakers of it live: one for each clone, less one for each that is gone.
+type Counter interface{ Count(n int) }
+
+// Count tells c's target.
+func (c *Core) Count(n int) {
+	if t, ok := c.target.(Counter); ok {
+		t.Count(n)
+	}
+}
+
 // inbox is where C's wakes of c arrive; nil: at the process's.
 func (c *Core) inbox() *Inbox {
 	if !c.local {
@@ -135,6 +145,9 @@ func (c *Core) Rouse(at Place) { c.target.Rouse(at) }
 // Sleep is the polling side's end of a poll, where it does not wait itself: false, a wake has come since [Core.Consume], and
 // the task is to be polled again; true, the next wake rouses it.
 func (c *Core) Sleep() bool { return c.word.CompareAndSwap(Empty, Parked) }
+
+// Asleep says whether the next wake rouses: for diagnosis, it may have come by now.
+func (c *Core) Asleep() bool { return c.word.Load() == Parked }
 
 // Hand notes that the borrowed waker was given out. On the polling goroutine only.
 func (c *Core) Hand() {

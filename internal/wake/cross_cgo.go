@@ -221,6 +221,22 @@ func (c *Core) adopt(box uintptr) {
 	}
 }
 
+// Lent says whether C holds a reference of c.
+func (c *Core) Lent() bool {
+	x := c.crossing.Load()
+	if x == nil {
+		return false
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for b := (&boxed{x.box, x.id, x.more}); b != nil; b = b.next {
+		if b.box != 0 && ffiwaker.BoxLent(b.box) {
+			return true
+		}
+	}
+	return false
+}
+
 func (x *crossing) end() {
 	x.mu.Lock()
 	all := boxed{x.box, x.id, x.more}

@@ -8,6 +8,7 @@ import "github.com/seed-8a1b3254/ffiwaker"
 
 func (c *Core) Cross() (w ffiwaker.Raw, ok bool) { return w, false }
 func (c *Core) Lend() (w ffiwaker.Raw, ok bool)  { return w, false }
+func (c *Core) Lent() bool                       { return false }
 func (x *crossing) end()                         {}
 func (p *Parker) spin() bool                     { return false }
 func startElsewhere(f func())                    { go f() }

@@ -1,0 +1,149 @@
+package executor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"runtime/trace"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// more is what few tasks have: a scope, or a diagnosis.
+type more struct {
+	scope *Scope
+	diag  *diagnosis
+}
+
+// diagnosing says whether new tasks are diagnosed.
+var diagnosing atomic.Bool
+
+func init() {
+	for _, word := range strings.Split(os.Getenv("FFIWAKERDEBUG"), ",") {
+		if word == "tasks=1" {
+			Diagnose(true)
+		}
+	}
+}
+
+// Diagnose has every task that is spawned from now on, in any executor, remember where that was, count its polls, and show itself in
+// profiles under the label "task"; on standard error a line names each one that nobody can wake any more, and each that
+// holds its worker for over 100 ms. The environment variable FFIWAKERDEBUG=tasks=1 does so from the start. It costs each task
+// some hundred bytes and each poll some hundred nanoseconds.
+func Diagnose(on bool) { diagnosing.Store(on) }
+
+// diagnosis is what is known of a task beside what it needs.
+type diagnosis struct {
+	number uint64
+	site   string // where it was spawned
+	labels context.Context
+
+	clones atomic.Int64 // wakers of it that live in Go
+	polls  atomic.Uint64
+	woken  atomic.Int64 // when a wake queued it last, in nanoseconds since the program began; 0: never
+	begun  atomic.Int64 // when its latest poll began
+	lost   atomic.Bool  // named already
+	stuck  atomic.Uint64
+}
+
+var (
+	numbers atomic.Uint64
+	began   = time.Now()
+)
+
+func sinceBegan() int64 { return int64(time.Since(began)) + 1 }
+
+// diagnose makes t one that is diagnosed, where that is wanted. t is nobody else's yet.
+func (t *task) diagnose() {
+	if !diagnosing.Load() {
+		return
+	}
+	d := &diagnosis{number: numbers.Add(1), site: spawnSite()}
+	d.labels = pprof.WithLabels(context.Background(), pprof.Labels("task", d.site))
+	t.extend().diag = d
+	rawwaker.Diagnose(&t.cx)
+}
+
+func (t *task) extend() *more {
+	if t.more == nil {
+		t.more = new(more)
+	}
+	return t.more
+}
+
+func (t *task) diag() *diagnosis {
+	if t.more == nil {
+		return nil
+	}
+	return t.more.diag
+}
+
+// spawnSite is the first line outside this package.
+func spawnSite() string {
+	var pcs [16]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	for {
+		f, another := frames.Next()
+		if !strings.Contains(f.Function, "/ffiwaker/executor.") {
+			return fmt.Sprintf("%s:%d", f.File, f.Line)
+		}
+		if !another {
+			return "somewhere"
+		}
+	}
+}
+
+// Count implements [wake.Counter].
+func (t *task) Count(n int) {
+	if d := t.diag(); d != nil {
+		d.clones.Add(int64(n))
+	}
+}
+
+// traced is a poll in a trace, and under a label in a profile.
+func (t *task) traced() (ready bool) {
+	ctx, name := context.Background(), "poll"
+	if d := t.diag(); d != nil {
+		d.polls.Add(1)
+		d.begun.Store(sinceBegan())
+		ctx, name = d.labels, "poll of the task spawned at "+d.site
+		pprof.SetGoroutineLabels(ctx)
+		defer pprof.SetGoroutineLabels(context.Background())
+	}
+	defer trace.StartRegion(ctx, name).End()
+	return t.self.poll(&t.cx)
+}
+
+// asleep looks whether a task that has gone to sleep after that many polls can be woken at all. Another goroutine may wake and
+// run it meanwhile: then it is awake, or has been polled once more, which is looked at last.
+func (t *task) asleep(d *diagnosis, polls uint64) {
+	if d.clones.Load() <= 0 && !t.core.Lent() && t.fate.Load()&(ending|done) == 0 && t.core.Asleep() && d.polls.Load() == polls && !d.lost.Swap(true) {
+		report("%s returned Pending, no clone of its waker lives and no wake has come: nothing can wake it", d)
+	}
+}
+
+// lasts looks whether the poll that holds w lasts. mu is held.
+func (w *worker) lasts() {
+	if w.polling == nil {
+		return
+	}
+	d := w.polling.diag()
+	if d == nil || w.polling.fate.Load()&done != 0 {
+		return
+	}
+	if in := sinceBegan() - d.begun.Load(); in > int64(tooLong) && d.stuck.Swap(w.polls) != w.polls {
+		report("%s holds its worker for %v", d, time.Duration(in).Round(time.Millisecond))
+	}
+}
+
+const tooLong = 100 * time.Millisecond
+
+func (d *diagnosis) String() string { return fmt.Sprintf("task %d, spawned at %s,", d.number, d.site) }
+
+// Report is where the watchdog's lines go.
+func report(format string, args ...any) { fmt.Fprintf(os.Stderr, "executor: "+format+"\n", args...) }

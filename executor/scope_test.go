@@ -1,0 +1,133 @@
+package executor_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-8a1b3254/ffiwaker/blockon"
+	"github.com/seed-8a1b3254/ffiwaker/executor"
+	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// held is pending until it is dropped, which it counts.
+type held struct{ drops *atomic.Int32 }
+
+func (held) Poll(cx *rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Pending[int]() }
+func (h held) Drop()                                      { h.drops.Add(1) }
+
+// onBoth runs a test with the scope's tasks on an Executor, and on a Local that another goroutine runs.
+func onBoth(t *testing.T, test func(t *testing.T, on executor.Spawner)) {
+	t.Run("Executor", func(t *testing.T) {
+		ex := executor.New()
+		defer ex.Close()
+		test(t, ex)
+	})
+	t.Run("Local", func(t *testing.T) {
+		l := executor.NewLocal()
+		executor.SpawnLocal[int](l, held{new(atomic.Int32)}) // so that Run goes on
+		done := make(chan struct{})
+		go func() { l.Run(); close(done) }()
+		test(t, l)
+		l.Close()
+		<-done
+	})
+}
+
+func TestAScopeEndsWhenItsTasksHave(t *testing.T) {
+	onBoth(t, func(t *testing.T, on executor.Spawner) {
+		s := executor.NewScope(context.Background(), on)
+		var over atomic.Int32
+		for range 100 {
+			executor.SpawnIn(s, future.Async(func(aw *future.Awaiter) int {
+				future.Await(aw, future.Yield())
+				// One that a task spawns belongs to the scope too, though Wait has begun.
+				executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+					over.Add(1)
+					return rawwaker.Ready(0)
+				}))
+				over.Add(1)
+				return 0
+			}))
+		}
+		require.NoError(t, s.Wait())
+		require.EqualValues(t, 200, over.Load())
+		require.Error(t, s.Context().Err())
+	})
+}
+
+func TestTheFirstPanicAbortsTheScope(t *testing.T) {
+	onBoth(t, func(t *testing.T, on executor.Spawner) {
+		s := executor.NewScope(context.Background(), on)
+		var drops atomic.Int32
+		held1 := executor.SpawnIn[int](s, held{&drops})
+		executor.SpawnIn[int](s, held{&drops})
+		boom := errors.New("boom")
+		executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic(boom) }))
+		err := s.Wait()
+		require.ErrorIs(t, err, boom)
+		require.ErrorAs(t, err, new(*executor.PanicError))
+		require.EqualValues(t, 2, drops.Load())
+		require.ErrorIs(t, blockon.BlockOn(held1.Outcome()).Err, executor.ErrAborted)
+		require.ErrorIs(t, context.Cause(s.Context()), boom)
+	})
+}
+
+func TestTheEndOfTheContextAbortsTheScope(t *testing.T) {
+	onBoth(t, func(t *testing.T, on executor.Spawner) {
+		ctx, cancel := context.WithCancel(context.Background())
+		s := executor.NewScope(ctx, on)
+		var drops atomic.Int32
+		h := executor.SpawnIn[int](s, held{&drops})
+		cancel()
+		require.ErrorIs(t, s.Wait(), context.Canceled)
+		require.ErrorIs(t, blockon.BlockOn(h.Outcome()).Err, executor.ErrAborted)
+		require.EqualValues(t, 1, drops.Load())
+	})
+}
+
+func TestASpawnInAScopeThatWasAbortedOrIsOverIsRefused(t *testing.T) {
+	onBoth(t, func(t *testing.T, on executor.Spawner) {
+		var drops atomic.Int32
+		s := executor.NewScope(context.Background(), on)
+		s.Abort()
+		s.Abort()
+		require.ErrorIs(t, blockon.BlockOn(executor.SpawnIn[int](s, held{&drops}).Outcome()).Err, executor.ErrAborted)
+		require.NoError(t, s.Wait())
+		require.ErrorIs(t, blockon.BlockOn(executor.SpawnIn[int](s, held{&drops}).Outcome()).Err, executor.ErrClosed)
+		require.EqualValues(t, 2, drops.Load())
+	})
+}
+
+func TestTheEndOfAScopeIsAFuture(t *testing.T) {
+	onBoth(t, func(t *testing.T, on executor.Spawner) {
+		s := executor.NewScope(context.Background(), on)
+		tx, rx := future.Oneshot[int]()
+		h := executor.SpawnIn(s, rx)
+		done := s.Done()
+		polls := 0
+		err := blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[error] {
+			if polls++; polls == 1 {
+				defer tx.Send(7)
+			}
+			return done.Poll(cx)
+		}))
+		require.NoError(t, err)
+		require.Equal(t, 7, blockon.BlockOn(h.Outcome()).Value.Value)
+		require.NoError(t, s.Wait())
+	})
+}
+
+func TestTheCloseOfItsExecutorEndsAScope(t *testing.T) {
+	ex := executor.New()
+	s := executor.NewScope(context.Background(), ex)
+	var drops atomic.Int32
+	executor.SpawnIn[int](s, held{&drops})
+	ex.Close()
+	require.NoError(t, s.Wait())
+	require.EqualValues(t, 1, drops.Load())
+}
