@@ -1,5 +1,7 @@
 // Package future has the futures that programs begin with: ready-made leaves ([Ready], [Sleep], [Yield], [PollFn]), any
-// blocking Go call as a future ([Go]), and async/await ([Async], [Await]).
+// blocking Go call as a future ([Go]), a descriptor's readiness ([Readable], [Writable]), async/await ([Async], [Await]); what puts
+// futures together ([Join], [JoinAll], [Race], [Timeout], [Map], [Then], [Shared], [CatchPanic]); channels ([Oneshot],
+// [Channel]); and futures of many values ([Stream], [Next], [Collect], [ForEach], [Unordered] and others).
 //
 //	func delayAndReturn() rawwaker.Future[int] {
 //		return future.Async(func(aw *future.Awaiter) int {

@@ -81,12 +81,19 @@ func drop[T any](f rawwaker.Future[T]) { f.(rawwaker.Dropper).Drop() }
 
 func TestEveryFuturePolledAfterCompletionPanicsWithTheSameWords(t *testing.T) {
 	for name, run := range map[string]func(){
-		"Ready":  again(future.Ready(1)),
-		"PollFn": again(future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Ready(1) })),
-		"Sleep":  again(future.Sleep(0)),
-		"Yield":  again(future.Yield()),
-		"Go":     again(future.Go(func(context.Context) (int, error) { return 1, nil })),
-		"Async":  again(future.Async(func(*future.Awaiter) int { return 1 })),
+		"Ready":      again(future.Ready(1)),
+		"PollFn":     again(future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Ready(1) })),
+		"Sleep":      again(future.Sleep(0)),
+		"Yield":      again(future.Yield()),
+		"Go":         again(future.Go(func(context.Context) (int, error) { return 1, nil })),
+		"Async":      again(future.Async(func(*future.Awaiter) int { return 1 })),
+		"Map":        again(future.Map(future.Ready(1), func(v int) int { return v })),
+		"Then":       again(future.Then(future.Ready(1), func(v int) rawwaker.Future[int] { return future.Ready(v) })),
+		"CatchPanic": again(future.CatchPanic(future.Ready(1))),
+		"Shared":     again[int](future.Shared(future.Ready(1))),
+		"Next":       again(future.Next(future.Values(1))),
+		"Collect":    again(future.Collect(future.Values(1))),
+		"ForEach":    again(future.ForEach(future.Values(1), func(int) {})),
 	} {
 		t.Run(name, func(t *testing.T) { require.PanicsWithValue(t, "future polled after completion", run) })
 	}
