@@ -55,3 +55,23 @@ func quantile(v []float64, q float64) float64 {
 	s := slices.Sorted(slices.Values(v))
 	return s[min(int(q*float64(len(s))), len(s)-1)]
 }
+
+// several is the median of some runs of f.
+func several(runs int, f func() float64) func() float64 {
+	return func() float64 {
+		all := make([]float64, runs)
+		for i := range all {
+			all[i] = f()
+		}
+		return quantile(all, 0.5)
+	}
+}
+
+// rise is the cost per task of a million at once over that of a thousand.
+func rise(perTask func(n int) float64) float64 {
+	few := make([]float64, 101)
+	for i := range few {
+		few[i] = perTask(1000)
+	}
+	return perTask(1_000_000) / quantile(few, 0.5)
+}

@@ -216,17 +216,6 @@ func once(f func()) float64 {
 	return float64(time.Since(start).Nanoseconds())
 }
 
-// The median of several runs of f.
-func several(runs int, f func() float64) func() float64 {
-	return func() float64 {
-		all := make([]float64, runs)
-		for i := range all {
-			all[i] = f()
-		}
-		return quantile(all, 0.5)
-	}
-}
-
 // scheduler is one of the four, against the faster of two executors in Rust, and against goroutines.
 func scheduler(name string, n int, what string, ours, plain func(n int)) []figure {
 	mine := several(5, func() float64 { return once(func() { ours(n) }) })
@@ -425,15 +414,6 @@ func idleGo() pending {
 	p := pending{bytes: (resident() - before) / n}
 	runtime.KeepAlive(channels)
 	return p
-}
-
-// rise is the cost per task of a million at once over that of a thousand.
-func rise(perTask func(n int) float64) float64 {
-	few := make([]float64, 101)
-	for i := range few {
-		few[i] = perTask(1000)
-	}
-	return perTask(1_000_000) / quantile(few, 0.5)
 }
 
 // spawnAllocations is how many allocations a Spawn takes whose future and handle are there already, or wanted.
