@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: tour test race asan nocgo debug c hosts rust bench ci
+.PHONY: tour test race soak asan nocgo debug c hosts rust bench plots ci
 
 tour:            ## every example of the article, with what it costs
 	$(GO) run ./cmd/wakelab
@@ -12,6 +12,9 @@ test:            ## the tests
 
 race:            ## the tests under the race detector
 	$(GO) test -race ./...
+
+soak:            ## a minute of random spawns, wakes, aborts, panics and closes under the race detector, and the counts at its end
+	FFIWAKER_SOAK=60s $(GO) test -race -run TestSoak -v ./executor
 
 asan:            ## the tests with C under AddressSanitizer and LeakSanitizer
 	$(GO) test -asan ./...
@@ -34,6 +37,9 @@ rust:            ## the Rust crate's tests, and async-ffi's
 
 bench:           ## the figures, ours beside the peers', tab-separated: name, ours, peer, ratio, goal
 	@$(GO) run ./bench
+
+plots:           ## the cost curves of docs/, measured here and now: two minutes
+	$(GO) run ./bench/plots
 
 ci:              ## all that CI runs
 	.ci/run

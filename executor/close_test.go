@@ -87,7 +87,7 @@ func TestAWakerOfCThatOutlivesItsLocalKeepsNothingAlive(t *testing.T) {
 		l.Tick()
 		ctest.Drop(raw)
 	}
-	collected(t, func() bool { return ffiwaker.Live() == boxes && descriptors(t) == fds })
+	collected(t, func() bool { return ffiwaker.Live() <= boxes && descriptors(t) <= fds })
 }
 
 func TestAHostsWakerIsNotUsedAfterCloseHasDroppedIt(t *testing.T) {

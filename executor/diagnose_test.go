@@ -1,0 +1,168 @@
+package executor_test
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime/pprof"
+	"runtime/trace"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-8a1b3254/ffiwaker/executor"
+	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// diagnosed turns diagnosis on for a test.
+func diagnosed(t *testing.T) {
+	executor.Diagnose(true)
+	t.Cleanup(func() { executor.Diagnose(false) })
+}
+
+func dumped(t *testing.T) string {
+	var b bytes.Buffer
+	require.NoError(t, executor.Dump(&b))
+	return b.String()
+}
+
+func TestDumpTellsOfEachTaskWhereItIsFromAndWhatItDoes(t *testing.T) {
+	diagnosed(t)
+	l := executor.NewLocal()
+	defer l.Close()
+	p := new(probe)
+	asleep := executor.SpawnLocal(l, p)
+	for l.Tick() {
+	}
+	p.waker.Wake()
+	l.Tick()
+	executor.SpawnLocal(l, future.Ready(1))
+	text := dumped(t)
+	require.Regexp(t, `Local 0x[0-9a-f]+: 2 tasks\n`, text)
+	require.Regexp(t, `  task \d+, spawned at .*/diagnose_test.go:\d+, asleep, 2 polls, woken .*s ago, 1 wakers\n`, text)
+	require.Regexp(t, `  task \d+, spawned at .*/diagnose_test.go:\d+, queued, 0 polls, never woken, 0 wakers\n`, text)
+	inside := ""
+	executor.SpawnLocal(l, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+		inside = dumped(t)
+		return rawwaker.Ready(0)
+	}))
+	for l.Tick() {
+	}
+	require.Contains(t, inside, ", being polled, 1 polls")
+	p.finish()
+	for l.Tick() {
+	}
+	require.True(t, asleep.IsDone())
+	require.NotContains(t, dumped(t), l.String())
+}
+
+func TestDumpOfAWriterThatFailsSaysSo(t *testing.T) {
+	l := executor.NewLocal()
+	defer l.Close()
+	executor.SpawnLocal(l, future.Ready(1))
+	r, w := io.Pipe()
+	r.Close()
+	require.ErrorIs(t, executor.Dump(w), io.ErrClosedPipe)
+}
+
+// In a process of its own, because the watchdog speaks on standard error.
+func inChild(t *testing.T, body func()) string {
+	if os.Getenv("FFIWAKER_CHILD") == t.Name() {
+		body()
+		t.SkipNow() // the parent looks
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), "FFIWAKER_CHILD="+t.Name(), "FFIWAKERDEBUG=other=3,tasks=1")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, string(out))
+	return stderr.String()
+}
+
+func TestTheWatchdogNamesATaskThatNothingCanWake(t *testing.T) {
+	said := inChild(t, func() {
+		l := executor.NewLocal()
+		defer l.Close()
+		// These can be woken: by a clone, by themselves, by what a combinator keeps, by a timer.
+		var kept *rawwaker.Waker
+		executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+			if kept == nil {
+				kept = cx.Waker().Clone()
+			}
+			return rawwaker.Pending[int]()
+		}))
+		executor.SpawnLocal(l, future.Yield())
+		executor.SpawnLocal(l, future.JoinAll[int](new(probe), new(probe)))
+		executor.SpawnLocal(l, future.Sleep(time.Hour))
+		_, rx := future.Oneshot[int]()
+		executor.SpawnLocal(l, rx)
+		// This one drops what it has kept.
+		executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+			w := cx.Waker().Clone()
+			defer w.Drop()
+			return rawwaker.Pending[int]()
+		}))
+		for l.Tick() {
+		}
+	})
+	require.Regexp(t, `^executor: task 6, spawned at .*/diagnose_test.go:\d+, returned Pending, no clone of its waker lives and no wake has come: nothing can wake it\n$`, said)
+}
+
+func TestTheWatchdogNamesATaskThatHoldsItsWorker(t *testing.T) {
+	said := inChild(t, func() {
+		ex := executor.New()
+		executor.Spawn(ex, future.Ready(1))
+		executor.Spawn(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+			time.Sleep(250 * time.Millisecond)
+			return rawwaker.Ready(1)
+		}))
+		ex.Wait(t.Context())
+	})
+	require.Regexp(t, `^executor: task 2, spawned at .*/diagnose_test.go:\d+, holds its worker for \d+ms\n$`, said)
+}
+
+func TestThePanicOfADetachedTaskIsTold(t *testing.T) {
+	said := inChild(t, func() {
+		ex := executor.New()
+		executor.Detach(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[struct{}] { panic("nobody looks") }))
+		ex.Wait(t.Context())
+	})
+	require.Regexp(t, `(?s)^executor: task 1, spawned at .*/diagnose_test.go:\d+, detached: executor: task panicked: nobody looks\n`, said)
+}
+
+func TestPollsAreRegionsOfATrace(t *testing.T) {
+	if trace.IsEnabled() {
+		t.Skip("the tests are traced")
+	}
+	var b bytes.Buffer
+	require.NoError(t, trace.Start(&b))
+	l := executor.NewLocal()
+	executor.SpawnLocal(l, future.Ready(1))
+	l.Run()
+	executor.Diagnose(true)
+	executor.SpawnLocal(l, future.Ready(1))
+	executor.Diagnose(false)
+	l.Run()
+	l.Close()
+	trace.Stop()
+	require.Contains(t, b.String(), "poll of the task spawned at ")
+}
+
+func TestAPollRunsUnderALabelWithItsTasksSpawnSite(t *testing.T) {
+	diagnosed(t)
+	l := executor.NewLocal()
+	defer l.Close()
+	var profile bytes.Buffer
+	executor.SpawnLocal(l, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+		pprof.Lookup("goroutine").WriteTo(&profile, 1)
+		return rawwaker.Ready(0)
+	}))
+	l.Run()
+	require.Regexp(t, regexp.MustCompile(`labels: \{"task":".*/diagnose_test.go:\d+"\}`), profile.String())
+}
