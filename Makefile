@@ -39,7 +39,7 @@ bench:           ## the figures, ours beside the peers', tab-separated: name, ou
 	@$(GO) run ./bench
 
 plots:           ## the cost curves of docs/, measured here and now: two minutes
-	$(GO) run ./bench/plots
+	$(GO) run ./bench -plots docs
 
 ci:              ## all that CI runs
 	.ci/run

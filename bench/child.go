@@ -15,7 +15,14 @@ const childEnv = "FFIWAKER_BENCH_CHILD"
 
 // runChild is the whole of a child: it measures what it was told to and prints it.
 func runChild(what string) {
-	measure := map[string]func() pending{"futures": pendingFutures, "goroutines": pendingGoroutines, "idle": idle, "idleGo": idleGo}[what]
+	var name string
+	var n int
+	fmt.Sscan(what, &name, &n)
+	measure := map[string]func() pending{
+		"futures": pendingFutures, "goroutines": pendingGoroutines,
+		"idle":   func() pending { return idle(n) },
+		"idleGo": func() pending { return idleGo(n) },
+	}[name]
 	p := measure()
 	json.NewEncoder(os.Stdout).Encode([]float64{p.threads, p.bytes, p.last, p.wake})
 }

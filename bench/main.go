@@ -5,6 +5,7 @@
 //	go run ./bench             all of them; about four minutes
 //	go run ./bench -run BlockOn
 //	go run ./bench -v          also says what each peer is
+//	go run ./bench -plots docs draws the cost curves into a folder, and measures nothing else
 //
 // One line a figure, tab-separated: name, ours, peer, ratio, goal. Lower is better; each number is a median over
 // interleaved pairs. README.md here says how each is measured, RESULTS.md what came out.
@@ -28,15 +29,23 @@ func main() {
 	pairs := flag.Int("pairs", 9, "interleaved pairs for each figure")
 	only := flag.String("run", "", "only the figures that match this regular expression")
 	verbose := flag.Bool("v", false, "say what each peer is")
+	folder := flag.String("plots", "", "draw the cost curves into this folder")
 	flag.Parse()
 	wanted, err := regexp.Compile(*only)
 	if err != nil || *pairs < 1 || flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "usage: go run ./bench [-pairs N] [-run REGEXP] [-v]")
+		fmt.Fprintln(os.Stderr, "usage: go run ./bench [-pairs N] [-run REGEXP] [-v] [-plots FOLDER]")
 		os.Exit(2)
 	}
 	rust, noRust := startRust()
 	if noRust == nil {
 		defer rust.stop()
+	}
+	if *folder != "" {
+		if err := plots(*folder, rust); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	fmt.Printf("# %s %s/%s, %d CPUs, %s, %d pairs\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(),
 		time.Now().Format(time.DateOnly), *pairs)

@@ -346,6 +346,28 @@ func perTask(n int) float64 {
 	return float64(time.Since(start).Nanoseconds()) / float64(n)
 }
 
+// perGoroutine is the same with a goroutine and a channel for each.
+func perGoroutine(n int) float64 {
+	start := time.Now()
+	asleep, left := newCountdown(n), newCountdown(n)
+	lamps := make([]chan unit, n)
+	for i := range lamps {
+		lit := make(chan unit)
+		lamps[i] = lit
+		go func() {
+			asleep.down()
+			<-lit
+			left.down()
+		}()
+	}
+	<-asleep.done
+	for _, lit := range lamps {
+		close(lit)
+	}
+	<-left.done
+	return float64(time.Since(start).Nanoseconds()) / float64(n)
+}
+
 type watching struct {
 	*lamp
 	asleep, left *countdown
@@ -363,9 +385,8 @@ func (f *watching) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
 	return p
 }
 
-// idle is a million tasks that sleep on a waker each, with their futures and handles: bytes for each. In a process of its own.
-func idle() pending {
-	const n = 1_000_000
+// idle is n tasks that sleep on a waker each, with their futures and handles: bytes for each. In a process of its own.
+func idle(n int) pending {
 	before := resident()
 	handles := make([]*executor.JoinHandle[unit], n)
 	var asleep atomic.Int64
@@ -373,11 +394,11 @@ func idle() pending {
 	for i := range handles {
 		handles[i] = executor.Spawn[unit](ex, &sleeping{asleep: &asleep})
 	}
-	for asleep.Load() < n {
+	for asleep.Load() < int64(n) {
 		runtime.Gosched()
 	}
 	time.Sleep(10 * time.Millisecond) // the last polls end
-	p := pending{bytes: (resident() - before) / n}
+	p := pending{bytes: (resident() - before) / float64(n)}
 	runtime.KeepAlive(handles)
 	return p
 }
@@ -393,9 +414,8 @@ func (f *sleeping) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
 	return rawwaker.Pending[unit]()
 }
 
-// idleGo is a million goroutines that each wait for a channel of its own.
-func idleGo() pending {
-	const n = 1_000_000
+// idleGo is n goroutines that each wait for a channel of its own.
+func idleGo(n int) pending {
 	before := resident()
 	channels := make([]chan unit, n)
 	var asleep atomic.Int64
@@ -407,11 +427,11 @@ func idleGo() pending {
 			<-ch
 		}()
 	}
-	for asleep.Load() < n {
+	for asleep.Load() < int64(n) {
 		runtime.Gosched()
 	}
 	time.Sleep(10 * time.Millisecond)
-	p := pending{bytes: (resident() - before) / n}
+	p := pending{bytes: (resident() - before) / float64(n)}
 	runtime.KeepAlive(channels)
 	return p
 }
@@ -443,7 +463,7 @@ var tasks = slices.Concat(
 		{
 			name: "a task asleep on a waker, with its future and handle, of 1,000,000: resident memory, bytes", goal: 0.1,
 			peer: "a goroutine blocked on a channel" + inOwn, pairs: 3,
-			ours: func() float64 { return child("idle").bytes }, other: func() float64 { return child("idleGo").bytes },
+			ours: func() float64 { return child("idle 1000000").bytes }, other: func() float64 { return child("idleGo 1000000").bytes },
 		},
 		{
 			name: "1,000,000 timers of 1 s to 10 s: CPU time from first to last, ns", goal: 1.5,

@@ -10,5 +10,15 @@
 // time. Its future is dropped exactly once, if it is a [rawwaker.Dropper] and has not returned Ready: by Abort or Close, or
 // after a panic of its own. What a task panics with stays in its [JoinHandle].
 //
-// C futures spawn as Go ones do ([rawwaker.FutureFromRaw]).
+// C futures spawn as Go ones do ([rawwaker.FutureFromRaw]). A thread of C that wakes a task never enters Go: on an Executor the wake comes by
+// the process's list, on a Local by its own.
+//
+// [Detach] spawns without a handle, as `go` does. A [Scope] is a group of tasks with one end, tied to a context.
+//
+// # When something hangs
+//
+// [Dump] lists the tasks that are not over. With FFIWAKERDEBUG=tasks=1 in the environment, or after [Diagnose], it says of each where it was
+// spawned, how often it was polled and when it was woken last; and a line on standard error names each task that nothing can wake any
+// more, and each that holds its worker for over 100 ms. Polls are regions of runtime/trace at all times; with diagnosis they carry the
+// spawn's place, and profiles have it under the label "task".
 package executor
