@@ -69,9 +69,6 @@ func several(runs int, f func() float64) func() float64 {
 
 // rise is the cost per task of a million at once over that of a thousand.
 func rise(perTask func(n int) float64) float64 {
-	few := make([]float64, 101)
-	for i := range few {
-		few[i] = perTask(1000)
-	}
-	return perTask(1_000_000) / quantile(few, 0.5)
+	few := several(501, func() float64 { return perTask(1000) })
+	return several(3, func() float64 { return perTask(1_000_000) })() / few()
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"os"
@@ -71,7 +70,7 @@ func machine() string {
 
 // draw is a plot with two logarithmic axes, each value written where it is.
 func draw(title, unit string, curves []curve) string {
-	const width, height, left, right, top, bottom = 720.0, 400.0, 70.0, 30.0, 50.0, 330.0
+	const width, height, left, right, top, bottom = 760.0, 400.0, 90.0, 60.0, 50.0, 330.0
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, c := range curves {
 		low, high = min(low, slices.Min(c.values)), max(high, slices.Max(c.values))
@@ -93,11 +92,10 @@ func draw(title, unit string, curves []curve) string {
 	for i, n := range sizes {
 		say(`<path d="M%.1f %.0fV%.0f" stroke="#eee"/><text x="%.1f" y="%.0f" text-anchor="middle">%s tasks</text>`, x(i), top, bottom, x(i), bottom+18, thousands(float64(n)))
 	}
-	// The names stand above their curves' ends, those that are close apart from each other.
-	order := slices.Clone(curves)
-	slices.SortFunc(order, func(a, b curve) int { return cmp.Compare(b.values[0], a.values[0]) })
-	for row, c := range order {
-		say(`<path d="M%.0f %.0fh18" stroke="%s" stroke-width="3"/><text x="%.0f" y="%.0f">%s</text>`, left+190*float64(row), bottom+36, c.colour, left+24+190*float64(row), bottom+40, c.name)
+	at := left // of the next name
+	for _, c := range curves {
+		say(`<path d="M%.0f %.0fh18" stroke="%s" stroke-width="3"/><text x="%.0f" y="%.0f">%s</text>`, at, bottom+36, c.colour, at+24, bottom+40, c.name)
+		at += 50 + 6.5*float64(len(c.name))
 	}
 	for _, c := range curves {
 		points := make([]string, len(c.values))
@@ -106,9 +104,15 @@ func draw(title, unit string, curves []curve) string {
 		}
 		say(`<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`, strings.Join(points, " "), c.colour)
 		for i, v := range c.values {
-			anchor := map[bool]string{true: "end", false: "start"}[i == len(c.values)-1]
-			say(`<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/><text x="%.1f" y="%.1f" fill="%s" text-anchor="%s" font-size="11">%s</text>`,
-				x(i), y(v), c.colour, x(i)+map[bool]float64{true: -4, false: 4}[anchor == "end"], y(v)-6, c.colour, anchor, thousands(math.Round(v)))
+			above := -7.0
+			for _, other := range curves {
+				// Two that are close: the lower one's number goes below.
+				if o := other.values[i]; o > v && y(v)-y(o) < 18 {
+					above = 16
+				}
+			}
+			say(`<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/><text x="%.1f" y="%.1f" fill="%s" text-anchor="middle" font-size="11">%s</text>`,
+				x(i), y(v), c.colour, x(i), y(v)+above, c.colour, thousands(math.Round(v)))
 		}
 	}
 	say(`<text x="%.0f" y="%.0f" font-size="10" fill="#555">make plots: %s. Medians; both axes are logarithmic.</text>`, left, height-8, machine())

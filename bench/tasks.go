@@ -218,17 +218,17 @@ func once(f func()) float64 {
 
 // scheduler is one of the four, against the faster of two executors in Rust, and against goroutines.
 func scheduler(name string, n int, what string, ours, plain func(n int)) []figure {
-	mine := several(5, func() float64 { return once(func() { ours(n) }) })
+	mine := several(25, func() float64 { return once(func() { ours(n) }) })
 	return []figure{
 		{
 			name: name + " (" + what + "), ns", goal: 1.0,
 			peer: "the faster of tokio multi-thread and smol's async-executor: rust/src/tasks.rs",
-			ours: mine, rust: "tokio_" + name, rustOr: "smol_" + name, rustN: n, runs: 5,
+			ours: mine, rust: "tokio_" + name, rustOr: "smol_" + name, rustN: n, runs: 25,
 		},
 		{
 			name: name + " (" + what + ") beside goroutines, ns", goal: 0.7,
 			peer: "goroutines and channels: tasks.go",
-			ours: mine, other: several(5, func() float64 { return once(func() { plain(n) }) }),
+			ours: mine, other: several(25, func() float64 { return once(func() { plain(n) }) }),
 		},
 	}
 }

@@ -144,7 +144,7 @@ func (ex *Executor) linked() (n int) {
 	for i := range ex.workers {
 		w := &ex.workers[i]
 		w.mu.Lock()
-		n += w.live
+		n += len(w.live)
 		w.mu.Unlock()
 	}
 	return n

@@ -3,6 +3,7 @@ package executor
 import (
 	"errors"
 
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -84,6 +85,10 @@ func (h *JoinHandle[T]) Abort() { h.task.abort() }
 // worked is a JoinHandle as its task knows it.
 type worked[T any] struct{ *JoinHandle[T] }
 
+func (h worked[T]) Rouse(at wake.Place) { h.task.rouse(at) }
+func (h worked[T]) Inbox() *wake.Inbox  { return h.task.home.of.inbox() }
+func (h worked[T]) Count(n int)         { h.task.count(n) }
+
 func (h worked[T]) poll(cx *rawwaker.Context) bool {
 	p := h.f.Poll(cx)
 	if !p.IsReady() {
@@ -110,8 +115,11 @@ func (h worked[T]) finish(err error) {
 type detached struct {
 	task task
 	f    rawwaker.Future[struct{}]
-	next *detached // of the home's free ones
 }
+
+func (d *detached) Rouse(at wake.Place) { d.task.rouse(at) }
+func (d *detached) Inbox() *wake.Inbox  { return d.task.home.of.inbox() }
+func (d *detached) Count(n int)         { d.task.count(n) }
 
 func (d *detached) poll(cx *rawwaker.Context) bool { return d.f.Poll(cx).IsReady() }
 

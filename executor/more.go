@@ -98,8 +98,7 @@ func spawnSite() string {
 	}
 }
 
-// Count implements [wake.Counter].
-func (t *task) Count(n int) {
+func (t *task) count(n int) {
 	if d := t.diag(); d != nil {
 		d.clones.Add(int64(n))
 	}
@@ -116,7 +115,7 @@ func (t *task) traced() (ready bool) {
 		defer pprof.SetGoroutineLabels(context.Background())
 	}
 	defer trace.StartRegion(ctx, name).End()
-	return t.self.poll(&t.cx)
+	return t.work().poll(&t.cx)
 }
 
 // asleep looks whether a task that has gone to sleep after that many polls can be woken at all. Another goroutine may wake and

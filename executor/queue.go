@@ -61,23 +61,19 @@ type home struct {
 
 	mu     sync.Mutex
 	queue  ring
-	root   *task // of the list
-	live   int   // its length, with those that are over and not yet taken out
-	closed bool  // for ever; nothing is spawned, and the queue is Close's
-	free   *detached
-	frees  int
+	live   []*task // the list, with those that are over and not yet taken out; each knows where it stands
+	closed bool    // for ever; nothing is spawned, and the queue is Close's
+	free   []*detached
 }
 
 // detached returns a task without a handle. mu is held.
-func (h *home) detached(f rawwaker.Future[struct{}]) *detached {
-	d := h.free
-	if d == nil || h.closed {
+func (h *home) detached(f rawwaker.Future[struct{}]) (d *detached) {
+	if n := len(h.free); n > 0 && !h.closed {
+		d, h.free = h.free[n-1], h.free[:n-1]
+		d.task.fate.Store(0)
+	} else {
 		d = new(detached)
 		d.task.init(h, d)
-	} else {
-		h.free, d.next = d.next, nil
-		h.frees--
-		d.task.fate.Store(0)
 	}
 	d.f = f
 	return d
@@ -87,40 +83,34 @@ const mostFree = 1024
 
 // recycle keeps a task that was unlinked, where nobody knows it any more. mu is held.
 func (h *home) recycle(t *task) {
-	if d, ok := t.self.(*detached); ok && t.more == nil && h.frees < mostFree && rawwaker.Unknown(&t.cx) {
-		d.next, h.free = h.free, d
-		h.frees++
+	if d, ok := t.core.Target().(*detached); ok && t.more == nil && len(h.free) < mostFree && rawwaker.Unknown(&t.cx) {
+		h.free = append(h.free, d)
 	}
 }
 
 // link puts t on the list. mu is held.
 func (h *home) link(t *task) {
-	if t.next = h.root; t.next != nil {
-		t.next.prev = t
-	}
-	h.root = t
-	h.live++
+	t.at = len(h.live)
+	h.live = append(h.live, t)
 }
 
-// unlink takes t out. mu is held.
+// unlink takes t out, and puts the last in its place. mu is held.
 func (h *home) unlink(t *task) {
-	if t.prev != nil {
-		t.prev.next = t.next
-	} else {
-		h.root = t.next
+	n := len(h.live) - 1
+	last := h.live[n]
+	h.live[t.at], last.at = last, t.at
+	h.live[n] = nil
+	h.live = h.live[:n]
+	if n == 0 && cap(h.live) > ringKept {
+		h.live = nil
 	}
-	if t.next != nil {
-		t.next.prev = t.prev
-	}
-	t.prev, t.next = nil, nil
-	h.live--
 }
 
 // alive appends the tasks that are not over.
 func (h *home) alive(to []*task) []*task {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for t := h.root; t != nil; t = t.next {
+	for _, t := range h.live {
 		if t.fate.Load()&done == 0 {
 			to = append(to, t)
 		}
@@ -132,7 +122,7 @@ func (h *home) alive(to []*task) []*task {
 func (h *home) count() (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for t := h.root; t != nil; t = t.next {
+	for _, t := range h.live {
 		if t.fate.Load()&done == 0 {
 			n++
 		}
@@ -167,7 +157,7 @@ func (h *home) endNow(t *task) {
 	defer func() {
 		h.mu.Lock()
 		h.unlink(t)
-		empty := h.live == 0
+		empty := len(h.live) == 0
 		h.mu.Unlock()
 		if empty {
 			h.of.emptied()

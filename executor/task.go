@@ -24,10 +24,8 @@ type task struct {
 	cx   rawwaker.Context
 	fate atomic.Uint32
 	home *home
-	self work
+	at   int   // in the home's list
 	more *more // nil for most
-
-	prev, next *task // of the home's list
 }
 
 // The bits of fate. Each is set once and stays.
@@ -47,8 +45,10 @@ const (
 	taken
 )
 
-// work is what a task knows of its handle, of whatever type.
+// work is a task's handle, of whatever type, as the target of its core.
 type work interface {
+	wake.Local
+	wake.Counter
 	poll(cx *rawwaker.Context) (ready bool)
 	drop()
 	finish(err error)
@@ -62,22 +62,21 @@ type owner interface {
 }
 
 func (t *task) init(h *home, w work) {
-	t.home, t.self = h, w
-	t.core.InitLocal(t)
+	t.home = h
+	t.core.InitLocal(w)
 	rawwaker.Bind(&t.cx, &t.core)
 	t.diagnose()
 }
 
-// Rouse implements [wake.Target].
-func (t *task) Rouse(at wake.Place) {
+func (t *task) work() work { return t.core.Target().(work) }
+
+// rouse queues the task: the caller has the token.
+func (t *task) rouse(at wake.Place) {
 	if d := t.diag(); d != nil {
 		d.woken.Store(sinceBegan())
 	}
 	t.home.of.enqueue(t, at)
 }
-
-// Inbox implements [wake.Local].
-func (t *task) Inbox() *wake.Inbox { return t.home.of.inbox() }
 
 // doom asks for the task's end; false: somebody has, or it is over.
 func (t *task) doom(why uint32) bool {
@@ -120,7 +119,7 @@ func (t *task) run() (again, over bool) {
 	}
 	var ready bool
 	if t.more == nil && !trace.IsEnabled() {
-		ready = t.self.poll(&t.cx)
+		ready = t.work().poll(&t.cx)
 	} else {
 		ready = t.traced()
 	}
@@ -170,7 +169,7 @@ func (t *task) giveUp(why error) {
 		}
 		t.finish(why)
 	}()
-	t.self.drop()
+	t.work().drop()
 	returned = true
 }
 
@@ -178,7 +177,7 @@ func (t *task) giveUp(why error) {
 func (t *task) finish(err error) {
 	rawwaker.End(&t.cx)
 	m := t.more
-	t.self.finish(err)
+	t.work().finish(err)
 	if m != nil && m.scope != nil {
 		m.scope.over(t, err)
 	}

@@ -201,7 +201,7 @@ func (w *worker) clean() {
 		}
 		h.unlink(t)
 		h.recycle(t)
-		empty = empty || h.live == 0
+		empty = empty || len(h.live) == 0
 		w.finished[i] = nil
 	}
 	if h != nil {

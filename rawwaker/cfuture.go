@@ -196,8 +196,8 @@ func (f *cfuture) pending() {
 
 // pollRaw polls a C future under cx's waker.
 func (cx *Context) pollRaw(data, vtable, out uintptr) ffiwaker.Polled {
-	if cx.core != nil && atomic.LoadUint32(&cx.waker.state)&^counted == scope {
-		return cx.core.PollRaw(data, vtable, out)
+	if cx.bound() && atomic.LoadUint32(&cx.waker.state)&^counted == scope {
+		return cx.waker.core.PollRaw(data, vtable, out)
 	}
 	// Of NewContext, or lent by C: its task may end on another thread meanwhile, so only what cx holds is sure to last.
 	defer runtime.KeepAlive(cx)

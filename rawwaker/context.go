@@ -12,8 +12,10 @@ import (
 // Context is what a poll is given: the waker to keep. It is lent for that one poll; do not keep it, do not copy it.
 type Context struct {
 	waker Waker
-	core  *wake.Core
 }
+
+// bound says whether Bind made cx, and not C or NewContext, which set link.
+func (cx *Context) bound() bool { return cx.waker.link == nil && cx.waker.core != nil }
 
 // NewContext returns a context whose waker is a view of w, for an executor of your own: consuming it panics, everything
 // else goes through to w. w stays yours, and must live as long as the polls that are given the context.
@@ -33,15 +35,14 @@ func NewContext(w *Waker) *Context {
 // panics; so does using it after its task is over. A Context that was kept past its poll is misuse that only a build with
 // the tag ffiwakerdebug is sure to find.
 func (cx *Context) Waker() *Waker {
-	if cx.core != nil {
-		cx.core.Hand()
+	if cx.bound() {
+		cx.waker.core.Hand()
 	}
 	return &cx.waker
 }
 
 // Bind makes cx the context of c. For this module's executors; [wake.Core] cannot be named elsewhere.
 func Bind(cx *Context, c *wake.Core) {
-	cx.core = c
 	cx.waker.core = c
 	cx.waker.state = scope
 }
@@ -51,15 +52,15 @@ func Diagnose(cx *Context) { cx.waker.state |= counted }
 
 // End ends what Bind began: the task is over, its waker may not be used through cx any more, and wakes of it do nothing.
 func End(cx *Context) {
-	if !cx.core.Handed() && !freshContexts {
+	if !cx.waker.core.Handed() && !freshContexts {
 		return // nobody has it
 	}
 	atomic.StoreUint32(&cx.waker.state, over)
-	cx.core.End()
+	cx.waker.core.End()
 }
 
 // Unknown says whether nobody has asked for the waker of what Bind began, so that cx may serve another task.
-func Unknown(cx *Context) bool { return !cx.core.Handed() && !freshContexts }
+func Unknown(cx *Context) bool { return !cx.waker.core.Handed() && !freshContexts }
 
 // newLent returns a context for polls by C, which lend sets.
 func newLent() *Context {

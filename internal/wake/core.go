@@ -90,6 +90,9 @@ var over crossing
 // Init makes c the core of t, before any other use.
 func (c *Core) Init(t Target) { c.target = t }
 
+// Target is whose core c is.
+func (c *Core) Target() Target { return c.target }
+
 // Local is a target whose wakes from C go to an inbox of its own, where that is not nil.
 type Local interface {
 	Target
