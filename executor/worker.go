@@ -187,24 +187,23 @@ func (w *worker) finish(t *task) {
 	}
 }
 
-// clean takes what is finished off the lists.
+// clean takes what is finished off the lists, each list's in one go.
 func (w *worker) clean() {
-	var h *home
 	empty := false
-	for i, t := range w.finished {
-		if h != t.home {
-			if h != nil {
-				h.mu.Unlock()
-			}
-			h = t.home
-			h.mu.Lock()
+	for i, first := range w.finished {
+		if first == nil {
+			continue
 		}
-		h.unlink(t)
-		h.recycle(t)
+		h := first.home
+		h.mu.Lock()
+		for j, t := range w.finished[i:] {
+			if t != nil && t.home == h {
+				h.unlink(t)
+				h.recycle(t)
+				w.finished[i+j] = nil
+			}
+		}
 		empty = empty || len(h.live) == 0
-		w.finished[i] = nil
-	}
-	if h != nil {
 		h.mu.Unlock()
 	}
 	w.finished = w.finished[:0]

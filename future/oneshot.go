@@ -23,7 +23,7 @@ type oneshot[T any] struct {
 const (
 	sent    uint32 = 1 << iota // the value is there
 	hungUp                     // the sender was dropped, or has nothing more to say
-	gone                       // the receiver was dropped, or has its answer
+	gone                       // the receiver was dropped before it had its answer
 	waiting                    // the receiver's waker is registered: who sets sent or hungUp wakes it
 )
 
@@ -73,25 +73,27 @@ func (o *oneshot[T]) end(how uint32) (before uint32) {
 }
 
 // OneshotReceiver is the receiving end: a future of the value.
-type OneshotReceiver[T any] struct{ o *oneshot[T] }
+type OneshotReceiver[T any] struct {
+	o    *oneshot[T]
+	over bool // its answer was given, or it was dropped
+}
 
 // Poll implements [rawwaker.Future]. The error is [ErrClosed] where the sender was dropped.
 func (r *OneshotReceiver[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
-	o := r.o
-	s := o.state.Load()
-	if s&gone != 0 {
+	if r.over {
 		panic(completed)
 	}
+	o := r.o
+	s := o.state.Load()
 	if s&(sent|hungUp) == 0 {
 		// Register, then look again: who sends sees waiting, or this sees what was sent.
 		o.waker.Register(cx.Waker())
 		if s = o.state.Or(waiting); s&(sent|hungUp) == 0 {
 			return rawwaker.Pending[rawwaker.Result[T]]()
 		}
+		o.waker.Drop() // unless an earlier poll had set waiting: then the sender takes it, or has
 	}
-	if o.state.Or(gone)&waiting != 0 {
-		o.waker.Drop()
-	}
+	r.over = true
 	if s&sent == 0 {
 		return rawwaker.Ready(rawwaker.Result[T]{Err: ErrClosed})
 	}
@@ -100,6 +102,10 @@ func (r *OneshotReceiver[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.R
 
 // Drop implements [rawwaker.Dropper].
 func (r *OneshotReceiver[T]) Drop() {
+	if r.over {
+		return
+	}
+	r.over = true
 	if r.o.state.Or(gone)&waiting != 0 {
 		r.o.waker.Drop()
 	}
