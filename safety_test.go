@@ -279,6 +279,7 @@ func TestAModuleThatVendorsThisOneBuildsAndRuns(t *testing.T) {
 		"go.mod": "module example.com/consumer\n\ngo 1.26\n\nrequire " + module + " v0.0.0\n\nreplace " + module +
 			" => " + here + "\n",
 	})
+	mustRun(t, dir, []string{"GOFLAGS=-mod=mod"}, "go", "mod", "tidy")
 	mustRun(t, dir, []string{"GOFLAGS=-mod=mod"}, "go", "mod", "vendor")
 	require.FileExists(t, filepath.Join(dir, "vendor", module, "rawwaker.c"))
 	require.FileExists(t, filepath.Join(dir, "vendor", module, "rawwaker.h"))

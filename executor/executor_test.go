@@ -331,3 +331,76 @@ func TestAForgottenLocalGivesItsDescriptorBack(t *testing.T) {
 	require.True(t, l.Tick())
 	require.False(t, l.Tick())
 }
+
+func TestRunUntilRunsTheOthersToo(t *testing.T) {
+	balance.Check(t)
+	l := executor.NewLocal()
+	defer l.Close()
+	p := new(probe)
+	other := executor.SpawnLocal(l, p)
+	tx, rx := future.Oneshot[int]()
+	executor.SpawnLocal(l, future.Map(future.Yield(), func(struct{}) int { tx.Send(3); return 0 }))
+	require.Equal(t, 3, executor.RunUntil(l, rx).Value)
+	require.False(t, other.IsDone())
+	require.PanicsWithError(t, executor.ErrClosed.Error(), func() {
+		executor.RunUntil(l, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+			l.Close()
+			return rawwaker.Pending[int]()
+		}))
+	})
+}
+
+func TestADetachedTaskRunsAndItsPanicStaysItsOwn(t *testing.T) {
+	balance.Check(t)
+	for name, detach := range map[string]func() (detach func(f rawwaker.Future[struct{}]), run func(), end func()){
+		"Executor": func() (func(f rawwaker.Future[struct{}]), func(), func()) {
+			ex := executor.New()
+			return func(f rawwaker.Future[struct{}]) { executor.Detach(ex, f) }, func() { ex.Wait(t.Context()) }, func() { ex.Close() }
+		},
+		"Local": func() (func(f rawwaker.Future[struct{}]), func(), func()) {
+			l := executor.NewLocal()
+			return func(f rawwaker.Future[struct{}]) { executor.DetachLocal(l, f) }, l.Run, func() { l.Close() }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			detach, run, end := detach()
+			var polls, drops atomic.Int32
+			for range 300 { // more than fit into a queue
+				detach(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
+					if polls.Add(1)%3 == 0 {
+						panic("one of them")
+					}
+					return rawwaker.Ready(struct{}{})
+				}))
+				detach(future.Yield())
+			}
+			run()
+			require.EqualValues(t, 300, polls.Load())
+			require.Panics(t, func() { detach(nil) })
+			unit := func(int) struct{} { return struct{}{} }
+			detach(future.Map[int](held{&drops}, unit))
+			end()
+			detach(future.Map[int](held{&drops}, unit))
+			require.EqualValues(t, 2, drops.Load(), "one by Close, one refused")
+		})
+	}
+}
+
+func TestAnExecutorWithNothingToDoHasNoGoroutines(t *testing.T) {
+	before := runtime.NumGoroutine()
+	ex := executor.New(executor.Workers(8))
+	defer ex.Close()
+	probes := make([]probe, 100)
+	for i := range probes {
+		executor.Spawn[int](ex, &probes[i])
+	}
+	settle(ex)
+	for runtime.NumGoroutine() > before {
+		runtime.Gosched() // they are on their way out
+	}
+	for i := range probes {
+		probes[i].finish()
+	}
+	require.NoError(t, ex.Wait(t.Context()))
+	require.Zero(t, ex.Len())
+}

@@ -107,8 +107,18 @@ func (h worked[T]) drop() {
 func (h worked[T]) finish(err error) {
 	h.f, h.err = nil, err
 	if h.task.fate.Or(done)&joined != 0 {
-		h.waker.Wake()
+		h.wake()
 	}
+}
+
+// wake wakes who awaits the handle. What that waker panics with is nobody's here: the task is over, and its worker has others.
+func (h *JoinHandle[T]) wake() {
+	defer func() {
+		if v := recover(); v != nil && diagnosing.Load() {
+			report("the waker of who awaits a task panicked: %v", v)
+		}
+	}()
+	h.waker.Wake()
 }
 
 // detached is a task without a handle. Where its waker was given to nobody it is used again for another.

@@ -126,18 +126,17 @@ func (t *task) asleep(d *diagnosis, polls uint64) {
 	}
 }
 
-// lasts looks whether the poll that holds w lasts. mu is held.
-func (w *worker) lasts() {
-	if w.polling == nil {
-		return
+// lasts looks whether the poll that holds w lasts, and says so, once. mu is held.
+func (w *worker) lasts(to []string) []string {
+	t := w.polling
+	if t == nil || t.diag() == nil || t.fate.Load()&done != 0 {
+		return to
 	}
-	d := w.polling.diag()
-	if d == nil || w.polling.fate.Load()&done != 0 {
-		return
-	}
+	d := t.diag()
 	if in := sinceBegan() - d.begun.Load(); in > int64(tooLong) && d.stuck.Swap(w.polls) != w.polls {
-		report("%s holds its worker for %v", d, time.Duration(in).Round(time.Millisecond))
+		to = append(to, fmt.Sprintf("%s holds its worker for %v", d, time.Duration(in).Round(time.Millisecond)))
 	}
+	return to
 }
 
 const tooLong = 100 * time.Millisecond

@@ -25,6 +25,7 @@ type worker struct {
 
 	// Of the goroutine.
 	searching bool
+	inside    *task // it runs, or ends: should a panic come out, it is this one's
 	finished  []*task         // to be taken off their lists
 	hands     [room / 2]*task // what it carries from queue to queue; not on its stack, which would grow for it
 
@@ -163,8 +164,10 @@ func (w *worker) serve() (over bool) {
 				return true
 			}
 		}
-		again = nil
-		switch woken, ended := t.run(); {
+		w.inside = t
+		woken, ended := t.run()
+		w.inside, again = nil, nil
+		switch {
 		case woken:
 			again = t
 		case ended:
@@ -173,11 +176,13 @@ func (w *worker) serve() (over bool) {
 	}
 }
 
-// contain ends the task whose run has panicked with v. If it was over before, it was the waker of its handle that panicked.
+// contain ends the task whose run has panicked with v.
 func (w *worker) contain(v any) {
-	t := w.polling
-	defer w.finish(t)
-	t.panicked(v)
+	if t := w.inside; t != nil {
+		w.inside = nil
+		defer w.finish(t)
+		t.panicked(v)
+	}
 }
 
 // finish takes t off its list, some time.
@@ -226,7 +231,9 @@ func (w *worker) pop(again *task) *task {
 		w.polling = again
 		w.mu.Unlock()
 		if again != nil {
+			w.inside = again
 			again.end(closed) // Close has looked at the queue already, perhaps
+			w.inside = nil
 			w.finish(again)
 		}
 		return nil
@@ -373,6 +380,7 @@ func (ex *Executor) look() {
 		return
 	}
 	stuck := false
+	var held []string
 	for i := range ex.workers {
 		w := &ex.workers[i]
 		w.mu.Lock()
@@ -380,7 +388,7 @@ func (ex *Executor) look() {
 			if w.queue.n > 0 {
 				w.stuck, stuck = true, true
 			}
-			w.lasts()
+			held = w.lasts(held)
 		}
 		w.seen = w.polls
 		w.mu.Unlock()
@@ -389,4 +397,7 @@ func (ex *Executor) look() {
 		ex.call(wake.Anywhere)
 	}
 	ex.watch()
+	for _, line := range held {
+		report("%s", line)
+	}
 }
