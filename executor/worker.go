@@ -25,7 +25,7 @@ type worker struct {
 
 	// Of the goroutine.
 	searching bool
-	inside    *task // it runs, or ends: should a panic come out, it is this one's
+	inside    *task           // it runs, or ends: should a panic come out, it is this one's
 	finished  []*task         // to be taken off their lists
 	hands     [room / 2]*task // what it carries from queue to queue; not on its stack, which would grow for it
 
