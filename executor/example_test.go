@@ -1,6 +1,8 @@
 package executor_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -58,4 +60,46 @@ func ExampleLocal_OnWake() {
 	}
 	fmt.Println(blockon.BlockOn[string](h))
 	// Output: ticked
+}
+
+// A group with one end: the first panic aborts the rest, and Wait returns when all are over.
+func ExampleScope() {
+	ex := executor.New()
+	defer ex.Close()
+	s := executor.NewScope(context.Background(), ex)
+	slow := executor.SpawnIn(s, future.Sleep(time.Hour))
+	executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic(errors.New("out of ink")) }))
+	err := s.Wait()
+	fmt.Println(errors.Unwrap(err))
+	fmt.Println(blockon.BlockOn(slow.Outcome()).Err)
+	// Output:
+	// out of ink
+	// executor: task aborted
+}
+
+// What `go` is to a goroutine.
+func ExampleDetach() {
+	ex := executor.New()
+	defer ex.Close()
+	tx, rx := future.Channel[string](1)
+	executor.Detach(ex, future.Async(func(aw *future.Awaiter) struct{} {
+		for _, word := range []string{"one", "two", "three"} {
+			future.Await(aw, tx.Send(word))
+		}
+		tx.Close()
+		return struct{}{}
+	}))
+	blockon.BlockOn(future.ForEach(rx.Stream(), func(word string) { fmt.Println(word) }))
+	// Output:
+	// one
+	// two
+	// three
+}
+
+func ExampleRunUntil() {
+	l := executor.NewLocal()
+	defer l.Close()
+	executor.SpawnLocal(l, future.Sleep(time.Hour)) // stays
+	fmt.Println(executor.RunUntil(l, future.Map(future.Yield(), func(struct{}) string { return "done" })), l.Len())
+	// Output: done 1
 }

@@ -87,3 +87,42 @@ func ExampleTimeout() {
 	fmt.Println(r.Err)
 	// Output: context deadline exceeded
 }
+
+func ExampleOneshot() {
+	tx, rx := future.Oneshot[int]()
+	go tx.Send(42)
+	fmt.Println(blockon.BlockOn(rx).Value)
+	// Output: 42
+}
+
+// One computation, awaited twice.
+func ExampleShared() {
+	first := future.Shared(future.Map(future.Yield(), func(struct{}) int { fmt.Println("computed"); return 42 }))
+	second := first.Clone()
+	fmt.Println(blockon.BlockOn(future.Join[int, int](first, second)))
+	// Output:
+	// computed
+	// {42 42}
+}
+
+// The results in the order in which they come.
+func ExampleUnordered() {
+	after := func(d time.Duration, name string) rawwaker.Future[string] {
+		return future.Map(future.Sleep(d), func(struct{}) string { return name })
+	}
+	s := future.Unordered(after(20*time.Millisecond, "second"), after(time.Millisecond, "first"))
+	fmt.Println(blockon.BlockOn(future.Collect(s)))
+	// Output: [first second]
+}
+
+func ExampleFilter() {
+	odd := future.Filter(future.Values(1, 2, 3, 4, 5), func(v int) bool { return v%2 == 1 })
+	fmt.Println(blockon.BlockOn(future.Collect(future.Take(odd, 2))))
+	// Output: [1 3]
+}
+
+func ExampleCatchPanic() {
+	r := blockon.BlockOn(future.CatchPanic(future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic("no ink") })))
+	fmt.Println(r.Err.(*future.PanicError).Value)
+	// Output: no ink
+}
