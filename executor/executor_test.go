@@ -365,7 +365,7 @@ func TestADetachedTaskRunsAndItsPanicStaysItsOwn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			detach, run, end := detach()
 			var polls, drops atomic.Int32
-			for range 300 { // more than fit into a queue
+			for range 1500 { // more than fit into a queue
 				detach(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 					if polls.Add(1)%3 == 0 {
 						panic("one of them")
@@ -375,7 +375,7 @@ func TestADetachedTaskRunsAndItsPanicStaysItsOwn(t *testing.T) {
 				detach(future.Yield())
 			}
 			run()
-			require.EqualValues(t, 300, polls.Load())
+			require.EqualValues(t, 1500, polls.Load())
 			require.Panics(t, func() { detach(nil) })
 			unit := func(int) struct{} { return struct{}{} }
 			detach(future.Map[int](held{&drops}, unit))

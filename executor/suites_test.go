@@ -526,7 +526,7 @@ func TestTasksThatYieldForEverStarveNobody(t *testing.T) {
 	ex := executor.New(executor.Workers(2))
 	defer ex.Close()
 	var stop atomic.Bool
-	for range 600 {
+	for range 2500 { // more than a queue has room for
 		executor.Spawn(ex, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
 			if stop.Load() {
 				return rawwaker.Ready(0)

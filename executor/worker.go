@@ -33,7 +33,7 @@ type worker struct {
 }
 
 const (
-	room    = 256 // of a worker's queue; what does not fit goes to the global one
+	room    = 1024 // of a worker's queue; what does not fit goes to the global one
 	batch   = 64
 	atTimes = 61 // polls between two looks at the global queue
 	tick    = 10 * time.Millisecond
