@@ -110,3 +110,38 @@ func TestWakesOfSixteenCThreadsWhileTheExecutorClosesLeakNothing(t *testing.T) {
 		pool.End()
 	}
 }
+
+// Threads of C and goroutines against a host that ticks until false and then sleeps on the descriptor: a wake that is lost hangs the test.
+func TestAStormOfCThreadsAndGoroutinesAgainstAHostThatSleeps(t *testing.T) {
+	balance.Check(t)
+	n := 4000
+	if testing.Short() {
+		n = 400
+	}
+	for range 5 {
+		l := executor.NewLocal()
+		left := 2 * n
+		ops := make([]ctest.Op, n)
+		probes := make([]probe, n)
+		for i := range n {
+			ops[i] = ctest.NewOp()
+			executor.DetachLocal(l, future.Map[uint64](rawwaker.FutureFromRaw[uint64](ops[i].Raw()), func(uint64) struct{} { left--; return struct{}{} }))
+			executor.DetachLocal(l, future.Map[int](&probes[i], func(int) struct{} { left--; return struct{}{} }))
+		}
+		for l.Tick() {
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { ctest.CompleteAll(ops, 4) })
+		for g := range 2 {
+			wg.Go(func() {
+				for i := g; i < n; i += 2 {
+					probes[i].finish()
+				}
+			})
+		}
+		host(l, &left)
+		wg.Wait()
+		require.Zero(t, l.Len())
+		l.Close()
+	}
+}
