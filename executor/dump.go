@@ -87,7 +87,11 @@ func dump(w io.Writer, ex dumped) error {
 	}
 	polled := make(map[*task]bool)
 	ex.polled(polled)
-	if _, err := fmt.Fprintf(w, "%v: %d tasks\n", ex, len(tasks)); err != nil {
+	hint := ""
+	if slices.ContainsFunc(tasks, func(t *task) bool { return t.diag() == nil }) {
+		hint = " (where they were spawned, and more, is known with FFIWAKERDEBUG=tasks=1)"
+	}
+	if _, err := fmt.Fprintf(w, "%v: tasks %d%s\n", ex, len(tasks), hint); err != nil {
 		return err
 	}
 	for _, t := range tasks {
@@ -116,11 +120,11 @@ func (t *task) describe(polled bool) string {
 	if at := d.woken.Load(); at != 0 {
 		woken = fmt.Sprintf("woken %v ago", time.Duration(sinceBegan()-at).Round(time.Microsecond))
 	}
-	wakers := fmt.Sprintf("%d wakers", d.clones.Load())
+	wakers := fmt.Sprintf("wakers %d", d.clones.Load())
 	if t.core.Lent() {
 		wakers += " and C's"
 	}
-	return fmt.Sprintf("%s %s, %d polls, %s, %s", d, state, d.polls.Load(), woken, wakers)
+	return fmt.Sprintf("%s %s, polls %d, %s, %s", d, state, d.polls.Load(), woken, wakers)
 }
 
 func (ex *Executor) homes() (all []*home) {
