@@ -404,3 +404,65 @@ func TestAnExecutorWithNothingToDoHasNoGoroutines(t *testing.T) {
 	require.NoError(t, ex.Wait(t.Context()))
 	require.Zero(t, ex.Len())
 }
+
+// closesInDrop closes its executor when it is given up.
+type closesInDrop struct{ close func() error }
+
+func (closesInDrop) Poll(*rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Pending[int]() }
+func (f closesInDrop) Drop()                                   { f.close() }
+
+func TestCloseInsideADropDoesNotDeadlock(t *testing.T) {
+	for _, abort := range []bool{false, true} {
+		ex := executor.New()
+		l := executor.NewLocal()
+		a := executor.Spawn[int](ex, closesInDrop{ex.Close})
+		b := executor.SpawnLocal[int](l, closesInDrop{l.Close})
+		var drops atomic.Int32
+		executor.Spawn[int](ex, held{&drops})
+		executor.SpawnLocal[int](l, held{&drops})
+		settle(ex)
+		for l.Tick() {
+		}
+		if abort {
+			a.Abort()
+			b.Abort()
+			l.Tick()
+			_, err := outcome(a)
+			require.ErrorIs(t, err, executor.ErrAborted)
+		}
+		ex.Close()
+		l.Close()
+		require.EqualValues(t, 2, drops.Load())
+	}
+}
+
+func TestATaskThatIsUsedAgainIsCountedAndClosedAsAnyOther(t *testing.T) {
+	ex := executor.New(executor.Workers(1))
+	for range 100 {
+		executor.Detach(ex, future.Ready(struct{}{}))
+	}
+	require.NoError(t, ex.Wait(t.Context()))
+	settle(ex)
+	var drops atomic.Int32
+	for range 10 {
+		executor.Detach(ex, future.Map[int](held{&drops}, func(int) struct{} { return struct{}{} }))
+	}
+	settle(ex)
+	require.Equal(t, 10, ex.Len())
+	ex.Close()
+	require.EqualValues(t, 10, drops.Load())
+}
+
+func TestNoOutcomeIsLostWhereTheTaskEndsWhileItsHandleIsPolled(t *testing.T) {
+	ex := executor.New()
+	defer ex.Close()
+	n := 50_000
+	if testing.Short() {
+		n = 5_000
+	}
+	for range n {
+		v, err := outcome(executor.Spawn(ex, future.Ready(1)))
+		require.NoError(t, err)
+		require.Equal(t, 1, v)
+	}
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
+	"github.com/seed-8a1b3254/ffiwaker/future"
 	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
 	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
@@ -454,4 +455,21 @@ func TestConsumersThatMeetOnOneCWakerNeverReachTheSlotTwice(t *testing.T) {
 		require.EqualValues(t, 1, consumed.Load())
 	}
 	require.Zero(t, task.Counts().Live)
+}
+
+func TestAnAtomicWakerDropsWhatItHasKeptForAnother(t *testing.T) {
+	task := ctest.NewTask()
+	defer task.Free()
+	var kept future.AtomicWaker
+	blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+		c := rawwaker.FromRaw(task.Waker())
+		kept.Register(c)
+		c.Drop()
+		require.Equal(t, 1, task.Counts().Live)
+		kept.Register(cx.Waker())
+		require.Zero(t, task.Counts().Live)
+		return rawwaker.Ready(0)
+	}))
+	kept.Register(rawwaker.Noop()) // after the task's end
+	kept.Wake()
 }

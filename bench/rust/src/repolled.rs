@@ -42,7 +42,7 @@ struct Kept<W> {
 impl<W: Copy> Kept<W> {
     fn clone_from(&mut self, same: impl Fn(&W) -> bool, clone: impl Fn() -> W, drop: impl Fn(W)) {
         match self.waker {
-            Some(w) if same(&w) => return,
+            Some(w) if same(&w) => {}
             Some(w) => {
                 self.misses += 1;
                 self.waker = Some(clone());

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use futures::task::AtomicWaker;
 
 pub trait Executor {
+    /// Builds it, unless it is there: before the clock starts, or the first ask would pay for its threads.
+    fn start();
     fn spawn(f: impl Future<Output = ()> + Send + 'static);
     fn block_on(f: impl Future<Output = ()>);
     fn yield_now() -> impl Future<Output = ()> + Send;
@@ -34,6 +36,9 @@ fn tokio() -> &'static tokio::runtime::Runtime {
 }
 
 impl Executor for Tokio {
+    fn start() {
+        tokio();
+    }
     fn spawn(f: impl Future<Output = ()> + Send + 'static) {
         tokio().spawn(f);
     }
@@ -59,6 +64,9 @@ fn smol() -> &'static async_executor::Executor<'static> {
 }
 
 impl Executor for Smol {
+    fn start() {
+        smol();
+    }
     fn spawn(f: impl Future<Output = ()> + Send + 'static) {
         smol().spawn(f).detach();
     }
@@ -86,6 +94,7 @@ impl Countdown {
 }
 
 pub fn spawn_many<E: Executor>(n: u64) -> f64 {
+    E::start();
     let start = Instant::now();
     let (tx, rx) = sync_channel(1);
     let rem = Arc::new(Countdown(AtomicUsize::new(n as usize), tx));
@@ -101,6 +110,7 @@ pub fn spawn_many<E: Executor>(n: u64) -> f64 {
 
 pub fn yield_many<E: Executor>(n: u64) -> f64 {
     const TASKS: usize = 200;
+    E::start();
     let start = Instant::now();
     let (tx, rx) = sync_channel(TASKS);
     for _ in 0..TASKS {
@@ -121,6 +131,7 @@ pub fn yield_many<E: Executor>(n: u64) -> f64 {
 macro_rules! ping_pong {
     ($name:ident, $ex:ty, $channel:path) => {
         pub fn $name(n: u64) -> f64 {
+            <$ex>::start();
             let start = Instant::now();
             let (done, rx) = sync_channel(1);
             let rem = Arc::new(Countdown(AtomicUsize::new(n as usize), done));
@@ -159,6 +170,7 @@ fn chain<E: Executor + 'static>(done: SyncSender<()>, n: u64) {
 }
 
 pub fn chained_spawn<E: Executor + 'static>(n: u64) -> f64 {
+    E::start();
     let start = Instant::now();
     let (done, rx) = sync_channel(1);
     E::block_on(async {
@@ -170,6 +182,7 @@ pub fn chained_spawn<E: Executor + 'static>(n: u64) -> f64 {
 
 /// n tasks at once, each of which sleeps on a waker until all do, is woken, and is done: nanoseconds for each.
 pub fn tokio_per_task(n: u64) -> f64 {
+    Tokio::start();
     let start = Instant::now();
     let (tx, rx) = sync_channel(1);
     let asleep = Arc::new(Countdown(AtomicUsize::new(n as usize), tx.clone()));
@@ -215,6 +228,7 @@ fn cpu_ns() -> f64 {
 
 /// CPU time of n tasks that sleep for 1 s to 10 s.
 pub fn tokio_timers(n: u64) -> f64 {
+    Tokio::start();
     let before = cpu_ns();
     let (tx, rx) = sync_channel(1);
     let rem = Arc::new(Countdown(AtomicUsize::new(n as usize), tx));
