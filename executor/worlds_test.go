@@ -145,3 +145,28 @@ func TestAStormOfCThreadsAndGoroutinesAgainstAHostThatSleeps(t *testing.T) {
 		l.Close()
 	}
 }
+
+// The task ends while a poll of its handle is between looking and registering: the poll looks again.
+func TestAHandleThatIsPolledWhileItsTaskEndsIsReady(t *testing.T) {
+	balance.Check(t)
+	l := executor.NewLocal()
+	defer l.Close()
+	p := new(probe)
+	h := executor.SpawnLocal[int](l, p)
+	l.Tick()
+	task := ctest.NewTask()
+	defer task.Free()
+	w := rawwaker.FromRaw(task.Waker())
+	require.False(t, h.Poll(rawwaker.NewContext(w)).IsReady())
+	task.Hold() // the drop of what the first poll has kept does not return
+	second := make(chan rawwaker.Poll[int])
+	go func() { second <- h.Poll(rawwaker.NewContext(rawwaker.Noop())) }()
+	task.AwaitInside(1)
+	p.finish()
+	for l.Tick() {
+	}
+	require.True(t, h.IsDone())
+	task.Release()
+	require.Equal(t, 42, (<-second).Value())
+	w.Drop()
+}
