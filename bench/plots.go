@@ -104,15 +104,15 @@ func draw(title, unit string, curves []curve) string {
 		}
 		say(`<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`, strings.Join(points, " "), c.colour)
 		for i, v := range c.values {
-			above := -7.0
+			dx, dy, anchor := 0.0, -7.0, "middle"
 			for _, other := range curves {
-				// Two that are close: the lower one's number goes below.
-				if o := other.values[i]; o > v && y(v)-y(o) < 18 {
-					above = 16
+				// Two that are close: the lower one's number goes beside it.
+				if o := other.values[i]; o > v && y(v)-y(o) < 20 {
+					dx, dy, anchor = 7, 11, "start"
 				}
 			}
-			say(`<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/><text x="%.1f" y="%.1f" fill="%s" text-anchor="middle" font-size="11">%s</text>`,
-				x(i), y(v), c.colour, x(i), y(v)+above, c.colour, thousands(math.Round(v)))
+			say(`<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/><text x="%.1f" y="%.1f" fill="%s" text-anchor="%s" font-size="11">%s</text>`,
+				x(i), y(v), c.colour, x(i)+dx, y(v)+dy, c.colour, anchor, thousands(math.Round(v)))
 		}
 	}
 	say(`<text x="%.0f" y="%.0f" font-size="10" fill="#555">make plots: %s. Medians; both axes are logarithmic.</text>`, left, height-8, machine())
