@@ -25,7 +25,7 @@ type Executor struct {
 	}
 
 	crew    crew
-	watched atomic.Bool // a look is to come
+	watched atomic.Int64 // when the look that is to come was asked for; 0: none is
 
 	idle struct {
 		waited atomic.Bool // somebody waits: ch is there

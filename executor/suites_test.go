@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -550,6 +551,10 @@ func TestTasksThatYieldForEverStarveNobody(t *testing.T) {
 func TestWhatWaitsBehindAPollThatBlocksIsRunByAnother(t *testing.T) {
 	ex := executor.New(executor.Workers(2))
 	defer ex.Close()
+	synctest.Test(t, func(t *testing.T) { // whose timers end with it
+		_, err := outcome(executor.Spawn(ex, future.Ready(1)))
+		require.NoError(t, err)
+	})
 	ran := make(chan struct{})
 	h := executor.Spawn(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
 		executor.Detach(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[struct{}] {

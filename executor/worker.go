@@ -365,9 +365,13 @@ func (ex *Executor) waiting() bool {
 	return ex.global.queue.n > 0
 }
 
-// watch sees that there is a look soon.
+// watch sees that there is a look soon. One that has not come a second after it was due never will: its synctest bubble has ended.
 func (ex *Executor) watch() {
-	if !ex.watched.Load() && ex.watched.CompareAndSwap(false, true) {
+	now, last := time.Now().UnixNano(), ex.watched.Load()
+	if late := now - last; late >= 0 && late < int64(time.Second) {
+		return
+	}
+	if ex.watched.CompareAndSwap(last, now) {
 		time.AfterFunc(tick, ex.look)
 	}
 }
@@ -375,7 +379,7 @@ func (ex *Executor) watch() {
 // look is for workers that are in one poll since the look before: what waits behind it is for others. While nobody is awake there
 // are no looks.
 func (ex *Executor) look() {
-	ex.watched.Store(false)
+	ex.watched.Store(0)
 	if awakeOf(ex.crew.Load()) == 0 {
 		return
 	}
