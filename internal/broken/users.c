@@ -1,0 +1,65 @@
+#include "broken.h"
+
+#include "rawwaker_audit.h"
+
+/* A future for the users that misuse one: PENDING, then READY. */
+static int polls;
+static rawwaker kept;
+static rawwaker_future itself;
+static bool drops_inside;
+
+static rawwaker_poll poll(void *data, rawwaker_context *cx, void *out) {
+  (void)data, (void)out;
+  if (drops_inside) itself.vtable->drop(itself.data);
+  kept = *cx->waker;
+  rawwaker_wake_by_ref(cx->waker);
+  return ++polls == 2 ? RAWWAKER_READY : RAWWAKER_PENDING;
+}
+static void drop(void *data) { (void)data; }
+static const rawwaker_future_vtable vtable = {poll, drop};
+
+void broken_user(const broken *b, rawwaker w) {
+  rawwaker_future f = rawwaker_audit_future((rawwaker_future){NULL, &vtable});
+  rawwaker_context cx = {&w};
+  polls = 0;
+  drops_inside = false;
+  itself = f;
+  if (broken_is(b, "drops_a_waker_twice")) {
+    rawwaker c = rawwaker_clone(&w);
+    rawwaker_drop(c);
+    rawwaker_drop(c);
+  } else if (broken_is(b, "wakes_and_drops")) {
+    rawwaker c = rawwaker_clone(&w);
+    rawwaker_wake(c);
+    rawwaker_drop(c);
+  } else if (broken_is(b, "clones_after_drop")) {
+    rawwaker c = rawwaker_clone(&w);
+    rawwaker_drop(c);
+    rawwaker_drop(rawwaker_clone(&c));
+  } else if (broken_is(b, "wakes_after_wake")) {
+    rawwaker c = rawwaker_clone(&w);
+    rawwaker_wake(c);
+    rawwaker_wake_by_ref(&c);
+  } else if (broken_is(b, "leaks_a_reference")) {
+    rawwaker c = rawwaker_clone(&w);
+    rawwaker_wake_by_ref(&c);
+  } else if (broken_is(b, "forgets_a_clone")) {
+    (void)rawwaker_clone(&w);
+  } else if (broken_is(b, "wakes_under_a_lock")) {
+    rawwaker_audit_lock(1);
+    rawwaker_wake_by_ref(&w);
+    rawwaker_audit_lock(-1);
+  } else if (broken_is(b, "uses_a_context_later")) {
+    f.vtable->poll(f.data, &cx, NULL);
+    rawwaker_wake_by_ref(&kept);
+  } else if (broken_is(b, "polls_once_too_often")) {
+    for (int i = 0; i < 3; i++) f.vtable->poll(f.data, &cx, NULL);
+  } else if (broken_is(b, "drops_a_future_twice")) {
+    f.vtable->drop(f.data);
+    f.vtable->drop(f.data);
+  } else if (broken_is(b, "drops_inside_a_poll")) {
+    drops_inside = true;
+    f.vtable->poll(f.data, &cx, NULL);
+  }
+  rawwaker_drop(w);
+}

@@ -1,0 +1,85 @@
+/* rawwaker_audit.h - wraps a waker or a future of anybody's and says which rule of rawwaker.h's contract is broken, on which
+ * thread, from where, and what went before. For tests and for hunting: each reference is a record of its own, the last
+ * 65,536 that are gone are kept so that a second use is told from a new waker, and no call is signal-safe.
+ *
+ *   rule                    found
+ *   double_drop             a reference was woken or dropped that had been consumed already
+ *   use_after_drop          a reference was cloned or woken by reference that had been consumed, or was being consumed meanwhile
+ *   borrowed_consumed       a context's waker was woken or dropped by value
+ *   use_after_poll          a context's waker was used after the poll that it was lent for
+ *   slot_under_lock         a slot was called by a thread that holds a lock it has told the auditor of
+ *   empty_clone             a clone slot gave a waker without a vtable
+ *   pending_without_waker   a poll gave PENDING, kept no waker, and no wake came
+ *   poll_after_ready        a future was polled that had given READY or PANICKED
+ *   future_double_drop      a future was dropped twice
+ *   slots_overlap           a future was polled or dropped while a poll of it was under way
+ *   no_such_code            a poll gave none of the three codes
+ *   leak                    a reference is there, and the caller says that none should be (rawwaker_audit_leaks)
+ *   forgotten               the same, of a clone that was never used at all
+ *
+ * A call that breaks a rule is not passed on: the program goes on as if it had not been made. An audited waker wakes the
+ * same task as the one inside, but is equal to no other: rawwaker_will_wake is false of it and its clone.
+ *
+ * A program in C compiles rawwaker_audit.c too. In Go: wakertest.Audit, or FFIWAKERDEBUG=audit=1 in the environment.
+ * These names may change in any 0.x release and are not covered by RAWWAKER_ABI_VERSION.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef RAWWAKER_AUDIT_H
+#define RAWWAKER_AUDIT_H
+
+#include "rawwaker.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Wraps one reference.
+ * takes w | gives a waker | threads any | signals no | fails: abort on a NULL vtable or out of memory */
+RAWWAKER_API rawwaker rawwaker_audit(rawwaker w);
+
+/* Wraps one that is lent: consuming it is reported, and it is no leak. It is over at rawwaker_audit_return.
+ * takes - (borrows w) | gives a borrowed waker | threads any | signals no | fails: as rawwaker_audit */
+RAWWAKER_API rawwaker rawwaker_audit_lend(const rawwaker *w);
+
+/* Ends the loan: a later use is reported.
+ * takes what rawwaker_audit_lend gave | gives - | threads any | signals no | fails never */
+RAWWAKER_API void rawwaker_audit_return(const rawwaker *w);
+
+/* Wraps a future, and with it the waker of each of its polls.
+ * takes f | gives a future | threads any | signals no | fails: abort on a NULL vtable or out of memory */
+RAWWAKER_API rawwaker_future rawwaker_audit_future(rawwaker_future f);
+
+/* Whether w came from this file.
+ * takes - (borrows w) | gives the answer | threads any | signals yes | fails never */
+RAWWAKER_API bool rawwaker_is_audited(const rawwaker *w);
+
+/* Says where this thread's next calls come from: a text that lives as long as the process. NULL: the C stack is taken.
+ * takes - (borrows where) | gives - | threads each its own | signals no | fails never */
+RAWWAKER_API void rawwaker_audit_at(const char *where);
+
+/* This thread takes (1) or gives back (-1) a lock under which no slot may be called. Gives how many it holds then.
+ * takes - | gives the count | threads each its own | signals no | fails never */
+RAWWAKER_API int rawwaker_audit_lock(int change);
+
+/* Reports each reference that is there now, once. Loans are none.
+ * takes - | gives how many were reported | threads any | signals no | fails never */
+RAWWAKER_API size_t rawwaker_audit_leaks(void);
+
+/* How many audited references are there now.
+ * takes - | gives the count | threads any | signals no | fails never */
+RAWWAKER_API size_t rawwaker_audit_live(void);
+
+/* Whether findings are printed on standard error as they are made: yes, unless said otherwise.
+ * takes - | gives - | threads any | signals no | fails never */
+RAWWAKER_API void rawwaker_audit_print(bool on);
+
+/* The oldest finding not taken yet: its rule, and a text of some lines that the caller frees. False: none.
+ * takes - | gives *rule (static), *text (from malloc) | threads any | signals no | fails never */
+RAWWAKER_API bool rawwaker_audit_take(const char **rule, char **text);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* RAWWAKER_AUDIT_H */

@@ -1,0 +1,178 @@
+/* The library's own wakers, a future that keeps its waker in a rawwaker_cell, and rawwaker_block_on, held to the kit: read it as an
+ * example of how yours is.
+ *
+ * gcc -std=c11 -I../.. own.c rawwaker_test.c ../../rawwaker.c -pthread -o own && ./own
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "rawwaker_test.h"
+
+static void *need(void *p) {
+  if (p == NULL) abort();
+  return p;
+}
+
+/* ---- rawwaker_from_fn: each wake is counted ---- */
+
+typedef struct counter {
+  _Atomic(size_t) wakes;
+  _Atomic(bool) dropped;
+  void (*hook)(void *);
+  void *with;
+} counter;
+
+static void counter_wake(void *arg) {
+  counter *c = arg;
+  atomic_fetch_add(&c->wakes, 1);
+  if (c->hook != NULL) c->hook(c->with);
+}
+static void counter_dropped(void *arg) { atomic_store(&((counter *)arg)->dropped, true); }
+static size_t counter_wakes(void *arg) { return atomic_load(&((counter *)arg)->wakes); }
+static void counter_on_wake(void *arg, void (*f)(void *), void *with) {
+  counter *c = arg;
+  c->with = with;
+  c->hook = f;
+}
+static void counter_free(void *arg) {
+  if (!atomic_load(&((counter *)arg)->dropped)) abort(); /* the last reference is gone: its drop has run */
+  free(arg);
+}
+static rawwaker_test_waker make_counter(void *unused) {
+  (void)unused;
+  counter *c = need(calloc(1, sizeof *c));
+  return (rawwaker_test_waker){.waker = rawwaker_from_fn(counter_wake, c, counter_dropped), .arg = c, .wakes = counter_wakes,
+                               .on_wake = counter_on_wake, .free = counter_free, .exact = true};
+}
+
+/* ---- a box and its sink: a runtime's task ---- */
+
+typedef struct boxed {
+  pthread_mutex_t lock; /* of what the drainer writes */
+  rawwaker_sink *sink;
+  rawwaker_box *box;
+  size_t woken, wakes;
+} boxed;
+
+/* A task counts as scheduled again only when it has been polled. */
+static size_t boxed_wakes(void *arg) {
+  boxed *b = arg;
+  rawwaker_notice n;
+  pthread_mutex_lock(&b->lock);
+  if (b->woken == 0) {
+    rawwaker_box *list = rawwaker_sink_take(b->sink);
+    while (rawwaker_box_read(&list, &n, 1) != 0) b->woken += n.woken && n.id == 7;
+    b->wakes += b->woken;
+  }
+  size_t wakes = b->wakes;
+  pthread_mutex_unlock(&b->lock);
+  return wakes;
+}
+static void boxed_poll(void *arg, void (*during)(void *), void *with) {
+  boxed *b = arg;
+  boxed_wakes(b);
+  pthread_mutex_lock(&b->lock);
+  b->woken = 0;
+  pthread_mutex_unlock(&b->lock);
+  if (during != NULL) during(with);
+}
+static void boxed_end(void *arg) {
+  boxed *b = arg;
+  rawwaker_box_close(b->box);
+  b->box = NULL;
+}
+static void boxed_free(void *arg) {
+  boxed *b = arg;
+  boxed_wakes(b);
+  if (b->box != NULL) rawwaker_box_close(b->box);
+  rawwaker_sink_drop(b->sink);
+  free(b);
+}
+static rawwaker_test_waker make_boxed(void *unused) {
+  (void)unused;
+  boxed *b = need(calloc(1, sizeof *b));
+  pthread_mutex_init(&b->lock, NULL);
+  b->sink = need(rawwaker_sink_new(0));
+  b->box = need(rawwaker_box_new(b->sink, 7, 0));
+  return (rawwaker_test_waker){.waker = rawwaker_box_ref(b->box), .arg = b, .wakes = boxed_wakes, .poll = boxed_poll, .end = boxed_end,
+                               .free = boxed_free};
+}
+
+/* ---- a future that something else completes ---- */
+
+typedef struct operation {
+  rawwaker_cell cell;
+  _Atomic(bool) done;
+  _Atomic(long) live;
+} operation;
+
+static rawwaker_poll operation_poll(void *data, rawwaker_context *cx, void *out) {
+  operation *o = data;
+  rawwaker_cell_register(&o->cell, cx->waker); /* first, then the condition: so no wake is lost */
+  if (!atomic_load(&o->done)) return RAWWAKER_PENDING;
+  *(uint64_t *)out = 42;
+  return RAWWAKER_READY;
+}
+static void operation_drop(void *data) {
+  operation *o = data;
+  rawwaker_cell_drop(&o->cell);
+  atomic_store(&o->live, 0);
+}
+static void operation_complete(void *arg) {
+  operation *o = arg;
+  atomic_store(&o->done, true);
+  rawwaker_cell_wake(&o->cell);
+}
+static long operation_live(void *arg) { return atomic_load(&((operation *)arg)->live); }
+static const rawwaker_future_vtable operation_vtable = {operation_poll, operation_drop};
+static rawwaker_test_future make_operation(void *unused) {
+  (void)unused;
+  operation *o = need(calloc(1, sizeof *o));
+  atomic_init(&o->live, 1);
+  return (rawwaker_test_future){{o, &operation_vtable}, o, sizeof(uint64_t), operation_complete, operation_live, free};
+}
+
+/* ---- rawwaker_block_on: each future on a thread of its own ---- */
+
+enum { MOST = 128 };
+typedef struct blocker {
+  rawwaker_future f[MOST];
+  pthread_t threads[MOST];
+  int spawned, begun;
+} blocker;
+
+static void blocker_spawn(void *arg, rawwaker_future f) {
+  blocker *b = arg;
+  if (b->spawned == MOST) abort();
+  b->f[b->spawned++] = f;
+}
+static void *blocker_thread(void *arg) {
+  rawwaker_future *f = arg;
+  rawwaker_block_on(*f, NULL);
+  return NULL;
+}
+static void blocker_run(void *arg) {
+  blocker *b = arg;
+  int first = b->begun;
+  for (; b->begun < b->spawned; b->begun++)
+    if (pthread_create(&b->threads[b->begun], NULL, blocker_thread, &b->f[b->begun]) != 0) abort();
+  for (int i = first; i < b->begun; i++) pthread_join(b->threads[i], NULL);
+}
+static void blocker_close(void *arg) {
+  blocker *b = arg;
+  for (int i = b->begun; i < b->spawned; i++) b->f[i].vtable->drop(b->f[i].data);
+  free(b);
+}
+static rawwaker_test_executor make_blocker(void *unused) {
+  (void)unused;
+  return (rawwaker_test_executor){need(calloc(1, sizeof(blocker))), blocker_spawn, blocker_run, blocker_close, false};
+}
+
+int main(void) {
+  int failed = rawwaker_test_wakers("rawwaker_from_fn", make_counter, NULL);
+  failed += rawwaker_test_wakers("a box and its sink", make_boxed, NULL);
+  failed += rawwaker_test_futures("a future with a rawwaker_cell", make_operation, NULL);
+  failed += rawwaker_test_executors("rawwaker_block_on", make_blocker, NULL);
+  return failed != 0 || rawwaker_live() != 0;
+}
