@@ -64,16 +64,39 @@ func in(w Raw) C.ffiwaker_raw {
 func out(w C.ffiwaker_raw) Raw { return Raw{Data: uintptr(w.data), VTable: uintptr(w.vtable)} }
 
 // Clone calls the clone slot.
-func Clone(w Raw) Raw { return out(C.ffiwaker_clone(in(w))) }
+func Clone(w Raw) Raw {
+	if auditing.Load() {
+		return audited(SlotClone, w)
+	}
+	return out(C.ffiwaker_clone(in(w)))
+}
 
 // Wake calls the wake slot, which consumes.
-func Wake(w Raw) { C.ffiwaker_wake(in(w)) }
+func Wake(w Raw) {
+	if auditing.Load() {
+		audited(SlotWake, w)
+		return
+	}
+	C.ffiwaker_wake(in(w))
+}
 
 // WakeByRef calls the wake_by_ref slot.
-func WakeByRef(w Raw) { C.ffiwaker_wake_by_ref(in(w)) }
+func WakeByRef(w Raw) {
+	if auditing.Load() {
+		audited(SlotWakeByRef, w)
+		return
+	}
+	C.ffiwaker_wake_by_ref(in(w))
+}
 
 // Drop calls the drop slot, which consumes.
-func Drop(w Raw) { C.ffiwaker_drop(in(w)) }
+func Drop(w Raw) {
+	if auditing.Load() {
+		audited(SlotDrop, w)
+		return
+	}
+	C.ffiwaker_drop(in(w))
+}
 
 // Noop is rawwaker_noop.
 func Noop() Raw { return out(C.ffiwaker_noop()) }

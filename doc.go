@@ -13,10 +13,10 @@ package ffiwaker
 
 import "embed"
 
-// Sources are rawwaker.h and rawwaker.c, the two files that a C host drops in. That they are embedded also makes the
+// Sources are rawwaker.h and rawwaker.c, the two files that a C host drops in, and the auditor's two. That they are embedded also makes the
 // build cache see every edit of the header (golang/go#24355), here and in each cgo package that imports this one directly.
 //
-//go:embed rawwaker.h rawwaker.c
+//go:embed rawwaker.h rawwaker.c rawwaker_audit.h rawwaker_audit.c
 var Sources embed.FS
 
 // ABIVersion is RAWWAKER_ABI_VERSION of the embedded header.
@@ -31,6 +31,16 @@ type Notice struct {
 	Woken uint32
 	Last  uint32
 }
+
+// Slot is one of a vtable's four.
+type Slot int
+
+const (
+	SlotClone Slot = iota
+	SlotWake
+	SlotWakeByRef
+	SlotDrop
+)
 
 // Polled is what came of a poll of a C future.
 type Polled struct {

@@ -133,10 +133,7 @@ static void say(text *t, const char *format, ...) {
 }
 
 static void say_where(text *t, const char *where, void *const *stack, int depth) {
-  if (where != NULL) {
-    say(t, "    %s\n", where);
-    return;
-  }
+  if (where != NULL) say(t, "    %s\n", where);
 #if STACK > 1
   char **names = backtrace_symbols(stack, depth);
   for (int i = 0; names != NULL && i < depth; i++) say(t, "    %s\n", names[i]);
@@ -149,7 +146,7 @@ static void say_where(text *t, const char *where, void *const *stack, int depth)
 
 static int look(void **stack) {
 #if STACK > 1
-  return here != NULL ? 0 : backtrace(stack, STACK);
+  return backtrace(stack, STACK);
 #else
   (void)stack;
   return 0;
@@ -399,7 +396,51 @@ void rawwaker_audit_return(const rawwaker *w) {
 
 bool rawwaker_is_audited(const rawwaker *w) { return w->vtable == &audit_vtable; }
 
-void rawwaker_audit_at(const char *where) { here = where; }
+const char *rawwaker_audit_at(const char *where) {
+  const char *before = here;
+  here = where;
+  return before;
+}
+
+rawwaker rawwaker_audit_inner(const rawwaker *w) { return rawwaker_is_audited(w) ? ((reference *)w->data)->inner : *w; }
+
+bool rawwaker_audit_unwrap(rawwaker *w) {
+  if (!rawwaker_is_audited(w)) return false;
+  reference *r = w->data;
+  pthread_mutex_lock(&lock);
+  happen(r->family, "is unwrapped", r->number, 0);
+  bool ok = r->consumed == NULL && !r->lent && r->calls == 0;
+  if (ok) {
+    r->consumed = "unwrap";
+    *w = r->inner;
+    quarantine(r);
+  } else {
+    find(r->lent ? "borrowed_consumed" : "double_drop", "each reference is ended by exactly one wake or drop", r->family, r,
+         "reference %" PRIu64 " is given away after %s", r->number, r->consumed != NULL ? r->consumed : "a loan, or during another call");
+  }
+  pthread_mutex_unlock(&lock);
+  return ok;
+}
+
+void rawwaker_audit_abandoned(const rawwaker *w) {
+  if (!rawwaker_is_audited(w)) return;
+  reference *r = w->data;
+  pthread_mutex_lock(&lock);
+  if (!r->reported) {
+    r->reported = true;
+    find("leak", "each reference is ended by exactly one wake or drop", r->family, r, "reference %" PRIu64 " was lost by its owner", r->number);
+  }
+  pthread_mutex_unlock(&lock);
+}
+
+size_t rawwaker_audit_count(const rawwaker *w) {
+  if (!rawwaker_is_audited(w)) return 0;
+  size_t n = 0;
+  pthread_mutex_lock(&lock);
+  for (const reference *r = ((reference *)w->data)->family->all; r != NULL; r = r->next) n += !r->lent && r->consumed == NULL;
+  pthread_mutex_unlock(&lock);
+  return n;
+}
 
 int rawwaker_audit_lock(int change) { return locks += change; }
 
@@ -419,7 +460,7 @@ static void overlap(const audited_future *f, const char *slot) {
 /* Whether somebody keeps a waker that wakes what lent wakes. */
 static bool kept(const reference *lent) {
   for (const reference *r = lent->family->all; r != NULL; r = r->next)
-    if (!r->lent && (r->root == lent->number || rawwaker_will_wake(&r->inner, &lent->inner))) return true;
+    if (!r->lent && r->consumed == NULL && (r->root == lent->number || rawwaker_will_wake(&r->inner, &lent->inner))) return true;
   return false;
 }
 
@@ -506,7 +547,7 @@ size_t rawwaker_audit_leaks(void) {
   pthread_mutex_lock(&lock);
   for (family *f = audit.families; f != NULL; f = f->next)
     for (reference *r = f->all; r != NULL; r = r->next) {
-      if (r->lent || r->reported) continue;
+      if (r->lent || r->reported || r->consumed != NULL) continue;
       r->reported = true;
       leaks++;
       if (r->clone && !r->used)

@@ -54,9 +54,21 @@ RAWWAKER_API rawwaker_future rawwaker_audit_future(rawwaker_future f);
  * takes - (borrows w) | gives the answer | threads any | signals yes | fails never */
 RAWWAKER_API bool rawwaker_is_audited(const rawwaker *w);
 
-/* Says where this thread's next calls come from: a text that lives as long as the process. NULL: the C stack is taken.
- * takes - (borrows where) | gives - | threads each its own | signals no | fails never */
-RAWWAKER_API void rawwaker_audit_at(const char *where);
+/* Says where this thread's next calls come from, beside the C stack: a text that lives as long as the process, or NULL.
+ * takes - (borrows where) | gives what was said before | threads each its own | signals no | fails never */
+RAWWAKER_API const char *rawwaker_audit_at(const char *where);
+
+/* Takes the wrapping off: the reference is again the one inside. False: w is not audited, or was consumed, which is reported.
+ * takes *w, where true | gives *w | threads any | signals no | fails never */
+RAWWAKER_API bool rawwaker_audit_unwrap(rawwaker *w);
+
+/* What is inside, to look at only; w itself where it is not audited.
+ * takes - (borrows w) | gives a borrowed waker | threads any, while w is there | signals no | fails never */
+RAWWAKER_API rawwaker rawwaker_audit_inner(const rawwaker *w);
+
+/* Reports a leak of w: whoever owned it has lost it. It may be dropped after that.
+ * takes - (borrows w) | gives - | threads any | signals no | fails never */
+RAWWAKER_API void rawwaker_audit_abandoned(const rawwaker *w);
 
 /* This thread takes (1) or gives back (-1) a lock under which no slot may be called. Gives how many it holds then.
  * takes - | gives the count | threads each its own | signals no | fails never */
@@ -65,6 +77,10 @@ RAWWAKER_API int rawwaker_audit_lock(int change);
 /* Reports each reference that is there now, once. Loans are none.
  * takes - | gives how many were reported | threads any | signals no | fails never */
 RAWWAKER_API size_t rawwaker_audit_leaks(void);
+
+/* How many references are there now that descend from w, or w from them.
+ * takes - (borrows w) | gives the count | threads any, while w is there | signals no | fails never */
+RAWWAKER_API size_t rawwaker_audit_count(const rawwaker *w);
 
 /* How many audited references are there now.
  * takes - | gives the count | threads any | signals no | fails never */

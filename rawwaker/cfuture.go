@@ -73,6 +73,9 @@ func FutureFromRaw[T any](raw RawFuture) *CFuture[T] {
 	checkPlain[T]("FutureFromRaw", ": C cannot write those")
 	f := new(CFuture[T])
 	f.data, f.vtable = raw.Words()
+	if auditAll {
+		f.data, f.vtable = ffiwaker.AuditFuture(f.data, f.vtable)
+	}
 	runtime.SetFinalizer(&f.cfuture, (*cfuture).finalize)
 	return f
 }

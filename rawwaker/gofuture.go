@@ -67,7 +67,11 @@ func FutureIntoRawFunc[T any](f Future[T], put func(out unsafe.Pointer, v T)) Ra
 
 func export(f pollDropper) RawFuture {
 	wake.Futures.Add(1)
-	return RawFutureOf(uintptr(goFutures.Put(&goFuture{f: f, cx: newLent()})), ffiwaker.GoFutureVTable())
+	data, vtable := uintptr(goFutures.Put(&goFuture{f: f, cx: newLent()})), ffiwaker.GoFutureVTable()
+	if auditAll {
+		data, vtable = ffiwaker.AuditFuture(data, vtable)
+	}
+	return RawFutureOf(data, vtable)
 }
 
 // intoRaw moves the C future out of f.

@@ -45,6 +45,9 @@ var noopVTable, boxVTable = func() (uintptr, uintptr) {
 
 // adopt takes one reference of C over. A box of this library goes back to the Go memory that it stands for.
 func adopt(raw RawWaker) target {
+	if auditAll {
+		raw = audit(raw)
+	}
 	switch n := raw.numbers(); n.VTable {
 	case noopVTable:
 		return target{kind: noop}
@@ -55,6 +58,22 @@ func adopt(raw RawWaker) target {
 		}
 	}
 	return target{kind: foreign, raw: raw}
+}
+
+// auditAll: FFIWAKERDEBUG=audit=1. Then what crosses is wrapped, each reference for itself.
+var auditAll = ffiwaker.AuditAll()
+
+// audit wraps what comes from C, unless it is Go's own coming back: from that the wrapping is taken off.
+func audit(raw RawWaker) RawWaker {
+	n := raw.numbers()
+	switch ffiwaker.AuditInner(n).VTable {
+	case noopVTable, boxVTable:
+		return fromNumbers(ffiwaker.AuditUnwrap(n))
+	}
+	if !ffiwaker.IsAudited(n) {
+		n = ffiwaker.Audit(n)
+	}
+	return fromNumbers(n)
 }
 
 func kindOf(c *wake.Core) uint32 {
@@ -115,6 +134,9 @@ func (w *Waker) finalize() {
 	atomic.StoreUint32(&w.state, s|dropped)
 	debugHandles(-1)
 	t := target{kind: foreign, raw: w.raw()}
+	if auditAll {
+		ffiwaker.AuditAbandoned(t.raw.numbers())
+	}
 	if s&ref != 0 {
 		t.raw = w.boxRaw()
 	}

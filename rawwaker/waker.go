@@ -216,7 +216,7 @@ func (w *Waker) IntoRaw() RawWaker {
 			case s&kindMask == noop:
 				return fromNumbers(ffiwaker.Noop())
 			case s&ref != 0:
-				return w.boxRaw()
+				return crossed(w.boxRaw().numbers(), true)
 			case s&kindMask == foreign:
 				return w.raw()
 			}
@@ -279,6 +279,8 @@ func (w *Waker) AsRaw() RawWaker {
 func crossed(raw ffiwaker.Raw, ok bool) RawWaker {
 	if !ok {
 		raw = ffiwaker.Noop()
+	} else if auditAll {
+		raw = ffiwaker.Audit(raw)
 	}
 	return fromNumbers(raw)
 }

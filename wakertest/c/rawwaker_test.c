@@ -45,7 +45,16 @@ static int64_t patience(void) {
   return (int64_t)((seconds > 0 ? seconds : 10) * 1e9);
 }
 
+/* Waits a little, for what other threads do. */
+static void pause_a_little(void) {
+  struct timespec t = {0, 50000};
+  nanosleep(&t, NULL);
+}
+
+static _Atomic(int64_t) patient; /* patience(), once it is known */
+
 static void did(const char *what) {
+  atomic_store_explicit(&now.deadline, nanoseconds() + 2 * atomic_load_explicit(&patient, memory_order_relaxed), memory_order_relaxed);
   unsigned i = atomic_fetch_add_explicit(&now.happened, 1, memory_order_relaxed);
   atomic_store_explicit(&now.events[i % EVENTS], what, memory_order_relaxed);
 }
@@ -140,7 +149,9 @@ static int run_all(const char *subject, const scenario *all, void *make, void *a
     atomic_store(&now.failed, 0);
     atomic_store(&now.skipped, 0);
     atomic_store(&now.happened, 0);
-    atomic_store(&now.deadline, nanoseconds() + 2 * patience());
+    atomic_store(&patient, patience());
+    did("begin");
+    atomic_store(&now.happened, 0);
     s->run(make, arg);
     atomic_store(&now.deadline, 0);
     if (atomic_load(&now.failed)) {
@@ -213,7 +224,7 @@ static bool wakes_reach(const subject *s, size_t n, const char *when) {
     size_t got = s->wakes(s->arg);
     if (got >= n) return true;
     if (nanoseconds() > end) return expect(false, "at least %zu wakes to be noticed %s; %zu were", n, when, got);
-    sched_yield();
+    pause_a_little();
   }
 }
 
@@ -779,7 +790,7 @@ static void complete(const rawwaker_test_future *f) {
   f->complete(f->arg);
 }
 static bool woken(probe *p, size_t n, const char *when) {
-  for (int64_t end = nanoseconds() + patience(); atomic_load(&p->wakes) < n; sched_yield())
+  for (int64_t end = nanoseconds() + patience(); atomic_load(&p->wakes) < n; pause_a_little())
     if (nanoseconds() > end) return expect(false, "a wake %s", when);
   return true;
 }
@@ -995,7 +1006,7 @@ static void enter_the_future(void *arg) {
   if (atomic_fetch_add(&e->times, 1) != 0) return;
   e->thread = start(use_and_say, e);
   int64_t end = nanoseconds() + patience() / 4;
-  while (!atomic_load(&e->came_back) && nanoseconds() < end) sched_yield();
+  while (!atomic_load(&e->came_back) && nanoseconds() < end) pause_a_little();
   expect(atomic_load(&e->came_back), "a call on another thread to return while the slot runs: the future seems to hold a lock over it");
 }
 static void *poll_inside(void *arg) {

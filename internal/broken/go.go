@@ -1,0 +1,394 @@
+package broken
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+	"github.com/seed-8a1b3254/ffiwaker/wakertest"
+)
+
+// InGo are the ones written in Go.
+func InGo() []Entry {
+	var all []Entry
+	for _, e := range goEntries {
+		e.Go = true
+		all = append(all, e)
+	}
+	return all
+}
+
+// GoWaker, GoFuture and GoExecutor make what an entry of InGo says.
+func GoWaker(e Entry) wakertest.Waker           { return newTask(e.Name).subject() }
+func GoFuture(e Entry) wakertest.Future[uint64] { return newOperation(e.Name).subject() }
+func GoExecutor(e Entry) wakertest.Executor     { return newExecutor(e.Name).subject() }
+
+var goEntries = []Entry{
+	{Name: "sound_go_waker", Kind: "waker", Does: "keeps every rule"},
+	{Name: "go_wake_does_nothing", Kind: "waker", Does: "every second wake is forgotten", Kit: "wake_after_the_poll"},
+	{Name: "go_flag_is_never_cleared", Kind: "waker", Does: "the poll does not take the notification away", Kit: "wakes_coalesce"},
+	{Name: "go_lock_is_held_over_the_poll", Kind: "waker", Does: "wake takes the lock that is held over a poll", Kit: "slots_under_a_lock"},
+	{Name: "go_wakes_the_dead", Kind: "waker", Does: "a wake after the task's end schedules it", Kit: "wake_after_the_end"},
+	{Name: "go_second_wake_only_looks", Kind: "waker", Does: "a wake that finds the task woken only looks, at a word that is not atomic", Kit: "wakes_publish", Detector: true},
+
+	{Name: "sound_go_future", Kind: "future", Does: "keeps every rule"},
+	{Name: "go_keeps_no_waker", Kind: "future", Does: "Pending without a waker kept", Kit: "pending_keeps_a_waker"},
+	{Name: "go_drops_the_borrowed_waker", Kind: "future", Does: "drops the context's waker", Kit: "context_is_borrowed"},
+	{Name: "go_never_wakes", Kind: "future", Does: "does not wake when it can go on", Kit: "wakes_when_it_can_go_on"},
+	{Name: "go_keeps_the_first_waker", Kind: "future", Does: "keeps the waker of its first poll for ever", Kit: "latest_waker_is_woken"},
+	{Name: "go_keeps_its_waker_over_drop", Kind: "future", Does: "Drop while pending leaves the waker", Kit: "drop_while_pending"},
+	{Name: "go_leaks_if_never_polled", Kind: "future", Does: "Drop before the first poll releases nothing", Kit: "drop_before_the_poll"},
+	{Name: "go_leaks_after_ready", Kind: "future", Does: "releases nothing when it is ready", Kit: "drop_after_ready"},
+	{Name: "go_wakes_under_its_lock", Kind: "future", Does: "wakes while it holds its lock", Kit: "wakes_under_no_lock"},
+	{Name: "go_drop_races_with_wake", Kind: "future", Does: "the completing side wakes a waker that Drop may have dropped", Kit: "drop_beside_the_wake"},
+
+	{Name: "sound_go_executor", Kind: "executor", Does: "keeps every rule"},
+	{Name: "go_forgets_a_task", Kind: "executor", Does: "every seventh task is never polled", Kit: "polls_every_task"},
+	{Name: "go_polls_after_ready", Kind: "executor", Does: "polls once more after Ready", Kit: "polls_every_task"},
+	{Name: "go_loses_a_wake_during_the_poll", Kind: "executor", Does: "takes the notification away after the poll", Kit: "wake_inside_the_poll"},
+	{Name: "go_polls_inside_wake", Kind: "executor", Does: "wake polls the task itself", Kit: "wake_from_another_thread"},
+	{Name: "go_wake_is_not_published", Kind: "executor", Does: "a wake that finds the task woken only looks, at a word that is not atomic", Kit: "poll_sees_what_wakes_publish", Detector: true},
+	{Name: "go_close_leaves_tasks", Kind: "executor", Does: "Close drops no future", Kit: "close_drops_the_rest"},
+	{Name: "go_drops_after_ready", Kind: "executor", Does: "drops futures that were ready", Kit: "polls_every_task"},
+}
+
+// word is a flag of 0 and 1. published says whether all of it is atomic, as it must be; otherwise the detector sees each access of
+// its own, and the wake that finds it set orders nothing.
+type word struct {
+	n         atomic.Int32
+	mu        sync.Mutex
+	plain     int32
+	published bool
+}
+
+// set returns what it was.
+func (w *word) set() int32 {
+	if w.published {
+		return w.n.Swap(1)
+	}
+	if peek(&w.plain) == 1 {
+		return 1
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	was := peek(&w.plain)
+	poke(&w.plain, 1)
+	return was
+}
+
+func (w *word) clear() int32 {
+	if w.published {
+		return w.n.Swap(0)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	was := peek(&w.plain)
+	poke(&w.plain, 0)
+	return was
+}
+
+// The fault is that nothing is published, and is not to be found by an access of the word itself.
+//
+//go:norace
+//go:noinline
+func peek(p *int32) int32 { return *p }
+
+//go:norace
+//go:noinline
+func poke(p *int32, n int32) { *p = n }
+
+// ---- a waker
+
+type goTask struct {
+	name  string
+	word  word
+	calls atomic.Int64
+	wakes atomic.Int64
+	ended atomic.Bool
+	mu    sync.Mutex
+	hook  atomic.Pointer[func()]
+}
+
+func newTask(name string) *goTask {
+	t := &goTask{name: name}
+	t.word.published = name != "go_second_wake_only_looks"
+	return t
+}
+
+func (t *goTask) wake() {
+	if t.name == "go_wake_does_nothing" && t.calls.Add(1)%2 == 0 {
+		return
+	}
+	if t.name == "go_lock_is_held_over_the_poll" {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+	}
+	if t.ended.Load() && t.name != "go_wakes_the_dead" {
+		return
+	}
+	if t.word.set() == 1 {
+		return
+	}
+	t.wakes.Add(1)
+	if f := t.hook.Load(); f != nil {
+		(*f)()
+	}
+}
+
+func (t *goTask) subject() wakertest.Waker {
+	return wakertest.Waker{
+		Handle: rawwaker.FromFunc(t.wake),
+		Wakes:  func() int { return int(t.wakes.Load()) },
+		Poll: func(during func()) {
+			if t.name != "go_flag_is_never_cleared" {
+				t.word.clear()
+			}
+			if t.name == "go_lock_is_held_over_the_poll" && during != nil {
+				during = func(f func()) func() {
+					return func() {
+						t.mu.Lock()
+						defer t.mu.Unlock()
+						f()
+					}
+				}(during)
+			}
+			if during != nil {
+				during()
+			}
+		},
+		OnWake: func(f func()) {
+			if f == nil {
+				t.hook.Store(nil)
+			} else {
+				t.hook.Store(&f)
+			}
+		},
+		End: func() { t.ended.Store(true) },
+	}
+}
+
+// ---- a future
+
+type operation struct {
+	name  string
+	mu    sync.Mutex
+	kept  *rawwaker.Waker
+	polls int
+	done  bool
+	over  bool
+	live  atomic.Int64
+}
+
+func newOperation(name string) *operation {
+	o := &operation{name: name}
+	o.live.Store(1)
+	return o
+}
+
+func (o *operation) Poll(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+	if o.name == "go_drops_the_borrowed_waker" {
+		cx.Waker().Drop()
+	}
+	var fresh *rawwaker.Waker
+	if o.name != "go_keeps_no_waker" {
+		fresh = cx.Waker().Clone()
+	}
+	o.mu.Lock()
+	o.polls++
+	old, done := o.kept, o.done
+	switch {
+	case done:
+		o.kept, o.over = nil, true
+	case old != nil && o.name == "go_keeps_the_first_waker":
+		old = nil
+	default:
+		o.kept, fresh = fresh, nil
+	}
+	o.mu.Unlock()
+	if fresh != nil {
+		fresh.Drop()
+	}
+	if old != nil {
+		old.Drop()
+	}
+	if !done {
+		return rawwaker.Pending[uint64]()
+	}
+	if o.name != "go_leaks_after_ready" {
+		o.live.Store(0)
+	}
+	return rawwaker.Ready[uint64](42)
+}
+
+func (o *operation) Drop() {
+	o.mu.Lock()
+	old := o.kept
+	if o.name != "go_drop_races_with_wake" {
+		o.kept = nil
+	}
+	o.over = true
+	polls := o.polls
+	o.mu.Unlock()
+	if old != nil && o.name != "go_keeps_its_waker_over_drop" {
+		old.Drop()
+	}
+	if polls > 0 || o.name != "go_leaks_if_never_polled" {
+		o.live.Store(0)
+	}
+}
+
+func (o *operation) complete() {
+	o.mu.Lock()
+	o.done = true
+	w, over := o.kept, o.over
+	if o.name == "go_wakes_under_its_lock" {
+		defer o.mu.Unlock()
+		if o.kept = nil; w != nil {
+			w.Wake()
+		}
+		return
+	}
+	if o.name != "go_drop_races_with_wake" && o.name != "go_never_wakes" {
+		o.kept = nil
+	}
+	o.mu.Unlock()
+	if w == nil || o.name == "go_never_wakes" {
+		return
+	}
+	if o.name == "go_drop_races_with_wake" {
+		if over {
+			return
+		}
+		time.Sleep(200 * time.Microsecond)
+		w.WakeByRef()
+		return
+	}
+	w.Wake()
+}
+
+func (o *operation) subject() wakertest.Future[uint64] {
+	return wakertest.Future[uint64]{Future: o, Complete: o.complete, Live: func() int { return int(o.live.Load()) }}
+}
+
+// ---- an executor
+
+type executor struct {
+	name string
+
+	mu    sync.Mutex
+	bell  *sync.Cond
+	queue []*spawned
+	all   []*spawned
+	left  int
+}
+
+type spawned struct {
+	x       *executor
+	f       rawwaker.Future[struct{}]
+	n       int
+	word    word
+	over    atomic.Bool
+	polling atomic.Bool
+}
+
+func newExecutor(name string) *executor {
+	x := &executor{name: name}
+	x.bell = sync.NewCond(&x.mu)
+	return x
+}
+
+func (x *executor) spawn(f rawwaker.Future[struct{}]) {
+	s := &spawned{x: x, f: f}
+	s.word.published = x.name != "go_wake_is_not_published"
+	x.mu.Lock()
+	s.n = len(x.all)
+	x.all = append(x.all, s)
+	x.left++
+	x.mu.Unlock()
+	s.wake()
+}
+
+func (s *spawned) wake() {
+	if s.over.Load() {
+		return
+	}
+	if s.x.name == "go_polls_inside_wake" && s.polling.CompareAndSwap(false, true) {
+		s.poll()
+		return
+	}
+	if s.word.set() == 1 {
+		return
+	}
+	s.x.mu.Lock()
+	defer s.x.mu.Unlock()
+	s.x.queue = append(s.x.queue, s)
+	s.x.bell.Broadcast()
+}
+
+func (s *spawned) poll() {
+	if s.over.Load() {
+		return
+	}
+	s.polling.Store(true)
+	cx := rawwaker.NewContext(rawwaker.FromFunc(s.wake))
+	ready := s.f.Poll(cx).IsReady()
+	if ready && s.x.name == "go_polls_after_ready" {
+		s.f.Poll(cx)
+	}
+	s.polling.Store(false)
+	if ready {
+		if s.x.name == "go_drops_after_ready" {
+			s.f.(rawwaker.Dropper).Drop()
+		}
+		s.finish()
+	}
+}
+
+func (s *spawned) finish() {
+	if s.over.Swap(true) {
+		return
+	}
+	s.x.mu.Lock()
+	defer s.x.mu.Unlock()
+	s.x.left--
+	s.x.bell.Broadcast()
+}
+
+func (x *executor) run() {
+	for {
+		x.mu.Lock()
+		for len(x.queue) == 0 && x.left > 0 {
+			x.bell.Wait()
+		}
+		if len(x.queue) == 0 {
+			x.mu.Unlock()
+			return
+		}
+		s := x.queue[0]
+		x.queue = x.queue[1:]
+		x.mu.Unlock()
+		switch {
+		case x.name == "go_forgets_a_task" && s.n%7 == 6:
+			s.finish()
+		case x.name == "go_loses_a_wake_during_the_poll":
+			s.poll()
+			s.word.clear()
+		default:
+			s.word.clear()
+			s.poll()
+		}
+	}
+}
+
+func (x *executor) close() {
+	for _, s := range x.all {
+		if !s.over.Swap(true) && x.name != "go_close_leaves_tasks" {
+			s.f.(rawwaker.Dropper).Drop()
+		}
+	}
+}
+
+func (x *executor) subject() wakertest.Executor {
+	return wakertest.Executor{Spawn: x.spawn, Run: x.run, Close: x.close, SpawnInside: true}
+}

@@ -1,0 +1,23 @@
+// Package wakertest holds anybody's waker, future or executor to the contract of rawwaker.h.
+//
+// [TestWaker], [TestFuture] and [TestExecutor] run one named subtest for each rule, as testing/fstest does for file systems:
+//
+//	func TestMyWaker(t *testing.T) {
+//		wakertest.TestWaker(t, func(testing.TB) wakertest.Waker {
+//			task := newTask()
+//			return wakertest.Waker{Raw: task.Waker(), Wakes: task.Scheduled, Poll: task.Poll}
+//		})
+//	}
+//
+// A subtest that fails says the rule, what was expected, and the calls in order. What the subject cannot tell (a function left
+// nil) is skipped by name. A call that does not come back within [Patience] fails the subtest, and its goroutine is left
+// behind; one that ends the program ends the test binary, as it would end your program. Run them under -race too: what a wake
+// publishes no test can see otherwise, on a machine that orders memory strongly. Of wakers of C the detector sees nothing; for
+// those is the same kit in C, wakertest/c, to be run under ThreadSanitizer. Scenarios of both kits have the same names.
+//
+// [Audit] and [AuditFuture] wrap one waker or future and report who breaks a rule with it: a double drop, a use after drop, a
+// leak, a slot called under a [Mutex], PENDING without a waker. FFIWAKERDEBUG=audit=1 in the environment wraps all that crosses.
+//
+// The idea of such a kit is that of testing/fstest and golang.org/x/net/nettest; the rules are those of Rust's RawWakerVTable and
+// Future::poll.
+package wakertest
