@@ -744,6 +744,13 @@ void *__wrap_malloc(size_t size) {
   if (out_of_memory_at > 0 && --out_of_memory_at == 0) return NULL;
   return __real_malloc(size);
 }
+/* Compilers make malloc and memset into this. */
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size) {
+  if (out_of_memory_at > 0 && --out_of_memory_at == 0) return NULL;
+  return __real_calloc(n, size);
+}
 
 static rawwaker gives_nothing(void *data) { return (rawwaker){data, NULL}; }
 static rawwaker_poll gives_nine(void *data, rawwaker_context *cx, void *out) {

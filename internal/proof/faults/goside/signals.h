@@ -1,0 +1,9 @@
+/* A future of C that is woken by a signal, one for each poll. */
+#include "rawwaker.h"
+
+void signals_install(void);
+rawwaker_future signals_future(uint64_t rounds);
+typedef struct signals_counts {
+  uint64_t signals, polls, changed_errno, drops;
+} signals_counts;
+signals_counts signals_counted(void);

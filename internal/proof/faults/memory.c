@@ -1,0 +1,529 @@
+/* Memory that runs out: ./memory [programs] [seed].
+ *
+ * Each scenario runs once for each n, in a child, with its n-th allocation failing; and once more with that one and all after it.
+ * What must happen then is read out of rawwaker.h: documented.h has the words after "fails" of each function, by ./run.
+ *   "abort ... out of memory"   one line on standard error, which is "rawwaker: <call>: out of memory", and SIGABRT
+ *   "NULL" or "false"           that, errno is ENOMEM where it is promised, and nothing is left at the end
+ *   anything else               the function must not have allocated at all
+ * The first scenarios call each function of the header; the others are programs made up by a random number. */
+#define _GNU_SOURCE
+#include "rawwaker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const struct documented {
+  const char *name, *fails;
+} documented[] = {
+#include "documented.h"
+};
+enum { FUNCTIONS = sizeof documented / sizeof *documented };
+
+/* What a child tells its parent, in memory that both see. */
+static struct told {
+  char call[64];       /* where the first failing allocation was */
+  unsigned failed;     /* how many failed */
+  unsigned allocated;  /* how many were asked for */
+  bool called[FUNCTIONS];
+} *told;
+
+/* ------------------------------------------------------------------------------------ the memory ------------------- */
+
+static unsigned fail_at; /* 0: none */
+static bool all_after, failed_here;
+static const char *call = "nothing"; /* the function of the library that was entered last */
+static long outstanding;
+
+static bool fails(void) {
+  told->allocated++;
+  if (fail_at == 0 || told->allocated < fail_at || (told->allocated > fail_at && !all_after)) return false;
+  if (told->failed++ == 0) snprintf(told->call, sizeof told->call, "%s", call);
+  failed_here = true;
+  errno = ENOMEM;
+  return true;
+}
+static void *got(void *p) {
+  outstanding += p != NULL;
+  return p;
+}
+
+#ifdef EVERYWHERE /* the C library's own allocations too, those behind fprintf among them */
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void __libc_free(void *p);
+static bool watched;
+void *malloc(size_t size) { return !watched ? __libc_malloc(size) : fails() ? NULL : got(__libc_malloc(size)); }
+void *calloc(size_t n, size_t size) { return !watched ? __libc_calloc(n, size) : fails() ? NULL : got(__libc_calloc(n, size)); }
+void free(void *p) {
+  if (watched && p != NULL) outstanding--;
+  __libc_free(p);
+}
+static void watch(bool on) { watched = on; }
+#else /* those of rawwaker.c and of this file */
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+char *__real_strdup(const char *s);
+void __real_free(void *p);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+char *__wrap_strdup(const char *s);
+void __wrap_free(void *p);
+void *__wrap_malloc(size_t size) { return fails() ? NULL : got(__real_malloc(size)); }
+void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : got(__real_calloc(n, size)); }
+void *__wrap_realloc(void *p, size_t size) { return fails() ? NULL : p == NULL ? got(__real_realloc(p, size)) : __real_realloc(p, size); }
+char *__wrap_strdup(const char *s) { return fails() ? NULL : got(__real_strdup(s)); }
+void __wrap_free(void *p) {
+  outstanding -= p != NULL;
+  __real_free(p);
+}
+static void watch(bool on) { (void)on; }
+#endif
+
+/* ------------------------------------------------------------------------------------ the child -------------------- */
+
+static bool broken;
+#define CHECK(what)                                                                     \
+  do {                                                                                  \
+    if (!(what)) {                                                                      \
+      watch(false);                                                                     \
+      printf("# %s:%d: in %s: not so: %s\n", __FILE__, __LINE__, call, #what);          \
+      watch(true);                                                                      \
+      broken = true;                                                                    \
+    }                                                                                   \
+  } while (0)
+
+static void enter(const char *name) {
+  call = name;
+  failed_here = false;
+  for (int i = 0; i < FUNCTIONS; i++)
+    if (strcmp(documented[i].name, name) == 0) told->called[i] = true;
+}
+#define CALL(function, ...) (enter(#function), function(__VA_ARGS__))
+
+static int descriptors(void) {
+  int n = 0;
+  for (int fd = 0; fd < 64; fd++) n += fcntl(fd, F_GETFD) >= 0;
+  return n;
+}
+
+static unsigned woken, ended;
+static void fn_wake(void *arg) { *(unsigned *)arg += 1; }
+static void fn_end(void *arg) {
+  (void)arg;
+  ended++;
+}
+
+static rawwaker_sink *sink_new(uint32_t flags) {
+  errno = 0;
+  rawwaker_sink *s = CALL(rawwaker_sink_new, flags);
+  CHECK((s == NULL) == failed_here);
+  if (s == NULL) CHECK(errno == ENOMEM);
+  return s;
+}
+static rawwaker_box *box_new(rawwaker_sink *s, uint64_t id, uint32_t flags) {
+  rawwaker_box *b = CALL(rawwaker_box_new, s, id, flags);
+  CHECK((b == NULL) == failed_here);
+  return b;
+}
+static void on_wake(rawwaker_sink *s) {
+  rawwaker w = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end);
+  bool taken = CALL(rawwaker_sink_on_wake, s, w);
+  CHECK(taken != failed_here);
+  if (!taken) CALL(rawwaker_drop, w); /* it is still the caller's */
+}
+
+/* Asks for itself as often as it says, keeping a waker if it should, then is ready; another block_on inside where it says so. */
+typedef struct future {
+  int left;
+  rawwaker_poll last;
+  bool nested, keeps;
+  rawwaker kept;
+  unsigned dropped;
+} future;
+static const rawwaker_future_vtable future_vtable;
+static rawwaker_poll future_poll(void *data, rawwaker_context *cx, void *out) {
+  future *f = data;
+  const char *outer = call;
+  if (f->keeps) CALL(rawwaker_clone_from, &f->kept, cx->waker);
+  if (f->nested) {
+    future inner = {.left = 1};
+    CHECK(CALL(rawwaker_block_on, (rawwaker_future){&inner, &future_vtable}, NULL) == RAWWAKER_READY);
+    CHECK(inner.dropped == 1);
+  }
+  if (f->left > 0) {
+    f->left--;
+    CALL(rawwaker_wake_by_ref, cx->waker);
+    call = outer;
+    return RAWWAKER_PENDING;
+  }
+  if (f->last == RAWWAKER_READY && out != NULL) *(int *)out = 42;
+  if (f->last == RAWWAKER_PANICKED) CALL(rawwaker_set_panic, "why", 3);
+  call = outer;
+  return f->last;
+}
+static void future_drop(void *data) { ((future *)data)->dropped++; }
+static const rawwaker_future_vtable future_vtable = {future_poll, future_drop};
+
+/* ------------------------------------------------------------------------------------ every function --------------- */
+
+static void functions(void) {
+  CHECK(CALL(rawwaker_abi_version) == RAWWAKER_ABI_VERSION);
+  rawwaker none = CALL(rawwaker_noop), w = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end), c = CALL(rawwaker_clone, &w), d;
+  CALL(rawwaker_clone_into, &c, &d);
+  CHECK(CALL(rawwaker_will_wake, &w, &d) && CALL(rawwaker_is_box, &w));
+  CHECK(CALL(rawwaker_from_boxed, w.data).vtable == w.vtable);
+  const rawwaker_boxed *b = w.data;
+  CHECK(b->vtable->clone(b) == b);
+  b->vtable->wake(b);
+  rawwaker other = CALL(rawwaker_from_fn, fn_wake, &woken, NULL);
+  CALL(rawwaker_clone_from, &d, &other);
+  CALL(rawwaker_wake_by_ref, &w);
+  CALL(rawwaker_wake, w);
+  CALL(rawwaker_drop, c);
+  CALL(rawwaker_wake, d);
+  CALL(rawwaker_drop, other);
+  CALL(rawwaker_drop, none);
+  CHECK(woken == 4 && ended == 1);
+  CHECK(CALL(rawwaker_live) == 0);
+}
+
+static void cells(void) {
+  rawwaker_cell c;
+  CALL(rawwaker_cell_init, &c);
+  rawwaker w = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end), x = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end), out;
+  CALL(rawwaker_cell_register, &c, &w);
+  CALL(rawwaker_cell_register, &c, &x);
+  CALL(rawwaker_cell_wake, &c);
+  CHECK(!CALL(rawwaker_cell_take, &c, &out));
+  CALL(rawwaker_cell_register, &c, &w);
+  CHECK(CALL(rawwaker_cell_take, &c, &out));
+  CALL(rawwaker_drop, out);
+  CALL(rawwaker_cell_register, &c, &w);
+  CALL(rawwaker_cell_drop, &c);
+  CALL(rawwaker_drop, w);
+  CALL(rawwaker_drop, x);
+  CHECK(woken == 1 && ended == 2);
+}
+
+static void block_ons(void) {
+  int out = 0;
+  future ready = {.left = 3, .keeps = true}, nested = {.left = 1, .nested = true}, panics = {.last = RAWWAKER_PANICKED};
+  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&ready, &future_vtable}, &out) == RAWWAKER_READY && out == 42);
+  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&nested, &future_vtable}, NULL) == RAWWAKER_READY);
+  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&panics, &future_vtable}, NULL) == RAWWAKER_PANICKED);
+  CHECK(strcmp(CALL(rawwaker_last_panic), "why") == 0);
+  CALL(rawwaker_wake, ready.kept);
+  CHECK(ready.dropped == 1 && nested.dropped == 1 && panics.dropped == 1);
+}
+
+static rawwaker_sink *for_ever;
+static void sinks(void) {
+  int before = descriptors();
+  for_ever = sink_new(RAWWAKER_SINK_FOREVER);
+  if (for_ever != NULL) { /* by its flag it is never freed: taken out of the account */
+    outstanding--;
+    CALL(rawwaker_sink_drop, for_ever);
+    int fd = CALL(rawwaker_sink_fd, for_ever);
+    CHECK(fcntl(fd, F_GETFD) >= 0);
+    close(fd);
+  }
+  CHECK(descriptors() == before);
+  rawwaker_sink *s = sink_new(0);
+  if (s == NULL) return;
+  void *head;
+  uint32_t *sleeping;
+  CALL(rawwaker_sink_words, s, (void **)&head, &sleeping);
+  CHECK(*sleeping == 0 && *(void **)head == NULL);
+  on_wake(s);
+  on_wake(s);
+  CHECK(CALL(rawwaker_sink_sleep, s));
+  CALL(rawwaker_sink_kick, s);
+  CALL(rawwaker_sink_ack, s);
+  CHECK(CALL(rawwaker_sink_take, s) == NULL);
+  CALL(rawwaker_sink_drop, s);
+  CHECK(ended == 2);
+}
+
+static size_t drain(rawwaker_sink *s, rawwaker_notice *out, size_t n) {
+  rawwaker_box *list = CALL(rawwaker_sink_take, s);
+  return CALL(rawwaker_box_read, &list, out, n);
+}
+
+static void boxes(void) {
+  rawwaker_notice n[4];
+  rawwaker_sink *s = sink_new(0);
+  if (s == NULL) return;
+  on_wake(s);
+  rawwaker_box *b = box_new(s, 7, 0), *t = box_new(s, 8, RAWWAKER_BOX_TELL);
+  if (b != NULL) {
+    rawwaker w = CALL(rawwaker_box_ref, b), lent = CALL(rawwaker_box_lend, b);
+    CHECK(w.vtable == CALL(rawwaker_box_vtable) && CALL(rawwaker_box_id, &lent) == 7 && CALL(rawwaker_box_lent, b));
+    CALL(rawwaker_sink_sleep, s);
+    CALL(rawwaker_wake, w);
+    CHECK(drain(s, n, 4) == 1 && n[0].id == 7 && n[0].woken);
+    CALL(rawwaker_box_close, b);
+  }
+  if (t != NULL) {
+    rawwaker w = CALL(rawwaker_box_ref, t);
+    CALL(rawwaker_drop, w);
+    CHECK(drain(s, n, 4) == 1 && n[0].id == 8 && n[0].last);
+    CHECK(CALL(rawwaker_box_retire, t));
+  }
+  CALL(rawwaker_sink_drop, s);
+}
+
+static void polls(void) {
+  bool told_woken;
+  int out = 0;
+  rawwaker_sink *s = sink_new(0);
+  if (s == NULL) return;
+  rawwaker_box *none = NULL, *kept = NULL, *b = box_new(s, 9, 0);
+  future ready = {.left = 0}, keeps = {.left = 1, .keeps = true}, again = {.left = 2};
+  CHECK(CALL(rawwaker_box_poll, s, &none, (rawwaker_future){&ready, &future_vtable}, &out, &told_woken) == RAWWAKER_READY);
+  CHECK(none == NULL && out == 42);
+  CALL(rawwaker_box_poll, s, &kept, (rawwaker_future){&keeps, &future_vtable}, &out, &told_woken);
+  CHECK(kept != NULL && told_woken);
+  CALL(rawwaker_box_adopt, kept, 10);
+  CALL(rawwaker_wake, keeps.kept);
+  CALL(rawwaker_box_close, kept);
+  if (b != NULL) {
+    CALL(rawwaker_box_poll, s, &b, (rawwaker_future){&again, &future_vtable}, &out, &told_woken);
+    CHECK(told_woken);
+    CALL(rawwaker_box_close, b);
+  }
+  rawwaker_notice n[2];
+  drain(s, n, 2);
+  CALL(rawwaker_sink_drop, s);
+}
+
+/* ------------------------------------------------------------------------------------ programs by chance ----------- */
+
+static uint64_t seed;
+static unsigned chance(unsigned below) {
+  seed ^= seed << 13;
+  seed ^= seed >> 7;
+  seed ^= seed << 17;
+  return (unsigned)((seed >> 11) % below);
+}
+
+enum { WAKERS = 6, BOXES = 4 };
+static rawwaker wakers[WAKERS];
+static rawwaker_cell cell;
+static rawwaker_sink *sink;
+static struct slot {
+  rawwaker_box *box;
+  uint64_t id;
+} slots[BOXES];
+static uint64_t last_id;
+
+static void end_box(struct slot *b) {
+  CALL(rawwaker_box_close, b->box);
+  b->box = NULL;
+}
+static void drain_by_chance(void) {
+  rawwaker_notice n;
+  rawwaker_box *list = CALL(rawwaker_sink_take, sink);
+  while (CALL(rawwaker_box_read, &list, &n, 1) != 0)
+    for (struct slot *b = slots; n.last && b < slots + BOXES; b++)
+      if (b->box != NULL && b->id == n.id && CALL(rawwaker_box_retire, b->box)) b->box = NULL;
+}
+static void end_sink(void) {
+  for (struct slot *b = slots; b < slots + BOXES; b++)
+    if (b->box != NULL) end_box(b);
+  CALL(rawwaker_sink_drop, sink);
+  sink = NULL;
+}
+static void step(void) {
+  rawwaker *w = &wakers[chance(WAKERS)], *v = &wakers[chance(WAKERS)];
+  struct slot *b = &slots[chance(BOXES)];
+  bool woken_in_poll;
+  switch (chance(13)) {
+    case 0:
+      if (w->vtable == NULL) *w = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end);
+      break;
+    case 1:
+      if (w->vtable == NULL && v->vtable != NULL) *w = CALL(rawwaker_clone, v);
+      break;
+    case 2:
+      if (w->vtable != NULL) {
+        rawwaker x = *w;
+        w->vtable = NULL;
+        chance(2) == 0 ? CALL(rawwaker_wake, x) : CALL(rawwaker_drop, x);
+      }
+      break;
+    case 3:
+      if (v->vtable != NULL) CALL(rawwaker_clone_from, w, v);
+      break;
+    case 4:
+      if (w->vtable != NULL) CALL(rawwaker_cell_register, &cell, w);
+      break;
+    case 5: CALL(rawwaker_cell_wake, &cell); break;
+    case 6:
+      if (sink == NULL) sink = sink_new(0);
+      break;
+    case 7:
+      if (sink != NULL && chance(4) == 0) end_sink();
+      break;
+    case 8:
+      if (sink != NULL && b->box == NULL) {
+        b->id = ++last_id;
+        b->box = box_new(sink, b->id, chance(2) == 0 ? RAWWAKER_BOX_TELL : 0);
+      }
+      break;
+    case 9:
+      if (b->box != NULL && w->vtable == NULL) *w = CALL(rawwaker_box_ref, b->box);
+      break;
+    case 10:
+      if (sink != NULL) chance(2) == 0 ? drain_by_chance() : (void)CALL(rawwaker_sink_sleep, sink);
+      break;
+    case 11:
+      if (sink != NULL) {
+        future f = {.left = (int)chance(3), .keeps = w->vtable == NULL};
+        bool mine = b->box == NULL;
+        CALL(rawwaker_box_poll, sink, &b->box, (rawwaker_future){&f, &future_vtable}, NULL, &woken_in_poll);
+        if (mine && b->box != NULL) {
+          b->id = ++last_id;
+          CALL(rawwaker_box_adopt, b->box, b->id);
+        }
+        if (f.keeps) *w = f.kept;
+        if (chance(3) == 0) on_wake(sink);
+      }
+      break;
+    default: {
+      future f = {.left = (int)chance(3), .nested = chance(4) == 0, .keeps = w->vtable == NULL};
+      CALL(rawwaker_block_on, (rawwaker_future){&f, &future_vtable}, NULL);
+      CHECK(f.dropped == 1);
+      if (f.keeps) *w = f.kept;
+    }
+  }
+}
+static void by_chance(void) {
+  for (int i = 0; i < 60; i++) step();
+  for (int i = 0; i < WAKERS; i++)
+    if (wakers[i].vtable != NULL) CALL(rawwaker_drop, wakers[i]);
+  CALL(rawwaker_cell_drop, &cell);
+  if (sink != NULL) end_sink();
+}
+
+/* ------------------------------------------------------------------------------------ the parent ------------------- */
+
+static unsigned long faults, aborts, survived, runs;
+static int failures;
+
+static const char *fails_how(const char *name) {
+  for (int i = 0; i < FUNCTIONS; i++)
+    if (strcmp(documented[i].name, name) == 0) return documented[i].fails;
+  return "";
+}
+
+/* Whether an allocation failed, that is whether there may be another. */
+static bool attempt(const char *name, void (*scenario)(void), unsigned n, bool and_after) {
+  int ends[2], status;
+  char got_line[512] = "", want[128] = "";
+  size_t have = 0;
+  ssize_t more;
+  memset(told->call, 0, sizeof told->call);
+  told->failed = told->allocated = 0;
+  if (pipe(ends) != 0) abort();
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    dup2(ends[1], 2);
+    close(ends[0]);
+    close(ends[1]);
+    int before = descriptors();
+    fail_at = n;
+    all_after = and_after;
+    watch(true);
+    scenario();
+    watch(false);
+    fail_at = 0;
+    CHECK(rawwaker_live() == 0);
+    CHECK(outstanding == 0);
+    CHECK(descriptors() == before);
+    watch(false);
+    exit(broken);
+  }
+  close(ends[1]);
+  while ((more = read(ends[0], got_line + have, sizeof got_line - 1 - have)) > 0) have += (size_t)more;
+  close(ends[0]);
+  if (child < 0 || waitpid(child, &status, 0) != child) abort();
+  runs++;
+  const char *how = fails_how(told->call);
+  bool ok, dies = told->failed > 0 && strstr(how, "abort") != NULL && strstr(how, "out of memory") != NULL;
+  bool may = told->failed == 0 || strncmp(how, "NULL", 4) == 0 || strncmp(how, "false", 5) == 0;
+  /* Where each allocation fails from here on, a later call may be the one that dies. */
+  const char *line = got_line;
+  if (dies)
+    snprintf(want, sizeof want, "rawwaker: %s: out of memory\n", told->call);
+  else if (and_after && WIFSIGNALED(status)) {
+    char by[64] = "";
+    if (sscanf(got_line, "rawwaker: %63[a-z_]: ", by) == 1 && strstr(fails_how(by), "out of memory") != NULL &&
+        strstr(fails_how(by), "abort") != NULL) {
+      snprintf(want, sizeof want, "rawwaker: %s: out of memory\n", by);
+      dies = may;
+    }
+  }
+  if (dies)
+    ok = WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && strcmp(line, want) == 0;
+  else
+    ok = may && WIFEXITED(status) && WEXITSTATUS(status) == 0 && line[0] == '\0';
+  faults += told->failed;
+  aborts += dies;
+  survived += told->failed > 0 && !dies;
+  if (!ok) {
+    failures++;
+    printf("FAIL %s, allocation %u%s, in %s, of which rawwaker.h says \"fails: %s\": status %#x, standard error: %s\n", name, n,
+           and_after ? " and all after" : "", told->call, how, (unsigned)status, line);
+  }
+  return told->failed > 0;
+}
+
+static void every(const char *name, void (*scenario)(void)) {
+  for (int after = 0; after < 2; after++) {
+    unsigned n = 1;
+    while (failures < 10 && attempt(name, scenario, n, after == 1)) n++;
+    if (after == 0 && strcmp(name, "by chance") != 0) printf("  %-10s %2u allocations\n", name, n - 1);
+  }
+}
+
+int main(int argc, char **argv) {
+  unsigned long programs = argc > 1 ? strtoul(argv[1], NULL, 10) : 100, first = argc > 2 ? strtoul(argv[2], NULL, 10) : 1;
+  told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (told == MAP_FAILED) abort();
+  every("functions", functions);
+  every("cells", cells);
+  every("block_on", block_ons);
+  every("sinks", sinks);
+  every("boxes", boxes);
+  every("polls", polls);
+  int called = 0;
+  for (int i = 0; i < FUNCTIONS; i++) {
+    called += told->called[i];
+    if (told->called[i]) continue;
+    printf("FAIL %s is called by no scenario\n", documented[i].name);
+    failures++;
+  }
+  unsigned long scenarios = 6;
+  for (unsigned long i = 0; i < programs && failures < 10; i++, scenarios++) {
+    seed = (first + i) * 0x9e3779b97f4a7c15u | 1;
+    every("by chance", by_chance);
+    if (failures != 0) {
+      printf("  the program was %lu\n", first + i);
+      break;
+    }
+  }
+  printf("%s memory: %lu scenarios over %d of %d functions, %lu runs, faults %lu: %lu aborts with their line, %lu runs that went on\n",
+         failures == 0 ? "ok" : "FAIL", scenarios, called, FUNCTIONS, runs, faults, aborts, survived);
+  return failures != 0 || aborts == 0 || survived == 0;
+}
