@@ -275,6 +275,34 @@ static void edge_of_the_box(void) {
   printf("ok: a box: %lu letters from %d threads in %lu notices, 0 lost\n", n * THREADS, THREADS, notices);
 }
 
+/* The same future polled under a box: what a wake has written, the loop of rawwaker_box_poll takes over. */
+static void edge_of_the_loop(void) {
+  static const rawwaker_future_vtable vtable = {reader_poll, reader_drop};
+  reader r = {.round = 1, .rounds = rounds / 20 + 1};
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = NULL;
+  bool told;
+  begin_letters();
+  for (bool first = true; rawwaker_box_poll(s, &b, (rawwaker_future){&r, &vtable}, NULL, &told) != RAWWAKER_READY; first = false) {
+    if (first) told |= rawwaker_box_adopt(b, 1);
+    while (!told) {
+      rawwaker_notice notice;
+      rawwaker_box *list = rawwaker_sink_take(s);
+      if (list == NULL) sched_yield();
+      while (rawwaker_box_read(&list, &notice, 1) != 0) told |= notice.woken == 1;
+    }
+  }
+  reader_drop(&r);
+  rawwaker_box_close(b);
+  rawwaker_notice notice;
+  rawwaker_box *list = rawwaker_sink_take(s);
+  while (rawwaker_box_read(&list, &notice, 1) != 0) {
+  }
+  rawwaker_sink_drop(s);
+  check(rawwaker_live() == 0, "the box is left");
+  printf("ok: a loop under a box: %lu letters from %d threads in %lu polls, 0 lost\n", r.rounds * THREADS, THREADS, r.polls);
+}
+
 /* The cell: register first and test after, make it true first and wake after. */
 static atomic_ulong sent;
 static rawwaker_cell post;
@@ -448,6 +476,7 @@ int main(int argc, char **argv) {
   functions();
   edge_of_the_parker();
   edge_of_the_box();
+  edge_of_the_loop();
   the_cell();
   boxes();
   return 0;

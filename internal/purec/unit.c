@@ -3,8 +3,10 @@
 #include "rawwaker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -24,10 +26,19 @@ static bool passed;
     }                                                                         \
   } while (0)
 
+/* The descriptor that comes next: the same before and after what leaves none open. */
+static int next_descriptor(void) {
+  int fd = dup(0);
+  close(fd);
+  return fd;
+}
+
 static void run(const char *name, void (*test)(void)) {
   passed = true;
+  int before = next_descriptor();
   test();
   CHECK(rawwaker_live() == 0);
+  CHECK(next_descriptor() == before);
   printf("%s %d - %s\n", passed ? "ok" : "not ok", ++tests, name);
   failures += !passed;
 }
@@ -271,6 +282,26 @@ static void cell(void) {
   CHECK(a.refs == 0 && b.refs == 0);
 }
 
+/* A waker whose clone is equal to it, as those of most runtimes are. */
+static rawwaker equal_clone(void *data);
+static void equal_drop(void *data) { note(*(char *)data, 'd'); }
+static const rawwaker_vtable equal_vtable = {equal_clone, equal_drop, equal_drop, equal_drop};
+static rawwaker equal_clone(void *data) {
+  note(*(char *)data, 'c');
+  return (rawwaker){data, &equal_vtable};
+}
+static void cell_keeps_an_equal_one(void) {
+  char name = 'e';
+  rawwaker w = {&name, &equal_vtable};
+  rawwaker_cell c;
+  rawwaker_cell_init(&c);
+  forget();
+  for (int i = 0; i < 3; i++) rawwaker_cell_register(&c, &w);
+  CHECK(strcmp(events, "ec") == 0);
+  rawwaker_cell_drop(&c);
+  CHECK(strcmp(events, "eced") == 0);
+}
+
 /* A slot that uses the very cell: with a lock held over it, it would hang. */
 static rawwaker_cell busy_cell;
 static rawwaker reenter_clone(void *data);
@@ -380,6 +411,49 @@ static void block_on_polls_once_a_wake(void) {
   CHECK(block_on((counting){.left = 2, .how = NESTED}, &out) == RAWWAKER_READY);
   CHECK(strcmp(events, "p p p d p p p d p d ") == 0);
   for (int i = 0; i < 200; i++) CHECK(block_on((counting){.left = 4, .how = BY_THREAD_AFTER}, &out) == RAWWAKER_READY);
+}
+
+/* Each poll asks for one wake, which comes a little after the poll: a poll that no wake has asked for would come before it. */
+typedef struct exchange {
+  sem_t polled;
+  rawwaker_cell cell;
+  atomic_int wakes;
+  int polls;
+} exchange;
+enum { EXCHANGES = 40 };
+static void *exchange_waker(void *arg) {
+  exchange *e = arg;
+  for (int i = 0; i < EXCHANGES; i++) {
+    while (sem_wait(&e->polled) != 0) {
+    }
+    usleep(300);
+    atomic_fetch_add(&e->wakes, 1);
+    rawwaker_cell_wake(&e->cell);
+  }
+  return NULL;
+}
+static rawwaker_poll exchange_poll(void *data, rawwaker_context *cx, void *out) {
+  exchange *e = data;
+  (void)out;
+  CHECK(atomic_load(&e->wakes) == e->polls);
+  if (e->polls++ == EXCHANGES) return RAWWAKER_READY;
+  rawwaker_cell_register(&e->cell, cx->waker);
+  sem_post(&e->polled);
+  return RAWWAKER_PENDING;
+}
+static void exchange_drop(void *data) { (void)data; }
+static void block_on_sleeps_between_wakes(void) {
+  static const rawwaker_future_vtable vtable = {exchange_poll, exchange_drop};
+  exchange e = {.polls = 0};
+  pthread_t id;
+  sem_init(&e.polled, 0, 0);
+  rawwaker_cell_init(&e.cell);
+  pthread_create(&id, NULL, exchange_waker, &e);
+  CHECK(rawwaker_block_on((rawwaker_future){&e, &vtable}, NULL) == RAWWAKER_READY);
+  CHECK(e.polls == EXCHANGES + 1);
+  pthread_join(id, NULL);
+  rawwaker_cell_drop(&e.cell);
+  sem_destroy(&e.polled);
 }
 
 static void block_on_panicked(void) {
@@ -713,6 +787,76 @@ static void boxes_that_tell(void) {
   rawwaker_sink_drop(s);
 }
 
+static void the_last_reference_of_a_box_that_does_not_tell(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = rawwaker_box_new(s, 5, 0);
+  rawwaker_notice n[2];
+  CHECK(!rawwaker_box_lent(b));
+  rawwaker w = rawwaker_box_ref(b);
+  CHECK(rawwaker_box_lent(b));
+  rawwaker_drop(w);
+  CHECK(!rawwaker_box_lent(b));
+  CHECK(drain(s, n, 2) == 0);
+  rawwaker_box_close(b);
+  rawwaker_sink_drop(s);
+}
+
+/* A box that tells does not loop: C's last drop in the middle of a poll must list it. */
+static rawwaker_poll drops_poll(void *data, rawwaker_context *cx, void *out) {
+  rawwaker *kept = data;
+  (void)cx;
+  (void)out;
+  rawwaker_drop(*kept);
+  return RAWWAKER_PENDING;
+}
+static void a_box_that_tells_is_told_of_during_its_poll(void) {
+  static const rawwaker_future_vtable vtable = {drops_poll, script_drop};
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = rawwaker_box_new(s, 5, RAWWAKER_BOX_TELL);
+  rawwaker kept = rawwaker_box_ref(b);
+  rawwaker_notice n[2];
+  bool told = true;
+  CHECK(rawwaker_box_poll(s, &b, (rawwaker_future){&kept, &vtable}, NULL, &told) == RAWWAKER_PENDING && !told);
+  CHECK(drain(s, n, 2) == 1 && n[0].id == 5 && !n[0].woken && n[0].last);
+  CHECK(rawwaker_box_retire(b));
+  rawwaker_sink_drop(s);
+}
+
+/* For this program's life: so none of the tests' counts is of it. */
+static rawwaker_sink *forever;
+static void a_sink_for_ever(void) {
+  rawwaker_notice n[2];
+  for (int i = 0; i < 3; i++) {
+    rawwaker_box *b = rawwaker_box_new(forever, 9, 0);
+    rawwaker w = rawwaker_box_ref(b);
+    rawwaker_wake_by_ref(&w);
+    CHECK(drain(forever, n, 2) == 1 && n[0].id == 9);
+    CHECK(rawwaker_sink_sleep(forever));
+    rawwaker_wake(w);
+    CHECK(readable(forever));
+    rawwaker_sink_ack(forever);
+    CHECK(drain(forever, n, 2) == 1);
+    rawwaker_box_close(b);
+    rawwaker_sink_drop(forever);
+  }
+}
+
+/* What a wake that was between its exchange and its push finds, when its box is closed and the sink dropped meanwhile. */
+static void a_wake_that_comes_to_a_dropped_sink(void) {
+  for (int by_ref = 0; by_ref < 2; by_ref++) {
+    rawwaker_sink *s = rawwaker_sink_new(0);
+    rawwaker_box *b = rawwaker_box_new(s, 1, 0);
+    rawwaker w = rawwaker_box_ref(b);
+    int fd = rawwaker_sink_fd(s);
+    rawwaker_sink_drop(s);
+    if (by_ref) rawwaker_wake_by_ref(&w);
+    else rawwaker_wake(w);
+    rawwaker_box_close(b);
+    CHECK((rawwaker_live() == 0) == !by_ref && (fcntl(fd, F_GETFD) < 0) == !by_ref);
+    if (by_ref) rawwaker_drop(w);
+  }
+}
+
 static rawwaker from_handler;
 static void handler(int sig) {
   (void)sig;
@@ -872,8 +1016,10 @@ int main(int argc, char **argv) {
   run("a function may drop clones of the very waker that called it", from_fn_drops_in_wake);
   run("counted wakers serve async-ffi's four slots", async_ffi);
   run("a cell keeps the latest waker, gives it out once, and may be used again", cell);
+  run("a cell that keeps an equal waker calls no slot", cell_keeps_an_equal_one);
   run("no slot is called while the cell is locked", cell_holds_no_lock);
   run("block_on polls once for each wake, before, during and after a poll, also nested", block_on_polls_once_a_wake);
+  run("block_on sleeps between its wakes", block_on_sleeps_between_wakes);
   run("block_on hands a panic on, leaves *out alone and drops the future once", block_on_panicked);
   run("the panic's text is the thread's own and cut at 1 KiB", panic_text);
   run("wakes after block_on has returned do nothing", late_wakes);
@@ -886,6 +1032,11 @@ int main(int argc, char **argv) {
   run("a box is known by its first word", boxes_are_known_by_their_first_word);
   run("wakes of a closed box do nothing, and it outlives its sink's owner", closed_boxes_do_nothing);
   run("a box that tells is listed by C's last drop, and retired unless it was lent again", boxes_that_tell);
+  run("a box that does not tell is not listed by C's last drop", the_last_reference_of_a_box_that_does_not_tell);
+  run("a box that tells is told of during its poll, too", a_box_that_tells_is_told_of_during_its_poll);
+  forever = rawwaker_sink_new(RAWWAKER_SINK_FOREVER);
+  run("a sink for ever goes on when it is dropped", a_sink_for_ever);
+  run("a wake that comes to a dropped sink gives everything back", a_wake_that_comes_to_a_dropped_sink);
   run("wake_by_ref may be called in a signal handler and keeps errno", signals_and_errno);
   run("out of memory for a box is NULL", no_memory_for_a_runtime);
   if (argc > 1 && strcmp(argv[1], "-no-deaths") == 0)
