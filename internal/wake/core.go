@@ -120,9 +120,6 @@ func (c *Core) inbox() *Inbox {
 	return c.target.(Local).Inbox()
 }
 
-// Parked makes c one that sleeps, before any other use: its first wake rouses t.
-func (c *Core) Parked() { c.word.Store(Parked) }
-
 // NewFunc returns a core whose every wake calls t's Rouse, which a user wrote and which may do as it likes.
 func NewFunc(t Target) *Core { return &Core{user: true, target: t} }
 

@@ -61,7 +61,6 @@ func (in *Inbox) Close() {
 	if in.closed.Swap(true) {
 		return
 	}
-	in.Drain()
 	in.last(in.users.Add(math.MinInt32), Anywhere)
 }
 

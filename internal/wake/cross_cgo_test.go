@@ -1,0 +1,70 @@
+//go:build cgo
+
+package wake
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-8a1b3254/ffiwaker"
+)
+
+func TestACoreThatTwoLendAtOnceCrossesOnce(t *testing.T) {
+	for range 2000 {
+		var r roused
+		var c Core
+		c.Init(&r)
+		var got [2]*crossing
+		var wg sync.WaitGroup
+		for i := range got {
+			wg.Go(func() { got[i] = c.cross() })
+		}
+		wg.Wait()
+		require.NotNil(t, got[0])
+		require.Same(t, got[0], got[1])
+		c.End()
+		require.Nil(t, c.cross())
+	}
+}
+
+func TestACallThatComesToAClosedInboxKeepsNobodyFromEndingIt(t *testing.T) {
+	in, err := NewInbox()
+	require.NoError(t, err)
+	require.True(t, in.enter())
+	in.Close()
+	in.Take(Anywhere) // too late
+	require.False(t, in.over.Load(), "somebody is inside")
+	in.leave()
+	require.True(t, in.over.Load())
+}
+
+// From then on a thread of C that is about to wake the hook finds nobody.
+func TestAnInboxThatIsClosedHasNoHookAnyMore(t *testing.T) {
+	for range 100 {
+		before := Registered()
+		in, err := NewInbox()
+		require.NoError(t, err)
+		in.OnWake(func(Place) {})
+		require.Equal(t, before+1, Registered())
+		in.Close()
+		require.Equal(t, before, Registered())
+	}
+}
+
+func TestAHostsWakerIsDroppedOnceWhenItsInboxEnds(t *testing.T) {
+	in, err := NewInbox()
+	require.NoError(t, err)
+	w := ffiwaker.Noop()
+	woken, dropped := 0, 0
+	require.True(t, in.WakeRaw(w.Data, w.VTable, func() { woken++ }, func() { dropped++ }))
+	in.Take(Anywhere)
+	require.Equal(t, 1, woken)
+	in.Close()
+	in.Close()
+	in.Take(Anywhere)
+	require.Equal(t, 1, woken)
+	require.Equal(t, 1, dropped)
+	require.False(t, in.WakeRaw(w.Data, w.VTable, nil, nil))
+}
