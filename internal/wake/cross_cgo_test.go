@@ -3,7 +3,9 @@
 package wake
 
 import (
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -51,6 +53,39 @@ func TestAnInboxThatIsClosedHasNoHookAnyMore(t *testing.T) {
 		in.Close()
 		require.Equal(t, before, Registered())
 	}
+}
+
+func TestOfManyWhoTakeTheFlagOneCallsTheHook(t *testing.T) {
+	in, err := NewInbox()
+	require.NoError(t, err)
+	defer in.Close()
+	var called, round atomic.Int64
+	in.OnWake(func(Place) { called.Add(1) })
+	in.Take(Anywhere)
+	const rounds = 20000
+	called.Store(0)
+	var wg sync.WaitGroup
+	take := func() {
+		for i := range int64(rounds) {
+			for round.Load() <= i {
+				runtime.Gosched()
+			}
+			in.Take(Anywhere)
+		}
+	}
+	var through atomic.Int64
+	for range 2 {
+		wg.Go(func() { take(); through.Add(1) })
+	}
+	for i := range int64(rounds) {
+		require.True(t, in.Arm(func() bool { return true }))
+		round.Store(i + 1)
+		for called.Load() <= i {
+			runtime.Gosched()
+		}
+	}
+	wg.Wait()
+	require.EqualValues(t, rounds, called.Load())
 }
 
 func TestAHostsWakerIsDroppedOnceWhenItsInboxEnds(t *testing.T) {
