@@ -563,7 +563,11 @@ static void box_unref(rawwaker_box *b) {
         box_push(b);
         return;
       }
-      /* Closed, or being closed: the hold is about to go. */
+      /* Closed, or being closed: the hold is about to go. Or refs is old: a newer reference has listed it meanwhile. */
+      if (atomic_load_explicit(&b->closed, ORD_CLOSE) == 0) {
+        refs = atomic_load_explicit(&b->head.refs, memory_order_relaxed);
+        continue;
+      }
     }
     if (atomic_compare_exchange_weak_explicit(&b->head.refs, &refs, refs - REF, ORD_UNREF, memory_order_relaxed)) {
       if (refs == REF) box_free(b);
