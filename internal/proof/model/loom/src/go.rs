@@ -1,0 +1,274 @@
+//! Go's words, under the names of internal/wake/core.go, internal/wake/parker.go, rawwaker/atomic_waker.go and executor/task.go. Go's
+//! atomics are sequentially consistent; acq_rel is less, shows more, and is enough for all of these.
+
+use std::collections::VecDeque;
+
+use loom::sync::Mutex;
+
+use crate::orders::*;
+use crate::world::*;
+
+const EMPTY: usize = 0;
+const NOTIFIED: usize = 1;
+const PARKED: usize = 2;
+
+/// wake.Core, but for its target.
+pub struct Core {
+    word: Word,
+}
+
+impl Core {
+    fn new() -> Core {
+        Core { word: Word::new(EMPTY) }
+    }
+    fn notify(&self) -> bool {
+        if broken(Twin::wake_only_looks) && self.word.load(ACQ_REL) == NOTIFIED {
+            return false;
+        }
+        let was = self.word.exchange(NOTIFIED, ACQ_REL);
+        was == PARKED || (broken(Twin::token_copied) && was == EMPTY)
+    }
+    fn sleep(&self) -> bool {
+        if broken(Twin::parks_without_looking) {
+            self.word.exchange(PARKED, ACQ_REL);
+            return true;
+        }
+        self.word.compare_exchange(&mut { EMPTY }, PARKED, ACQ_REL)
+    }
+    fn clear(&self) {
+        if self.word.load(ACQ_REL) != EMPTY {
+            self.word.exchange(EMPTY, ACQ_REL);
+        }
+    }
+}
+
+/// wake.Parker, without spin: that reads a sink.
+pub struct Parker {
+    core: Core,
+    ch: Semaphore,
+    done: Word,
+}
+
+impl Parker {
+    pub fn new() -> &'static Parker {
+        keep(Parker { core: Core::new(), ch: Semaphore::new(), done: Word::new(0) })
+    }
+    pub fn wake(&self) {
+        if self.core.notify() {
+            self.ch.post();
+        }
+    }
+    /// Closes done, which Park was given.
+    pub fn cancel(&self) {
+        self.done.exchange(1, ACQ_REL);
+        self.ch.post(); // a select that waits looks
+    }
+    pub fn park(&self) -> bool {
+        let word = &self.core.word;
+        if word.load(ACQ_REL) == NOTIFIED {
+            word.exchange(EMPTY, ACQ_REL);
+            return true;
+        }
+        if !word.compare_exchange(&mut { EMPTY }, PARKED, ACQ_REL) {
+            word.exchange(EMPTY, ACQ_REL);
+            return true;
+        }
+        self.ch.wait();
+        // The select: what came is the token, or done.
+        if self.done.exchange(0, ACQ_REL) != 0 {
+            if word.compare_exchange(&mut { PARKED }, EMPTY, ACQ_REL) {
+                return false;
+            }
+            if !broken(Twin::cancel_leaves_the_token) {
+                self.ch.wait();
+            }
+        }
+        word.exchange(EMPTY, ACQ_REL);
+        true
+    }
+    /// What is in the channel for the next one who parks; nothing, ever.
+    pub fn tokens_left(&self) -> usize {
+        self.ch.count() - self.done.load(RELAXED)
+    }
+}
+
+/// rawwaker.AtomicWaker, of a task's own waker: neither counted nor cloned.
+struct AtomicWaker {
+    waker: Word,
+}
+
+impl AtomicWaker {
+    fn register(&self, p: &'static Parker) {
+        self.waker.exchange(p as *const Parker as usize, ACQ_REL);
+    }
+    fn wake(&self) {
+        let p = self.waker.exchange(0, ACQ_REL);
+        if p != 0 {
+            // SAFETY: what was registered is a Parker that keep() keeps.
+            unsafe { &*(p as *const Parker) }.wake();
+        }
+    }
+}
+
+const ABORTED: usize = 1;
+const ENDING: usize = 4;
+const DONE: usize = 8;
+const JOINED: usize = 16;
+const TAKEN: usize = 32;
+
+/// task and JoinHandle.
+pub struct Task {
+    core: Core,
+    fate: Word,
+    waker: AtomicWaker,
+    /// The future: how often it was polled. Only who holds the token touches it.
+    future: Mem<usize>,
+    alive: Life,
+    value: Mem<usize>,
+    err: Mem<bool>,
+    queue: &'static Queue,
+}
+
+/// An executor's queue; None ends the worker that takes it.
+pub struct Queue {
+    all: Mutex<VecDeque<Option<&'static Task>>>,
+    there: Semaphore,
+}
+
+impl Queue {
+    pub fn new() -> &'static Queue {
+        keep(Queue { all: Mutex::new(VecDeque::new()), there: Semaphore::new() })
+    }
+    fn push(&self, t: Option<&'static Task>) {
+        self.all.lock().unwrap().push_back(t);
+        self.there.post();
+    }
+    fn pop(&self) -> Option<&'static Task> {
+        self.there.wait();
+        self.all.lock().unwrap().pop_front().unwrap()
+    }
+    /// A worker: until the one task is over.
+    pub fn work(&'static self, ready: impl Fn() -> bool) {
+        while let Some(t) = self.pop() {
+            let (again, over) = t.run(&ready);
+            if again {
+                self.push(Some(t));
+            }
+            if over {
+                return self.push(None); // to the other worker, if there is one
+            }
+        }
+    }
+}
+
+impl Task {
+    /// A task that has been spawned: its token is in the queue.
+    pub fn spawn(queue: &'static Queue) -> &'static Task {
+        let t: &'static Task = keep(Task {
+            core: Core::new(),
+            fate: Word::new(0),
+            waker: AtomicWaker { waker: Word::new(0) },
+            future: Mem::new(0),
+            alive: Life::new(),
+            value: Mem::new(0),
+            err: Mem::new(false),
+            queue,
+        });
+        queue.push(Some(t));
+        t
+    }
+    pub fn wake(&'static self) {
+        if self.core.notify() {
+            self.queue.push(Some(self));
+        }
+    }
+    fn doom(&self, why: usize) -> bool {
+        let mut f = self.fate.load(ACQ_REL);
+        loop {
+            if f & (ABORTED | ENDING | DONE) != 0 {
+                return false;
+            }
+            let doomed = f | why;
+            if self.fate.compare_exchange(&mut f, doomed, ACQ_REL) {
+                return true;
+            }
+            f = self.fate.load(ACQ_REL);
+        }
+    }
+    pub fn abort(&'static self) {
+        if self.doom(ABORTED) && !broken(Twin::abort_without_wake) {
+            self.wake();
+        }
+    }
+    fn doomed(&self) -> bool {
+        self.fate.load(ACQ_REL) & ABORTED != 0
+    }
+    /// Gives again, over.
+    fn run(&self, ready: impl Fn() -> bool) -> (bool, bool) {
+        self.core.clear();
+        if self.doomed() {
+            self.give_up();
+            return (false, true);
+        }
+        self.alive.touch();
+        self.future.set(self.future.get() + 1);
+        if ready() {
+            if broken(Twin::done_before_result) {
+                self.finish(false);
+                self.value.set(7);
+            } else {
+                self.value.set(7);
+                self.finish(false);
+            }
+            return (false, true);
+        }
+        if self.doomed() {
+            self.give_up();
+            return (false, true);
+        }
+        (!self.core.sleep(), false)
+    }
+    fn give_up(&self) {
+        self.fate.fetch_or(ENDING, ACQ_REL);
+        self.finish(true);
+    }
+    fn finish(&self, err: bool) {
+        self.alive.free(); // the future is dropped, or let go of
+        self.err.set(err);
+        if self.fate.fetch_or(DONE, ACQ_REL) & JOINED != 0 {
+            self.waker.wake();
+        }
+    }
+    /// JoinHandle.join.
+    pub fn join(&self, p: &'static Parker) -> bool {
+        let looks_first = broken(Twin::join_looks_first);
+        if self.fate.load(ACQ_REL) & DONE == 0 {
+            if looks_first {
+                if self.fate.fetch_or(JOINED, ACQ_REL) & DONE == 0 {
+                    self.waker.register(p);
+                    return false;
+                }
+            } else {
+                self.waker.register(p);
+                if self.fate.fetch_or(JOINED, ACQ_REL) & DONE == 0 {
+                    return false;
+                }
+            }
+        }
+        self.fate.fetch_or(TAKEN, ACQ_REL);
+        self.waker.waker.exchange(0, ACQ_REL);
+        true
+    }
+    pub fn is_done(&self) -> bool {
+        self.fate.load(ACQ_REL) & DONE != 0
+    }
+    pub fn polls(&self) -> usize {
+        self.future.get()
+    }
+    pub fn value(&self) -> usize {
+        self.value.get()
+    }
+    pub fn err(&self) -> bool {
+        self.err.get()
+    }
+}

@@ -1,0 +1,724 @@
+//! The models: what runs against what, and what must hold at the end. A flag or a payload is relaxed or plain, so only what the
+//! code under the model orders makes it visible. A wake that is lost leaves a sleeper for ever, which loom reports.
+
+use std::sync::atomic::{AtomicUsize as Counter, Ordering::Relaxed};
+
+use loom::sync::Mutex;
+
+use crate::go;
+use crate::orders::*;
+use crate::raw::*;
+use crate::world::*;
+
+pub struct Model {
+    pub name: &'static str,
+    pub run: fn(),
+    /// How often a thread may be preempted: in full, quick, and for the orders. ALL: as often as there is a place for it; OFF: left out.
+    pub bounds: [usize; 3],
+    pub twins: &'static [Twin],
+}
+
+pub const ALL: usize = usize::MAX;
+pub const OFF: usize = 0;
+
+pub const MODELS: &[Model] = &[
+    Model { name: "mapping", run: mapping, bounds: [ALL, ALL, ALL], twins: &[Twin::no_fence] },
+    Model {
+        name: "parker",
+        run: parker,
+        bounds: [ALL, ALL, ALL],
+        twins: &[Twin::sleeps_without_looking, Twin::clears_by_store, Twin::unref_relaxed],
+    },
+    Model {
+        name: "parker_of_two",
+        run: parker_of_two,
+        bounds: [3, 2, 2],
+        twins: &[Twin::wake_only_looks, Twin::unref_relaxed],
+    },
+    Model {
+        name: "cell",
+        run: cell,
+        bounds: [3, 2, 2],
+        twins: &[
+            Twin::tests_before_it_registers,
+            Twin::wakes_before_it_sets,
+            Twin::cell_unlocked,
+            Twin::cell_wakes_what_it_keeps,
+        ],
+    },
+    Model { name: "sleep", run: sleep, bounds: [3, 2, 1], twins: &[Twin::sleeps_without_looking, Twin::flag_only_read] },
+    Model { name: "spin", run: spin, bounds: [3, 2, 1], twins: &[Twin::flag_back_without_looking] },
+    Model {
+        name: "list",
+        run: list,
+        bounds: [3, 2, 2],
+        twins: &[Twin::idle_before_unlink, Twin::wake_only_looks, Twin::poll_clears_queued],
+    },
+    Model {
+        name: "list_and_sleep",
+        run: list_and_sleep,
+        bounds: [3, 2, 1],
+        twins: &[Twin::wake_only_looks, Twin::touches_after_push],
+    },
+    Model { name: "close", run: close, bounds: [4, 2, 2], twins: &[Twin::idle_without_second_look, Twin::close_leaves_queued] },
+    Model {
+        name: "sink_drop",
+        run: sink_drop,
+        bounds: [3, 2, 2],
+        twins: &[Twin::drop_without_mark, Twin::push_without_sink_ref],
+    },
+    Model { name: "last", run: last, bounds: [ALL, 3, 2], twins: &[Twin::last_drop_untold] },
+    Model {
+        name: "retire",
+        run: retire,
+        bounds: [3, 2, 2],
+        twins: &[Twin::retires_regardless, Twin::last_drop_falls_through, Twin::wake_from_idle_only],
+    },
+    Model { name: "last_close", run: last_close, bounds: [4, 2, 2], twins: &[Twin::late_last_ignored] },
+    Model {
+        name: "poll_loop",
+        run: poll_loop,
+        bounds: [3, 2, 1],
+        twins: &[Twin::loop_does_not_tell, Twin::loop_leaves_by_store, Twin::wake_from_idle_only, Twin::wake_only_looks],
+    },
+    Model { name: "poll_loop_close", run: poll_loop_close, bounds: [3, 2, 2], twins: &[Twin::idle_without_second_look] },
+    Model { name: "poll_by_two", run: poll_by_two, bounds: [4, 2, 2], twins: &[Twin::loop_from_any] },
+    Model { name: "born", run: born, bounds: [3, 2, 2], twins: &[Twin::born_always_freed, Twin::adopt_does_not_tell] },
+    Model { name: "hook", run: hook, bounds: [4, 2, 2], twins: &[Twin::hook_before_its_fields, Twin::hook_frees_older] },
+    Model {
+        name: "task",
+        run: task,
+        bounds: [3, 2, OFF],
+        twins: &[Twin::token_copied, Twin::parks_without_looking, Twin::wake_only_looks],
+    },
+    Model { name: "task_abort", run: task_abort, bounds: [3, 2, OFF], twins: &[Twin::parks_without_looking] },
+    Model { name: "task_abort_asleep", run: task_abort_asleep, bounds: [ALL, ALL, OFF], twins: &[Twin::abort_without_wake] },
+    Model {
+        name: "task_join",
+        run: task_join,
+        bounds: [4, 2, OFF],
+        twins: &[Twin::join_looks_first, Twin::done_before_result],
+    },
+    Model { name: "park_cancel", run: park_cancel, bounds: [ALL, 2, OFF], twins: &[Twin::cancel_leaves_the_token] },
+];
+
+/// Store buffering, under loom: with seq_cst, one of the two sees the other.
+fn mapping() {
+    let (x, y) = (keep(Word::new(0)), keep(Word::new(0)));
+    let saw = keep(Counter::new(1));
+    let order = if broken(Twin::no_fence) { ACQ_REL } else { SEQ_CST };
+    let t = go(move || {
+        x.store(1, order);
+        saw.fetch_add(y.load(order), Relaxed);
+    });
+    y.store(1, order);
+    let mine = x.load(order);
+    join([t]);
+    assert!(saw.load(Relaxed) + mine > 1, "property: neither saw the other");
+}
+
+/// One waker, a plain payload, exactly two polls.
+fn parker() {
+    let p = Parker::new();
+    let payload = keep(Mem::new(0));
+    let w = Waker::Parker(p).clone_ref();
+    let t = go(move || {
+        payload.set(1);
+        w.wake();
+    });
+    let mut first = true;
+    let polls = rawwaker_block_on(p, |_| {
+        if std::mem::replace(&mut first, false) {
+            return false;
+        }
+        payload.get() == 1
+    });
+    join([t]);
+    assert!(polls == 2, "property: one poll before the wake and one after");
+    assert!(p.head.is_freed(), "property: freed with the last reference");
+}
+
+/// Two wakers, three wakes: one may find NOTIFIED, and publishes all the same.
+fn parker_of_two() {
+    let p = Parker::new();
+    let flags = Flags::new(3);
+    let (a, b) = (Waker::Parker(p).clone_ref(), Waker::Parker(p).clone_ref());
+    let threads = [
+        go(move || {
+            flags.set(0);
+            a.wake_by_ref();
+            flags.set(1);
+            a.wake();
+        }),
+        go(move || {
+            flags.set(2);
+            b.wake();
+        }),
+    ];
+    let polls = rawwaker_block_on(p, |_| flags.all_set());
+    join(threads);
+    assert!(polls <= 4, "property: one poll for each wake at most");
+    assert!(p.head.is_freed(), "property: freed with the last reference");
+}
+
+/// Register, then test; set, then wake. Two who wake, one who waits.
+fn cell() {
+    let c = Cell::new();
+    let p = Parker::new();
+    let flags = Flags::new(2);
+    let threads = [0, 1].map(|i| {
+        go(move || {
+            if broken(Twin::wakes_before_it_sets) {
+                rawwaker_cell_wake(c);
+                flags.set(i);
+                return;
+            }
+            flags.set(i);
+            rawwaker_cell_wake(c);
+        })
+    });
+    rawwaker_block_on(p, |w| {
+        if broken(Twin::tests_before_it_registers) {
+            let ready = flags.all_set();
+            rawwaker_cell_register(c, w);
+            return ready;
+        }
+        rawwaker_cell_register(c, w);
+        flags.all_set()
+    });
+    rawwaker_cell_drop(c);
+    join(threads);
+    assert!(p.head.is_freed(), "property: the cell's references are given up once");
+}
+
+/// Reads all that is listed.
+fn drain(s: &Sink, mut each: impl FnMut(Notice)) {
+    let mut list = rawwaker_sink_take(s);
+    while let Some(n) = rawwaker_box_read(&mut list) {
+        each(n);
+    }
+}
+
+/// A host: drains, polls what was woken, sleeps, until poll says that all is done. Gives how many polls it made.
+fn host(s: &Sink, mut poll: impl FnMut(usize) -> bool) -> usize {
+    let (mut polls, mut done) = (0, false);
+    loop {
+        drain(s, |n| {
+            if n.woken {
+                polls += 1;
+                done |= poll(n.id);
+            }
+        });
+        if done {
+            return polls;
+        }
+        if rawwaker_sink_sleep(s) {
+            wait_and_ack(s);
+        }
+    }
+}
+
+/// A host that sleeps against two producers, each with a box of its own, on a sink that is for ever: no step but those of the flag
+/// and the list.
+fn sleep() {
+    let s = rawwaker_sink_new(true);
+    let flags = Flags::new(2);
+    let boxes = [0, 1].map(|i| rawwaker_box_new(s, i, false));
+    let threads = [0, 1].map(|i| {
+        let w = rawwaker_box_ref(boxes[i]);
+        go(move || {
+            flags.set(i);
+            w.wake();
+        })
+    });
+    let mut seen = [false; 2];
+    let polls = host(s, |id| {
+        assert!(flags.is_set(id), "property: what was before a wake is seen by the poll after it");
+        seen[id] = true;
+        seen == [true; 2]
+    });
+    join(threads);
+    assert!(polls == 2, "property: one poll for each wake");
+    for b in boxes {
+        rawwaker_box_close(b);
+        assert!(b.head.is_freed(), "property: freed with the last reference");
+    }
+    let (sleeps, kicks) = (s.sleeps.load(Relaxed), s.kicks.load(Relaxed));
+    assert!(kicks <= sleeps, "property: of many wakes, one writes for each sleep");
+}
+
+/// A dispatcher sleeps on the sink, and a BlockOn of Go that spins (Parker.spin) takes the flag and the list away from it and gives both
+/// back. Of what is listed at the end, somebody has been told.
+fn spin() {
+    let s = rawwaker_sink_new(true);
+    let boxes = [0, 1].map(|i| rawwaker_box_new(s, i, false));
+    assert!(rawwaker_sink_sleep(s), "property: nothing is listed yet");
+    let threads = boxes.map(|b| {
+        let w = rawwaker_box_ref(b);
+        go(move || w.wake())
+    });
+    let mut polls = 0;
+    let mut take = || drain(s, |_| polls += 1);
+    let slept = s.sleeping.exchange(0, SEQ_CST) != 0;
+    if s.head.load(SEQ_CST) != 0 {
+        take();
+    }
+    if slept {
+        s.sleeping.store_among_exchanges(1, SEQ_CST);
+        while !broken(Twin::flag_back_without_looking) && s.head.load(SEQ_CST) != 0 {
+            s.sleeping.store_among_exchanges(0, SEQ_CST);
+            take();
+            s.sleeping.store_among_exchanges(1, SEQ_CST);
+        }
+    }
+    join(threads);
+    let told = s.kicks.load(Relaxed) > 0;
+    assert!(told || s.head.load(RELAXED) == 0, "property: nobody sleeps while something is listed that nobody was told of");
+    drain(s, |_| polls += 1);
+    assert!(polls == 2, "property: one poll for each wake");
+    for b in boxes {
+        rawwaker_box_close(b);
+        assert!(b.head.is_freed(), "property: freed with the last reference");
+    }
+}
+
+/// Two producers wake one box, and whoever drains it never sleeps: it takes twice, and once more when all is over.
+fn list() {
+    let s = rawwaker_sink_new(false);
+    let b = rawwaker_box_new(s, 7, false);
+    let flags = Flags::new(3);
+    let (v, w) = (rawwaker_box_ref(b), rawwaker_box_ref(b));
+    let threads = [
+        go(move || {
+            flags.set(0);
+            v.wake();
+        }),
+        go(move || {
+            flags.set(1);
+            w.wake_by_ref();
+            flags.set(2);
+            w.wake();
+        }),
+    ];
+    let mut seen = false;
+    let mut polls = 0;
+    let mut poll = |n: Notice| {
+        assert!(n.id == 7 && n.woken, "property: a notice says who and what");
+        polls += 1;
+        seen = flags.all_set();
+        if broken(Twin::poll_clears_queued) {
+            b.queued.exchange(0, ACQ_REL);
+        }
+    };
+    drain(s, &mut poll);
+    drain(s, &mut poll);
+    join(threads);
+    drain(s, &mut poll);
+    assert!(seen, "property: what was before a wake is seen by the poll after it");
+    assert!(polls <= 3, "property: one poll for each wake at most");
+    rawwaker_box_close(b);
+    rawwaker_sink_drop(s);
+    assert!(b.head.is_freed() && s.is_freed(), "property: freed with the last reference");
+}
+
+/// The same with a host that sleeps, closes the box while the producers are perhaps in the push, and drops the sink.
+fn list_and_sleep() {
+    let s = rawwaker_sink_new(false);
+    let b = rawwaker_box_new(s, 7, false);
+    let flags = Flags::new(2);
+    let (v, w) = (rawwaker_box_ref(b), rawwaker_box_ref(b));
+    let threads = [
+        go(move || {
+            flags.set(0);
+            v.wake();
+        }),
+        go(move || {
+            flags.set(1);
+            w.wake_by_ref();
+            w.drop_ref();
+        }),
+    ];
+    let polls = host(s, |_| flags.all_set());
+    rawwaker_box_close(b);
+    rawwaker_sink_drop(s);
+    join(threads);
+    assert!(polls <= 2, "property: one poll for each wake at most");
+    assert!(b.head.is_freed() && s.is_freed(), "property: freed with the last reference");
+}
+
+/// A wake, the drainer, and close, each on a thread of its own.
+fn close() {
+    let s = rawwaker_sink_new(false);
+    let b = rawwaker_box_new(s, 7, false);
+    let (v, w) = (rawwaker_box_ref(b), rawwaker_box_ref(b));
+    let threads = [
+        go(move || v.wake()),
+        go(move || {
+            drain(s, |_| {});
+            drain(s, |_| {});
+        }),
+    ];
+    rawwaker_box_close(b);
+    join(threads);
+    drain(s, |_| {});
+    assert!(b.queued.load(RELAXED) == WOKEN, "property: a closed box stays WOKEN");
+    w.wake_by_ref();
+    assert!(s.head.load(RELAXED) == 0, "property: no wake lists a closed box");
+    w.drop_ref();
+    rawwaker_sink_drop(s);
+    assert!(b.head.is_freed() && s.is_freed(), "property: freed with the last reference");
+}
+
+/// The sink's owner drops it, and two wakes come late.
+fn sink_drop() {
+    let s = rawwaker_sink_new(false);
+    let boxes = [0, 1].map(|i| rawwaker_box_new(s, i, false));
+    let threads = boxes.map(|b| {
+        let w = rawwaker_box_ref(b);
+        go(move || w.wake())
+    });
+    for b in boxes {
+        rawwaker_box_close(b);
+    }
+    rawwaker_sink_drop(s);
+    join(threads);
+    assert!(boxes.iter().all(|b| b.head.is_freed()) && s.is_freed(), "property: freed with the last reference");
+}
+
+/// A box that tells: of its two references one is woken and one dropped. The wake must be told; so must the last drop, once.
+fn last() {
+    let s = rawwaker_sink_new(false);
+    let b = rawwaker_box_new(s, 7, true);
+    let flags = Flags::new(1);
+    let (v, w) = (rawwaker_box_ref(b), rawwaker_box_ref(b));
+    let threads = [
+        go(move || {
+            flags.set(0);
+            v.wake();
+        }),
+        go(move || w.drop_ref()),
+    ];
+    let (mut seen, mut retired) = (false, 0);
+    let mut poll = |n: Notice| {
+        if n.woken {
+            seen = flags.all_set();
+        }
+        if n.last && rawwaker_box_retire(b) {
+            retired += 1;
+        }
+    };
+    drain(s, &mut poll);
+    join(threads);
+    drain(s, &mut poll);
+    assert!(seen, "property: what was before a wake is seen by the poll after it");
+    assert!(retired == 1, "property: the last drop is told, once");
+    rawwaker_sink_drop(s);
+    assert!(b.head.is_freed() && s.is_freed(), "property: freed when it is retired");
+}
+
+/// The last drop of a box that tells, and close, under the lock that excludes retire. A last notice that comes late is answered all
+/// the same.
+fn last_close() {
+    let s = rawwaker_sink_new(false);
+    let b = rawwaker_box_new(s, 7, true);
+    let w = rawwaker_box_ref(b);
+    let held = keep(Lock(Mutex::new(true)));
+    let drops = go(move || w.drop_ref());
+    let drains = go(move || {
+        drain(s, |n| {
+            let mut held = held.0.lock().unwrap();
+            if n.last && (*held || !broken(Twin::late_last_ignored)) && rawwaker_box_retire(b) {
+                *held = false;
+            }
+        })
+    });
+    let mut there = held.0.lock().unwrap();
+    if std::mem::replace(&mut *there, false) {
+        rawwaker_box_close(b);
+    }
+    drop(there);
+    join([drops, drains]);
+    rawwaker_sink_drop(s);
+    assert!(b.head.is_freed() && s.is_freed(), "property: freed with the last reference");
+}
+
+/// C's last drop, against a new reference that the runtime gives out under the lock that excludes retire.
+fn retire() {
+    let s = rawwaker_sink_new(false);
+    let b = rawwaker_box_new(s, 7, true);
+    let flags = Flags::new(1);
+    let registered = keep(Lock(Mutex::new(true)));
+    let w = rawwaker_box_ref(b);
+    let threads = [
+        go(move || w.drop_ref()),
+        go(move || {
+            let there = registered.0.lock().unwrap();
+            let w = there.then(|| rawwaker_box_ref(b));
+            drop(there);
+            if let Some(w) = w {
+                flags.set(0);
+                w.wake();
+            }
+        }),
+    ];
+    let (mut retired, mut seen) = (0, false);
+    let mut poll = |n: Notice| {
+        if n.woken {
+            seen = flags.is_set(0);
+            assert!(seen, "property: what was before a wake is seen by the poll after it, and a drop is no wake");
+        }
+        if !n.last {
+            return;
+        }
+        let mut there = registered.0.lock().unwrap();
+        if *there && rawwaker_box_retire(b) {
+            *there = false;
+            retired += 1;
+        }
+    };
+    drain(s, &mut poll);
+    drain(s, &mut poll);
+    join(threads);
+    drain(s, &mut poll);
+    assert!(seen == flags.is_set(0), "property: what was before a wake is seen by the poll after it");
+    assert!(retired == 1, "property: the last drop is told, once");
+    rawwaker_sink_drop(s);
+    assert!(b.head.is_freed() && s.is_freed(), "property: freed when it is retired");
+}
+
+/// loom's lock, for what the runtime excludes.
+struct Lock(Mutex<bool>);
+
+/// Two futures of one task share the waker. The first is polled under the box; the second beside it, once for each poll of the task.
+/// Each waits for a flag that another thread sets.
+fn poll_loop() {
+    let s = rawwaker_sink_new(false);
+    let mut b = Some(rawwaker_box_new(s, 7, false));
+    let flags = Flags::new(2);
+    let threads = [0, 1].map(|i| {
+        let w = rawwaker_box_ref(b.unwrap());
+        go(move || {
+            flags.set(i);
+            w.wake();
+        })
+    });
+    let (mut first, mut polls) = (false, 0);
+    let mut task = || loop {
+        polls += 1;
+        let second = flags.is_set(1);
+        let mut woken = false;
+        if !first {
+            (first, woken) = rawwaker_box_poll(s, &mut b, 2, |_| flags.is_set(0));
+        }
+        if first && second {
+            return true;
+        }
+        if !woken {
+            return false;
+        }
+    };
+    if !task() {
+        host(s, |_| task());
+    }
+    join(threads);
+    assert!(polls <= 3, "property: one poll for each wake at most");
+    rawwaker_box_close(b.unwrap());
+    rawwaker_sink_drop(s);
+    assert!(b.unwrap().head.is_freed() && s.is_freed(), "property: freed with the last reference");
+}
+
+/// The loop, a wake, and close on a third thread. Who polls has a reference of its own.
+fn poll_loop_close() {
+    let s = rawwaker_sink_new(false);
+    let mut b = Some(rawwaker_box_new(s, 7, false));
+    let mine = rawwaker_box_ref(b.unwrap());
+    let w = rawwaker_box_ref(b.unwrap());
+    let closed = b.unwrap();
+    let threads = [go(move || w.wake()), go(move || rawwaker_box_close(closed))];
+    rawwaker_box_poll(s, &mut b, 2, |_| false);
+    drain(s, |_| {});
+    join(threads);
+    drain(s, |_| {});
+    assert!(closed.queued.load(RELAXED) == WOKEN, "property: a closed box stays WOKEN");
+    mine.wake_by_ref();
+    assert!(s.head.load(RELAXED) == 0, "property: no wake lists a closed box");
+    mine.drop_ref();
+    rawwaker_sink_drop(s);
+    assert!(closed.head.is_freed() && s.is_freed(), "property: freed with the last reference");
+}
+
+/// Two threads poll two futures under one box, and a third wakes it. A future that has not seen the flag is told: by what its poll or
+/// the other's says, or by a notice.
+fn poll_by_two() {
+    let s = rawwaker_sink_new(false);
+    let b = rawwaker_box_new(s, 7, false);
+    let flags = Flags::new(1);
+    let (told, blind) = (keep(Counter::new(0)), keep(Counter::new(0)));
+    let poll = move || {
+        let (ready, woken) = rawwaker_box_poll(s, &mut Some(b), 2, |_| flags.is_set(0));
+        told.fetch_add(usize::from(woken), Relaxed);
+        blind.fetch_add(usize::from(!ready), Relaxed);
+    };
+    let w = rawwaker_box_ref(b);
+    let threads = [
+        go(move || {
+            flags.set(0);
+            w.wake();
+        }),
+        go(poll),
+    ];
+    poll();
+    join(threads);
+    let mut notices = 0;
+    drain(s, |n| notices += usize::from(n.woken));
+    let told = told.load(Relaxed) + notices;
+    assert!(told > 0 || blind.load(Relaxed) == 0, "property: a wake is told to who has not seen its flag");
+    assert!(notices <= 1, "property: a wake lists the box once");
+    rawwaker_box_close(b);
+    rawwaker_sink_drop(s);
+    assert!(b.head.is_freed() && s.is_freed(), "property: freed with the last reference");
+}
+
+/// The first poll of a task, under a box that is born for it. The future gives its waker to two threads: one wakes it, one drops it.
+fn born() {
+    let s = rawwaker_sink_new(false);
+    let mut b = None;
+    let flags = Flags::new(1);
+    let mut threads = Vec::new();
+    let mut polls = 1;
+    let (mut ready, mut woken) = rawwaker_box_poll(s, &mut b, 2, |w| {
+        if threads.is_empty() {
+            let (v, w) = (w.clone_ref(), w.clone_ref());
+            threads.push(go(move || {
+                flags.set(0);
+                v.wake();
+            }));
+            threads.push(go(move || {
+                if let Waker::Box(b) = w {
+                    let id = rawwaker_box_id(b);
+                    assert!(id == 0 || id == 7, "property: no number, or its own");
+                }
+                w.drop_ref();
+            }));
+        }
+        flags.all_set()
+    });
+    if let Some(b) = b {
+        woken |= rawwaker_box_adopt(b, 7);
+    }
+    if woken {
+        polls += 1;
+        ready = flags.all_set();
+    }
+    if !ready && b.is_some() {
+        polls += host(s, |id| {
+            assert!(id == 7, "property: a notice says who");
+            flags.all_set()
+        });
+        ready = true;
+    }
+    join(threads);
+    assert!(ready, "property: what was before a wake is seen by the poll after it");
+    assert!(polls <= 2, "property: one poll for each wake at most");
+    if let Some(b) = b {
+        rawwaker_box_close(b);
+    }
+    rawwaker_sink_drop(s);
+    assert!(s.is_freed(), "property: freed with the last reference");
+}
+
+/// A host that sleeps has a waker put up, and another put up by somebody else, while a wake is under way.
+fn hook() {
+    let s = rawwaker_sink_new(false);
+    let b = rawwaker_box_new(s, 7, false);
+    let p = Parker::new();
+    rawwaker_sink_on_wake(s, Waker::Parker(p).clone_ref());
+    let w = rawwaker_box_ref(b);
+    let wakes = go(move || w.wake());
+    let newer = Waker::Parker(p).clone_ref();
+    let hooks = go(move || rawwaker_sink_on_wake(s, newer));
+    let polls = host(s, |_| true);
+    join([hooks]);
+    rawwaker_box_close(b);
+    rawwaker_sink_drop(s);
+    parker_drop(p);
+    join([wakes]);
+    assert!(polls == 1, "property: one poll for the wake");
+    assert!(b.head.is_freed() && s.is_freed(), "property: freed with the last reference");
+    assert!(p.head.is_freed(), "property: every hook's waker is dropped with the sink, once");
+}
+
+/// A task of two workers, woken by two threads.
+fn task() {
+    let q = go::Queue::new();
+    let flags = Flags::new(2);
+    let t = go::Task::spawn(q);
+    let ready = move || flags.all_set();
+    let worker = go(move || q.work(ready));
+    let wakers = [0, 1].map(|i| {
+        go(move || {
+            flags.set(i);
+            t.wake();
+        })
+    });
+    q.work(ready);
+    join([worker]);
+    join(wakers);
+    assert!(t.is_done() && !t.err(), "property: ready is the outcome");
+    assert!(t.polls() <= 3, "property: one poll for each wake at most, and the first");
+}
+
+/// Abort against a wake that makes the task ready.
+fn task_abort() {
+    let q = go::Queue::new();
+    let flags = Flags::new(1);
+    let t = go::Task::spawn(q);
+    let wakes = go(move || {
+        flags.set(0);
+        t.wake();
+    });
+    let aborts = go(move || t.abort());
+    let worker = go(move || q.work(move || flags.all_set()));
+    join([wakes, aborts, worker]);
+    assert!(t.is_done(), "property: it ends");
+    assert!(t.err() || t.value() == 7, "property: a result, or an error");
+    assert!(t.polls() <= 3, "property: one poll for each wake at most, and the first");
+}
+
+/// A task that nothing else ends.
+fn task_abort_asleep() {
+    let q = go::Queue::new();
+    let t = go::Task::spawn(q);
+    let aborts = go(move || t.abort());
+    q.work(|| false);
+    join([aborts]);
+    assert!(t.is_done() && t.err(), "property: the error is the outcome");
+    assert!(t.polls() <= 2, "property: one poll for each wake at most, and the first");
+}
+
+/// The task and who awaits its handle.
+fn task_join() {
+    let q = go::Queue::new();
+    let flags = Flags::new(1);
+    let t = go::Task::spawn(q);
+    let p = go::Parker::new();
+    let wakes = go(move || {
+        flags.set(0);
+        t.wake();
+    });
+    let worker = go(move || q.work(move || flags.all_set()));
+    while !t.join(p) {
+        p.park();
+    }
+    assert!(t.value() == 7 && !t.err(), "property: the handle sees the result");
+    join([wakes, worker]);
+}
+
+/// Two wakes against a sleeper that is cancelled: no token is left for who parks next.
+fn park_cancel() {
+    let p = go::Parker::new();
+    let threads = [go(move || p.wake()), go(move || p.cancel())];
+    p.park();
+    join(threads);
+    assert!(p.tokens_left() == 0, "property: no token is left in the channel");
+}

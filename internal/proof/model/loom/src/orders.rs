@@ -1,0 +1,213 @@
+//! The memory orders, read from the table at the top of rawwaker.c, and loom's atomics under them.
+
+use std::sync::atomic::{AtomicBool as Mark, AtomicPtr, AtomicU8, Ordering::Relaxed};
+
+use loom::sync::atomic::{fence, AtomicUsize, Ordering};
+
+use crate::world::{keep, Life};
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[repr(u8)]
+pub enum Order {
+    Relaxed,
+    Acquire,
+    Release,
+    AcqRel,
+    SeqCst,
+}
+
+/// What an access is given: a name of the table, or an order that the code itself spells.
+#[derive(Clone, Copy)]
+pub enum Ord {
+    Table(usize),
+    Is(Order),
+}
+
+macro_rules! table {
+    ($($name:ident)*) => {
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+        enum Index { $($name),* }
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+        $(pub const $name: Ord = Ord::Table(Index::$name as usize);)*
+        static VALUES: [AtomicU8; NAMES.len()] = [const { AtomicU8::new(0) }; NAMES.len()];
+        static USED: [Mark; NAMES.len()] = [const { Mark::new(false) }; NAMES.len()];
+    };
+}
+table!(ORD_REF ORD_UNREF ORD_NOTIFY ORD_CONSUME ORD_CONSUMED ORD_KEPT ORD_CLOSE ORD_LIST ORD_SLEEP ORD_LOCK ORD_UNLOCK
+    ORD_HOOK ORD_HOOKED);
+
+/// Where the C code says memory_order_relaxed itself.
+pub const RELAXED: Ord = Ord::Is(Order::Relaxed);
+pub const SEQ_CST: Ord = Ord::Is(Order::SeqCst);
+pub const ACQ_REL: Ord = Ord::Is(Order::AcqRel);
+pub const ACQUIRE: Ord = Ord::Is(Order::Acquire);
+
+/// Statistics order nothing.
+const NOT_MODELLED: &[&str] = &["ORD_COUNT"];
+
+/// Reads the table out of a rawwaker.c.
+pub fn read(source: &str) -> Result<(), String> {
+    let mut found = vec![false; NAMES.len()];
+    for line in source.lines() {
+        let mut words = line.split_whitespace();
+        if words.next() != Some("#define") {
+            continue;
+        }
+        let Some(name) = words.next().filter(|n| n.starts_with("ORD_")) else {
+            continue;
+        };
+        let order = match words.next() {
+            Some("memory_order_relaxed") => Order::Relaxed,
+            Some("memory_order_acquire") => Order::Acquire,
+            Some("memory_order_release") => Order::Release,
+            Some("memory_order_acq_rel") => Order::AcqRel,
+            Some("memory_order_seq_cst") => Order::SeqCst,
+            other => return Err(format!("{name} is {other:?}, which is no order")),
+        };
+        if NOT_MODELLED.contains(&name) {
+            continue;
+        }
+        let Some(i) = NAMES.iter().position(|n| *n == name) else {
+            return Err(format!("{name} is in the table and in no model"));
+        };
+        if std::mem::replace(&mut found[i], true) {
+            return Err(format!("{name} is in the table twice"));
+        }
+        VALUES[i].store(order as u8, Relaxed);
+    }
+    match found.iter().position(|f| !f) {
+        Some(i) => Err(format!("{} is in the models and not in the table", NAMES[i])),
+        None => Ok(()),
+    }
+}
+
+/// The names that no execution has met so far.
+pub fn unused() -> Vec<&'static str> {
+    let used = |i: &usize| !USED[*i].load(Relaxed);
+    (0..NAMES.len()).filter(used).map(|i| NAMES[i]).collect()
+}
+
+impl Ord {
+    fn order(self) -> Order {
+        let i = match self {
+            Ord::Is(o) => return o,
+            Ord::Table(i) => i,
+        };
+        USED[i].store(true, Relaxed);
+        match VALUES[i].load(Relaxed) {
+            0 => Order::Relaxed,
+            1 => Order::Acquire,
+            2 => Order::Release,
+            3 => Order::AcqRel,
+            _ => Order::SeqCst,
+        }
+    }
+
+    // To loom a seq_cst access is an acq_rel one and only fences are real, so it gets one before it. A load takes the acquire
+    // part of an order, a store the release part.
+    fn load(self) -> Ordering {
+        match self.order() {
+            Order::Relaxed | Order::Release => Ordering::Relaxed,
+            Order::Acquire | Order::AcqRel => Ordering::Acquire,
+            Order::SeqCst => fenced(Ordering::Acquire),
+        }
+    }
+    fn store(self) -> Ordering {
+        match self.order() {
+            Order::Relaxed | Order::Acquire => Ordering::Relaxed,
+            Order::Release | Order::AcqRel => Ordering::Release,
+            Order::SeqCst => fenced(Ordering::Release),
+        }
+    }
+    fn both(self) -> Ordering {
+        match self.order() {
+            Order::Relaxed => Ordering::Relaxed,
+            Order::Acquire => Ordering::Acquire,
+            Order::Release => Ordering::Release,
+            Order::AcqRel => Ordering::AcqRel,
+            Order::SeqCst => fenced(Ordering::AcqRel),
+        }
+    }
+}
+
+/// loom takes a fence for no step, so it tries no other order of two fences, and no thread comes between a fence and what its own
+/// thread did before. A step on a word that all fences share makes up for that; being relaxed, it orders nothing.
+fn fenced(o: Ordering) -> Ordering {
+    let step = FENCES.load(Relaxed);
+    // SAFETY: keep() keeps it until the next execution begins, which sets another.
+    unsafe { &*step }.fetch_add(1, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    o
+}
+
+static FENCES: AtomicPtr<AtomicUsize> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Every execution begins with it.
+pub fn begin() {
+    FENCES.store(keep(AtomicUsize::new(0)) as *const AtomicUsize as *mut AtomicUsize, Relaxed);
+}
+
+/// An atomic word, or an atomic pointer as a number.
+pub struct Word {
+    a: AtomicUsize,
+    life: Option<&'static Life>,
+}
+
+impl Word {
+    pub fn new(v: usize) -> Word {
+        Word { a: AtomicUsize::new(v), life: None }
+    }
+    /// A word in memory that will be freed.
+    pub fn of(life: &'static Life, v: usize) -> Word {
+        Word { a: AtomicUsize::new(v), life: Some(life) }
+    }
+    /// After the fence, which would order the look at the memory and not the access itself.
+    fn touch(&self) -> &AtomicUsize {
+        if let Some(life) = self.life {
+            life.touch();
+        }
+        &self.a
+    }
+    pub fn load(&self, o: Ord) -> usize {
+        let o = o.load();
+        self.touch().load(o)
+    }
+    pub fn store(&self, v: usize, o: Ord) {
+        let o = o.store();
+        self.touch().store(v, o)
+    }
+    /// A store to a word that others exchange meanwhile. What an exchange has stored stands right behind what it has read, so no
+    /// store comes between; loom does not know that, and lets a load take the exchange's value for the newer one. An exchange
+    /// that acquires nothing is placed right.
+    pub fn store_among_exchanges(&self, v: usize, o: Ord) {
+        let o = o.store();
+        self.touch().swap(v, o);
+    }
+    pub fn exchange(&self, v: usize, o: Ord) -> usize {
+        let o = o.both();
+        self.touch().swap(v, o)
+    }
+    pub fn fetch_add(&self, n: usize, o: Ord) -> usize {
+        let o = o.both();
+        self.touch().fetch_add(n, o)
+    }
+    pub fn fetch_sub(&self, n: usize, o: Ord) -> usize {
+        let o = o.both();
+        self.touch().fetch_sub(n, o)
+    }
+    pub fn fetch_or(&self, n: usize, o: Ord) -> usize {
+        let o = o.both();
+        self.touch().fetch_or(n, o)
+    }
+    /// A compare-and-swap whose failure is relaxed, as each in rawwaker.c. False: expected is what was found.
+    pub fn compare_exchange(&self, expected: &mut usize, new: usize, o: Ord) -> bool {
+        let o = o.both();
+        match self.touch().compare_exchange(*expected, new, o, Ordering::Relaxed) {
+            Ok(_) => true,
+            Err(found) => {
+                *expected = found;
+                false
+            }
+        }
+    }
+}

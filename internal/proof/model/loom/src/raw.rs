@@ -1,0 +1,675 @@
+//! rawwaker.c, function by function, under the same names. Pointers in atomic words are addresses of what [`keep`] keeps.
+
+use std::sync::atomic::{AtomicUsize as Counter, Ordering::Relaxed};
+
+use loom::thread;
+
+use crate::orders::*;
+use crate::world::*;
+
+// ------------------------------------------------------------------------------------------------------ the verbs
+
+#[derive(Clone, Copy)]
+pub enum Waker {
+    Parker(&'static Parker),
+    Box(&'static RawBox),
+}
+
+impl Waker {
+    pub fn will_wake(self, other: Waker) -> bool {
+        match (self, other) {
+            (Waker::Parker(a), Waker::Parker(b)) => std::ptr::eq(a, b),
+            (Waker::Box(a), Waker::Box(b)) => std::ptr::eq(a, b),
+            _ => false,
+        }
+    }
+    pub fn clone_ref(self) -> Waker {
+        match self {
+            Waker::Parker(p) => counted_ref(&p.head, 1),
+            Waker::Box(b) => counted_ref(&b.head, REF),
+        }
+        self
+    }
+    pub fn wake_by_ref(self) {
+        match self {
+            Waker::Parker(p) => parker_wake_by_ref(p),
+            Waker::Box(b) => box_wake_by_ref(b),
+        }
+    }
+    pub fn wake(self) {
+        match self {
+            Waker::Parker(p) => parker_wake(p),
+            Waker::Box(b) => box_wake(b),
+        }
+    }
+    pub fn drop_ref(self) {
+        match self {
+            Waker::Parker(p) => parker_drop(p),
+            Waker::Box(b) => box_unref(b),
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------------------- counted wakers
+
+pub struct Counted {
+    refs: Word,
+    life: &'static Life,
+}
+
+impl Counted {
+    fn new(refs: usize) -> Counted {
+        let life = keep(Life::new());
+        Counted { refs: Word::of(life, refs), life }
+    }
+    /// A word of what this is the head of.
+    fn word(&self, v: usize) -> Word {
+        Word::of(self.life, v)
+    }
+    pub fn is_freed(&self) -> bool {
+        self.life.is_over()
+    }
+}
+
+fn counted_ref(c: &Counted, n: usize) {
+    let was = c.refs.fetch_add(n, ORD_REF);
+    assert!(was != 0, "property: a reference was made of none");
+}
+
+fn counted_unref(c: &Counted) -> bool {
+    let order = if broken(Twin::unref_relaxed) { RELAXED } else { ORD_UNREF };
+    c.refs.fetch_sub(1, order) == 1
+}
+
+// ----------------------------------------------------------------------------------------------------- the parker
+
+const EMPTY: usize = 0;
+const NOTIFIED: usize = 1;
+const PARKED: usize = 2;
+
+pub struct Parker {
+    pub head: Counted,
+    state: Word,
+    sleep: Semaphore,
+}
+
+impl Parker {
+    pub fn new() -> &'static Parker {
+        let head = Counted::new(1);
+        let state = head.word(EMPTY);
+        keep(Parker { head, state, sleep: Semaphore::new() })
+    }
+}
+
+fn parker_wake_by_ref(p: &Parker) {
+    if broken(Twin::wake_only_looks) && p.state.load(ACQUIRE) == NOTIFIED {
+        return;
+    }
+    if p.state.exchange(NOTIFIED, ORD_NOTIFY) == PARKED {
+        p.head.life.touch();
+        p.sleep.post();
+    }
+}
+
+pub fn parker_drop(p: &Parker) {
+    if !counted_unref(&p.head) {
+        return;
+    }
+    p.head.life.free(); // semaphore_fini, counted_free
+}
+
+fn parker_wake(p: &Parker) {
+    parker_wake_by_ref(p);
+    parker_drop(p);
+}
+
+pub fn parker_park(p: &Parker) {
+    if broken(Twin::sleeps_without_looking) {
+        p.state.exchange(PARKED, ORD_CONSUME);
+        p.sleep.wait();
+    } else if p.state.compare_exchange(&mut { EMPTY }, PARKED, ORD_CONSUME) {
+        p.sleep.wait();
+    }
+    if broken(Twin::clears_by_store) {
+        p.state.store(EMPTY, ORD_CONSUME);
+        return;
+    }
+    p.state.exchange(EMPTY, ORD_CONSUME);
+}
+
+/// Gives how many polls it took.
+pub fn rawwaker_block_on(p: &'static Parker, mut poll: impl FnMut(Waker) -> bool) -> usize {
+    let mut polls = 1;
+    while !poll(Waker::Parker(p)) {
+        parker_park(p);
+        polls += 1;
+    }
+    parker_drop(p);
+    polls
+}
+
+// ------------------------------------------------------------------------------------------------------- the cell
+
+pub struct Cell {
+    lock: Word,
+    waker: Mem<Option<Waker>>,
+    spinning: Sleepers,
+}
+
+impl Cell {
+    pub fn new() -> &'static Cell {
+        keep(Cell { lock: Word::new(0), waker: Mem::new(None), spinning: Sleepers::new() })
+    }
+}
+
+fn cell_lock(c: &Cell) {
+    if broken(Twin::cell_unlocked) {
+        return;
+    }
+    // Spinning has no end in loom: who fails sleeps until the unlock. And fails without a write, for loom might place such a 1 of an
+    // exchange after the unlock's 0.
+    while !c.lock.compare_exchange(&mut 0, 1, ORD_LOCK) {
+        c.spinning.sleep();
+    }
+}
+
+fn cell_unlock(c: &Cell) {
+    if broken(Twin::cell_unlocked) {
+        return;
+    }
+    c.lock.store(0, ORD_UNLOCK);
+    c.spinning.rouse_all();
+}
+
+fn cell_swap(c: &Cell, new: Option<Waker>) -> Option<Waker> {
+    cell_lock(c);
+    let old = c.waker.get();
+    c.waker.set(new);
+    cell_unlock(c);
+    old
+}
+
+pub fn rawwaker_cell_register(c: &Cell, w: Waker) {
+    cell_lock(c);
+    let same = c.waker.get().is_some_and(|kept| kept.will_wake(w));
+    cell_unlock(c);
+    if same {
+        return;
+    }
+    if let Some(old) = cell_swap(c, Some(w.clone_ref())) {
+        old.drop_ref();
+    }
+}
+
+fn rawwaker_cell_take(c: &Cell) -> Option<Waker> {
+    cell_swap(c, None)
+}
+
+pub fn rawwaker_cell_wake(c: &Cell) {
+    if broken(Twin::cell_wakes_what_it_keeps) {
+        cell_lock(c);
+        let w = c.waker.get();
+        cell_unlock(c);
+        if let Some(w) = w {
+            w.wake_by_ref();
+        }
+        return;
+    }
+    if let Some(w) = rawwaker_cell_take(c) {
+        w.wake();
+    }
+}
+
+pub fn rawwaker_cell_drop(c: &Cell) {
+    if let Some(w) = rawwaker_cell_take(c) {
+        w.drop_ref();
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------- the sink
+
+pub struct Sink {
+    pub head: Word,
+    pub sleeping: Word,
+    forever: bool,
+    refs: Word,
+    hook: Word,
+    descriptor: Descriptor,
+    life: &'static Life,
+    /// How often the flag was set, and the descriptor written: for a property, not in C.
+    pub sleeps: Counter,
+    pub kicks: Counter,
+}
+
+struct Hook {
+    w: Mem<Option<Waker>>,
+    older: Mem<usize>,
+    life: Life,
+}
+
+impl Hook {
+    // SAFETY: every address in a sink's hook is that of a Hook that keep() keeps.
+    fn at(address: usize) -> &'static Hook {
+        unsafe { &*(address as *const Hook) }
+    }
+}
+
+const NULL: usize = 0;
+/// The address of the box `dropped`.
+const DROPPED: usize = 1;
+
+fn sink_ref(s: &Sink) {
+    s.life.touch();
+    if !s.forever {
+        s.refs.fetch_add(1, ORD_REF);
+    }
+}
+
+pub fn rawwaker_sink_new(forever: bool) -> &'static Sink {
+    let life = keep(Life::new());
+    keep(Sink {
+        head: Word::of(life, NULL),
+        sleeping: Word::of(life, 0),
+        forever,
+        refs: Word::of(life, 1),
+        hook: Word::of(life, NULL),
+        descriptor: Descriptor::new(),
+        life,
+        sleeps: Counter::new(0),
+        kicks: Counter::new(0),
+    })
+}
+
+impl Sink {
+    pub fn is_freed(&self) -> bool {
+        self.life.is_over()
+    }
+}
+
+fn sink_unref(s: &Sink) {
+    s.life.touch();
+    if s.forever || s.refs.fetch_sub(1, ORD_UNREF) != 1 {
+        return;
+    }
+    let mut h = s.hook.load(RELAXED);
+    while h != NULL {
+        let hook = Hook::at(h);
+        h = hook.older.get();
+        if let Some(w) = hook.w.get() {
+            w.drop_ref();
+        }
+        hook.life.free();
+    }
+    s.life.free();
+}
+
+pub fn rawwaker_sink_on_wake(s: &Sink, w: Waker) {
+    let mut older = s.hook.load(RELAXED);
+    let late = broken(Twin::hook_before_its_fields);
+    let h = keep(Hook { w: Mem::new(None), older: Mem::new(NULL), life: Life::new() });
+    if !late {
+        h.w.set(Some(w));
+    }
+    h.older.set(older);
+    while !s.hook.compare_exchange(&mut older, h as *const Hook as usize, ORD_HOOK) {
+        h.older.set(older);
+    }
+    if late {
+        h.w.set(Some(w));
+    }
+    if broken(Twin::hook_frees_older) && older != NULL {
+        let hook = Hook::at(older);
+        if let Some(w) = hook.w.get() {
+            w.drop_ref();
+        }
+        hook.life.free();
+        h.older.set(NULL);
+    }
+}
+
+fn rawwaker_sink_kick(s: &Sink) {
+    s.life.touch();
+    s.kicks.fetch_add(1, Relaxed);
+    s.descriptor.kick();
+}
+
+fn sink_rouse(s: &Sink) {
+    rawwaker_sink_kick(s);
+    let h = s.hook.load(ORD_HOOKED);
+    if h != NULL {
+        let hook = Hook::at(h);
+        hook.life.touch();
+        let w = hook.w.get();
+        w.expect("property: a hook is set before it is read").wake_by_ref();
+    }
+}
+
+pub fn rawwaker_sink_sleep(s: &Sink) -> bool {
+    s.sleeps.fetch_add(1, Relaxed);
+    s.sleeping.store_among_exchanges(1, ORD_SLEEP);
+    if broken(Twin::sleeps_without_looking) || s.head.load(ORD_LIST) == NULL {
+        return true;
+    }
+    s.sleeping.store_among_exchanges(0, ORD_SLEEP);
+    false
+}
+
+/// What a host does when rawwaker_sink_sleep said so.
+pub fn wait_and_ack(s: &Sink) {
+    s.life.touch();
+    s.descriptor.wait_and_ack();
+}
+
+// -------------------------------------------------------------------------------------------------------- the box
+
+const IDLE: usize = 0;
+pub const WOKEN: usize = 1;
+const LAST: usize = 2;
+const LOOP: usize = 3;
+const HOLD: usize = 1;
+const REF: usize = 2;
+
+pub struct RawBox {
+    pub head: Counted,
+    pub queued: Word,
+    closed: Word,
+    next: Mem<usize>,
+    sink: &'static Sink,
+    id: Word,
+    tell: bool,
+}
+
+impl RawBox {
+    // SAFETY: every address in a list is that of a RawBox that keep() keeps, but for DROPPED, which nobody asks for.
+    fn at(address: usize) -> &'static RawBox {
+        unsafe { &*(address as *const RawBox) }
+    }
+    fn address(&self) -> usize {
+        self as *const RawBox as usize
+    }
+    fn touch(&self) {
+        self.head.life.touch();
+    }
+}
+
+fn box_push(b: &RawBox) {
+    b.touch();
+    let s = b.sink;
+    let keeps = !broken(Twin::push_without_sink_ref);
+    if keeps {
+        sink_ref(s);
+    }
+    let mut head = s.head.load(RELAXED);
+    loop {
+        if head == DROPPED {
+            box_unref(b);
+            if keeps {
+                sink_unref(s);
+            }
+            return;
+        }
+        b.touch();
+        b.next.set(head);
+        if s.head.compare_exchange(&mut head, b.address(), ORD_LIST) {
+            break;
+        }
+    }
+    if broken(Twin::touches_after_push) {
+        b.touch();
+    }
+    if s.sleeping.load(ORD_SLEEP) != 0 && (broken(Twin::flag_only_read) || s.sleeping.exchange(0, ORD_SLEEP) != 0) {
+        sink_rouse(s);
+    }
+    if keeps {
+        sink_unref(s);
+    }
+}
+
+fn box_free(b: &RawBox) {
+    b.touch();
+    sink_unref(b.sink);
+    b.head.life.free();
+}
+
+fn box_unref(b: &RawBox) {
+    let mut refs = b.head.refs.load(RELAXED);
+    loop {
+        if refs == REF + HOLD && b.tell && !broken(Twin::last_drop_untold) {
+            if b.queued.compare_exchange(&mut { IDLE }, LAST, ORD_NOTIFY) {
+                return box_push(b);
+            }
+            if !broken(Twin::last_drop_falls_through) && b.closed.load(ORD_CLOSE) == 0 {
+                thread::yield_now(); // for loom: what has been seen is not seen for ever
+                refs = b.head.refs.load(RELAXED);
+                continue;
+            }
+        }
+        let less = refs.wrapping_sub(REF);
+        if b.head.refs.compare_exchange(&mut refs, less, ORD_UNREF) {
+            assert!(refs >= REF, "property: a reference was given up that nobody had");
+            if refs == REF {
+                box_free(b);
+            }
+            return;
+        }
+    }
+}
+
+/// The exchange of both wakes, and what it is when it is broken.
+fn box_notify(b: &RawBox) -> usize {
+    if broken(Twin::wake_only_looks) && b.queued.load(ACQUIRE) == WOKEN {
+        return WOKEN;
+    }
+    if broken(Twin::wake_from_idle_only) {
+        let mut was = IDLE;
+        b.queued.compare_exchange(&mut was, WOKEN, ORD_NOTIFY);
+        return was;
+    }
+    b.queued.exchange(WOKEN, ORD_NOTIFY)
+}
+
+fn box_wake_by_ref(b: &RawBox) {
+    if box_notify(b) != IDLE {
+        return;
+    }
+    counted_ref(&b.head, REF);
+    box_push(b);
+}
+
+fn box_wake(b: &RawBox) {
+    if box_notify(b) != IDLE {
+        box_unref(b);
+    } else {
+        box_push(b);
+    }
+}
+
+pub fn rawwaker_box_id(b: &RawBox) -> usize {
+    b.id.load(RELAXED)
+}
+
+fn box_alloc(s: &'static Sink, id: usize, tell: bool) -> &'static RawBox {
+    sink_ref(s);
+    let head = Counted::new(HOLD);
+    let (queued, closed, id) = (head.word(IDLE), head.word(0), head.word(id));
+    keep(RawBox { head, queued, closed, next: Mem::new(NULL), sink: s, id, tell })
+}
+
+pub fn rawwaker_box_new(s: &'static Sink, id: usize, tell: bool) -> &'static RawBox {
+    box_alloc(s, id, tell)
+}
+
+pub fn rawwaker_box_ref(b: &'static RawBox) -> Waker {
+    Waker::Box(b).clone_ref()
+}
+
+pub fn rawwaker_box_close(b: &RawBox) {
+    b.closed.store(1, ORD_CLOSE);
+    if !broken(Twin::close_leaves_queued) {
+        b.queued.exchange(WOKEN, ORD_CLOSE);
+    }
+    if b.head.refs.fetch_sub(HOLD, ORD_UNREF) == HOLD {
+        box_free(b);
+    }
+}
+
+pub fn rawwaker_box_retire(b: &RawBox) -> bool {
+    if broken(Twin::retires_regardless) || b.head.refs.compare_exchange(&mut { REF + HOLD }, 0, ORD_UNREF) {
+        box_free(b);
+        return true;
+    }
+    box_unref(b);
+    false
+}
+
+pub fn rawwaker_sink_take(s: &Sink) -> usize {
+    let mut list = s.head.exchange(NULL, ORD_LIST);
+    let mut fifo = NULL;
+    while list != NULL {
+        let b = RawBox::at(list);
+        b.touch();
+        let next = b.next.get();
+        b.next.set(fifo);
+        fifo = list;
+        list = next;
+    }
+    fifo
+}
+
+pub fn rawwaker_sink_drop(s: &Sink) {
+    s.life.touch();
+    if s.forever {
+        return;
+    }
+    let mark = if broken(Twin::drop_without_mark) { NULL } else { DROPPED };
+    let mut b = s.head.exchange(mark, ORD_LIST);
+    while b != NULL {
+        let this = RawBox::at(b);
+        this.touch();
+        b = this.next.get();
+        box_unref(this);
+    }
+    sink_unref(s);
+}
+
+fn box_idle(b: &RawBox) -> usize {
+    if b.closed.load(ORD_CLOSE) != 0 {
+        b.queued.exchange(WOKEN, ORD_CLOSE);
+        return IDLE;
+    }
+    let was = b.queued.exchange(IDLE, ORD_CLOSE);
+    if !broken(Twin::idle_without_second_look) && b.closed.load(ORD_CLOSE) != 0 {
+        b.queued.exchange(WOKEN, ORD_CLOSE);
+        return IDLE;
+    }
+    was
+}
+
+#[derive(Clone, Copy)]
+pub struct Notice {
+    pub id: usize,
+    pub woken: bool,
+    pub last: bool,
+}
+
+/// One notice, as rawwaker_box_read reads each of its n.
+pub fn rawwaker_box_read(list: &mut usize) -> Option<Notice> {
+    if *list == NULL {
+        return None;
+    }
+    let b = RawBox::at(*list);
+    b.touch();
+    let mut was = IDLE;
+    if broken(Twin::idle_before_unlink) {
+        was = box_idle(b);
+    }
+    *list = b.next.get();
+    let id = b.id.load(RELAXED);
+    if !broken(Twin::idle_before_unlink) {
+        was = box_idle(b);
+    }
+    let last = b.tell && b.head.refs.load(RELAXED) == REF + HOLD;
+    if !last {
+        box_unref(b);
+    }
+    Some(Notice { id, woken: was == WOKEN, last })
+}
+
+// ------------------------------------------------------------------------------------------------------ box_poll
+
+/// Gives whether f was ready, and *woken. The clock is left out; so polls, which is 64 in C, is what ends the loop.
+pub fn rawwaker_box_poll(
+    s: &'static Sink,
+    box_: &mut Option<&'static RawBox>,
+    most: usize,
+    mut poll: impl FnMut(Waker) -> bool,
+) -> (bool, bool) {
+    let born = box_.is_none();
+    let mut looping = born;
+    let b = match *box_ {
+        None => {
+            let b = box_alloc(s, 0, false);
+            b.queued.store(LOOP, RELAXED);
+            b
+        }
+        Some(b) => {
+            b.touch();
+            if !b.tell {
+                looping = if broken(Twin::loop_from_any) {
+                    b.queued.exchange(LOOP, ORD_CONSUME);
+                    true
+                } else {
+                    b.queued.compare_exchange(&mut { IDLE }, LOOP, ORD_CONSUME)
+                };
+            }
+            b
+        }
+    };
+    let mut woken = false;
+    let mut polls = 1;
+    let ready = loop {
+        let ready = poll(Waker::Box(b));
+        if !looping || ready {
+            break ready;
+        }
+        if b.queued.load(RELAXED) != WOKEN {
+            break ready;
+        }
+        if !broken(Twin::loop_does_not_tell) {
+            woken = true;
+        }
+        if polls == most {
+            break ready;
+        }
+        b.queued.exchange(LOOP, ORD_CONSUME);
+        polls += 1;
+    };
+    if !born {
+        if looping {
+            if broken(Twin::loop_leaves_by_store) {
+                b.queued.store(IDLE, ORD_CLOSE);
+            } else if box_idle(b) == WOKEN && !broken(Twin::loop_does_not_tell) {
+                woken = true;
+            }
+        }
+        return (ready, woken);
+    }
+    if b.head.refs.load(ORD_KEPT) == HOLD || broken(Twin::born_always_freed) {
+        if b.queued.load(ORD_CONSUMED) == WOKEN {
+            woken = true;
+        }
+        sink_unref(s);
+        b.head.life.free();
+    } else {
+        if b.queued.load(RELAXED) == WOKEN {
+            woken = true;
+        }
+        *box_ = Some(b);
+    }
+    (ready, woken)
+}
+
+pub fn rawwaker_box_adopt(b: &RawBox, id: usize) -> bool {
+    b.id.store(id, RELAXED);
+    box_idle(b) == WOKEN && !broken(Twin::adopt_does_not_tell)
+}

@@ -1,0 +1,280 @@
+//! What the models stand on: plain memory that loom watches, what the system gives, and the switch of the broken twins.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::Mutex;
+
+use loom::cell::UnsafeCell;
+use loom::thread::{self, JoinHandle, Thread};
+
+use crate::orders::{self, Word, ACQ_REL, RELAXED};
+
+static EXECUTIONS: AtomicU64 = AtomicU64::new(0);
+static ARENA: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
+
+/// Every model's closure begins with it.
+pub fn begin() {
+    EXECUTIONS.fetch_add(1, Relaxed);
+    ARENA.lock().unwrap().clear();
+    orders::begin();
+}
+
+/// How many executions have begun.
+pub fn executions() -> u64 {
+    EXECUTIONS.load(Relaxed)
+}
+
+/// Memory that stays until the next execution begins: what the model frees is marked as freed, and watched.
+pub fn keep<T: Any + Send>(t: T) -> &'static T {
+    let t = Box::new(t);
+    // SAFETY: the box stays where it is until the next execution begins, and nothing of this one is left then.
+    let r = unsafe { &*(&*t as *const T) };
+    ARENA.lock().unwrap().push(t);
+    r
+}
+
+/// A plain variable: loom reports two accesses that nothing orders.
+pub struct Mem<T>(UnsafeCell<T>);
+
+// SAFETY: loom runs one thread at a time, and reports what would be a race.
+unsafe impl<T: Send> Sync for Mem<T> {}
+
+impl<T: Copy> Mem<T> {
+    pub fn new(v: T) -> Mem<T> {
+        Mem(UnsafeCell::new(v))
+    }
+    pub fn get(&self) -> T {
+        // SAFETY: as above.
+        self.0.with(|p| unsafe { *p })
+    }
+    pub fn set(&self, v: T) {
+        // SAFETY: as above.
+        self.0.with_mut(|p| unsafe { *p = v })
+    }
+}
+
+/// Whether a piece of memory has been freed. Every access to that memory looks first, so an access that is not ordered before
+/// the free is a race, and one after it fails.
+pub struct Life(Mem<bool>);
+
+impl Life {
+    pub fn new() -> Life {
+        Life(Mem::new(true))
+    }
+    pub fn touch(&self) {
+        assert!(self.0.get(), "property: used after it was freed");
+    }
+    pub fn free(&self) {
+        assert!(self.0.get(), "property: freed twice");
+        self.0.set(false);
+    }
+    pub fn is_over(&self) -> bool {
+        !self.0.get()
+    }
+}
+
+/// Threads that sleep. loom switches threads at its own operations only, and here are none: to fail at an atomic step and to sleep
+/// is one step, and so is to take another and to rouse. Who is roused has seen what was before.
+pub struct Sleepers(Mutex<Vec<Thread>>);
+
+impl Sleepers {
+    pub fn new() -> Sleepers {
+        Sleepers(Mutex::new(Vec::new()))
+    }
+    pub fn sleep(&self) {
+        self.0.lock().unwrap().push(thread::current());
+        thread::park();
+    }
+    pub fn rouse_one(&self) {
+        let sleeper = self.0.lock().unwrap().pop();
+        if let Some(t) = sleeper {
+            t.unpark();
+        }
+    }
+    pub fn rouse_all(&self) {
+        let all = std::mem::take(&mut *self.0.lock().unwrap());
+        all.iter().for_each(Thread::unpark);
+    }
+}
+
+/// A semaphore. What was before a post is before the wait that it ends, as POSIX promises.
+pub struct Semaphore {
+    count: Word,
+    asleep: Sleepers,
+}
+
+impl Semaphore {
+    pub fn new() -> Semaphore {
+        Semaphore { count: Word::new(0), asleep: Sleepers::new() }
+    }
+    pub fn post(&self) {
+        self.count.fetch_add(1, ACQ_REL);
+        self.asleep.rouse_one();
+    }
+    pub fn wait(&self) {
+        let mut n = 1;
+        loop {
+            let less = n - 1;
+            if self.count.compare_exchange(&mut n, less, ACQ_REL) {
+                return;
+            }
+            if n == 0 {
+                self.asleep.sleep();
+                n = 1;
+            }
+        }
+    }
+    pub fn count(&self) -> usize {
+        self.count.load(RELAXED)
+    }
+}
+
+/// A sink's descriptor. It orders nothing by itself, unless somebody sleeps on it.
+pub struct Descriptor {
+    readable: Word,
+    asleep: Sleepers,
+}
+
+impl Descriptor {
+    pub fn new() -> Descriptor {
+        Descriptor { readable: Word::new(0), asleep: Sleepers::new() }
+    }
+    pub fn kick(&self) {
+        self.readable.exchange(1, RELAXED);
+        self.asleep.rouse_one();
+    }
+    /// Waits until it is readable, and makes it unreadable: poll() and rawwaker_sink_ack.
+    pub fn wait_and_ack(&self) {
+        while self.readable.exchange(0, RELAXED) == 0 {
+            self.asleep.sleep();
+        }
+    }
+}
+
+/// A thread of the model.
+pub fn go(f: impl FnOnce() + 'static) -> JoinHandle<()> {
+    thread::spawn(f)
+}
+
+pub fn join(all: impl IntoIterator<Item = JoinHandle<()>>) {
+    for t in all {
+        t.join().unwrap();
+    }
+}
+
+/// Relaxed flags, set before a wake: only what the wake orders makes them visible.
+pub struct Flags(Vec<Word>);
+
+impl Flags {
+    pub fn new(n: usize) -> &'static Flags {
+        keep(Flags((0..n).map(|_| Word::new(0)).collect()))
+    }
+    pub fn set(&self, i: usize) {
+        self.0[i].store(1, RELAXED);
+    }
+    pub fn is_set(&self, i: usize) -> bool {
+        self.0[i].load(RELAXED) != 0
+    }
+    pub fn all_set(&self) -> bool {
+        (0..self.0.len()).all(|i| self.is_set(i))
+    }
+}
+
+macro_rules! twins {
+    ($($(#[$doc:meta])* $name:ident)*) => {
+        /// What can be broken on purpose.
+        #[allow(non_camel_case_types)]
+        #[derive(Clone, Copy, PartialEq, Debug)]
+        pub enum Twin { $($(#[$doc])* $name),* }
+        impl Twin {
+            pub fn named(name: &str) -> Option<Twin> {
+                $(if name == stringify!($name) { return Some(Twin::$name); })*
+                None
+            }
+        }
+    };
+}
+twins! {
+    /// A seq_cst access is an acq_rel one.
+    no_fence
+    /// A wake that finds the word set only looks.
+    wake_only_looks
+    /// The last reference frees without having seen the others' ends.
+    unref_relaxed
+    /// The sleeper goes to sleep without looking once more.
+    sleeps_without_looking
+    /// Who has spun gives the flag back without looking once more.
+    flag_back_without_looking
+    /// The sleeper clears the word by a store.
+    clears_by_store
+    /// The polling side tests its condition, then registers.
+    tests_before_it_registers
+    /// The completing side wakes, then makes the condition true.
+    wakes_before_it_sets
+    /// The cell is not locked.
+    cell_unlocked
+    /// The cell is read without a lock, by a wake that leaves the waker there.
+    cell_wakes_what_it_keeps
+    /// A producer reads the box once more after the push.
+    touches_after_push
+    /// A poll sets IDLE.
+    poll_clears_queued
+    /// The drainer sets IDLE, then reads next.
+    idle_before_unlink
+    /// A push does not keep the sink.
+    push_without_sink_ref
+    /// The drainer does not look at closed again after IDLE.
+    idle_without_second_look
+    /// close leaves queued alone.
+    close_leaves_queued
+    /// The sink's head is emptied, not marked.
+    drop_without_mark
+    /// A last notice frees whatever the count is.
+    retires_regardless
+    /// The last drop does not list the box.
+    last_drop_untold
+    /// A drop that was the last one, and finds the box listed, goes on as if it were closed.
+    last_drop_falls_through
+    /// The runtime does not answer a last notice of a box that it has closed.
+    late_last_ignored
+    /// A wake takes IDLE away and leaves LAST and LOOP.
+    wake_from_idle_only
+    /// Each producer that sees the flag writes.
+    flag_only_read
+    /// The loop takes a wake and does not say so.
+    loop_does_not_tell
+    /// The loop leaves by a store of IDLE.
+    loop_leaves_by_store
+    /// A listed box is looped over, too.
+    loop_from_any
+    /// A box that was born is freed, whoever has it.
+    born_always_freed
+    /// A wake between the poll and adopt is not told.
+    adopt_does_not_tell
+    /// A hook is put up, then filled.
+    hook_before_its_fields
+    /// The hook before is freed when a new one comes.
+    hook_frees_older
+    /// A wake that finds EMPTY queues the task as well.
+    token_copied
+    /// The poller parks without looking.
+    parks_without_looking
+    /// abort says so and wakes nobody.
+    abort_without_wake
+    /// The handle looks at done, then registers.
+    join_looks_first
+    /// done is set, then the result.
+    done_before_result
+    /// A sleeper that was cancelled too late leaves the token in the channel.
+    cancel_leaves_the_token
+}
+
+static TWIN: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+pub fn break_on_purpose(t: Twin) {
+    TWIN.store(t as usize, Relaxed);
+}
+
+pub fn broken(t: Twin) -> bool {
+    TWIN.load(Relaxed) == t as usize
+}
