@@ -474,7 +474,7 @@ static rawwaker_poll audit_poll(void *data, rawwaker_context *cx, void *out) {
          f->dropped ? "that was dropped" : "that has ended");
   else if (f->polling)
     overlap(f, "poll");
-  f->polling = true;
+  if (!refuse) f->polling = true;
   uint64_t before = f->family->wakes, made = f->family->references;
   reference *r = refuse ? NULL : reference_new(f->family, *cx->waker, NULL, true);
   pthread_mutex_unlock(&lock);

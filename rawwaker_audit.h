@@ -9,7 +9,8 @@
  *   use_after_poll          a context's waker was used after the poll that it was lent for
  *   slot_under_lock         a slot was called by a thread that holds a lock it has told the auditor of
  *   empty_clone             a clone slot gave a waker without a vtable
- *   pending_without_waker   a poll gave PENDING, kept no waker, and no wake came
+ *   pending_without_waker   a poll gave PENDING, kept no waker, and no wake came (a waker that it keeps from before counts if it
+ *                           has the same two words, or descends from this poll's)
  *   poll_after_ready        a future was polled that had given READY or PANICKED
  *   future_double_drop      a future was dropped twice
  *   slots_overlap           a future was polled or dropped while a poll of it was under way

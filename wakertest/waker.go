@@ -10,13 +10,13 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// Waker is a waker to be tested, and how to look at the task behind it. Raw or Handle, and Wakes, are needed. The functions may be
-// called on any goroutine.
+// Waker is a waker to be tested, and how to look at the task behind it. Raw or Handle, and Wakes, are needed, but without Live no count
+// is checked, and without Poll nothing about wakes and polls. The functions may be called on any goroutine.
 type Waker struct {
 	Raw    rawwaker.RawWaker // one reference, which the kit takes over: each of its slots is called in C
 	Handle *rawwaker.Waker   // or this, which is called in Go
 
-	Wakes  func() int          // how many wakes the task has noticed so far; where they coalesce, how often it was scheduled
+	Wakes  func() int          // how many wakes the task has noticed so far; where they coalesce, how often it was scheduled, counted where that takes effect
 	Live   func() int          // how many references there are, the kit's included
 	Poll   func(during func()) // takes the notification away and polls the task: it calls during, unless that is nil, inside the poll
 	OnWake func(f func())      // from now on each wake that is noticed calls f before it returns; nil: no more
@@ -112,7 +112,7 @@ func (s *subject) atMost(n int, when string) {
 }
 
 func (s *subject) done() {
-	s.live(0, "at the end")
+	s.live(0, "at the end, each ended by one wake or drop")
 	if s.Free != nil {
 		s.Free()
 	}

@@ -24,9 +24,16 @@ struct ctest_script {
   bool held, inside;
 };
 
-static void *wake_kept(void *arg) {
-  rawwaker_wake_by_ref(&((ctest_script *)arg)->kept);
+static void *wake_it(void *arg) {
+  rawwaker_wake(*(rawwaker *)arg);
   return NULL;
+}
+/* On another thread. A clone, for once it is woken the future may be polled to its end and drop what it keeps. */
+static void wake_kept(const ctest_script *s) {
+  rawwaker w = rawwaker_clone(&s->kept);
+  pthread_t id;
+  if (pthread_create(&id, NULL, wake_it, &w) != 0) abort();
+  pthread_join(id, NULL);
 }
 static rawwaker_poll script_poll(void *data, rawwaker_context *cx, void *out) {
   ctest_script *s = data;
@@ -43,11 +50,9 @@ static rawwaker_poll script_poll(void *data, rawwaker_context *cx, void *out) {
       rawwaker_clone_from(&s->kept, cx->waker);
       return RAWWAKER_PENDING;
     case 't': {
-      pthread_t id;
       s->misses += s->kept.vtable == NULL || !rawwaker_will_wake(&s->kept, cx->waker);
       rawwaker_clone_from(&s->kept, cx->waker);
-      if (pthread_create(&id, NULL, wake_kept, s) != 0) abort();
-      pthread_join(id, NULL);
+      wake_kept(s);
       return RAWWAKER_PENDING;
     }
     case 'b':
@@ -86,11 +91,7 @@ ctest_script *ctest_script_new(const char *letters) {
   return s;
 }
 rawwaker_future ctest_script_future(ctest_script *s) { return (rawwaker_future){s, &script_vtable}; }
-void ctest_script_wake(ctest_script *s) {
-  pthread_t id;
-  if (pthread_create(&id, NULL, wake_kept, s) != 0) abort();
-  pthread_join(id, NULL);
-}
+void ctest_script_wake(ctest_script *s) { wake_kept(s); }
 void ctest_script_hold(ctest_script *s, bool held) {
   pthread_mutex_lock(&s->mu);
   s->held = held;

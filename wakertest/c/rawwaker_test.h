@@ -3,9 +3,10 @@
  *   gcc -std=c11 -I<rawwaker.h's folder> my_test.c rawwaker_test.c rawwaker.c my_waker.c -pthread -o my_test && ./my_test
  *
  *   static size_t wakes(void *task) { return atomic_load(&((my_task *)task)->scheduled); }
+ *   static long live(void *task) { return atomic_load(&((my_task *)task)->references); }
  *   static rawwaker_test_waker make(void *arg) {
  *     my_task *t = my_task_new();
- *     return (rawwaker_test_waker){.waker = my_task_waker(t), .arg = t, .wakes = wakes, .free = my_task_free};
+ *     return (rawwaker_test_waker){.waker = my_task_waker(t), .arg = t, .wakes = wakes, .live = live, .free = my_task_free};
  *   }
  *   int main(void) { return rawwaker_test_wakers("my task", make, NULL) != 0; }
  *
@@ -28,11 +29,13 @@
 extern "C" {
 #endif
 
-/* A waker, and how to look at the task behind it. Only waker, arg and wakes are needed. Functions may be called on any thread. */
+/* A waker, and how to look at the task behind it. Only waker, arg and wakes are needed, but without live no count is checked, and
+ * without poll nothing about wakes and polls. Functions may be called on any thread. */
 typedef struct rawwaker_test_waker {
   rawwaker waker;               /* one reference, which the kit takes over */
   void *arg;                    /* given to each function */
-  size_t (*wakes)(void *arg);   /* how many wakes the task has noticed so far; where they coalesce, how often it was scheduled */
+  size_t (*wakes)(void *arg);   /* how many wakes the task has noticed so far; where they coalesce, how often it was scheduled: counted
+                                   where that takes effect, or what a poll takes away by mistake is not seen */
   long (*live)(void *arg);      /* how many references there are, the kit's included */
   void (*poll)(void *arg, void (*during)(void *), void *with); /* takes the notification away and polls the task: it calls
                                                                   during(with) inside the poll, unless during is NULL */
