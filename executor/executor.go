@@ -162,8 +162,9 @@ func (ex *Executor) Len() (n int) {
 // returns those that nobody polls, and one that is being polled when that poll returns. So it may be called inside a task. The
 // error is always nil.
 func (ex *Executor) Close() error {
+	first := false // one that is called inside a Drop, which a late sweep may run, waits for none
 	for i := range ex.workers {
-		ex.workers[i].shut() // from here on nobody begins a poll
+		first = ex.workers[i].shut() // from here on nobody begins a poll
 	}
 	var all []*task
 	for i := range ex.workers {
@@ -177,10 +178,20 @@ func (ex *Executor) Close() error {
 			t.home.endNow(t) // it was asleep: the token is ours
 		}
 	}
-	for ex.sweep(); onTheWay(ex, all); ex.sweep() {
+	for ex.sweep(); onTheWay(ex, all) || first && ex.sweeping(); ex.sweep() {
 		runtime.Gosched()
 	}
 	return nil
+}
+
+// sweeping says whether a goroutine sweeps what came late.
+func (ex *Executor) sweeping() bool {
+	for i := range ex.workers {
+		if ex.workers[i].late.Load() != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // sweep ends what is queued, after Close has begun.

@@ -100,7 +100,7 @@ func (l *Local) push(t *task, at wake.Place) {
 	l.mu.Unlock()
 	switch {
 	case late:
-		at.Go(l.sweep) // Close may have been here before
+		l.sweepLate(at, l.sweep)
 	case asleep:
 		l.in.Take(at)
 	}
@@ -348,7 +348,7 @@ func (l *Local) WakeWith(w *rawwaker.Waker) {
 // descriptor back. Inside a task it may be called too: that one's future is dropped when its poll returns. A Run on another
 // goroutine returns. The error is always nil.
 func (l *Local) Close() error {
-	l.shut()
+	first := l.shut()
 	all := l.alive(nil)
 	for _, t := range all {
 		t.doom(closed)
@@ -358,7 +358,7 @@ func (l *Local) Close() error {
 			l.endNow(t) // it was asleep: the token is ours
 		}
 	}
-	for l.sweep(); onTheWay(l, all); l.sweep() {
+	for l.sweep(); onTheWay(l, all) || first && l.late.Load() != 0; l.sweep() {
 		runtime.Gosched()
 	}
 	l.in.Close()

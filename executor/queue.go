@@ -2,7 +2,9 @@ package executor
 
 import (
 	"sync"
+	"sync/atomic"
 
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -64,6 +66,8 @@ type home struct {
 	live   []*task // the list, with those that are over and not yet taken out; each knows where it stands
 	closed bool    // for ever; nothing is spawned, and the queue is Close's
 	free   []*detached
+
+	late atomic.Int32 // goroutines that sweep what came after that
 }
 
 // detached returns a task without a handle. mu is held.
@@ -137,6 +141,15 @@ func (h *home) shut() bool {
 	was := h.closed
 	h.closed = true
 	return !was
+}
+
+// sweepLate sweeps on a goroutine, which Close waits for: it may have been here before.
+func (h *home) sweepLate(at wake.Place, sweep func()) {
+	h.late.Add(1)
+	at.Go(func() {
+		defer h.late.Add(-1)
+		sweep()
+	})
 }
 
 // sweep ends what is queued in a home that is shut.

@@ -213,6 +213,47 @@ func TestWakesWhileTheExecutorClosesDoNothing(t *testing.T) {
 	})
 }
 
+// waits is pending until it is given up.
+type waits struct {
+	waker   future.AtomicWaker
+	dropped func()
+}
+
+func (h *waits) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
+	h.waker.Register(cx.Waker())
+	return rawwaker.Pending[int]()
+}
+
+func (h *waits) Drop() {
+	h.dropped()
+	h.waker.Drop()
+}
+
+// The first one's Drop, under Close, wakes the second, whose token so comes to a queue that is shut: another goroutine ends it.
+func TestCloseWaitsForTheDropOfATaskThatALateWakeHasQueued(t *testing.T) {
+	onEach(t, func(t *testing.T, m machine) {
+		var order string // -race tells, if nothing orders it
+		begun := make(chan struct{})
+		second := &waits{dropped: func() {
+			close(begun)
+			for range 1000 {
+				runtime.Gosched()
+			}
+			order += "d"
+		}}
+		first := &waits{dropped: func() {
+			second.waker.Wake()
+			<-begun
+		}}
+		m.spawn(first)
+		m.spawn(second)
+		m.run()
+		m.close()
+		order += "c"
+		require.Equal(t, "dc", order)
+	})
+}
+
 // 8. tokio, wake_in_drop_after_panic: the drop of a future that has panicked wakes its own task.
 func TestAWakeInTheDropAfterAPanicDoesNothing(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {

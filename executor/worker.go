@@ -89,7 +89,7 @@ func (w *worker) push(t *task, at wake.Place) {
 	w.mu.Unlock()
 	switch {
 	case late:
-		at.Go(w.ex.sweep) // Close may have been here before
+		w.sweepLate(at, w.ex.sweep)
 	case !alone:
 		w.ex.call(at)
 	}

@@ -372,6 +372,7 @@ type plain struct {
 }
 
 func TestTheWakerIsTheSameInEachPollOfATask(t *testing.T) {
+	withoutAudit(t)
 	s := script(t, strings.Repeat("t", 200)+"r")
 	require.EqualValues(t, 42, blockon.BlockOn[uint64](fromScript(s)))
 	require.Equal(t, 1, s.Misses(), "the first time there was nothing kept")

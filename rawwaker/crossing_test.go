@@ -45,6 +45,7 @@ func TestEachVerbCallsItsSlotOnceAndNoOther(t *testing.T) {
 }
 
 func TestIntoRawHandsTheReferenceOverAndCallsNoSlot(t *testing.T) {
+	withoutAudit(t)
 	task := newTask(t)
 	raw := task.Waker()
 	require.Equal(t, raw, rawwaker.FromRaw(raw).IntoRaw())
@@ -53,6 +54,7 @@ func TestIntoRawHandsTheReferenceOverAndCallsNoSlot(t *testing.T) {
 }
 
 func TestAsRawLendsTheSameTwoWords(t *testing.T) {
+	withoutAudit(t)
 	task := newTask(t)
 	raw := task.Waker()
 	w := rawwaker.FromRaw(raw)
@@ -61,6 +63,7 @@ func TestAsRawLendsTheSameTwoWords(t *testing.T) {
 }
 
 func TestDataMayBeAnyIntegerAndChangeWithEachClone(t *testing.T) {
+	withoutAudit(t)
 	balance.Check(t)
 	w := rawwaker.FromRaw(ctest.NumberWaker(42))
 	c := w.Clone()
@@ -181,6 +184,7 @@ func TestAWakeThatOverlapsACallTakesEffectWhenTheLastIsThrough(t *testing.T) {
 }
 
 func TestAGoMadeWakerIsABoxInCAndComesBackAsWhatItWas(t *testing.T) {
+	withoutAudit(t)
 	balance.Check(t)
 	w := taskWakerOf(t, func(w *rawwaker.Waker) {
 		raw := w.Clone().IntoRaw()

@@ -70,6 +70,7 @@ func TestAGoFutureIsPolledByCToItsEnd(t *testing.T) {
 }
 
 func TestACFutureGoesBackAsItself(t *testing.T) {
+	withoutAudit(t)
 	s := script(t, "r")
 	f := fromScript(s)
 	require.Equal(t, s.Raw(), rawwaker.FutureIntoRaw[uint64](f))
@@ -83,6 +84,7 @@ func TestACFutureGoesBackAsItself(t *testing.T) {
 }
 
 func TestAPanicInAGoFutureReachesCWithItsText(t *testing.T) {
+	withoutAudit(t)
 	balance.Check(t)
 	runtime.LockOSThread() // the text is the thread's
 	defer runtime.UnlockOSThread()
@@ -167,6 +169,7 @@ func TestAResultThatCCannotHoldIsConverted(t *testing.T) {
 }
 
 func TestTheWakerThatCLendsIsGoodForItsPollOnly(t *testing.T) {
+	withoutAudit(t)
 	task := newTask(t)
 	w := task.Waker()
 	var kept *rawwaker.Waker
@@ -224,6 +227,7 @@ func TestAPollWaitsForACallThatAnotherGoroutineHasBegunOnItsWaker(t *testing.T) 
 }
 
 func TestAGoFutureKeepsOneCloneOverManyPolls(t *testing.T) {
+	withoutAudit(t)
 	balance.Check(t)
 	w := ctest.FnWaker()
 	defer ctest.Drop(w)
@@ -266,6 +270,7 @@ func ffiLive() int { return ctest.OpsLive() }
 
 // Each death is a child: this test binary, told by the environment to do only that.
 func TestWhatCMayNotDoToAGoFutureAbortsWithOneLine(t *testing.T) {
+	withoutAudit(t)
 	pollFn := func(f func()) rawwaker.RawFuture {
 		return rawwaker.FutureIntoRaw(future.PollFn(func(*rawwaker.Context) rawwaker.Poll[uint64] { f(); return rawwaker.Pending[uint64]() }))
 	}

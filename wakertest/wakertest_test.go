@@ -270,6 +270,9 @@ func TestAnAuditedWakersMisuseIsNamedWithItsPlace(t *testing.T) {
 		return
 	}
 	require.PanicsWithValue(t, "wakertest: Audit of a nil vtable", func() { wakertest.Audit(rawwaker.RawWaker{}) })
+	if ffiwaker.AuditAll() {
+		t.Skip("FromRaw would wrap what is to be found")
+	}
 	ffiwaker.AuditPrint(false)
 	defer ffiwaker.AuditPrint(true)
 	wakertest.Findings()
