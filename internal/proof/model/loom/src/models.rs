@@ -79,7 +79,7 @@ pub const MODELS: &[Model] = &[
         name: "poll_loop",
         run: poll_loop,
         bounds: [3, 2, 1],
-        twins: &[Twin::loop_does_not_tell, Twin::loop_leaves_by_store, Twin::wake_from_idle_only, Twin::wake_only_looks],
+        twins: &[Twin::loop_does_not_tell, Twin::loop_takes_by_load_and_store, Twin::loop_leaves_by_store, Twin::wake_from_idle_only, Twin::wake_only_looks],
     },
     Model { name: "poll_loop_close", run: poll_loop_close, bounds: [3, 2, 2], twins: &[Twin::idle_without_second_look] },
     Model { name: "poll_by_two", run: poll_by_two, bounds: [4, 2, 2], twins: &[Twin::loop_from_any] },

@@ -641,7 +641,12 @@ pub fn rawwaker_box_poll(
         if polls == most {
             break ready;
         }
-        b.queued.exchange(LOOP, ORD_CONSUME);
+        if broken(Twin::loop_takes_by_load_and_store) {
+            b.queued.load(ORD_CONSUME);
+            b.queued.store(LOOP, ORD_CONSUME);
+        } else {
+            b.queued.exchange(LOOP, ORD_CONSUME);
+        }
         polls += 1;
     };
     if !born {

@@ -243,6 +243,8 @@ twins! {
     flag_only_read
     /// The loop takes a wake and does not say so.
     loop_does_not_tell
+    /// The loop takes a wake away by a load and a store.
+    loop_takes_by_load_and_store
     /// The loop leaves by a store of IDLE.
     loop_leaves_by_store
     /// A listed box is looped over, too.
