@@ -31,6 +31,56 @@ func TestACoreThatTwoLendAtOnceCrossesOnce(t *testing.T) {
 	}
 }
 
+// For the race detector.
+func TestACoreMayEndWhileTwoLendIt(t *testing.T) {
+	for range 2000 {
+		var r roused
+		var c Core
+		c.Init(&r)
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() { c.cross() })
+		}
+		wg.Go(c.End)
+		wg.Wait()
+		require.Nil(t, c.cross())
+	}
+}
+
+// For the race detector, too: what a host may do at any time.
+func TestAnInboxMayBeToldItsHookAndBeClosedTwiceWhileItIsWoken(t *testing.T) {
+	for range 200 {
+		in, err := NewInbox()
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for range 10 {
+				in.Take(Anywhere)
+			}
+		})
+		wg.Go(func() { in.OnWake(func(Place) {}) })
+		for range 2 {
+			wg.Go(in.Close)
+		}
+		wg.Wait()
+		require.True(t, in.over.Load())
+	}
+}
+
+func TestAnInboxThatMayNotSleepIsRousedByNobody(t *testing.T) {
+	in, err := NewInbox()
+	require.NoError(t, err)
+	defer in.Close()
+	called := 0
+	in.OnWake(func(Place) { called++ })
+	require.False(t, in.Arm(func() bool { return false }))
+	in.Take(Anywhere)
+	require.Zero(t, called)
+	require.True(t, in.Arm(func() bool { return true }))
+	in.Take(Anywhere)
+	require.Equal(t, 1, called)
+}
+
 func TestACallThatComesToAClosedInboxKeepsNobodyFromEndingIt(t *testing.T) {
 	in, err := NewInbox()
 	require.NoError(t, err)
