@@ -346,7 +346,11 @@ fn sink_rouse(s: &Sink) {
 
 pub fn rawwaker_sink_sleep(s: &Sink) -> bool {
     s.sleeps.fetch_add(1, Relaxed);
-    s.sleeping.store_among_exchanges(1, ORD_SLEEP);
+    if broken(Twin::flag_set_plainly) {
+        s.sleeping.store(1, RELAXED);
+    } else {
+        s.sleeping.store_among_exchanges(1, ORD_SLEEP);
+    }
     if broken(Twin::sleeps_without_looking) || s.head.load(ORD_LIST) == NULL {
         return true;
     }
@@ -417,12 +421,23 @@ fn box_push(b: &RawBox) {
     if broken(Twin::touches_after_push) {
         b.touch();
     }
-    if s.sleeping.load(ORD_SLEEP) != 0 && (broken(Twin::flag_only_read) || s.sleeping.exchange(0, ORD_SLEEP) != 0) {
+    let plain = broken(Twin::flag_read_plainly);
+    let asleep = if plain { s.sleeping.load(RELAXED) } else { s.sleeping.load(ORD_SLEEP) };
+    if asleep != 0 && (broken(Twin::flag_only_read) || flag_taken(s)) {
         sink_rouse(s);
     }
     if keeps {
         sink_unref(s);
     }
+}
+
+fn flag_taken(s: &Sink) -> bool {
+    if broken(Twin::flag_taken_by_load_and_store) {
+        let was = s.sleeping.load(ORD_SLEEP);
+        s.sleeping.store_among_exchanges(0, ORD_SLEEP);
+        return was != 0;
+    }
+    s.sleeping.exchange(0, ORD_SLEEP) != 0
 }
 
 fn box_free(b: &RawBox) {

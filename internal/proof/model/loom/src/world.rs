@@ -239,6 +239,12 @@ twins! {
     late_last_ignored
     /// A wake takes IDLE away and leaves LAST and LOOP.
     wake_from_idle_only
+    /// The sleeper sets the flag by a plain store.
+    flag_set_plainly
+    /// A producer looks at the flag by a plain load.
+    flag_read_plainly
+    /// A producer takes the flag away by a load and a store.
+    flag_taken_by_load_and_store
     /// Each producer that sees the flag writes.
     flag_only_read
     /// The loop takes a wake and does not say so.
