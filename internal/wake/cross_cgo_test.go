@@ -1,4 +1,4 @@
-//go:build cgo
+//go:build cgo && unix
 
 package wake
 
@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/seed-8a1b3254/ffiwaker"
 )
@@ -79,6 +80,34 @@ func TestAnInboxThatMayNotSleepIsRousedByNobody(t *testing.T) {
 	require.True(t, in.Arm(func() bool { return true }))
 	in.Take(Anywhere)
 	require.Equal(t, 1, called)
+}
+
+func readable(t *testing.T, fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	_, err := unix.Poll(p, 0)
+	require.NoError(t, err)
+	return p[0].Revents != 0
+}
+
+func TestADescriptorThatIsAskedForLateTellsOfAnEarlierWakeOnce(t *testing.T) {
+	in, err := NewInbox()
+	require.NoError(t, err)
+	defer in.Close()
+	in.Take(Anywhere) // nobody watches yet
+	fd, err := in.FD()
+	require.NoError(t, err)
+	require.True(t, readable(t, fd))
+	require.True(t, in.Arm(func() bool { return true }))
+	require.False(t, readable(t, fd))
+	fd, err = in.FD()
+	require.NoError(t, err)
+	require.False(t, readable(t, fd))
+	in.Take(Anywhere)
+	require.True(t, readable(t, fd))
+	in.quiet()
+	_, err = in.FD()
+	require.NoError(t, err)
+	require.False(t, readable(t, fd), "it was told of already")
 }
 
 func TestACallThatComesToAClosedInboxKeepsNobodyFromEndingIt(t *testing.T) {
