@@ -50,7 +50,7 @@ func TestACoreMayEndWhileTwoLendIt(t *testing.T) {
 
 // For the race detector, too: what a host may do at any time.
 func TestAnInboxMayBeToldItsHookAndBeClosedTwiceWhileItIsWoken(t *testing.T) {
-	for range 200 {
+	for i := range 200 {
 		in, err := NewInbox()
 		require.NoError(t, err)
 		var wg sync.WaitGroup
@@ -59,7 +59,13 @@ func TestAnInboxMayBeToldItsHookAndBeClosedTwiceWhileItIsWoken(t *testing.T) {
 				in.Take(Anywhere)
 			}
 		})
-		wg.Go(func() { in.OnWake(func(Place) {}) })
+		wg.Go(func() {
+			if w := ffiwaker.Noop(); i%2 == 0 {
+				in.OnWake(func(Place) {})
+			} else {
+				in.WakeRaw(w.Data, w.VTable, func() {}, func() {})
+			}
+		})
 		for range 2 {
 			wg.Go(in.Close)
 		}
