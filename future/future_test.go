@@ -389,6 +389,18 @@ func TestAtomicWakerLosesNoWakeInAStorm(t *testing.T) {
 	require.EqualValues(t, wakers*rounds, seen.Load())
 }
 
+func TestAConsumedWakerRegistersNothingAndWhatWasKeptStays(t *testing.T) {
+	woken := 0
+	kept, gone := rawwaker.FromFunc(func() { woken++ }), rawwaker.Noop()
+	gone.Drop()
+	var a future.AtomicWaker
+	a.Register(kept)
+	require.PanicsWithValue(t, "rawwaker: Register after Drop", func() { a.Register(gone) })
+	a.Wake()
+	require.Equal(t, 1, woken)
+	kept.Drop()
+}
+
 func TestAtomicWakerClonesOnlyForAnotherTask(t *testing.T) {
 	var a future.AtomicWaker
 	var log letters

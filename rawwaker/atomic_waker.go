@@ -27,13 +27,14 @@ func (a *AtomicWaker) Register(w *Waker) {
 		}
 		return
 	}
-	kept := a.waker.Swap(nil) // ours alone, so that nobody consumes it while it is compared
+	w.live("Register")                               // misuse panics before anything is taken out, and so changes nothing
+	kept := a.waker.Swap(nil)                        // ours alone, so that nobody consumes it while it is compared
+	defer func() { dropWaker(a.waker.Swap(kept)) }() // also where another goroutine consumes w meanwhile, and this panics
 	if kept == nil || kept.ofTask() || !kept.WillWake(w) {
 		old := kept
 		kept = w.Clone()
 		dropWaker(old)
 	}
-	dropWaker(a.waker.Swap(kept))
 }
 
 // Wake takes the waker out and wakes it; nothing happens where there is none.

@@ -1,0 +1,90 @@
+// Command corpus turns the corpus in testdata, which is in Go's format, into files of plain bytes for C, and back:
+//
+//	corpus raw FOLDER         each program of testdata, as FOLDER/TARGET.NAME
+//	corpus list FILE...       lists files of plain bytes, as the C program does with -list
+//	corpus add TARGET FILE... puts files of plain bytes into testdata
+//	corpus assemble TARGET NAME  puts the listing on standard input there
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/proof/fuzz"
+)
+
+const root = "testdata/fuzz"
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "corpus:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	switch {
+	case len(args) == 2 && args[0] == "raw":
+		return raw(args[1])
+	case len(args) > 1 && args[0] == "list":
+		for _, name := range args[1:] {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			fmt.Printf("# %s\n%s", filepath.Base(name), fuzz.Decode(data))
+		}
+		return nil
+	case len(args) > 2 && args[0] == "add":
+		for _, name := range args[2:] {
+			data, err := os.ReadFile(name)
+			if err == nil {
+				err = add(args[1], filepath.Base(name), data)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	case len(args) == 3 && args[0] == "assemble":
+		text, err := io.ReadAll(os.Stdin)
+		if err != nil {
+			return err
+		}
+		data, err := fuzz.Parse(string(text))
+		if err != nil {
+			return err
+		}
+		return add(args[1], args[2], data)
+	}
+	return errors.New("raw FOLDER, list FILE..., add TARGET FILE... or assemble TARGET NAME; in the folder of testdata")
+}
+
+func add(target, name string, data []byte) error {
+	dir := filepath.Join(root, target)
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, name), fmt.Appendf(nil, "%s%q)\n", fuzz.Header, data), 0o666)
+}
+
+func raw(dir string) error {
+	names, err := filepath.Glob(root + "/*/*")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		data, err := fuzz.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, filepath.Base(filepath.Dir(name))+"."+filepath.Base(name))
+		if err := os.WriteFile(to, data, 0o666); err != nil {
+			return err
+		}
+	}
+	return nil
+}

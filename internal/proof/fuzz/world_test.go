@@ -1,0 +1,886 @@
+package fuzz
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/blockon"
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+const (
+	wakers  = 8
+	raws    = 4
+	cells   = 2
+	futures = 4
+	deepest = 3
+)
+
+// kind is what a task is.
+type kind int
+
+const (
+	noop     kind = iota
+	function      // of Go
+	core          // a task of this library, that the program polls
+	token         // of C: each reference is a malloc of its own
+	cfn           // of C: rawwaker_from_fn
+	kinds
+	parker  // of a BlockOn
+	cparker // of a rawwaker_block_on
+)
+
+// task is what a waker wakes: as it is, and what the model says of it.
+type task struct {
+	kind  kind
+	index int
+
+	wakes int // of a function
+	seen  atomic.Int64
+
+	core   wake.Core
+	cx     rawwaker.Context
+	word   uint32 // of a core, and of the parkers
+	rouses int
+	roused atomic.Int64
+	over   bool
+	polled bool // under its own Context: then it does not end
+
+	token                           ctask
+	byValue, byRef, refs, abandoned int // of a token
+}
+
+// ctask is a ctest.Task, where there is cgo.
+type ctask interface {
+	Waker() rawwaker.RawWaker
+	Free()
+	counts() (byValue, byRef, live, foul int)
+}
+
+// Rouse implements [wake.Target].
+func (t *task) Rouse(wake.Place) { t.roused.Add(1) }
+
+// Wake implements [rawwaker.Wake].
+func (t *task) Wake() { t.seen.Add(1) }
+
+// ref is one reference: of what, and as what Go or C knows it.
+type ref struct {
+	t  *task
+	as form
+	id int // of a token, each reference's own
+}
+
+type form int
+
+const (
+	nothing form = iota
+	asNoop
+	asGo  // by Go's memory
+	asBox // Go's, held by C
+	asC   // two words of C; of a core that is over, its box
+)
+
+func (r ref) same(o ref) bool {
+	if r.as == asNoop || o.as == asNoop {
+		return r.as == o.as
+	}
+	return r.as == o.as && r.t == o.t && r.id == o.id
+}
+
+// handle is a Waker.
+type handle struct {
+	w    *rawwaker.Waker
+	ref  ref
+	gone string // what its misuse says: "" of a live one
+	held bool   // CloneFrom has put another in its place
+	box  bool   // it has shown itself to C
+}
+
+// raw is a waker in C's hands.
+type raw struct {
+	w   rawwaker.RawWaker
+	ref ref
+}
+
+// cell is an AtomicWaker.
+type cell struct {
+	rawwaker.AtomicWaker
+	ref   ref
+	scope bool // a task's own waker, kept itself
+}
+
+// world is one program's.
+type world struct {
+	p     Program
+	c     bool // wakers of C, and crossing
+	at    int
+	depth int
+	ids   int
+	err   error
+	leave bool // something was abandoned: only the collector ends it
+	gcs   int
+
+	tasks   []*task
+	wakers  [wakers]*handle
+	raws    [raws]raw
+	cells   [cells]cell
+	futures [futures]*fut
+
+	bell  chan struct{} // see settle
+	bells rawwaker.RawWaker
+}
+
+// failure is a panic of fail's.
+type failure struct{ error }
+
+// fail ends the operation; the text is kept, because C may be between here and there.
+func (w *world) fail(format string, args ...any) {
+	if w.err == nil {
+		w.err = fmt.Errorf("operation %d: %s", w.at, fmt.Sprintf(format, args...))
+	}
+	panic(failure{w.err})
+}
+
+func (w *world) expect(ok bool, format string, args ...any) {
+	if !ok {
+		w.fail(format, args...)
+	}
+}
+
+// panics calls f and expects this text of a panic; "": none.
+func (w *world) panics(want string, f func()) {
+	got := ""
+	func() {
+		defer func() {
+			switch v := recover().(type) {
+			case nil:
+			case failure:
+				panic(v)
+			default:
+				got = fmt.Sprint(v)
+			}
+		}()
+		f()
+	}()
+	w.expect(got == want, "panic %q and not %q", got, want)
+}
+
+// must is panics where one is expected only of a misused handle; true: none was.
+func (w *world) must(call string, f func(), all ...*handle) bool {
+	for _, h := range all {
+		if h.gone != "" {
+			w.panics("rawwaker: "+call+h.gone, f)
+			return false
+		}
+	}
+	w.panics("", f)
+	return true
+}
+
+const (
+	isEmpty = " of an empty Waker"
+	dropped = " after Drop"
+	woken   = " after Wake"
+	moved   = " after IntoRaw"
+	isOver  = " of a borrowed waker whose task or poll is over: Clone it to keep it"
+)
+
+func emptyHandle() *handle { return &handle{w: new(rawwaker.Waker), gone: isEmpty} }
+
+func (w *world) newTask(k kind) *task {
+	t := &task{kind: k, index: len(w.tasks)}
+	w.tasks = append(w.tasks, t)
+	return t
+}
+
+// The model's steps.
+
+func (w *world) mClone(r ref) ref {
+	if r.as == asC && r.t.kind == token {
+		r.t.refs++
+		w.ids++
+		r.id = w.ids
+	}
+	return r
+}
+
+func (w *world) mDrop(r ref) {
+	if r.as == asC && r.t.kind == token {
+		r.t.refs--
+	}
+}
+
+func (w *world) mNotify(t *task) {
+	if t.word == wake.Parked {
+		t.rouses++
+	}
+	t.word = wake.Notified
+}
+
+func (w *world) mWakeByRef(r ref) {
+	switch {
+	case r.as == asNoop:
+	case r.t.kind == function:
+		r.t.wakes++
+	case r.t.kind == token:
+		r.t.byRef++
+	case r.t.kind == cparker, r.as == asGo:
+		w.mNotify(r.t)
+	case r.as == asBox && !r.t.over:
+		w.mNotify(r.t)
+	}
+}
+
+func (w *world) mWake(r ref) {
+	if r.as == asC && r.t.kind == token {
+		r.t.byValue++
+		r.t.refs--
+		return
+	}
+	w.mWakeByRef(r)
+}
+
+// inC is what C sees of a handle that is lent or moved to it.
+func (h *handle) inC() ref {
+	r := h.ref
+	switch {
+	case r.as != asGo:
+	case r.t.over && !h.box:
+		r = ref{as: asNoop}
+	default:
+		r.as = asBox
+	}
+	return r
+}
+
+// inGo is what Go sees of what comes from C.
+func (r ref) inGo() ref {
+	if r.as == asBox {
+		r.as = asGo
+		if r.t.over {
+			r.as = asC
+		}
+	}
+	return r
+}
+
+// put is what most operations end with: a new handle, and the one that was there goes.
+func (w *world) put(at int, h *handle) {
+	old := w.wakers[at]
+	w.wakers[at] = h
+	w.end(old)
+}
+
+func (w *world) end(h *handle) {
+	if h.gone == "" {
+		h.gone = dropped
+		w.mDrop(h.ref)
+		h.w.Drop()
+	}
+}
+
+func (w *world) make(k kind) *handle {
+	if w.c && (k == token || k == cfn) {
+		return w.makeC(k)
+	}
+	switch k {
+	case noop:
+		return &handle{w: rawwaker.Noop(), ref: ref{w.newTask(noop), asNoop, 0}}
+	case core:
+		t := w.newTask(core)
+		t.core.Init(t)
+		rawwaker.Bind(&t.cx, &t.core)
+		return &handle{w: t.cx.Waker().Clone(), ref: ref{t, asGo, 0}}
+	}
+	t := w.newTask(function)
+	h := &handle{ref: ref{t, asGo, 0}}
+	if k == function {
+		h.w = rawwaker.FromFunc(func() { t.seen.Add(1) })
+	} else {
+		h.w = rawwaker.FromWake(t)
+	}
+	return h
+}
+
+func (w *world) clone(h *handle) *handle {
+	return &handle{w: h.w.Clone(), ref: w.mClone(h.ref)}
+}
+
+// The operations.
+
+func (w *world) task(x int) *task {
+	if len(w.tasks) == 0 {
+		return nil
+	}
+	return w.tasks[x%len(w.tasks)]
+}
+
+func (w *world) table() map[string]func(x, y int) {
+	return map[string]func(x, y int){
+		"make": func(x, y int) { w.put(x%wakers, w.make(kind(y)%kinds)) },
+		"clone": func(x, y int) {
+			h := w.wakers[x%wakers]
+			var n *handle
+			if w.must("Clone", func() { n = &handle{w: h.w.Clone()} }, h) {
+				n.ref = w.mClone(h.ref)
+				w.put(y%wakers, n)
+			}
+		},
+		"wake": func(x, y int) {
+			h := w.wakers[x%wakers]
+			if w.must("Wake", h.w.Wake, h) {
+				h.gone = woken
+				w.mWake(h.ref)
+			}
+		},
+		"wake_by_ref": func(x, y int) {
+			h := w.wakers[x%wakers]
+			if w.must("WakeByRef", h.w.WakeByRef, h) {
+				w.mWakeByRef(h.ref)
+			}
+		},
+		"drop": func(x, y int) {
+			h := w.wakers[x%wakers]
+			if w.must("Drop", h.w.Drop, h) {
+				h.gone = dropped
+				w.mDrop(h.ref)
+			}
+		},
+		"forget": func(x, y int) {
+			h := w.wakers[x%wakers]
+			w.wakers[x%wakers] = emptyHandle()
+			if h.gone != "" {
+				return
+			}
+			w.abandon(h.ref)
+			w.leave = w.leave || h.box
+		},
+		"clone_from":    w.cloneFrom,
+		"will_wake":     w.willWake,
+		"borrow":        func(x, y int) { w.borrow(w.wakers[x%wakers], y) },
+		"move":          func(x, y int) { w.move(w.wakers[x%wakers], y%raws) },
+		"back":          func(x, y int) { w.back(&w.raws[x%raws], x/16%4, y%wakers) },
+		"cell_register": w.register,
+		"cell_wake":     func(x, y int) { w.cellWake(&w.cells[x%cells]) },
+		"cell_take":     func(x, y int) { w.cellDrop(&w.cells[x%cells]) },
+		"cell_drop":     func(x, y int) { w.cellDrop(&w.cells[x%cells]) },
+		"future":        w.newFuture,
+		"poll":          func(x, y int) { w.poll(w.futures[x%futures], y) },
+		"complete":      func(x, y int) { w.complete(w.futures[x%futures]) },
+		"cancel":        func(x, y int) { w.cancel(x % futures) },
+		"block_on":      w.blockOn,
+		"ref": func(x, y int) {
+			t := w.task(x)
+			if t == nil || t.kind != core {
+				return
+			}
+			if t.over {
+				w.panics("rawwaker: Clone"+isOver, func() { t.cx.Waker().Clone() })
+				return
+			}
+			w.put(y%wakers, &handle{w: t.cx.Waker().Clone(), ref: ref{t, asGo, 0}})
+		},
+		"close": func(x, y int) {
+			if t := w.task(x); t != nil && t.kind == core && !t.over && !t.polled {
+				t.over = true
+				rawwaker.End(&t.cx)
+			}
+		},
+		"read": func(x, y int) {
+			if t := w.task(x); t != nil && t.kind == core {
+				got := t.core.Consume()
+				w.expect(got == (t.word == wake.Notified), "Consume of task %d says %v%s", t.index, got, lost(!got))
+				t.word = wake.Empty
+			}
+		},
+		"sleep": func(x, y int) {
+			if t := w.task(x); t != nil && t.kind == core {
+				got := t.core.Sleep()
+				w.expect(got == (t.word == wake.Empty), "Sleep of task %d says %v%s", t.index, got, lost(got))
+				if got {
+					t.word = wake.Parked
+				}
+			}
+		},
+		"retire": func(x, y int) {
+			if w.gcs++; w.gcs == 1 && y%4 == 0 { // it takes as long as a hundred others
+				runtime.GC()
+			}
+		},
+	}
+}
+
+func lost(yes bool) string {
+	if yes {
+		return ": a wake was lost"
+	}
+	return ""
+}
+
+func (w *world) cloneFrom(x, y int) {
+	d, s := w.wakers[x%wakers], w.wakers[y%wakers]
+	f := func() { d.w.CloneFrom(s.w) }
+	order := []*handle{d, s}
+	switch {
+	case d.gone == isEmpty && !d.held:
+		order = []*handle{s}
+	case d.held:
+		order = []*handle{s, d}
+	}
+	if !w.must("CloneFrom", f, order...) || d.gone == "" && d.ref.same(s.ref) {
+		return
+	}
+	old := d.ref
+	d.ref = w.mClone(s.ref)
+	if d.gone == "" {
+		w.mDrop(old)
+	}
+	d.gone, d.held, d.box = "", true, false
+}
+
+func (w *world) willWake(x, y int) {
+	a, b := w.wakers[x%wakers], w.wakers[y%wakers]
+	var got bool
+	if w.must("WillWake", func() { got = a.w.WillWake(b.w) }, b, a) {
+		w.expect(got == a.ref.same(b.ref), "WillWake says %v", got)
+	}
+}
+
+// abandon is for a reference that only the collector will end.
+func (w *world) abandon(r ref) {
+	if r.as != asC {
+		return
+	}
+	w.leave = true
+	if r.t.kind == token {
+		r.t.abandoned++
+	}
+}
+
+// Cells.
+
+func (w *world) register(x, y int) {
+	c := &w.cells[x%cells]
+	if x&16 == 0 {
+		h := w.wakers[y%wakers]
+		w.registerIn(c, h.w, h.ref, h.gone, false)
+		return
+	}
+	if t := w.task(y); t != nil && t.kind == core {
+		gone := ""
+		if t.over {
+			gone = isOver
+		}
+		w.registerIn(c, t.cx.Waker(), ref{t, asGo, 0}, gone, true)
+	}
+}
+
+func (w *world) registerIn(c *cell, k *rawwaker.Waker, r ref, gone string, scope bool) {
+	if gone != "" {
+		w.panics("rawwaker: Register"+gone, func() { c.Register(k) })
+		return
+	}
+	w.panics("", func() { c.Register(k) })
+	old, wasScope := c.ref, c.scope
+	switch {
+	case scope:
+		c.ref, c.scope = r, true
+	case old.as != nothing && !wasScope && old.same(r):
+		return
+	default:
+		c.ref, c.scope = w.mClone(r), false
+	}
+	if !wasScope {
+		w.mDrop(old)
+	}
+}
+
+func (w *world) cellWake(c *cell) {
+	r := c.ref
+	c.ref = ref{}
+	if r.as != nothing {
+		w.mWake(r)
+	}
+	c.Wake()
+}
+
+func (w *world) cellDrop(c *cell) {
+	if !c.scope {
+		w.mDrop(c.ref)
+	}
+	c.ref = ref{}
+	c.Drop()
+}
+
+// Futures.
+
+// fut is a future in Go; its script is fuzz.c's. In the C world some are polled by C, and some are futures of C.
+type fut struct {
+	w                     *world
+	script, polls, nested int
+	slot                  int // where a BlockOn's waker goes; -1: this is none
+	completed, busy       bool
+	drops, turn           int
+	last                  string // what the latest poll gave
+	cell                  cell
+	under                 ref
+	scope                 bool // under is a task's own, in its Context
+	inC
+}
+
+const (
+	pending  = "pending"
+	ready    = "ready"
+	panicked = "why not"
+)
+
+// Poll implements [rawwaker.Future].
+func (f *fut) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
+	w, k := f.w, cx.Waker()
+	if f.turn++; f.turn > 1 {
+		w.expect(f.slot >= 0, "a second poll of one call")
+		w.expect(f.under.t.word == wake.Notified, "polled again, and nobody has woken it")
+		f.under.t.word = wake.Empty
+	}
+	f.polls++
+	if f.script&32 == 0 {
+		w.registerIn(&f.cell, k, f.under, "", f.scope)
+	}
+	if f.turn == 1 {
+		if f.slot >= 0 {
+			w.put(f.slot, &handle{w: k.Clone(), ref: w.mClone(f.under)})
+		}
+		w.depth++
+		w.run(f.nested, true)
+		w.depth--
+	}
+	how := f.script & 3
+	over := f.completed || f.slot >= 0 && f.polls > 3
+	if how == 1 || how == 2 {
+		over = f.polls > f.script>>2&3
+	}
+	if !over && (f.script&16 != 0 || f.slot >= 0 && f.under.t.word != wake.Notified) || over && f.script&64 != 0 {
+		w.mWakeByRef(f.under)
+		k.WakeByRef()
+	}
+	switch {
+	case !over:
+		f.last = pending
+		return rawwaker.Pending[int]()
+	case how == 2:
+		f.last = panicked
+		panic(panicked)
+	}
+	f.last = ready
+	w.cellDrop(&f.cell)
+	return rawwaker.Ready(f.polls)
+}
+
+// Drop implements [rawwaker.Dropper].
+func (f *fut) Drop() {
+	f.drops++
+	f.w.expect(f.drops == 1 && f.last != ready, "a future was dropped %d times, after %s", f.drops, f.last)
+	f.w.cellDrop(&f.cell)
+}
+
+func (w *world) newFuture(x, y int) {
+	if old := w.futures[x%futures]; old != nil && old.busy {
+		return
+	}
+	w.cancel(x % futures)
+	f := &fut{w: w, script: y, slot: -1}
+	w.futures[x%futures] = f
+	if w.c {
+		w.toC(f, x/16%4)
+	}
+}
+
+func (w *world) poll(f *fut, y int) {
+	h := w.wakers[y%wakers]
+	if f == nil || f.busy {
+		return
+	}
+	if h.gone != "" {
+		w.panics("rawwaker: NewContext"+h.gone, func() { rawwaker.NewContext(h.w) })
+		return
+	}
+	// What is lent for the poll outlives it, whatever the poll does.
+	h = w.clone(h)
+	f.turn, f.under, f.scope, f.nested, f.busy = 0, h.ref, false, y>>6, true
+	defer func() { f.busy = false }()
+	if f.ofC() {
+		w.pollC(f, h, y>>4&3)
+	} else {
+		cx := (*rawwaker.Context)(nil)
+		if t := h.ref.t; y>>4&3 == 1 && h.ref.as == asGo && t.kind == core && !t.over {
+			cx, f.scope = &t.cx, true
+			was := t.polled
+			t.polled = true
+			defer func() { t.polled = was }()
+		} else {
+			cx = rawwaker.NewContext(h.w)
+		}
+		got, text := w.guarded(func() rawwaker.Poll[int] { return f.Poll(cx) })
+		w.judge(f, got.IsReady(), text)
+		if got.IsReady() {
+			w.expect(got.Value() == f.polls, "a future's value is %d and not %d", got.Value(), f.polls)
+		}
+	}
+	f.busy = false
+	if f.last != pending { // who panicked is given up, where that has not been done
+		i := slices.Index(w.futures[:], f)
+		w.futures[i] = nil
+		if f.last == panicked && f.drops == 0 {
+			f.Drop()
+		}
+	}
+	w.end(h)
+}
+
+// guarded polls and catches what a future panics with.
+func (w *world) guarded(poll func() rawwaker.Poll[int]) (got rawwaker.Poll[int], text string) {
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case failure:
+			panic(v)
+		default:
+			text = fmt.Sprint(v)
+		}
+	}()
+	return poll(), ""
+}
+
+func (w *world) judge(f *fut, isReady bool, text string) {
+	if w.err != nil {
+		panic(failure{w.err})
+	}
+	got := pending
+	if isReady {
+		got = ready
+	}
+	if text != "" {
+		got = text
+	}
+	w.expect(got == f.last, "a poll gave %s and not %s", got, f.last)
+}
+
+func (w *world) complete(f *fut) {
+	if f == nil || w.completeC(f) {
+		return
+	}
+	f.completed = true
+	w.cellWake(&f.cell)
+}
+
+func (w *world) cancel(i int) {
+	f := w.futures[i]
+	if f == nil || f.busy {
+		return
+	}
+	w.futures[i] = nil
+	if f.ofC() {
+		w.cancelC(f)
+	} else {
+		f.Drop()
+	}
+}
+
+func (w *world) blockOn(x, y int) {
+	if w.depth >= deepest {
+		return
+	}
+	f := &fut{w: w, script: x, nested: y % 8, slot: y / 8 % wakers, busy: true}
+	if w.c && x&128 != 0 {
+		w.blockOnInC(f)
+		return
+	}
+	t := w.newTask(parker)
+	f.under, f.scope = ref{t, asGo, 0}, true
+	got, text := w.guarded(func() rawwaker.Poll[int] { return rawwaker.Ready(blockon.BlockOn(f)) })
+	t.over = true
+	w.judge(f, got.IsReady(), text)
+	if got.IsReady() {
+		w.expect(got.Value() == f.polls && f.drops == 0, "BlockOn gave %d and not %d, after %d drops", got.Value(), f.polls, f.drops)
+	} else {
+		w.expect(f.drops == 1, "BlockOn has dropped its future %d times", f.drops)
+	}
+}
+
+// The program.
+
+// step does the operation w.at.
+func (w *world) step() {
+	o := w.p.Ops[w.at]
+	operations.Add(1)
+	w.table()[o.Name](o.X, o.Y)
+}
+
+// run does n operations: each on its goroutine, or, inside of a poll, all on this one, which is busy.
+func (w *world) run(n int, inside bool) {
+	for ; n > 0; n-- {
+		if inside {
+			if w.at++; w.at >= len(w.p.Ops) {
+				return
+			}
+			w.step()
+			continue
+		}
+		if w.at >= len(w.p.Ops) {
+			return
+		}
+		if w.p.Ops[w.at].Who == 0 {
+			w.guard(w.step)
+		} else {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				w.guard(w.step)
+			}()
+			<-done
+		}
+		if w.err == nil {
+			w.guard(w.compare)
+		}
+		if w.err != nil {
+			return
+		}
+		w.at++
+	}
+}
+
+// guard keeps what f panics with.
+func (w *world) guard(f func()) {
+	defer func() {
+		if v := recover(); v != nil && w.err == nil {
+			w.err = fmt.Errorf("operation %d: panic: %v\n%s", w.at, v, debug.Stack())
+		}
+	}()
+	f()
+}
+
+// compare looks at all that can be seen after each operation.
+func (w *world) compare() {
+	for _, t := range w.tasks {
+		got := int(t.seen.Load())
+		w.expect(got == t.wakes, "task %d: %d wakes of a function have arrived of %d%s", t.index, got, t.wakes, lost(got < t.wakes))
+		got = int(t.roused.Load())
+		w.expect(got == t.rouses, "task %d was roused %d times and not %d%s", t.index, got, t.rouses, lost(got < t.rouses))
+		if t.token == nil {
+			continue
+		}
+		byValue, byRef, live, foul := t.token.counts()
+		w.expect(byValue == t.byValue && byRef == t.byRef, "task %d: %d and %d wakes have arrived of %d and %d%s", t.index, byValue, byRef,
+			t.byValue, t.byRef, lost(byValue < t.byValue || byRef < t.byRef))
+		w.expect(live <= t.refs && live >= t.refs-t.abandoned, "task %d: %d references live and not %d, of which %d are left to the collector",
+			t.index, live, t.refs, t.abandoned)
+		w.expect(foul == 0, "task %d: a slot was called on what is no reference", t.index)
+	}
+}
+
+// sequence runs a program one operation after the other.
+func sequence(p Program, c bool) error {
+	before := balanced()
+	w := &world{p: p, c: c}
+	for i := range w.wakers {
+		w.wakers[i] = emptyHandle()
+	}
+	w.run(Most, false)
+	w.guard(func() {
+		if w.err == nil {
+			w.finish()
+			w.compare()
+		}
+	})
+	if w.err != nil {
+		return w.err
+	}
+	w.wakers, w.futures = [wakers]*handle{}, [futures]*fut{}
+	return nothingLeft(before, w.leave, func() error {
+		for _, t := range w.tasks {
+			if t.token != nil {
+				if _, _, live, _ := t.token.counts(); live != t.refs-t.abandoned {
+					return fmt.Errorf("task %d: %d references are left, and %d were abandoned", t.index, live, t.abandoned)
+				}
+			}
+		}
+		for _, t := range w.tasks {
+			if t.token != nil {
+				t.token.Free()
+			}
+		}
+		return nil
+	})
+}
+
+// finish gives up all that is left.
+func (w *world) finish() {
+	for i := range w.futures {
+		w.cancel(i)
+	}
+	for i := range w.cells {
+		w.cellDrop(&w.cells[i])
+	}
+	for _, h := range w.wakers {
+		if w.p.Mode&Early != 0 && h.gone == "" {
+			h.gone = woken
+			w.mWake(h.ref)
+			h.w.Wake()
+		}
+		w.end(h)
+	}
+	w.finishC()
+	for _, t := range w.tasks {
+		if t.kind == core && !t.over {
+			rawwaker.End(&t.cx)
+		}
+	}
+}
+
+// balances are what must be back at its beginning when a program ends.
+var balances = []struct {
+	what string
+	now  func() int
+}{
+	{"wakers of C", ffiwaker.Live},
+	{"cores that C knows", wake.Registered},
+	{"handles", func() int { return int(wake.Handles.Load()) }},
+	{"futures in C", func() int { return int(wake.Futures.Load()) }},
+}
+
+func balanced() (now []int) {
+	for _, b := range balances {
+		now = append(now, b.now())
+	}
+	return now
+}
+
+// nothingLeft waits until what a program has made is gone: for the dispatcher, and for the collector where something was left to
+// it. What was there before is of a program that has failed.
+func nothingLeft(before []int, collect bool, and func() error) (err error) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Microsecond) {
+		if collect {
+			runtime.GC()
+		}
+		err = nil
+		for i, n := range balanced() {
+			if n > before[i] {
+				err = errors.Join(err, fmt.Errorf("%d %s left, and %d before", n, balances[i].what, before[i]))
+			}
+		}
+		if err == nil {
+			err = and()
+		}
+		if err == nil {
+			return nil
+		}
+	}
+	return err
+}

@@ -1,0 +1,356 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+const source = "rawwaker.c"
+
+// weaker are the orders below one.
+var weaker = map[string][]string{
+	"seq_cst": {"acq_rel", "acquire", "release", "relaxed"},
+	"acq_rel": {"acquire", "release", "relaxed"},
+	"acquire": {"relaxed"},
+	"release": {"relaxed"},
+}
+
+// orders weakens each entry of the table at the top of rawwaker.c, which the weak-memory model is built from, too.
+func orders() []mutant {
+	text, err := os.ReadFile(source)
+	check(err)
+	var all []mutant
+	define := regexp.MustCompile(`(?m)^#define (ORD_\w+) memory_order_(\w+)`)
+	for _, at := range define.FindAllSubmatchIndex(text, -1) {
+		name, order := string(text[at[2]:at[3]]), string(text[at[4]:at[5]])
+		for _, to := range weaker[order] {
+			all = append(all, mutant{kind: "orders", file: source, line: lineOf(text, at[0]), key: fmt.Sprintf("%s: %s -> %s", name, order, to),
+				text: splice(text, at[4], at[5], to)})
+		}
+	}
+	return all
+}
+
+// tryOrders asks the weak-memory models, which read the orders from the table of the file that they are given.
+func tryOrders(dir string, m mutant) verdict {
+	check(os.MkdirAll(dir, 0o755))
+	file := filepath.Join(dir, "weak.c")
+	check(os.WriteFile(file, m.text, 0o644))
+	noticed, out := command(4*time.Minute, ".", []string{"RAWWAKER_C=" + file}, "internal/proof/model/loom/run", "orders")
+	if !noticed && strings.Contains(out, "left out") {
+		return verdict{none: "left out: no cargo"}
+	} else if !noticed {
+		return verdict{}
+	}
+	_, model, ok := strings.Cut(out, "noticed by ")
+	if !ok {
+		check(fmt.Errorf("%s: %s", m.key, out))
+	}
+	return verdict{by: "loom " + strings.TrimSpace(model)}
+}
+
+func lineOf(text []byte, at int) int { return 1 + strings.Count(string(text[:at]), "\n") }
+
+func splice(text []byte, from, to int, with string) []byte {
+	out := append([]byte{}, text[:from]...)
+	out = append(out, with...)
+	return append(out, text[to:]...)
+}
+
+// Edits in C, by pattern: what each finds, and what is put there instead. They are tried on each line of the counted wakers, the parker,
+// the cell, the sink and the box.
+var editsC = []struct {
+	name    string
+	pattern *regexp.Regexp
+	with    string
+}{
+	// the checks
+	{"== to !=", regexp.MustCompile(` == `), ` != `},
+	{"!= to ==", regexp.MustCompile(` != `), ` == `},
+	{"> to >=", regexp.MustCompile(` > `), ` >= `},
+	{"&& to ||", regexp.MustCompile(` && `), ` || `},
+	{"never", regexp.MustCompile(`\bif \((!?\w[\w>.-]*)\)`), `if (false)`},
+	{"always", regexp.MustCompile(`\bif \((!?\w[\w>.-]*)\)`), `if (true)`},
+	// the counts
+	{"one more", regexp.MustCompile(`, (1|n|HOLD), ORD_(REF|UNREF)`), `, $1 + 1, ORD_$2`},
+	{"REF to 2 REF", regexp.MustCompile(`refs - REF,`), `refs - 2 * REF,`},
+	{"REF to 0", regexp.MustCompile(`counted_ref\((.*), REF\)`), `counted_ref($1, 0)`},
+	{"add to sub", regexp.MustCompile(`atomic_fetch_add_explicit`), `atomic_fetch_sub_explicit`},
+	// the steps
+	{"left out", regexp.MustCompile(`^(\s+)(?:(?:counted_ref|counted_free|counted_unref|box_unref|box_push|box_free|sink_ref|sink_unref|sink_rouse|sink_close|semaphore_post|semaphore_wait|parker_drop|parker_park|cell_lock|cell_unlock|checked_drop|checked_wake|fn_drop|fn_wake_by_ref|parker_wake_by_ref|box_wake_by_ref|rawwaker_sink_kick|rawwaker_wake_by_ref|atomic_\w+)\(.*\));$`), `$1;`},
+	{"exchange to load and store", regexp.MustCompile(`atomic_exchange_explicit\(`), `torn_exchange(`},
+	{"compare-and-swap to load and store", regexp.MustCompile(`atomic_compare_exchange_(?:weak|strong)_explicit\(`), `torn_compare_exchange(`},
+	{"WOKEN to IDLE", regexp.MustCompile(`, WOKEN, ORD`), `, IDLE, ORD`},
+	{"IDLE to WOKEN", regexp.MustCompile(`, IDLE, ORD`), `, WOKEN, ORD`},
+	{"NOTIFIED to EMPTY", regexp.MustCompile(`, NOTIFIED, ORD`), `, EMPTY, ORD`},
+	{"EMPTY to NOTIFIED", regexp.MustCompile(`, EMPTY, ORD`), `, NOTIFIED, ORD`},
+	{"LOOP to IDLE", regexp.MustCompile(`LOOP, (ORD|memory)`), `IDLE, $1`},
+	{"1 to 0", regexp.MustCompile(`, 1, ORD_(SLEEP|CLOSE|LOCK)`), `, 0, ORD_$1`},
+	{"0 to 1", regexp.MustCompile(`, 0, ORD_(SLEEP|UNLOCK)`), `, 1, ORD_$1`},
+}
+
+// What the torn edits call: the same orders, and between load and store what a scheduler may put there.
+const torn = `
+static void torn_pause(void) {
+  static _Thread_local unsigned n;
+  for (volatile unsigned i = ++n * 7 % 64; i > 0; i--) {
+  }
+  if (n % 8 == 0) sched_yield();
+}
+#define torn_loads(order) ((order) == memory_order_seq_cst ? memory_order_seq_cst : (order) == memory_order_relaxed || (order) == memory_order_release ? memory_order_relaxed : memory_order_acquire)
+#define torn_stores(order) ((order) == memory_order_seq_cst ? memory_order_seq_cst : (order) == memory_order_relaxed || (order) == memory_order_acquire ? memory_order_relaxed : memory_order_release)
+#define torn_exchange(p, v, order) __extension__({ __auto_type q = (p); __auto_type was = atomic_load_explicit(q, torn_loads(order)); \
+  torn_pause(); atomic_store_explicit(q, (v), torn_stores(order)); was; })
+#define torn_compare_exchange(p, e, v, order, fail) __extension__({ __auto_type q = (p); __auto_type want = (e); \
+  __auto_type was = atomic_load_explicit(q, torn_loads(order)); bool same = was == *want; *want = was; torn_pause(); \
+  if (same) atomic_store_explicit(q, (v), torn_stores(order)); same; })
+`
+
+func inC() []mutant {
+	text, err := os.ReadFile(source)
+	check(err)
+	var all []mutant
+	on, function, comment := false, "", false
+	offset := 0
+	begin := regexp.MustCompile(`^[a-z].*?\b(\w+)\([^;]*\{`)
+	seen := map[string]int{}
+	for i, line := range strings.SplitAfter(string(text), "\n") {
+		at := offset
+		offset += len(line)
+		if strings.Contains(line, "counted wakers: what all three share") {
+			on = true
+		}
+		if m := begin.FindStringSubmatch(line); m != nil {
+			function = m[1]
+		}
+		inside := comment || strings.HasPrefix(strings.TrimSpace(line), "/*") || strings.HasPrefix(strings.TrimSpace(line), "//")
+		if strings.Contains(line, "/*") && !strings.Contains(line, "*/") {
+			comment = true
+		}
+		if strings.Contains(line, "*/") {
+			comment = false
+		}
+		if !on || inside || !strings.HasPrefix(line, " ") && !strings.Contains(line, "{ ") || strings.Contains(line, "_Static_assert") ||
+			strings.Contains(line, "out of memory") || function == "rawwaker_block_on" || function == "stopwatch_over" || function == "nanoseconds" {
+			continue
+		}
+		code, _, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " /*")
+		for _, e := range editsC {
+			for _, loc := range e.pattern.FindAllStringSubmatchIndex(code, -1) {
+				with := string(e.pattern.ExpandString(nil, e.with, code, loc))
+				key := fmt.Sprintf("%s: %s: %s", function, strings.TrimSpace(code), e.name)
+				if seen[key]++; seen[key] > 1 {
+					key += fmt.Sprintf(" (%d)", seen[key])
+				}
+				edited := splice(text, at+loc[0], at+loc[1], with)
+				if strings.Contains(with, "torn_") {
+					edited = splice(edited, strings.Index(string(edited), "static _Noreturn void die"), strings.Index(string(edited), "static _Noreturn void die"), strings.TrimPrefix(torn, "\n"))
+				}
+				all = append(all, mutant{kind: "c", file: source, line: i + 1, key: key, text: edited})
+			}
+		}
+	}
+	return all
+}
+
+// cLab is what does not change from mutant to mutant: the tests, compiled once, and how long each may take.
+type cLab struct {
+	dir, setarch string
+	runs         []cRun
+	code         []byte // of rawwaker.c as it is
+}
+
+type program struct {
+	name       string
+	sources    []string
+	flags      []string // of the sources
+	library    []string // of rawwaker.c
+	link       []string
+	asan, tsan []string // the arguments of each run
+	includes   bool     // rawwaker.c, by the name RAWWAKER_C: it is not linked
+}
+
+var (
+	refusing = strings.Fields("-Wl,--wrap=malloc -Wl,--wrap=calloc")
+	failing  = strings.Fields("-Wl,--wrap=eventfd -Wl,--wrap=pipe -Wl,--wrap=write -Wl,--wrap=read -Wl,--wrap=close -Wl,--wrap=pthread_create" +
+		" -Wl,--wrap=sem_init -Wl,--wrap=sem_wait -Wl,--wrap=sem_post")
+	programs = []program{
+		{name: "unit", sources: []string{"internal/purec/unit.c"}, link: refusing, asan: []string{"-no-deaths"}, tsan: []string{"-no-deaths"}},
+		{name: "gaps", sources: []string{"internal/purec/gaps.c"}, includes: true, asan: []string{""}},
+		{name: "races", sources: []string{"internal/purec/races.c"}, asan: []string{"4000"}, tsan: []string{"1500"}},
+		{name: "kit", sources: []string{"wakertest/c/own.c", "wakertest/c/rawwaker_test.c"}, asan: []string{""}, tsan: []string{""}},
+		{name: "stress", sources: []string{"internal/purec/stress.c"}, asan: []string{"2000 1", "2000 2"}, tsan: []string{"2000 3", "2000 4"}},
+		{name: "system", sources: []string{"internal/proof/faults/system.c"}, link: failing, asan: []string{""}},
+		{name: "pipes", sources: []string{"internal/proof/faults/system.c"}, flags: []string{"-DPIPES"}, library: []string{"-U__linux__"}, link: failing, asan: []string{""}},
+	}
+	sanitizers = map[string][]string{
+		"asan": {"-fsanitize=address,undefined", "-fno-sanitize-recover=all"},
+		"tsan": {"-fsanitize=thread"},
+	}
+)
+
+// cRun is one run of one program under one sanitizer.
+type cRun struct {
+	program   program
+	sanitizer string
+	arg       string
+	limit     time.Duration
+}
+
+func (r cRun) String() string {
+	return strings.TrimSpace(fmt.Sprintf("%s under %s %s", r.program.name, r.sanitizer, r.arg))
+}
+
+// library says what rawwaker.c is to be compiled with for the run.
+func (r cRun) library() []string {
+	return append(append([]string{}, sanitizers[r.sanitizer]...), r.program.library...)
+}
+
+func newCLab(temp string, all []mutant) *cLab {
+	l := &cLab{dir: filepath.Join(temp, "c"), setarch: "env"}
+	if !slices.ContainsFunc(all, func(m mutant) bool { return m.kind == "c" }) {
+		return l
+	}
+	check(os.MkdirAll(l.dir, 0o755))
+	here, err := os.Getwd()
+	check(err)
+	if noticed, _ := command(time.Second, ".", nil, "setarch", "-R", "true"); !noticed {
+		l.setarch = "setarch"
+	}
+	for _, sanitizer := range []string{"asan", "tsan"} {
+		for _, p := range programs {
+			args := p.asan
+			if sanitizer == "tsan" {
+				args = p.tsan
+			}
+			for i, arg := range args {
+				r := cRun{p, sanitizer, arg, time.Minute}
+				program := filepath.Join(l.dir, p.name)
+				if i == 0 {
+					for _, s := range p.sources {
+						if !p.includes {
+							compiled(s, l.object(r, s), append(p.flags, sanitizers[sanitizer]...))
+						}
+					}
+					l.build(r, filepath.Join(here, source), program+".o", program)
+				}
+				start := time.Now()
+				if noticed, out := l.run(r, program); noticed {
+					check(fmt.Errorf("%s fails as it is: %s", r, out))
+				}
+				r.limit = patience(time.Since(start))
+				l.runs = append(l.runs, r)
+			}
+		}
+	}
+	l.code, _ = plain(source, l.dir)
+	return l
+}
+
+func (l *cLab) object(r cRun, s string) string {
+	return filepath.Join(l.dir, r.sanitizer+"-"+r.program.name+"-"+strings.TrimSuffix(filepath.Base(s), ".c")+".o")
+}
+
+func compile(from, to string, flags ...string) (failed bool, out string) {
+	return command(time.Minute, ".", nil, "gcc", append(append([]string{"-std=gnu11", "-O1", "-g", "-I.", "-Iwakertest/c"}, flags...), "-c", from, "-o", to)...)
+}
+
+func compiled(from, to string, flags []string) {
+	if failed, out := compile(from, to, flags...); failed {
+		check(fmt.Errorf("%s: %s", from, out))
+	}
+}
+
+// plain is what a rawwaker.c compiles to, with eventfd and with pipes: an edit that changes nothing there changes nothing.
+func plain(from, dir string) (code []byte, failed bool) {
+	for _, flags := range [][]string{{"-O2", "-g0"}, {"-O2", "-g0", "-U__linux__"}} {
+		to := filepath.Join(dir, "plain.o")
+		if failed, _ := compile(from, to, flags...); failed {
+			return nil, true
+		}
+		part, err := os.ReadFile(to)
+		check(err)
+		code = append(code, part...)
+	}
+	return code, false
+}
+
+// build compiles a rawwaker.c for the run, and links it.
+func (l *cLab) build(r cRun, library, object, out string) {
+	if r.program.includes {
+		compiled(r.program.sources[0], object, append(r.library(), fmt.Sprintf("-DRAWWAKER_C=%q", library)))
+	} else {
+		compiled(library, object, r.library())
+	}
+	l.link(r, object, out)
+}
+
+func (l *cLab) link(r cRun, object, out string) {
+	link := append([]string{}, sanitizers[r.sanitizer]...)
+	for _, s := range r.program.sources {
+		if !r.program.includes {
+			link = append(link, l.object(r, s))
+		}
+	}
+	link = append(append(link, object, "-pthread", "-o", out), r.program.link...)
+	if noticed, text := command(time.Minute, ".", nil, "gcc", link...); noticed {
+		check(fmt.Errorf("%s", text))
+	}
+}
+
+func (l *cLab) run(r cRun, program string) (noticed bool, out string) {
+	name, arg := program, strings.Fields(r.arg)
+	if r.sanitizer == "tsan" && l.setarch == "setarch" {
+		name, arg = "setarch", append([]string{"-R", program}, arg...)
+	}
+	return command(r.limit, ".", []string{"RAWWAKER_TEST_SECONDS=1.5", "TSAN_OPTIONS=halt_on_error=1", "ASAN_OPTIONS=detect_leaks=1"}, name, arg...)
+}
+
+func (l *cLab) try(dir string, m mutant, hint string) verdict {
+	check(os.MkdirAll(dir, 0o755))
+	file := filepath.Join(dir, "rawwaker.c")
+	check(os.WriteFile(file, m.text, 0o644))
+	if code, failed := plain(file, dir); failed {
+		return verdict{none: "no program"}
+	} else if bytes.Equal(code, l.code) {
+		return verdict{none: "same code"}
+	}
+	object := filepath.Join(dir, "rawwaker.o")
+	as, linked := "", ""
+	try := func(r cRun) bool {
+		program := filepath.Join(dir, r.program.name)
+		library := fmt.Sprint(r.library(), r.program.includes)
+		if as != library {
+			l.build(r, file, object, program)
+			as, linked = library, r.program.name
+		} else if linked != r.program.name {
+			l.link(r, object, program)
+			linked = r.program.name
+		}
+		noticed, _ := l.run(r, program)
+		return noticed
+	}
+	for range *rounds {
+		for _, r := range l.runs {
+			if hint == r.String() && try(r) {
+				return verdict{by: hint}
+			}
+		}
+	}
+	for range *rounds {
+		for _, r := range l.runs {
+			if try(r) {
+				return verdict{by: r.String()}
+			}
+		}
+	}
+	return verdict{}
+}

@@ -1,0 +1,258 @@
+//go:build unix
+
+// Command mutate makes one edit at a time in the code that holds the state words, and looks whether a test, a sanitizer or a model
+// notices. It never edits the tree: C is compiled from a copy, Go is built with an overlay.
+//
+//	go run ./internal/proof/mutate [-only c|go|orders] [-match REGEXP] [-every N] [-jobs 2] [-list] [-v] [-rounds 3] [-explained] [-hints]
+//
+// A mutant that nothing notices must stand in equivalent.txt with its reason; otherwise the exit status is 1. Those that stand there are
+// run with -explained only: then one that is noticed after all is an error, too. What only an order of memory tells, or an interleaving
+// that no machine shows in time, stands in modelled.txt with the twin of a model that has the same edit: that is run, and must fail.
+// noticed.txt saves time: it says which test noticed a mutant the last time, and is asked first; -hints writes it anew.
+package main
+
+import (
+	_ "embed"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// mutant is one edit. key is what the text files call it, which does not change with the lines before it.
+type mutant struct {
+	kind, file, key string
+	line, number    int
+	text            []byte // the whole file, edited
+}
+
+// verdict: by is what noticed, empty if nothing did; none: why it is no mutant.
+type verdict struct {
+	by, none string
+	race     bool // the race detector has noticed
+}
+
+//go:embed equivalent.txt
+var equivalents string
+
+//go:embed noticed.txt
+var noticed string
+
+//go:embed modelled.txt
+var modelled string
+
+const noticedHead = "# Which test notices which mutant: a hint that saves time. Written by mutate -hints.\n"
+
+var (
+	only      = flag.String("only", "", "c, go or orders")
+	match     = flag.String("match", "", "only those whose key matches")
+	jobs      = flag.Int("jobs", 2, "at a time")
+	list      = flag.Bool("list", false, "name them, and stop")
+	every     = flag.Int("every", 1, "only each n-th")
+	verbose   = flag.Bool("v", false, "name each as it is done")
+	explained = flag.Bool("explained", false, "run those of equivalent.txt, too")
+	rounds    = flag.Int("rounds", 3, "how often all tests are asked, before a mutant has survived: threads do not do the same each time")
+	hints     = flag.Bool("hints", false, "write noticed.txt anew")
+)
+
+func main() {
+	flag.Parse()
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	check(err)
+	check(os.Chdir(strings.TrimSpace(string(root))))
+	temp, err := os.MkdirTemp("", "mutate")
+	check(err)
+	status := run(temp)
+	check(os.RemoveAll(temp))
+	os.Exit(status)
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mutate:", err)
+		os.Exit(2)
+	}
+}
+
+// table reads lines of two columns.
+func table(text, between string) map[string]string {
+	t := map[string]string{}
+	for _, line := range strings.Split(text, "\n") {
+		if key, value, ok := strings.Cut(line, between); ok && !strings.HasPrefix(line, "#") {
+			t[strings.TrimSpace(key)] = strings.TrimSpace(value)
+		}
+	}
+	return t
+}
+
+func run(temp string) int {
+	reasons, hint := table(equivalents, " # "), table(noticed, "\t")
+	var all []mutant
+	want := regexp.MustCompile(*match)
+	n := 0
+	for _, m := range slices.Concat(orders(), inC(), inGo()) {
+		if (*only == "" || *only == m.kind) && want.MatchString(m.key) {
+			if n++; n%*every == 0 {
+				all = append(all, m)
+			}
+		}
+	}
+	if *list {
+		for _, m := range all {
+			fmt.Printf("%s:%d\t%s\n", m.file, m.line, m.key)
+		}
+		return 0
+	}
+	c, g := newCLab(temp, all), newGoLab(temp, all)
+	got := make([]verdict, len(all))
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for job := range *jobs {
+		wg.Go(func() {
+			for i := range next {
+				m := all[i]
+				if reasons[m.key] != "" && !*explained {
+					continue
+				}
+				start := time.Now()
+				dir := filepath.Join(temp, fmt.Sprint(job))
+				switch m.kind {
+				case "go":
+					got[i] = g.try(m, hint[m.key])
+				case "orders":
+					got[i] = tryOrders(dir, m)
+				default:
+					got[i] = c.try(dir, m, hint[m.key])
+				}
+				if *verbose {
+					fmt.Printf("%5.1fs %-40s %s:%d %s\n", time.Since(start).Seconds(), shown(got[i]), m.file, m.line, m.key)
+				}
+			}
+		})
+	}
+	for i := range all {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	twins := table(modelled, "\t")
+	for i, m := range all {
+		if twin := twins[m.key]; twin != "" && got[i] == (verdict{}) && reasons[m.key] == "" {
+			got[i].by = byModel(twin)
+		}
+		delete(twins, m.key)
+	}
+	if *hints {
+		text := noticedHead
+		for i, v := range got {
+			if v.by != "" && all[i].kind != "orders" && !strings.HasPrefix(v.by, "model") {
+				text += all[i].key + "\t" + v.by + "\n"
+			}
+		}
+		check(os.WriteFile("internal/proof/mutate/noticed.txt", []byte(text), 0o644))
+	}
+	return report(all, got, reasons)
+}
+
+// byModel asks a model for the twin that is broken by the same edit: a run of it fails.
+func byModel(twin string) string {
+	words := strings.Fields(twin)
+	if failed, out := command(4*time.Minute, ".", nil, "internal/proof/model/"+words[0], words[1:]...); !failed || strings.Contains(out, "left out") {
+		return ""
+	}
+	return "model: " + twin
+}
+
+func shown(v verdict) string {
+	if v.by == "" && v.none == "" {
+		return "SURVIVED"
+	}
+	return v.by + v.none
+}
+
+func report(all []mutant, got []verdict, reasons map[string]string) (status int) {
+	type sum struct{ made, caught, equivalent, none int }
+	sums := map[string]*sum{"orders": {}, "c": {}, "go": {}}
+	for i, v := range got {
+		m := all[i]
+		s := sums[m.kind]
+		reason, is := reasons[m.key]
+		delete(reasons, m.key)
+		if v.none != "" {
+			s.none++
+			continue
+		}
+		s.made++
+		switch {
+		case is && v.by != "":
+			s.caught++
+			fmt.Printf("NOTICED     %s:%d %s: by %s, and equivalent.txt has it\n", m.file, m.line, m.key, v.by)
+			status = 1
+		case is:
+			s.equivalent++
+			fmt.Printf("equivalent  %s:%d %s: %s\n", m.file, m.line, m.key, reason)
+		case v.by != "":
+			s.caught++
+		default:
+			fmt.Printf("SURVIVED    %s:%d %s\n", m.file, m.line, m.key)
+			status = 1
+		}
+	}
+	if *only == "" && *match == "" && *every == 1 {
+		for key := range reasons {
+			fmt.Printf("STALE       equivalent.txt: %s\n", key)
+			status = 1
+		}
+	}
+	fmt.Println()
+	var total sum
+	for _, kind := range []string{"orders", "c", "go"} {
+		s := sums[kind]
+		fmt.Printf("%-7s %4d mutants, %4d caught, %3d explained as equivalent; %3d more change nothing, or make no program\n", kind, s.made, s.caught, s.equivalent, s.none)
+		total.made, total.caught, total.equivalent = total.made+s.made, total.caught+s.caught, total.equivalent+s.equivalent
+	}
+	by := map[string]int{}
+	for _, v := range got {
+		if v.race {
+			by["race detector"]++
+		} else if v.by != "" {
+			what, _, _ := strings.Cut(v.by, " Test")
+			if strings.HasPrefix(v.by, "model: ") {
+				what = "a model's twin"
+			}
+			by[what]++
+		}
+	}
+	var names []string
+	for what, n := range by {
+		names = append(names, fmt.Sprintf("%4d by %s", n, what))
+	}
+	slices.Sort(names)
+	slices.Reverse(names)
+	fmt.Println(strings.Join(names, "\n"))
+	if tally := os.Getenv("PROOF_TALLY"); tally != "" {
+		f, err := os.OpenFile(tally, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		check(err)
+		fmt.Fprintf(f, "mutants\t%d\tmutate\ncaught\t%d\tmutate\nequivalent\t%d\tmutate\n", total.made, total.caught, total.equivalent)
+		check(f.Close())
+	}
+	return status
+}
+
+// patience is how long something may take that took so long as it is: beyond that it hangs, however busy the machine.
+func patience(took time.Duration) time.Duration { return 2*time.Second + 8*took }
+
+// command runs something for at most so long; noticed: it failed, or did not end.
+func command(limit time.Duration, dir string, env []string, name string, arg ...string) (noticed bool, out string) {
+	cmd := exec.Command("timeout", append([]string{"-k", "1", fmt.Sprintf("%.1f", limit.Seconds()), name}, arg...)...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
+	text, err := cmd.CombinedOutput()
+	return err != nil, string(text)
+}

@@ -1,0 +1,131 @@
+// Package switches is linked into the Go code that mutate has edited: each edit is there twice, as it was and as it is edited, and
+// MUTANT in the environment says which one is on. So all of them are compiled once.
+package switches
+
+import (
+	"os"
+	"strconv"
+	"sync/atomic"
+	"unsafe"
+)
+
+// On says which edits are on: one of them, or none.
+var On = func() (on [4096]bool) {
+	if n, err := strconv.Atoi(os.Getenv("MUTANT")); err == nil {
+		on[n] = true
+	}
+	return on
+}()
+
+// The atomic steps, and beside each the plain one. p is where the word is, which in sync/atomic's types is at the beginning.
+
+func Load[T any](on bool, a interface{ Load() T }, p unsafe.Pointer) T {
+	if on {
+		return *(*T)(p)
+	}
+	return a.Load()
+}
+
+func Store[T any](on bool, a interface{ Store(T) }, p unsafe.Pointer, v T) {
+	if on {
+		*(*T)(p) = v
+		return
+	}
+	a.Store(v)
+}
+
+func Swap[T any](on bool, a interface{ Swap(T) T }, p unsafe.Pointer, v T) T {
+	if on {
+		was := *(*T)(p)
+		*(*T)(p) = v
+		return was
+	}
+	return a.Swap(v)
+}
+
+func CompareAndSwap[T comparable](on bool, a interface{ CompareAndSwap(old, new T) bool }, p unsafe.Pointer, old, new T) bool {
+	if on {
+		same := *(*T)(p) == old
+		if same {
+			*(*T)(p) = new
+		}
+		return same
+	}
+	return a.CompareAndSwap(old, new)
+}
+
+func Add[T int32 | int64 | uint32 | uint64](on bool, a interface{ Add(T) T }, p unsafe.Pointer, v T) T {
+	if on {
+		*(*T)(p) += v
+		return *(*T)(p)
+	}
+	return a.Add(v)
+}
+
+func Or[T int32 | int64 | uint32 | uint64](on bool, a interface{ Or(T) T }, p unsafe.Pointer, v T) T {
+	if on {
+		was := *(*T)(p)
+		*(*T)(p) = was | v
+		return was
+	}
+	return a.Or(v)
+}
+
+func LoadUint32(on bool, p *uint32) uint32 {
+	if on {
+		return *p
+	}
+	return atomic.LoadUint32(p)
+}
+
+func StoreUint32(on bool, p *uint32, v uint32) {
+	if on {
+		*p = v
+		return
+	}
+	atomic.StoreUint32(p, v)
+}
+
+func SwapUint32(on bool, p *uint32, v uint32) uint32 {
+	if on {
+		was := *p
+		*p = v
+		return was
+	}
+	return atomic.SwapUint32(p, v)
+}
+
+func CompareAndSwapUint32(on bool, p *uint32, old, new uint32) bool {
+	if on {
+		same := *p == old
+		if same {
+			*p = new
+		}
+		return same
+	}
+	return atomic.CompareAndSwapUint32(p, old, new)
+}
+
+func AddUint32(on bool, p *uint32, v uint32) uint32 {
+	if on {
+		*p += v
+		return *p
+	}
+	return atomic.AddUint32(p, v)
+}
+
+func LoadPointer(on bool, p *unsafe.Pointer) unsafe.Pointer {
+	if on {
+		return *p
+	}
+	return atomic.LoadPointer(p)
+}
+
+func SwapPointer(on bool, p *unsafe.Pointer, v unsafe.Pointer) unsafe.Pointer {
+	if on {
+		was := *p
+		*p = v
+		return was
+	}
+	return atomic.SwapPointer(p, v)
+}
