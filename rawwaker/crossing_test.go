@@ -62,6 +62,28 @@ func TestAsRawLendsTheSameTwoWords(t *testing.T) {
 	w.Drop()
 }
 
+// What AsRaw made the handle hold is given up once: by Drop, and not once more by the finalizer that AsRaw has set.
+func TestWhatAsRawHoldsIsGivenUpOnce(t *testing.T) {
+	balance.Check(t)
+	for range 20 {
+		w := rawwaker.FromFunc(func() {})
+		raw := w.Clone().IntoRaw()
+		w.AsRaw()
+		w.Drop()
+		w = nil
+		for range 3 {
+			runtime.GC()
+			runtime.Gosched()
+		}
+		done := make(chan struct{})
+		runtime.SetFinalizer(new(*int), func(**int) { close(done) })
+		runtime.GC()
+		<-done // finalizers run in order on one goroutine: the handle's, if it has one, has run
+		ctest.WakeByRef(raw)
+		ctest.Drop(raw)
+	}
+}
+
 func TestDataMayBeAnyIntegerAndChangeWithEachClone(t *testing.T) {
 	withoutAudit(t)
 	balance.Check(t)

@@ -1,6 +1,7 @@
 package rawwaker_test
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -153,6 +154,50 @@ func TestEveryUseAfterAConsumingCallPanicsAndNamesBoth(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// The consuming call may come to what CloneFrom has just put away: it consumes what is there now.
+func TestAConsumingCallBesideCloneFromConsumesWhatIsThere(t *testing.T) {
+	balance.Check(t)
+	for i := range 3000 {
+		var a, b atomic.Int64
+		wa, wb := rawwaker.FromFunc(func() { a.Add(1) }), rawwaker.FromFunc(func() { b.Add(1) })
+		var kept rawwaker.Waker
+		kept.CloneFrom(wa)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			defer func() { _ = recover() }() // it may come too late
+			for j := range 4 {
+				kept.CloneFrom([]*rawwaker.Waker{wb, wa}[j%2])
+			}
+		})
+		for range i % 64 { // the other one is somewhere by now
+			runtime.Gosched()
+		}
+		kept.Wake()
+		wg.Wait()
+		require.EqualValues(t, 1, a.Load()+b.Load())
+		wa.Drop()
+		wb.Drop()
+	}
+}
+
+// For the race detector: a handle may be registered while others use it.
+func TestAHandleMayBeRegisteredWhileItIsUsed(t *testing.T) {
+	for range 500 {
+		w := rawwaker.FromFunc(func() {})
+		var a rawwaker.AtomicWaker
+		var wg sync.WaitGroup
+		wg.Go(func() { a.Register(w) })
+		wg.Go(func() {
+			if ffiwaker.HasCgo {
+				w.AsRaw()
+			}
+		})
+		wg.Wait()
+		a.Drop()
+		w.Drop()
 	}
 }
 
