@@ -16,7 +16,9 @@
 // those is the same kit in C, wakertest/c, to be run under ThreadSanitizer. Scenarios of both kits have the same names.
 //
 // [Audit] and [AuditFuture] wrap one waker or future and report who breaks a rule with it: a double drop, a use after drop, a
-// leak, a slot called under a [Mutex], PENDING without a waker. FFIWAKERDEBUG=audit=1 in the environment wraps all that crosses.
+// leak, a slot called under a [Mutex], PENDING without a waker. FFIWAKERDEBUG=audit=1 in the environment wraps all that crosses. Misuse is
+// printed when it happens, and a handle of Go's that was lost when the collector finds it. What C keeps and never ends, nobody can tell
+// from what it still needs: say when all should be gone, by [Check] in a test, or by defer wakertest.Report(os.Stderr) in main.
 //
 // The idea of such a kit is that of testing/fstest and golang.org/x/net/nettest; the rules are those of Rust's RawWakerVTable and
 // Future::poll.
