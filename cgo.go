@@ -4,7 +4,8 @@ package ffiwaker
 
 /*
 #cgo CFLAGS: -std=gnu11
-#cgo LDFLAGS: -lpthread
+#cgo !windows LDFLAGS: -lpthread
+#cgo windows LDFLAGS: -Wl,-Bstatic -lpthread -Wl,-Bdynamic
 #cgo noescape ffiwaker_read
 #cgo nocallback ffiwaker_read
 

@@ -15,7 +15,10 @@
 #include <string.h>
 #include <time.h>
 
-#if !defined(_WIN32)
+#if defined(_WIN32)
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+#else
 #include <fcntl.h>
 #include <unistd.h>
 #endif
@@ -385,14 +388,18 @@ static void sink_ref(rawwaker_sink *s) {
 }
 
 #if defined(_WIN32)
-/* No descriptor to wait on there: see docs/COMPAT.md. */
+/* No descriptor there, but an event: set from a kick until the ack, as a descriptor is readable; no child inherits it. Handles
+ * of the system are 32 bits wide, so one goes through an int. */
+static HANDLE sink_event(const rawwaker_sink *s) { return (HANDLE)(intptr_t)s->readable; }
 static bool sink_open(rawwaker_sink *s) {
-  s->readable = s->writable = -1;
-  return true;
+  HANDLE event = CreateEventW(NULL, TRUE, FALSE, NULL);
+  s->readable = s->writable = (int)(intptr_t)event;
+  if (event == NULL) errno = EMFILE;
+  return event != NULL;
 }
-static void sink_close(rawwaker_sink *s) { (void)s; }
-void rawwaker_sink_kick(rawwaker_sink *s) { (void)s; }
-void rawwaker_sink_ack(rawwaker_sink *s) { (void)s; }
+static void sink_close(rawwaker_sink *s) { CloseHandle(sink_event(s)); }
+void rawwaker_sink_kick(rawwaker_sink *s) { SetEvent(sink_event(s)); }
+void rawwaker_sink_ack(rawwaker_sink *s) { ResetEvent(sink_event(s)); }
 #else
 
 static bool sink_open(rawwaker_sink *s) {
@@ -718,7 +725,7 @@ static uint64_t ticks(void) { return __builtin_ia32_rdtsc(); }
 enum { TICKS = 32768 };
 #else
 static uint64_t ticks(void) { return 0; }
-enum { TICKS = 0 };
+enum { TICKS = 1 }; /* 0 would be a comparison that compilers warn of; the difference below is never 0 here */
 #endif
 
 static int64_t nanoseconds(void) {

@@ -210,7 +210,7 @@ typedef struct rawwaker_box rawwaker_box;
 enum { RAWWAKER_SINK_FOREVER = 1 };   /* never freed: saves two atomic steps a wake */
 enum { RAWWAKER_BOX_TELL = 1 };       /* list the box also when C gives up its last reference */
 
-/* One list and one descriptor (an eventfd; elsewhere a pipe), non-blocking and closed on exec.
+/* One list and one descriptor (an eventfd; elsewhere a pipe; on Windows the handle of an event), non-blocking and closed on exec.
  * takes - | gives a sink | threads any | signals no | fails: NULL, with errno */
 RAWWAKER_API rawwaker_sink *rawwaker_sink_new(uint32_t flags);
 
@@ -218,7 +218,7 @@ RAWWAKER_API rawwaker_sink *rawwaker_sink_new(uint32_t flags);
  * takes s | gives - | threads any | signals no | fails never */
 RAWWAKER_API void rawwaker_sink_drop(rawwaker_sink *s);
 
-/* The descriptor to wait on for reading. Borrowed: do not close it.
+/* The descriptor to wait on for reading; on Windows (HANDLE)(intptr_t) of it is an event to wait for. Borrowed: do not close it.
  * takes - | gives a descriptor | threads any | signals yes | fails never */
 RAWWAKER_API int rawwaker_sink_fd(const rawwaker_sink *s);
 

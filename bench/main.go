@@ -1,4 +1,4 @@
-//go:build cgo
+//go:build cgo && linux
 
 // Bench measures every figure of the library beside a peer, in one run:
 //

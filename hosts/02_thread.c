@@ -14,7 +14,7 @@ typedef struct sum {
   rawwaker_cell cell;
   atomic_bool done;
   atomic_int refs;
-  long total;
+  long long total;
 } sum;
 
 static void sum_unref(sum *s) {
@@ -23,7 +23,7 @@ static void sum_unref(sum *s) {
 
 static void *sum_thread(void *arg) {
   sum *s = arg;
-  for (long i = 1; i <= 1000000; i++) s->total += i;
+  for (int i = 1; i <= 1000000; i++) s->total += i;
   atomic_store(&s->done, true); /* first the condition, */
   rawwaker_cell_wake(&s->cell); /* then the wake */
   sum_unref(s);
@@ -34,7 +34,7 @@ static rawwaker_poll sum_poll(void *data, rawwaker_context *cx, void *out) {
   sum *s = data;
   rawwaker_cell_register(&s->cell, cx->waker); /* first the waker, */
   if (!atomic_load(&s->done)) return RAWWAKER_PENDING; /* then the condition */
-  *(long *)out = s->total;
+  *(long long *)out = s->total;
   return RAWWAKER_READY;
 }
 
@@ -55,10 +55,10 @@ static rawwaker_future sum_start(pthread_t *id) {
 }
 
 int main(void) {
-  long total = 0;
+  long long total = 0;
   pthread_t first, second;
   if (rawwaker_block_on(sum_start(&first), &total) != RAWWAKER_READY) return 1;
-  printf("Sum: %ld\n", total);
+  printf("Sum: %lld\n", total);
   rawwaker_future given_up = sum_start(&second);
   given_up.vtable->drop(given_up.data);
   puts("Dropped one early");

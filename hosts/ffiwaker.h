@@ -59,7 +59,7 @@ void ffiwaker_executor_spawn(ffiwaker_executor *ex, rawwaker_future f, void *out
 bool ffiwaker_executor_tick(ffiwaker_executor *ex);
 
 /* Readable while there is something to tick, and now and then when there is not. A thread of C that wakes a task makes it so
- * itself. Level-triggered. Borrowed: do not read from it, do not close it.
+ * itself. Level-triggered. Borrowed: do not read from it, do not close it. On Windows the handle of an event to wait for.
  * takes - | gives a descriptor | threads any | signals no | fails never */
 int ffiwaker_executor_fd(ffiwaker_executor *ex);
 

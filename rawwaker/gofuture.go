@@ -66,6 +66,9 @@ func FutureIntoRawFunc[T any](f Future[T], put func(out unsafe.Pointer, v T)) Ra
 }
 
 func export(f pollDropper) RawFuture {
+	if unsafe.Sizeof(uintptr(0)) < 8 {
+		panic("rawwaker: a Go future in C is a 64-bit number, and pointers here are shorter")
+	}
 	wake.Futures.Add(1)
 	data, vtable := uintptr(goFutures.Put(&goFuture{f: f, cx: newLent()})), ffiwaker.GoFutureVTable()
 	if auditAll {

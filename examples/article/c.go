@@ -4,7 +4,6 @@ package article
 
 /*
 #cgo CFLAGS: -I${SRCDIR}/../..
-#cgo LDFLAGS: -lpthread
 
 #include "article.h"
 

@@ -1,3 +1,5 @@
+//go:build ignore
+
 /* httpget.c - a C program on an epoll loop that awaits 100 HTTP requests, made by Go's net/http, all at once.
  *
  *   make -C hosts httpget && ./hosts/build/httpget http://127.0.0.1:8080/

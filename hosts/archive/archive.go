@@ -61,13 +61,13 @@ func local(ex C.uintptr_t) (l *executor.Local) {
 }
 
 //export ffiwakerExecutorNew
-func ffiwakerExecutorNew(errno *C.int) C.uintptr_t {
+func ffiwakerExecutorNew(code *C.int) C.uintptr_t {
 	defer guard("ffiwaker_executor_new")
 	l, err := executor.OpenLocal()
 	if err != nil {
-		*errno = C.int(syscall.ENOMEM)
+		*code = C.int(syscall.ENOMEM)
 		if e := syscall.Errno(0); errors.As(err, &e) {
-			*errno = C.int(e)
+			*code = C.int(e)
 		}
 		return 0
 	}

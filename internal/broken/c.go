@@ -6,7 +6,6 @@ package broken
 
 /*
 #cgo CFLAGS: -std=gnu11 -I${SRCDIR}/../.. -I${SRCDIR}/../../wakertest/c
-#cgo LDFLAGS: -lpthread
 #include "broken.h"
 #include "rawwaker_audit.h"
 

@@ -4,7 +4,6 @@ package ctest
 
 /*
 #cgo CFLAGS: -std=gnu11 -I${SRCDIR}/../..
-#cgo LDFLAGS: -lpthread
 #include <stdlib.h>
 #include "ctest.h"
 

@@ -4,7 +4,6 @@ package ctest
 
 /*
 #include <stdlib.h>
-#include <sys/resource.h>
 #include "future.h"
 
 typedef struct future_numbers { uintptr_t data, vtable; } future_numbers;

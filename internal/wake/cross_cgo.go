@@ -3,11 +3,9 @@
 package wake
 
 import (
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/seed-8a1b3254/ffiwaker"
 )
@@ -25,7 +23,7 @@ func init() {
 		return
 	}
 	if sink, sinkErr = ffiwaker.NewSink(ffiwaker.SinkForever); sinkErr == nil {
-		go dispatch(os.NewFile(sink.FD(), "ffiwaker wakes")) // here, so that the netpoller takes its own now
+		go dispatch(watch(sink)) // here, so that the netpoller takes its own now
 	}
 }
 
@@ -67,21 +65,14 @@ func startAll() {
 	}
 }
 
-// dispatch brings the wakes of C to Go. It sleeps in Go's netpoller, so it costs no thread.
-func dispatch(readable *os.File) {
+// dispatch brings the wakes of C to Go. In sleep it waits until the sink's descriptor is readable.
+func dispatch(sleep func()) {
 	var notices [256]ffiwaker.Notice
-	var eight [8]byte
 	for {
 		drain(sink, notices[:], Dispatcher)
 		startAll()
-		if !sink.Sleep() {
-			continue
-		}
-		if _, err := readable.Read(eight[:]); err != nil {
-			// A system whose poller refuses the descriptor: then a thread waits for it.
-			if syscall.SetNonblock(int(sink.FD()), false) != nil {
-				panic("ffiwaker: reading the descriptor for wakes from C: " + err.Error())
-			}
+		if sink.Sleep() {
+			sleep()
 		}
 	}
 }

@@ -49,7 +49,7 @@ func (t *Table[V]) Put(v *V) uint64 {
 
 func (t *Table[V]) slot(id uint64) *slot[V] {
 	all := t.slots.Load()
-	if i := uint32(id); all != nil && int(i) < len(*all) {
+	if i := uint32(id); all != nil && uint64(i) < uint64(len(*all)) {
 		return (*all)[i]
 	}
 	return nil
