@@ -162,25 +162,32 @@ func (l *Local) run(t *task) {
 			l.finish(t)
 		}
 	}()
-	var again bool
-	again, over = t.run()
+	var pending bool
+	pending, over = t.run()
 	returned = true
-	if again {
-		l.again(t)
+	if pending {
+		l.leave(t)
 	}
 }
 
-// again queues a task that was woken while it was polled.
-func (l *Local) again(t *task) {
+// leave lets t go to sleep, or queues it again where it was woken while it was polled.
+func (l *Local) leave(t *task) {
 	l.mu.Lock()
-	if !l.closed {
-		l.queue.push(t)
+	if l.closed {
 		l.mu.Unlock()
+		t.end(closed) // Close has looked at the queue already, perhaps
+		l.finish(t)
 		return
 	}
+	polls, parked := t.park()
+	if !parked {
+		l.queue.push(t)
+	}
+	l.polling = nil
 	l.mu.Unlock()
-	t.end(closed) // Close has looked at the queue already, perhaps
-	l.finish(t)
+	if parked {
+		t.asleep(polls)
+	}
 }
 
 // finish takes t off the list, some time.

@@ -120,8 +120,8 @@ func (t *task) traced() (ready bool) {
 
 // asleep looks whether a task that has gone to sleep after that many polls can be woken at all. Another goroutine may wake and
 // run it meanwhile: then it is awake, or has been polled once more, which is looked at last.
-func (t *task) asleep(d *diagnosis, polls uint64) {
-	if d.clones.Load() <= 0 && !t.core.Lent() && t.fate.Load()&(ending|done) == 0 && t.core.Asleep() && d.polls.Load() == polls && !d.lost.Swap(true) {
+func (t *task) asleep(polls uint64) {
+	if d := t.diag(); d != nil && d.clones.Load() <= 0 && !t.core.Lent() && t.fate.Load()&(ending|done) == 0 && t.core.Asleep() && d.polls.Load() == polls && !d.lost.Swap(true) {
 		report("%s returned Pending, no clone of its waker lives and no wake has come: nothing can wake it", d)
 	}
 }

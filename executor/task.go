@@ -109,9 +109,9 @@ func (t *task) doomed() error {
 	return nil
 }
 
-// run polls the task once, for who holds the token. Where that panics, [task.panicked] must be called. again: the task was woken
-// meanwhile, the token is still the caller's. over: the task is.
-func (t *task) run() (again, over bool) {
+// run polls the task once, for who holds the token, and keeps it. Where that panics, [task.panicked] must be called. pending: [task.park] is
+// to follow. over: the task is, and the token gone.
+func (t *task) run() (pending, over bool) {
 	t.core.Clear()
 	if why := t.doomed(); why != nil {
 		t.giveUp(why)
@@ -131,15 +131,16 @@ func (t *task) run() (again, over bool) {
 		t.giveUp(why)
 		return false, true
 	}
+	return true, false
+}
+
+// park is the end of a poll that gave Pending, under the lock of the queue that it was taken from: whoever finds the task there as the one
+// that is polled can rely on it. False: it was woken meanwhile, the token is still the caller's. polls is for [task.asleep].
+func (t *task) park() (polls uint64, parked bool) {
 	if d := t.diag(); d != nil {
-		polls := d.polls.Load()
-		if t.core.Sleep() {
-			t.asleep(d, polls)
-			return false, false
-		}
-		return true, false
+		polls = d.polls.Load()
 	}
-	return !t.core.Sleep(), false
+	return polls, t.core.Sleep()
 }
 
 // panicked ends a task out of whose run a panic came, or a Goexit, where v is nil.

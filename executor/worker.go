@@ -153,24 +153,24 @@ func (w *worker) serve() (over bool) {
 			w.contain(recover())
 		}
 	}()
-	var again *task
+	var polled *task // and pending
 	for polls := 1; ; polls++ {
 		if polls%atTimes == 0 {
 			w.settle()
 		}
-		t := w.pop(again)
+		t := w.pop(polled)
 		if t == nil {
 			if t = w.search(); t == nil {
 				return true
 			}
 		}
 		w.inside = t
-		woken, ended := t.run()
-		w.inside, again = nil, nil
+		pending, over := t.run()
+		w.inside, polled = nil, nil
 		switch {
-		case woken:
-			again = t
-		case ended:
+		case pending:
+			polled = t
+		case over:
 			w.finish(t)
 		}
 	}
@@ -224,26 +224,33 @@ func (w *worker) settle() {
 	w.ex.near.Put(w)
 }
 
-// pop queues again, where it is not nil, and takes out the next.
-func (w *worker) pop(again *task) *task {
+// pop lets polled go to sleep, where it is not nil, or queues it again where it was woken, and takes out the next.
+func (w *worker) pop(polled *task) *task {
 	w.mu.Lock()
 	if w.closed {
-		w.polling = again
+		w.polling = polled
 		w.mu.Unlock()
-		if again != nil {
-			w.inside = again
-			again.end(closed) // Close has looked at the queue already, perhaps
+		if polled != nil {
+			w.inside = polled
+			polled.end(closed) // Close has looked at the queue already, perhaps
 			w.inside = nil
-			w.finish(again)
+			w.finish(polled)
 		}
 		return nil
 	}
-	if again != nil {
-		w.queue.push(again)
+	var polls uint64
+	parked := false
+	if polled != nil {
+		if polls, parked = polled.park(); !parked {
+			w.queue.push(polled)
+		}
 	}
 	t := w.next()
 	more := w.queue.n > 0
 	w.mu.Unlock()
+	if parked {
+		polled.asleep(polls)
+	}
 	if t != nil {
 		w.found()
 		if more {

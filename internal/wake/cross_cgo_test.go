@@ -116,6 +116,18 @@ func TestADescriptorThatIsAskedForLateTellsOfAnEarlierWakeOnce(t *testing.T) {
 	require.False(t, readable(t, fd), "it was told of already")
 }
 
+// A wake that came late has taken the flag and told nobody, for there was no hook: whoever sets one is told that it is not idle.
+func TestAnInboxWhoseFlagWasTakenIsNotIdle(t *testing.T) {
+	in, err := NewInbox()
+	require.NoError(t, err)
+	defer in.Close()
+	require.True(t, in.Idle())
+	in.Take(Anywhere)
+	require.False(t, in.Idle())
+	require.True(t, in.Arm(func() bool { return true }))
+	require.True(t, in.Idle())
+}
+
 func TestACallThatComesToAClosedInboxKeepsNobodyFromEndingIt(t *testing.T) {
 	in, err := NewInbox()
 	require.NoError(t, err)

@@ -143,11 +143,11 @@ func (in *Inbox) WakeRaw(data, vtable uintptr, wake, drop func()) bool {
 	return true
 }
 
-// Idle says whether C has woken nothing that is still to be drained.
+// Idle says whether C has woken nothing that is still to be drained, and the flag is set, so that the next wake rouses the host.
 func (in *Inbox) Idle() bool {
 	if !in.enter() {
 		return true
 	}
 	defer in.leave()
-	return !in.listed()
+	return !in.listed() && atomic.LoadUint32(in.armed) != 0
 }
