@@ -9,11 +9,13 @@ import (
 	"runtime/pprof"
 	"runtime/trace"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
@@ -152,6 +154,39 @@ func TestPollsAreRegionsOfATrace(t *testing.T) {
 	l.Close()
 	trace.Stop()
 	require.Contains(t, b.String(), "poll of the task spawned at ")
+	require.Contains(t, b.String(), "\x04poll", "that of a task nobody diagnoses: a string of four bytes in the trace")
+}
+
+// For the race detector.
+func TestTasksAreDumpedWhileTheyAreWokenAndPolled(t *testing.T) {
+	diagnosed(t)
+	ex := executor.New(executor.Workers(2))
+	defer ex.Close()
+	probes := make([]probe, 8)
+	for i := range probes {
+		executor.Spawn[int](ex, &probes[i])
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range 400 {
+			probes[i%len(probes)].waker.Wake()
+		}
+	})
+	for range 40 {
+		require.NoError(t, executor.Dump(io.Discard))
+	}
+	wg.Wait()
+}
+
+// For the race detector, too.
+func TestATaskMayBeAbortedWhileItPanics(t *testing.T) {
+	ex := executor.New(executor.Workers(2))
+	defer ex.Close()
+	for range 200 {
+		h := executor.Spawn(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic("in the poll") }))
+		h.Abort()
+		require.Error(t, blockon.BlockOn(h.Outcome()).Err)
+	}
 }
 
 func TestAPollRunsUnderALabelWithItsTasksSpawnSite(t *testing.T) {
