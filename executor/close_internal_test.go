@@ -12,8 +12,10 @@ import (
 
 type pendingUntilDropped func()
 
-func (f pendingUntilDropped) Poll(*rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Pending[int]() }
-func (f pendingUntilDropped) Drop()                                     { f() }
+func (f pendingUntilDropped) Poll(*rawwaker.Context) rawwaker.Poll[int] {
+	return rawwaker.Pending[int]()
+}
+func (f pendingUntilDropped) Drop() { f() }
 
 // A wake has taken the task's token, and has not queued it yet; the last that was polled there was this very task. (The model task.pml
 // found that Close took it for one that is being polled.)
