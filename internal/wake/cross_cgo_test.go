@@ -34,13 +34,18 @@ func TestACoreThatTwoLendAtOnceCrossesOnce(t *testing.T) {
 
 // For the race detector.
 func TestACoreMayEndWhileTwoLendIt(t *testing.T) {
-	for range 2000 {
+	for range 200 {
 		var r roused
 		var c Core
 		c.Init(&r)
 		var wg sync.WaitGroup
+		var there atomic.Int32
 		for range 2 {
-			wg.Go(func() { c.cross() })
+			wg.Go(func() {
+				for there.Add(1); there.Load() < 2; { // so that both find nothing
+				}
+				c.cross()
+			})
 		}
 		wg.Go(c.End)
 		wg.Wait()
@@ -71,6 +76,31 @@ func TestAnInboxMayBeToldItsHookAndBeClosedTwiceWhileItIsWoken(t *testing.T) {
 		}
 		wg.Wait()
 		require.True(t, in.over.Load())
+	}
+}
+
+// For the race detector: both at once, for one after the other is ordered by the count of who is inside.
+func TestAWakeMayComeWhileAHookIsSet(t *testing.T) {
+	for i := range 300 {
+		in, err := NewInbox()
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		var there atomic.Int32
+		meet := func() {
+			for there.Add(1); there.Load() < 2; {
+			}
+		}
+		wg.Go(func() { meet(); in.Take(Anywhere) })
+		wg.Go(func() {
+			meet()
+			if w := ffiwaker.Noop(); i%2 == 0 {
+				in.OnWake(func(Place) {})
+			} else {
+				in.WakeRaw(w.Data, w.VTable, func() {}, func() {})
+			}
+		})
+		wg.Wait()
+		in.Close()
 	}
 }
 
