@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -280,7 +281,7 @@ func module() string { return "github.com/seed-8a1b3254/ffiwaker" }
 // goLab holds the test programs, with every edit in them, and how long each may say nothing.
 type goLab struct {
 	dir   string
-	quiet map[string]time.Duration
+	quiet map[string]time.Duration // of a package, or of one of its tests
 }
 
 func newGoLab(temp string, all []mutant) *goLab {
@@ -315,6 +316,11 @@ func newGoLab(temp string, all []mutant) *goLab {
 				check(fmt.Errorf("%s fails as it is, in %s: %s", p, r.test, r.out))
 			}
 			l.quiet[p] = patience(r.longest)
+			for _, m := range regexp.MustCompile(`(?m)^--- PASS: (\w+) \(([\d.]+s)\)`).FindAllStringSubmatch(r.out, -1) {
+				took, err := time.ParseDuration(m[2])
+				check(err)
+				l.quiet[p+" "+m[1]] = patience(took)
+			}
 		}
 	}
 	return l
@@ -356,7 +362,7 @@ func (l *goLab) run(p string, number int, test string, quiet time.Duration) (r g
 		}
 		hung.Reset(quiet)
 		r.longest, said = max(r.longest, time.Since(said)), time.Now()
-		if text.Len() < 1<<16 {
+		if text.Len() < 1<<20 {
 			text.WriteString(line)
 		}
 		if name, ok := strings.CutPrefix(line, "=== RUN   "); ok && r.test == "" {
@@ -384,9 +390,9 @@ func (l *goLab) run(p string, number int, test string, quiet time.Duration) (r g
 }
 
 func (l *goLab) try(m mutant, hint string) verdict {
-	if p, test, ok := strings.Cut(hint, " "); ok {
+	if p, test, ok := strings.Cut(hint, " "); ok && l.quiet[hint] != 0 {
 		for range *rounds {
-			if l.run(p, m.number, test, l.quiet[p]).failed {
+			if l.run(p, m.number, test, l.quiet[hint]).failed {
 				return verdict{by: hint}
 			}
 		}
