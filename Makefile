@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: tour test race soak asan nocgo debug c hosts rust bench plots ci
+.PHONY: tour test race soak asan nocgo debug c hosts rust proof model tools bench plots ci
 
 tour:            ## every example of the article, with what it costs
 	$(GO) run ./cmd/wakelab
@@ -34,6 +34,17 @@ hosts:           ## libffiwaker, and every C host built, run and compared
 rust:            ## the Rust crate's tests, and async-ffi's
 	cargo test --manifest-path interop/rust/Cargo.toml
 	interop/asyncffi/test/run
+
+proof:           ## kits, broken things, faults, models, fuzzing, other machines, mutants: one table, under 20 minutes (docs/PROOF.md)
+	@.ci/install
+	internal/proof/run
+
+model:           ## the state words in spin and in loom, and their broken twins
+	@.ci/install
+	internal/proof/model/run
+
+tools:           ## what those need, by apt
+	.ci/install
 
 bench:           ## the figures, ours beside the peers', tab-separated: name, ours, peer, ratio, goal
 	@$(GO) run ./bench

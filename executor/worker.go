@@ -351,7 +351,9 @@ func (w *worker) accept(got []*task) {
 	}
 	late := w.closed
 	w.mu.Unlock()
-	if late {
+	if late { // Close has been here, and waits
+		w.late.Add(1)
+		defer w.late.Add(-1)
 		w.sweep()
 	}
 }

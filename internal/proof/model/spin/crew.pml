@@ -1,0 +1,300 @@
+/* Nobody sleeps while work waits: push, call, work, serve, pop, found, search, refill, steal, waiting in executor/worker.go. Queues are
+ * counts; a poll is one step. With BLOCK one poll lasts until all else has been polled, and look is there: its timer fires when
+ * nothing else can happen, the first EARLY times at any time; and LOOKS times in all, which is more than is needed, so that work that
+ * nobody comes for ends the run. */
+#ifndef N
+#define N 2 /* workers */
+#endif
+#ifndef PUSHERS
+#define PUSHERS 2
+#endif
+#ifndef PUSHES
+#define PUSHES 2 /* of each */
+#endif
+#ifndef ROOM
+#define ROOM 2
+#endif
+#ifndef EARLY
+#define EARLY 1
+#endif
+#ifndef LOOKS
+#define LOOKS 4
+#endif
+#define TOTAL (PUSHERS * PUSHES)
+#define OTHER (1 - w)
+#if N != 2
+#error "steal and waiting are written out for two workers"
+#endif
+
+byte queue[N];
+bool awake[N];
+bool stuck[N];
+bool moved[N];       /* polls != seen */
+byte global;
+byte awakes;         /* crew, its low half */
+byte searches;       /* and its high half: one word, changed in one step */
+byte starts;         /* goroutines that have been asked for */
+byte busy;           /* those that run, a bit for each: the first that does not is the next to start, as one is like another */
+byte done;
+bool watched;
+bool lasts;          /* there is a poll that lasts */
+
+/* crew.admit; ok is what it gives */
+inline admit() {
+  do
+  :: atomic { searches != 0 || awakes >= N -> ok = false; break }
+  :: atomic { else -> ca = awakes; cs = searches }
+    atomic {
+      if
+      :: awakes == ca && searches == cs -> awakes++; searches++; ok = true; break
+      :: else
+      fi
+    }
+  od;
+  atomic { ca = 0; cs = 0 }
+}
+
+/* Executor.watch */
+inline watch() {
+#ifdef BLOCK
+  watched = true
+#else
+  skip
+#endif
+}
+
+/* Executor.call */
+inline call() {
+  admit();
+  if
+  :: ok -> ok = false; watch(); starts++
+  :: else
+  fi
+}
+
+#define forOthers(v) (queue[v] > 0 && (queue[v] > 1 || stuck[v] || !awake[v]))
+
+/* Executor.waiting; ok is what it gives */
+inline waiting() {
+  if
+  :: atomic { forOthers(0) -> ok = true }
+  :: atomic { !forOthers(0) -> skip }
+    if
+    :: atomic { forOthers(1) -> ok = true }
+    :: atomic { !forOthers(1) -> skip }
+      if
+      :: atomic { global > 0 -> ok = true }
+      :: atomic { global == 0 -> ok = false }
+      fi
+    fi
+  fi
+}
+
+/* worker.push, from a spawn or a wake, near to any worker */
+proctype Pusher() {
+  byte n = PUSHES, w, ca, cs;
+  bool ok, alone;
+  do
+  :: n > 0 ->
+    if
+    :: w = 0
+    :: w = 1
+    fi;
+#ifdef TWIN_CREW_READ_BEFORE_THE_PUSH
+    ok = (searches == 0 && awakes < N);
+#endif
+    atomic {
+      n--;
+      if
+      :: queue[w] >= ROOM -> global++
+      :: else -> queue[w]++
+      fi;
+#ifdef TWIN_ALONE_IN_A_WORKER_THAT_SLEEPS
+      alone = (queue[w] == 1 && !stuck[w])
+#else
+      alone = (awake[w] && queue[w] == 1 && !stuck[w])
+#endif
+    }
+    if
+#ifdef TWIN_CREW_READ_BEFORE_THE_PUSH
+    :: alone || !ok -> ok = false
+#else
+    :: alone
+#endif
+    :: else -> call()
+    fi;
+    atomic { alone = false; w = 0 }
+  :: else -> break
+  od
+}
+
+/* worker.found */
+inline found() {
+  if
+  :: searching ->
+    atomic { searching = false; searches--; ok = (searches == 0 && awakes < N) }
+#ifndef TWIN_LAST_SEARCHER_CALLS_NOBODY
+    if
+    :: ok ->
+      waiting();
+      if
+      :: ok -> call()
+      :: else
+      fi
+    :: else
+    fi;
+#endif
+    ok = false
+  :: else
+  fi
+}
+
+inline accept() {
+  if
+  :: got > 0 -> atomic { queue[w] = queue[w] + got; got = 0 }
+  :: else
+  fi
+}
+
+/* Executor.work: a goroutine. There may be one more than workers: one that has left the crew and looks. */
+proctype Goroutine(byte k) {
+  byte w, got, ca, cs;
+  bool ok, searching, t, more;
+end:
+  do
+  :: atomic { starts > 0 && (busy & (2 * k - 1)) == k - 1 -> starts--; busy = busy | k }
+    do
+    :: /* Executor.occupy */
+      if
+      :: w = 0
+      :: w = 1
+      fi;
+      do
+      :: atomic { !awake[w] -> awake[w] = true; searching = true; break }
+      :: atomic { awake[w] -> w = OTHER }
+      od;
+      do
+      :: /* worker.pop, worker.next */
+        atomic {
+          stuck[w] = false;
+          moved[w] = true;
+          t = (queue[w] > 0);
+          if
+          :: t -> queue[w]--
+          :: else
+          fi;
+          more = (queue[w] > 0)
+        }
+        if
+        :: t ->
+          found();
+          if
+          :: more -> more = false; call()
+          :: else
+          fi
+        :: else ->
+          /* worker.search */
+          if
+          :: !searching -> atomic { searching = true; searches++ }
+          :: else
+          fi;
+          atomic { /* worker.refill */
+            got = (global / N + 1 < global -> global / N + 1 : global);
+            global = global - got
+          }
+          accept();
+          atomic { /* worker.steal */
+            if
+            :: forOthers(OTHER) -> got = (queue[OTHER] + 1) / 2; queue[OTHER] = queue[OTHER] - got
+            :: else
+            fi
+          }
+          accept();
+          atomic {
+            if
+            :: queue[w] == 0 -> awake[w] = false; stuck[w] = false
+            :: else -> queue[w]--; t = true; stuck[w] = false; moved[w] = true
+            fi
+          }
+          if
+          :: t -> found()
+          :: else -> break
+          fi
+        fi;
+        /* the poll */
+#ifdef BLOCK
+        if
+        :: atomic { !lasts -> lasts = true; done++ }
+          done == TOTAL
+        :: done++
+        fi;
+#else
+        done++;
+#endif
+        t = false
+      od;
+      atomic { assert(searching && awakes > 0 && searches > 0); awakes--; searches--; searching = false; w = 0 }
+#ifdef TWIN_LEAVES_WITHOUT_A_LOOK
+      break
+#else
+      waiting();
+      if
+      :: ok ->
+        admit();
+        if
+        :: ok -> ok = false
+        :: else -> break
+        fi
+      :: else -> break
+      fi
+#endif
+    od;
+    busy = busy - k
+  od
+}
+
+#if defined(BLOCK) && !defined(TWIN_NOBODY_LOOKS)
+/* Executor.look */
+proctype Looker() {
+  byte ca, cs, w, n;
+  bool ok, some;
+end:
+  do
+  :: atomic { watched && n < LOOKS && (n < EARLY || timeout) -> n++; watched = false }
+    if
+    :: awakes == 0
+    :: awakes != 0 ->
+      do
+      :: w < N ->
+        atomic {
+          if
+          :: awake[w] && !moved[w] && queue[w] > 0 -> stuck[w] = true; some = true
+          :: else
+          fi;
+          moved[w] = false;
+          w++
+        }
+      :: else -> w = 0; break
+      od;
+      if
+      :: some -> some = false; call()
+      :: else
+      fi;
+      watch()
+    fi
+  od
+}
+#endif
+
+init {
+  byte n;
+  atomic {
+    for (n : 1 .. PUSHERS) { run Pusher() }
+    for (n : 0 .. N) { run Goroutine(1 << n) }
+#if defined(BLOCK) && !defined(TWIN_NOBODY_LOOKS)
+    run Looker()
+#endif
+  }
+  (done == TOTAL);
+  atomic { (starts == 0 && awakes == 0) -> assert(searches == 0 && queue[0] == 0 && queue[1] == 0 && global == 0) }
+}

@@ -1,0 +1,437 @@
+/* The inbox of a Local on which a host sleeps: Arm, Take, FD, OnWake, enter, leave and Close in internal/wake/inbox.go; push, pop, Tick and empty in
+ * executor/local.go; box_push and sink_rouse of C. Task 0 is woken by goroutines, task 1 by a thread of C through a box. The host
+ * waits for the descriptor, or with HOOK for the call of its function; either may be set up late. With CLOSE another goroutine closes. */
+#ifndef GOWAKES
+#define GOWAKES 1
+#endif
+#ifndef CWAKES
+#define CWAKES 1
+#endif
+
+#define EMPTY 0
+#define NOTIFIED 1
+#define PARKED 2
+#define DROPPED 2
+#define MIN (-10) /* of users: closed */
+
+byte word[2];
+byte queue;           /* a bit for each task */
+bool ticking;
+bool shut;            /* home.closed */
+bool done[2];
+byte events[2];
+byte need[2];
+
+bool armed = true;    /* the sink's flag */
+byte head;            /* the list: empty, or 1 with the box, or the mark */
+bool readable;
+bool watched;
+bool hook;            /* the sink's and the inbox's: set one after the other, C's first */
+bool chook;
+bool called;          /* the host's function has been called */
+short users;
+bool over;            /* the sleeper is ended */
+byte sinkrefs = 2;    /* the owner's, and the box's */
+bool queued;          /* the box's word */
+bool boxclosed;
+byte boxrefs = 3;     /* twos and a one: C's waker, Go's hold */
+bool finished;
+
+#define bit(t) (1 << t)
+#define sink assert(sinkrefs > 0)
+
+inline box_unref(n) {
+  atomic {
+    assert(boxrefs >= n);
+    boxrefs = boxrefs - n;
+    if
+    :: boxrefs == 0 -> sinkrefs--
+    :: else
+    fi
+  }
+}
+
+/* rawwaker_sink_drop */
+inline sink_drop() {
+  atomic { sink; gone = (head == 1); head = DROPPED }
+  if
+  :: gone -> gone = false; box_unref(2)
+  :: else
+  fi;
+  atomic { sink; sinkrefs-- }
+}
+
+/* Inbox.enter; ok is what it gives */
+inline enter() {
+#ifdef TWIN_NOBODY_COUNTS_USERS
+  ok = true
+#else
+  atomic { users++; ok = (users > 0) }
+  if
+  :: ok
+  :: else -> leave()
+  fi
+#endif
+}
+
+/* Inbox.leave, Inbox.last */
+inline leave() {
+#ifdef TWIN_NOBODY_COUNTS_USERS
+  skip
+#else
+  atomic { users--; gone = (users == MIN) }
+  last()
+#endif
+}
+
+inline last() {
+  if
+  :: gone ->
+    atomic { gone = !over; over = true }
+    if
+    :: gone -> gone = false; sink_drop()
+    :: else
+    fi
+  :: else
+  fi
+}
+
+/* Inbox.Take */
+inline take() {
+  enter();
+  if
+  :: ok ->
+    ok = false;
+    if
+    :: atomic { armed -> sink }
+      atomic { sink; got = armed; armed = false }
+      if
+      :: got ->
+        got = false;
+        if
+        :: watched -> atomic { sink; readable = true }
+        :: !watched
+        fi;
+        if
+        :: hook -> called = true
+        :: !hook
+        fi
+      :: else
+      fi
+    :: atomic { !armed -> sink }
+    fi;
+    leave()
+  :: else
+  fi
+}
+
+/* Local.push: the token comes with the call */
+inline push(t) {
+  atomic { assert(!(queue & bit(t))); queue = queue | bit(t); asleep = !ticking; late = shut }
+  if
+  :: late -> late = false; asleep = false; atomic { queue = 0; done[0] = true; done[1] = true } /* sweep */
+  :: !late && asleep -> asleep = false; take()
+  :: else
+  fi
+}
+
+/* Core.Wake, task.rouse */
+inline wake(t) {
+  atomic { was = word[t]; word[t] = NOTIFIED }
+  if
+  :: was == PARKED -> was = 0; push(t)
+  :: else -> was = 0
+  fi
+}
+
+proctype GoWaker() {
+  byte n = GOWAKES, was;
+  bool ok, got, asleep, late, gone;
+  do
+  :: n > 0 -> atomic { n--; events[0]++ }
+    wake(0)
+  :: else -> break
+  od
+}
+
+/* box_wake_by_ref, the last one box_wake; box_push, sink_rouse */
+proctype CWaker() {
+  byte n = CWAKES;
+  bool got, mark;
+  do
+  :: n > 0 -> atomic { n--; events[1]++ }
+    atomic { got = !queued; queued = true }
+    if
+    :: got ->
+      got = false;
+      atomic {
+        boxrefs = boxrefs + 2;
+        sink;
+        mark = head == DROPPED;
+        if
+        :: !mark -> assert(head == 0); head = 1
+        :: else
+        fi
+      }
+      if
+      :: mark -> mark = false; box_unref(2)
+      :: else ->
+        if
+        :: atomic { armed -> sink }
+          atomic { sink; got = armed; armed = false }
+          if
+          :: got ->
+            got = false;
+            atomic { sink; readable = true }
+            if
+            :: chook -> called = true
+            :: !chook
+            fi
+          :: else
+          fi
+        :: atomic { !armed -> sink }
+        fi
+      fi
+    :: else
+    fi
+  :: else -> break
+  od;
+  box_unref(2)
+}
+
+/* Inbox.Drain: rawwaker_sink_take and rawwaker_box_read, and the wake of the core */
+inline drain() {
+  enter();
+  if
+  :: ok ->
+    ok = false;
+    if
+    :: atomic { head == 1 -> sink; head = 0 }
+      if
+      :: atomic { !boxclosed -> got = queued; queued = false }
+        if
+        :: boxclosed -> queued = true; got = false
+        :: !boxclosed
+        fi
+      :: atomic { boxclosed -> queued = true }
+      fi;
+      if
+      :: got -> got = false; wake(1)
+      :: else
+      fi;
+      box_unref(2)
+    :: atomic { head != 1 -> sink }
+    fi;
+    leave()
+  :: else
+  fi
+}
+
+/* Inbox.Arm; ok is what it gives */
+inline arm() {
+  enter();
+  if
+  :: ok ->
+#ifndef TWIN_QUIET_AFTER_THE_LOOK
+    if
+    :: watched -> atomic { sink; readable = false }
+    :: !watched
+    fi;
+#endif
+    atomic { sink; armed = true }
+    if
+#ifndef TWIN_ARM_DOES_NOT_LOOK_AT_THE_LIST
+    :: atomic { head == 1 -> sink; ok = false }
+    :: atomic { head != 1 -> sink }
+#else
+    :: true ->
+#endif
+#ifndef TWIN_ARM_DOES_NOT_LOOK_AT_THE_QUEUE
+      atomic { ok = (queue == 0 || shut) } /* Local.empty */
+#else
+      skip
+#endif
+    fi;
+#ifdef TWIN_QUIET_AFTER_THE_LOOK
+    if
+    :: watched -> atomic { sink; readable = false }
+    :: !watched
+    fi;
+#endif
+    if
+    :: !ok -> atomic { sink; armed = false }
+    :: else
+    fi;
+    leave()
+  :: else -> ok = true
+  fi
+}
+
+/* box_close, by Core.End */
+inline core_end() {
+  boxclosed = true;
+  queued = true;
+  box_unref(1)
+}
+
+/* Local.Close, in short: what is asleep or queued is ended; a poll ends its own. Then Inbox.Close. */
+inline close() {
+  shut = true;
+  atomic { done[0] = true; done[1] = true; queue = 0 }
+  core_end();
+#ifdef TWIN_NOBODY_COUNTS_USERS
+  atomic { over = true }
+  sink_drop()
+#else
+  atomic { users = users + MIN; gone = (users == MIN) }
+  last()
+#endif
+}
+
+/* A host that ticks until both tasks are over. */
+proctype Host() {
+  byte t, was;
+  bool ok, got, asleep, late, gone, seen, set;
+  do
+  :: /* Local.Tick */
+    do
+    :: atomic { /* Local.pop */
+        if
+        :: shut -> t = 2
+        :: else ->
+          t = (queue & 1 -> 0 : (queue & 2 -> 1 : 2));
+          if
+          :: t < 2 -> queue = queue - bit(t); ticking = true
+          :: else ->
+#ifndef TWIN_TICKING_STAYS_SET
+            ticking = false
+#endif
+          fi
+        fi
+      }
+      if
+      :: t < 2 ->
+        /* task.run */
+        if
+        :: atomic { word[t] != EMPTY -> skip }
+          word[t] = EMPTY
+        :: word[t] == EMPTY
+        fi;
+        seen = (events[t] >= need[t]);
+        if
+        :: seen -> atomic { seen = false; done[t] = true }
+        :: else ->
+          atomic { /* Local.leave */
+            if
+            :: shut -> done[t] = true
+            :: !shut && word[t] == EMPTY -> word[t] = PARKED
+            :: !shut && word[t] != EMPTY -> queue = queue | bit(t)
+            fi
+          }
+        fi
+      :: else ->
+        drain();
+        arm();
+        if
+        :: ok -> ok = false; break
+        :: else
+        fi
+      fi
+    od;
+    t = 0;
+    if
+    :: done[0] && done[1] -> break
+    :: else
+    fi;
+    if
+    :: !set ->
+      /* It sets up what it sleeps on, and looks once more where that tells it to. */
+      set = true;
+#ifdef HOOK
+      chook = true; /* OnWake, WakeRaw: rawwaker_sink_on_wake, then hook.Store */
+      hook = true;
+#ifndef TWIN_HOOK_IS_SET_WITHOUT_A_LOOK
+      enter(); /* Idle */
+      if
+      :: ok -> ok = false;
+        if
+        :: atomic { head == 1 -> sink; called = true }
+        :: atomic { head != 1 -> sink }
+#ifndef TWIN_IDLE_DOES_NOT_LOOK_AT_THE_FLAG
+          if
+          :: atomic { !armed -> sink; called = true } /* taken away when nobody was to be called */
+          :: atomic { armed -> sink }
+          fi
+#endif
+        fi;
+        leave()
+      :: else
+      fi;
+      atomic {
+        if
+        :: queue != 0 && !shut -> called = true
+        :: else
+        fi
+      }
+#endif
+#else
+      enter(); /* FD */
+      if
+      :: ok -> ok = false;
+        watched = true;
+#ifndef TWIN_DESCRIPTOR_IS_GIVEN_WITHOUT_A_KICK
+        if
+        :: atomic { !armed -> sink }
+          atomic { sink; readable = true }
+        :: atomic { armed -> sink }
+        fi;
+#endif
+        leave()
+      :: else
+      fi
+#endif
+    :: else
+    fi;
+    /* It sleeps; a close tells it by other means, Local.over. */
+#ifdef HOOK
+    if
+    :: called -> called = false
+    :: over -> break
+    fi
+#else
+    if
+    :: readable
+    :: over -> break
+    fi
+#endif
+  od;
+#ifndef CLOSE
+  close();
+#endif
+  finished = true
+}
+
+#ifdef CLOSE
+proctype Closer() {
+  byte was;
+  bool ok, got, asleep, late, gone;
+  close()
+}
+#endif
+
+init {
+  atomic {
+    need[0] = GOWAKES;
+    need[1] = CWAKES;
+    queue = 3; /* both have been spawned */
+    armed = false;
+    run GoWaker();
+    run CWaker();
+#ifdef CLOSE
+    run Closer();
+#endif
+    run Host()
+  }
+  (_nr_pr == 1) ->
+  assert(finished && over && sinkrefs == 0 && boxrefs == 0 && head == DROPPED)
+}

@@ -1,0 +1,583 @@
+/* The task's word, its fate and its one token: executor/task.go, queue.go, worker.go, executor.go; and the handle: handle.go. Two
+ * workers, threads that wake, abort, join, spawn and close. Whether a worker comes at all is in crew.pml; here an idle one sees that
+ * something is queued. Without CLOSE nobody closes. With NEVER the futures are never ready, and only an abort or a close ends them. */
+#ifndef TASKS
+#define TASKS 1
+#endif
+#ifndef WAKERS
+#define WAKERS 2 /* of each task */
+#endif
+
+#define EMPTY 0
+#define NOTIFIED 1
+#define PARKED 2
+#define NIL 255
+
+#define ABORTED 1
+#define CLOSED 2
+#define ENDING 4
+#define DONE 8
+#define JOINED 16
+#define TAKEN 32
+
+/* Where the token is, for the assertions alone. */
+#define UNBORN 0
+#define INWORD 1
+#define QUEUED 2
+#define CARRIED 3
+#define WITHWORKER 4
+#define VANISHED 5
+
+byte word[TASKS];
+byte fate[TASKS];
+byte token[TASKS];
+byte events[TASKS];
+bool inpoll[TASKS];
+bool future[TASKS];   /* it lives */
+bool result[TASKS];   /* value and err are written */
+byte home[TASKS];
+bool hw[TASKS];       /* the handle's AtomicWaker */
+bool jwoken[TASKS];
+
+byte queue[2];        /* a bit for each task */
+byte global;
+bool shut[2];
+byte linked[2];
+byte polling[2] = NIL;
+byte late;            /* those that sweep what came after the queues were shut: home.late, of both homes */
+byte out;             /* threads that have ended */
+
+
+#define bit(t) (1 << t)
+
+/* worked.finish, task.finish */
+inline finish(t) {
+  atomic { assert(!inpoll[t] && !result[t]); future[t] = false; result[t] = true }
+  atomic { token[t] = VANISHED; f = fate[t]; fate[t] = f | DONE }
+  if
+  :: f & JOINED ->
+    atomic { /* AtomicWaker.Wake */
+      if
+      :: hw[t] -> hw[t] = false; jwoken[t] = true
+      :: else
+      fi
+    }
+  :: else
+  fi;
+  f = 0
+}
+
+/* task.giveUp */
+inline giveUp(t) {
+  fate[t] = fate[t] | ENDING;
+  atomic { assert(!inpoll[t] && future[t]); future[t] = false } /* the future's Drop */
+  finish(t)
+}
+
+/* task.doom; f is 0 where it was doomed, ending or over before */
+inline doom(t, why) {
+  do
+  :: atomic { f = fate[t];
+      if
+      :: f & (ABORTED | CLOSED | ENDING | DONE) -> f = NIL; break
+      :: else
+      fi
+    }
+    atomic {
+      if
+      :: fate[t] == f -> fate[t] = f | why; f = 0; break
+      :: else
+      fi
+    }
+  od
+}
+
+/* task.end, for who holds the token */
+inline end_task(t) {
+  doom(t, CLOSED);
+  atomic { assert(fate[t] & (ABORTED | CLOSED)); f = 0 }
+  giveUp(t)
+}
+
+inline unlink(t) {
+  atomic { assert(linked[home[t]] & bit(t)); linked[home[t]] = linked[home[t]] - bit(t) }
+}
+
+/* home.endNow */
+inline endNow(t) {
+  end_task(t);
+  unlink(t)
+}
+
+inline pop_from(q, t, state) {
+  atomic {
+    t = (q & 1 -> 0 : (q & 2 -> 1 : NIL));
+    if
+    :: t != NIL -> q = q - bit(t); assert(token[t] == QUEUED); token[t] = state
+    :: else
+    fi
+  }
+}
+
+/* Executor.sweep, home.sweep */
+inline sweep(t) {
+  i = 0;
+  do
+  :: i < 2 ->
+    pop_from(queue[i], t, CARRIED);
+    if
+    :: t != NIL -> endNow(t)
+    :: else -> i++
+    fi
+  :: else -> break
+  od;
+  do
+  :: pop_from(global, t, CARRIED);
+    if
+    :: t != NIL -> endNow(t)
+    :: else -> break
+    fi
+  od;
+  atomic { i = 0; t = 0 }
+}
+
+/* Core.Wake, task.rouse, Executor.enqueue, worker.push */
+inline wake(t, o) {
+#ifdef TWIN_WAKE_IS_LOAD_AND_STORE
+  was = word[t];
+#endif
+  atomic {
+#ifndef TWIN_WAKE_IS_LOAD_AND_STORE
+    was = word[t];
+#endif
+    word[t] = NOTIFIED;
+    if
+    :: was == PARKED -> assert(token[t] == INWORD); token[t] = CARRIED
+    :: else
+    fi
+  }
+  if
+#ifdef TWIN_TOKEN_COPIED
+  :: was == PARKED || was == EMPTY ->
+#else
+  :: was == PARKED ->
+#endif
+    was = 0;
+    push(t);
+    if
+    :: shutq -> shutq = false; late++; sweep(o); late-- /* home.sweepLate */
+    :: else
+    fi
+  :: else -> was = 0
+  fi
+}
+
+/* worker.push, under the lock of any worker: its own queue, or, where that is full, the global one */
+inline push(t) {
+  atomic {
+    assert(token[t] == CARRIED);
+    token[t] = QUEUED;
+    if
+    :: queue[0] = queue[0] | bit(t); shutq = shut[0]
+    :: queue[1] = queue[1] | bit(t); shutq = shut[1]
+    :: global = global | bit(t); shutq = shut[0]
+    fi
+  }
+}
+
+proctype Waker(byte t) {
+  byte was, f, i, o;
+  bool shutq;
+  token[t] != UNBORN; /* the waker comes from a poll */
+  events[t]++;
+  wake(t, o);
+  out++
+}
+
+proctype Aborter(byte t) {
+  byte was, f, i, o;
+  bool shutq;
+  token[t] != UNBORN;
+#ifdef TWIN_ABORT_WAKES_FIRST
+  wake(t, o);
+  doom(t, ABORTED);
+  f = 0;
+#else
+  doom(t, ABORTED);
+  if
+  :: f == 0 -> wake(t, o)
+  :: else -> f = 0
+  fi;
+#endif
+  out++
+}
+
+/* Spawn */
+proctype Spawner(byte t) {
+  byte f;
+  bool refused;
+  atomic {
+    if
+    :: home[t] = 0
+    :: home[t] = 1
+    fi;
+    future[t] = true;
+    refused = shut[home[t]];
+    if
+    :: refused -> token[t] = CARRIED
+    :: else ->
+      linked[home[t]] = linked[home[t]] | bit(t);
+      token[t] = QUEUED;
+      queue[home[t]] = queue[home[t]] | bit(t)
+    fi
+  }
+  if
+  :: refused -> end_task(t)
+  :: else
+  fi;
+  out++
+}
+
+/* JoinHandle.join, polled until it is ready */
+proctype Joiner(byte t) {
+  byte f;
+  token[t] != UNBORN;
+  do
+  :: f = fate[t];
+#ifdef TWIN_JOIN_DOES_NOT_LOOK_AGAIN
+    if
+    :: !(f & DONE) ->
+      hw[t] = true;
+      fate[t] = fate[t] | JOINED
+    :: else -> break
+    fi;
+#else
+    if
+    :: !(f & DONE) ->
+      hw[t] = true; /* AtomicWaker.Register */
+      atomic { f = fate[t]; fate[t] = f | JOINED }
+    :: else
+    fi;
+    if
+    :: f & DONE -> break
+    :: else
+    fi;
+#endif
+    atomic { jwoken[t] -> jwoken[t] = false; f = 0 }
+  od;
+  atomic { assert(result[t] && !(fate[t] & TAKEN)); fate[t] = fate[t] | TAKEN }
+  out++
+}
+
+/* task.park, Core.Sleep */
+inline park(t) {
+#ifdef TWIN_SLEEP_IS_A_STORE
+  word[t] = PARKED; token[t] = INWORD; parked = true
+#else
+  if
+  :: word[t] == EMPTY -> word[t] = PARKED; token[t] = INWORD; parked = true
+  :: else
+  fi
+#endif
+}
+
+/* worker.serve */
+proctype Worker(byte w) {
+  byte t = NIL, polled = NIL, f, i, o, hands;
+  bool shutq, ready, parked;
+  do
+  :: /* worker.pop: under the lock, the one that was polled goes to sleep or is queued again, and the next is taken out */
+    atomic {
+      if
+      :: shut[w] -> polling[w] = polled; shutq = true
+      :: else ->
+        if
+        :: polled != NIL ->
+#ifndef TWIN_SLEEPS_BEFORE_THE_LOCK
+          park(polled);
+#endif
+          if
+          :: !parked -> token[polled] = QUEUED; queue[w] = queue[w] | bit(polled)
+          :: else
+          fi;
+          polled = NIL
+        :: else
+        fi;
+        t = (queue[w] & 1 -> 0 : (queue[w] & 2 -> 1 : NIL));
+        if
+        :: t != NIL -> queue[w] = queue[w] - bit(t); assert(token[t] == QUEUED); token[t] = WITHWORKER
+        :: else
+        fi;
+        polling[w] = t
+      fi;
+      parked = false
+    }
+    if
+    :: shutq && polled != NIL -> end_task(polled); unlink(polled); polled = NIL
+    :: else
+    fi;
+    shutq = false;
+    if
+    :: t == NIL ->
+      /* worker.refill, worker.steal, worker.accept */
+      atomic {
+        if
+        :: global != 0 -> hands = global; global = 0
+        :: !shut[1 - w] && queue[1 - w] != 0 -> hands = queue[1 - w]; queue[1 - w] = 0
+        :: else
+        fi;
+        if
+        :: hands & 1 -> token[0] = CARRIED
+        :: else
+        fi;
+#if TASKS > 1
+        if
+        :: hands & 2 -> token[1] = CARRIED
+        :: else
+        fi
+#endif
+      }
+      if
+      :: hands != 0 ->
+        atomic {
+          if
+          :: hands & 1 -> assert(token[0] == CARRIED); token[0] = QUEUED
+          :: else
+          fi;
+#if TASKS > 1
+          if
+          :: hands & 2 -> assert(token[1] == CARRIED); token[1] = QUEUED
+          :: else
+          fi;
+#endif
+          queue[w] = queue[w] | hands;
+          hands = 0;
+          shutq = shut[w]
+        }
+        if
+        :: shutq ->
+          shutq = false;
+#ifdef TWIN_A_THIEF_SWEEPS_UNNOTICED
+          sweep(o)
+#else
+          late++;
+          sweep(o);
+          late--
+#endif
+        :: else
+        fi
+      :: else
+      fi;
+      /* the end of worker.search */
+      atomic {
+        if
+        :: shut[w] || queue[w] == 0 -> t = NIL
+        :: else ->
+          t = (queue[w] & 1 -> 0 : 1);
+          queue[w] = queue[w] - bit(t);
+          assert(token[t] == QUEUED);
+          token[t] = WITHWORKER
+        fi;
+        polling[w] = t
+      }
+    :: else
+    fi;
+    if
+    :: t == NIL ->
+      if
+      :: shut[w] -> break
+      :: else ->
+end_idle:
+        (shut[w] || queue[0] != 0 || queue[1] != 0 || global != 0)
+      fi
+    :: else ->
+      /* task.run */
+#ifndef TWIN_WORD_CLEARED_AFTER_THE_POLL
+      if
+      :: atomic { word[t] != EMPTY -> skip } /* Core.Clear */
+        word[t] = EMPTY
+      :: word[t] == EMPTY
+      fi;
+#endif
+      f = fate[t];
+      if
+      :: f & (ABORTED | CLOSED) -> f = 0; giveUp(t); unlink(t)
+      :: else ->
+        atomic { assert(!inpoll[t] && future[t] && token[t] == WITHWORKER); inpoll[t] = true; f = 0 }
+#ifdef NEVER
+        atomic { inpoll[t] = false }
+#else
+        atomic { ready = (events[t] == WAKERS); inpoll[t] = false }
+#endif
+#ifdef TWIN_WORD_CLEARED_AFTER_THE_POLL
+        word[t] = EMPTY;
+#endif
+        if
+#ifndef NEVER
+        :: ready -> ready = false; finish(t); unlink(t)
+#endif
+        :: !ready ->
+          f = fate[t];
+          if
+          :: f & (ABORTED | CLOSED) -> f = 0; giveUp(t); unlink(t)
+          :: else ->
+            f = 0;
+            polled = t;
+#ifdef TWIN_SLEEPS_BEFORE_THE_LOCK
+            atomic {
+              park(polled);
+              if
+              :: parked -> polled = NIL; parked = false
+              :: else
+              fi
+            }
+#endif
+          fi
+        fi
+      fi;
+      t = NIL
+    fi
+  od
+}
+
+#ifdef CLOSE
+/* Executor.Close, onTheWay */
+proctype Closer() {
+  byte all, t, f, i, o, was, seen;
+  bool more;
+  shut[0] = true;
+  shut[1] = true;
+  do
+  :: i < 2 ->
+    atomic {
+      t = 0;
+      do
+      :: t < TASKS ->
+        if
+        :: (linked[i] & bit(t)) && !(fate[t] & DONE) -> all = all | bit(t)
+        :: else
+        fi;
+        t++
+      :: else -> break
+      od;
+      t = 0;
+      i++
+    }
+  :: else -> i = 0; break
+  od;
+  do
+  :: t < TASKS ->
+    if
+    :: all & bit(t) -> doom(t, CLOSED); f = 0
+    :: else
+    fi;
+    t++
+  :: else -> t = 0; break
+  od;
+  do
+  :: t < TASKS ->
+    if
+    :: all & bit(t) ->
+      atomic {
+        was = word[t];
+        word[t] = NOTIFIED;
+        if
+        :: was == PARKED -> assert(token[t] == INWORD); token[t] = CARRIED
+        :: else
+        fi
+      }
+#ifdef TWIN_CLOSE_ENDS_WITHOUT_THE_TOKEN
+      endNow(t)
+#else
+      if
+      :: was == PARKED -> endNow(t)
+      :: else
+      fi
+#endif
+    :: else
+    fi;
+    atomic { t++; was = 0 }
+  :: else -> t = 0; break
+  od;
+  do
+  :: sweep(o);
+#ifdef TWIN_CLOSE_DOES_NOT_WAIT
+    break;
+#endif
+    atomic { seen = 0; i = 0; more = false }
+    do
+    :: i < 2 -> atomic {
+        if
+        :: polling[i] != NIL -> seen = seen | bit(polling[i])
+        :: else
+        fi;
+        i++
+      }
+    :: else -> i = 0; break
+    od;
+    do
+    :: t < TASKS -> atomic {
+        if
+        :: (all & bit(t)) && !(fate[t] & (ENDING | DONE)) && !(seen & bit(t)) -> more = true
+        :: else
+        fi;
+        t++
+      }
+    :: else -> t = 0; break
+    od;
+    if
+    :: more -> more = false
+    :: !more && late != 0 /* Executor.sweeping */
+    :: !more && late == 0 -> break
+    fi
+  od;
+  atomic { /* those that nobody polls are over */
+    do
+    :: t < TASKS ->
+      assert(!(all & bit(t)) || fate[t] & DONE || token[t] == WITHWORKER);
+      t++
+    :: else -> break
+    od
+  }
+  out++
+}
+#endif
+
+init {
+  byte t, n;
+  atomic {
+    for (t : 0 .. TASKS - 1) {
+      run Spawner(t);
+#if WAKERS > 0
+      for (n : 1 .. WAKERS) { run Waker(t) }
+#endif
+#ifdef ABORT
+      run Aborter(t);
+#endif
+#ifdef JOIN
+      run Joiner(t)
+#endif
+    }
+#ifdef CLOSE
+    run Closer();
+    n = 1;
+#else
+    n = 0;
+#endif
+#ifdef ABORT
+    n = n + TASKS;
+#endif
+#ifdef JOIN
+    n = n + TASKS;
+#endif
+    run Worker(0);
+    run Worker(1)
+  }
+  (out == n + TASKS + TASKS * WAKERS);
+  for (t : 0 .. TASKS - 1) {
+    (fate[t] & DONE);
+    assert(token[t] == VANISHED && !future[t]);
+    !(linked[home[t]] & bit(t))
+  }
+  assert(queue[0] == 0 && queue[1] == 0 && global == 0)
+}
