@@ -21,7 +21,10 @@
  * A call that breaks a rule is not passed on: the program goes on as if it had not been made. An audited waker wakes the
  * same task as the one inside, but is equal to no other: rawwaker_will_wake is false of it and its clone.
  *
- * A program in C compiles rawwaker_audit.c too. In Go: wakertest.Audit, or FFIWAKERDEBUG=audit=1 in the environment.
+ *   gcc -std=c11 -g -rdynamic my.c rawwaker_audit.c rawwaker.c -pthread       w = rawwaker_audit(w);  ...  rawwaker_audit_leaks();
+ *
+ * Findings are printed as they are made. Frames of C are addresses, with names where -rdynamic gives them; addr2line -f -e PROGRAM
+ * ADDRESS (of a position-independent program, the offset behind the +) says function and line. In Go: wakertest.Audit, or FFIWAKERDEBUG=audit=1 in the environment.
  * These names may change in any 0.x release and are not covered by RAWWAKER_ABI_VERSION.
  *
  * SPDX-License-Identifier: MIT

@@ -7,10 +7,13 @@
 //	func (f *Lamp) Poll(cx *rawwaker.Context) rawwaker.Poll[bool] {
 //		f.waker.Register(cx.Waker()) // a future.AtomicWaker: keeps a clone
 //		if f.lit.Load() {
+//			f.waker.Drop() // who is Ready keeps nothing: Drop is not called after that
 //			return rawwaker.Ready(true)
 //		}
 //		return rawwaker.Pending[bool]()
 //	}
+//
+//	func (f *Lamp) Drop() { f.waker.Drop() } // for who gives it up before
 //
 //	func (f *Lamp) Light() {
 //		f.lit.Store(true)

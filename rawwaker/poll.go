@@ -12,7 +12,8 @@ type Future[T any] interface {
 }
 
 // Dropper is a future that holds something. Whoever gives one up before it returned Ready, because its Poll panicked too,
-// calls Drop exactly once, never beside a Poll; early, it cancels.
+// calls Drop exactly once, never beside a Poll; early, it cancels. A future that returns Ready has let go of all it held, its clones
+// of wakers too: nobody calls Drop after that.
 type Dropper interface {
 	Drop()
 }

@@ -20,6 +20,9 @@
 // printed when it happens, and a handle of Go's that was lost when the collector finds it. What C keeps and never ends, nobody can tell
 // from what it still needs: say when all should be gone, by [Check] in a test, or by defer wakertest.Report(os.Stderr) in main.
 //
+// Not seen here: a future that tests its condition before it registers the waker. The kit in C finds it, by completing the future inside
+// the clone (clones_under_no_lock), and so do the detectors, sometimes.
+//
 // The idea of such a kit is that of testing/fstest and golang.org/x/net/nettest; the rules are those of Rust's RawWakerVTable and
 // Future::poll.
 package wakertest

@@ -16,8 +16,11 @@ type Waker struct {
 	Raw    rawwaker.RawWaker // one reference, which the kit takes over: each of its slots is called in C
 	Handle *rawwaker.Waker   // or this, which is called in Go
 
-	Wakes  func() int          // how many wakes the task has noticed so far; where they coalesce, how often it was scheduled, counted where that takes effect
-	Live   func() int          // how many references there are, the kit's included
+	// Wakes is how many wakes the task has noticed so far. Where they coalesce in a flag, do not count its setting, but how often a poll
+	// was owed: polls that found it set when they began, plus 1 while it is set now. Otherwise a poll that clears a wake made during it
+	// passes.
+	Wakes  func() int
+	Live   func() int          // how many references there are, the kit's included; asked after the last one is gone, too
 	Poll   func(during func()) // takes the notification away and polls the task: it calls during, unless that is nil, inside the poll
 	OnWake func(f func())      // from now on each wake that is noticed calls f before it returns; nil: no more
 	End    func()              // the task is over: its wakers stay usable and wake nobody

@@ -1,14 +1,16 @@
 /* rawwaker_test.h - holds anybody's waker, future or executor to the contract of rawwaker.h: one named scenario for each rule.
  *
- *   gcc -std=c11 -I<rawwaker.h's folder> my_test.c rawwaker_test.c rawwaker.c my_waker.c -pthread -o my_test && ./my_test
+ *   gcc -std=c11 -I<folder of rawwaker.h> -I<folder of this file> my_test.c rawwaker_test.c rawwaker.c my_waker.c -pthread -o my_test
  *
  *   static size_t wakes(void *task) { return atomic_load(&((my_task *)task)->scheduled); }
  *   static long live(void *task) { return atomic_load(&((my_task *)task)->references); }
  *   static rawwaker_test_waker make(void *arg) {
  *     my_task *t = my_task_new();
- *     return (rawwaker_test_waker){.waker = my_task_waker(t), .arg = t, .wakes = wakes, .live = live, .free = my_task_free};
+ *     return (rawwaker_test_waker){.waker = my_task_waker(t), .arg = t, .wakes = wakes, .live = live, .poll = my_task_poll, .free = my_task_free};
  *   }
  *   int main(void) { return rawwaker_test_wakers("my task", make, NULL) != 0; }
+ *
+ * wakertest/c/own.c is a whole one.
  *
  * Output is TAP 13, on standard output. A scenario that fails says the rule, what was expected, and the calls in order. What the
  * subject cannot tell (a function left NULL) is skipped by name. A call that does not come back within RAWWAKER_TEST_SECONDS
@@ -33,9 +35,11 @@ extern "C" {
  * without poll nothing about wakes and polls. Functions may be called on any thread. */
 typedef struct rawwaker_test_waker {
   rawwaker waker;               /* one reference, which the kit takes over */
-  void *arg;                    /* given to each function */
-  size_t (*wakes)(void *arg);   /* how many wakes the task has noticed so far; where they coalesce, how often it was scheduled: counted
-                                   where that takes effect, or what a poll takes away by mistake is not seen */
+  void *arg;                    /* given to each function; good until free, after the last reference too: for a task that frees itself,
+                                   keep the counts outside it, or a hold that live does not count */
+  size_t (*wakes)(void *arg);   /* how many wakes the task has noticed so far. Where they coalesce in a flag, do not count its setting, but
+                                   how often a poll was owed: polls that found it set when they began, plus 1 while it is set now.
+                                   Otherwise a poll that clears a wake made during it passes */
   long (*live)(void *arg);      /* how many references there are, the kit's included */
   void (*poll)(void *arg, void (*during)(void *), void *with); /* takes the notification away and polls the task: it calls
                                                                   during(with) inside the poll, unless during is NULL */
