@@ -92,7 +92,7 @@ func table(text, between string) map[string]string {
 }
 
 func run(temp string) int {
-	reasons, hint := table(equivalents, " # "), table(noticed, "\t")
+	reasons, hint, twins := table(equivalents, " # "), table(noticed, "\t"), table(modelled, "\t")
 	var all []mutant
 	want := regexp.MustCompile(*match)
 	n := 0
@@ -122,10 +122,14 @@ func run(temp string) int {
 				}
 				start := time.Now()
 				dir := filepath.Join(temp, fmt.Sprint(job))
-				switch m.kind {
-				case "go":
+				if twins[m.key] != "" {
+					got[i].by = byModel(twins[m.key])
+				}
+				switch {
+				case got[i].by != "":
+				case m.kind == "go":
 					got[i] = g.try(m, hint[m.key])
-				case "orders":
+				case m.kind == "orders":
 					got[i] = tryOrders(dir, m)
 				default:
 					got[i] = c.try(dir, m, hint[m.key])
@@ -141,13 +145,6 @@ func run(temp string) int {
 	}
 	close(next)
 	wg.Wait()
-	twins := table(modelled, "\t")
-	for i, m := range all {
-		if twin := twins[m.key]; twin != "" && got[i] == (verdict{}) && reasons[m.key] == "" {
-			got[i].by = byModel(twin)
-		}
-		delete(twins, m.key)
-	}
 	if *hints {
 		text := noticedHead
 		for i, v := range got {
