@@ -6,15 +6,18 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"runtime/pprof"
 	"runtime/trace"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
@@ -166,16 +169,72 @@ func TestTasksAreDumpedWhileTheyAreWokenAndPolled(t *testing.T) {
 	for i := range probes {
 		executor.Spawn[int](ex, &probes[i])
 	}
+	// A wake and a Dump share locks, which order all but what lies between two of them: so many of both.
+	var dumps atomic.Int32
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		for i := range 400 {
-			probes[i%len(probes)].waker.Wake()
-		}
-	})
-	for range 40 {
+	for k := range 2 {
+		wg.Go(func() {
+			for i := k; dumps.Load() < 400; i++ {
+				probes[i%len(probes)].waker.Wake()
+			}
+		})
+	}
+	for range 400 {
 		require.NoError(t, executor.Dump(io.Discard))
+		dumps.Add(1)
 	}
 	wg.Wait()
+}
+
+// finalized runs the collector until the finalizers of all that was garbage before have run: they run one after the other.
+func finalized() {
+	for range 2 {
+		over := make(chan struct{})
+		runtime.SetFinalizer(&[4]*int{}, func(*[4]*int) { close(over) })
+		for waiting := true; waiting; {
+			runtime.GC()
+			select {
+			case <-over:
+				waiting = false
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}
+}
+
+func TestAWakerOfADiagnosedTaskCountsUntilItIsDroppedOrCollected(t *testing.T) {
+	diagnosed(t)
+	l := executor.NewLocal()
+	defer l.Close()
+	var kept [3]*rawwaker.Waker
+	executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+		for i := range kept {
+			kept[i] = cx.Waker().Clone()
+		}
+		return rawwaker.Pending[int]()
+	}))
+	l.Tick()
+	counts := func(n string) { t.Helper(); require.Contains(t, dumped(t), ", wakers "+n+"\n") }
+	counts("3")
+	kept[0].Drop()
+	kept[0] = nil
+	counts("2")
+	finalized()
+	counts("2") // the collector does not count a dropped one again
+	kept[1] = nil
+	finalized()
+	counts("1")
+	if !ffiwaker.HasCgo {
+		return
+	}
+	kept[2].AsRaw()
+	require.Contains(t, dumped(t), ", wakers 1 and C's\n")
+	kept[2] = nil
+	finalized()
+	for strings.Contains(dumped(t), "C's") { // the box is dropped on a goroutine of the library
+		runtime.Gosched()
+	}
+	counts("0")
 }
 
 // For the race detector, too.

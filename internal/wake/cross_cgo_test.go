@@ -81,7 +81,7 @@ func TestAnInboxMayBeToldItsHookAndBeClosedTwiceWhileItIsWoken(t *testing.T) {
 
 // For the race detector: both at once, for one after the other is ordered by the count of who is inside.
 func TestAWakeMayComeWhileAHookIsSet(t *testing.T) {
-	for i := range 300 {
+	for i := range 1000 {
 		in, err := NewInbox()
 		require.NoError(t, err)
 		var wg sync.WaitGroup
