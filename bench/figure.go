@@ -20,6 +20,7 @@ type figure struct {
 	pairs       int  // at most so many, for one that takes long; 0: as many as asked for
 	// alone: no peer, but a number that must not be above goal.
 	alone bool
+	slow  bool // left out of -quick
 }
 
 // result is a figure's medians; ratio is the median of the pairs' ratios.

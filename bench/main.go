@@ -28,12 +28,13 @@ func main() {
 	}
 	pairs := flag.Int("pairs", 9, "interleaved pairs for each figure")
 	only := flag.String("run", "", "only the figures that match this regular expression")
+	quick := flag.Bool("quick", false, "without the four that take a minute together")
 	verbose := flag.Bool("v", false, "say what each peer is")
 	folder := flag.String("plots", "", "draw the cost curves into this folder")
 	flag.Parse()
 	wanted, err := regexp.Compile(*only)
 	if err != nil || *pairs < 1 || flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "usage: go run ./bench [-pairs N] [-run REGEXP] [-v] [-plots FOLDER]")
+		fmt.Fprintln(os.Stderr, "usage: go run ./bench [-pairs N] [-run REGEXP] [-quick] [-v] [-plots FOLDER]")
 		os.Exit(2)
 	}
 	rust, noRust := startRust()
@@ -52,6 +53,10 @@ func main() {
 	fmt.Println("# name\tours\tpeer\tratio\tgoal")
 	for _, f := range slices.Concat(loops, waits, border, tasks) {
 		if !wanted.MatchString(f.name) {
+			continue
+		}
+		if *quick && f.slow {
+			fmt.Printf("# left out: %s: slow\n", f.name)
 			continue
 		}
 		if f.rust != "" || f.rustOurs != "" {

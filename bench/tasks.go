@@ -462,12 +462,12 @@ var tasks = slices.Concat(
 		},
 		{
 			name: "a task asleep on a waker, with its future and handle, of 1,000,000: resident memory, bytes", goal: 0.1,
-			peer: "a goroutine blocked on a channel" + inOwn, pairs: 3,
+			peer: "a goroutine blocked on a channel" + inOwn, pairs: 3, slow: true,
 			ours: func() float64 { return child("idle 1000000").bytes }, other: func() float64 { return child("idleGo 1000000").bytes },
 		},
 		{
 			name: "1,000,000 timers of 1 s to 10 s: CPU time from first to last, ns", goal: 1.5,
-			peer: "tokio: rust/src/tasks.rs", pairs: 3,
+			peer: "tokio: rust/src/tasks.rs", pairs: 3, slow: true,
 			ours: func() float64 { return 1e3 * cpu(func() { sleepers(1_000_000) }) }, rust: "tokio_timers", rustN: 1_000_000,
 		},
 		{
@@ -483,7 +483,7 @@ var tasks = slices.Concat(
 		{
 			name: "a task spawned, asleep, woken, over: its cost among 1,000,000 at once over that among 1,000", goal: 1.0,
 			peer: "tokio's own ratio: rust/src/tasks.rs",
-			ours: func() float64 { return rise(perTask) }, rust: "tokio_per_task", rise: true,
+			ours: func() float64 { return rise(perTask) }, rust: "tokio_per_task", rise: true, slow: true,
 		},
 		{
 			name: "allocations for a task beside the caller's future", goal: 1.0, peer: "2",

@@ -170,7 +170,7 @@ const callback = "an exported Go callback that sends on a channel: bench.c, c.go
 var waits = []figure{
 	{
 		name: "C thread wakes a parked BlockOn beside 4 CPU-bound goroutines: lost by the waking thread, p99, ns", goal: 0.001,
-		peer: callback,
+		peer: callback, slow: true,
 		ours: lost(wokenByWaker), other: lost(wokenByCall),
 	},
 	{

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -278,14 +279,17 @@ func (w *walker) apply() []byte {
 
 func module() string { return "github.com/seed-8a1b3254/ffiwaker" }
 
-// goLab holds the test programs, with every edit in them, and how long each may say nothing.
+// goLab holds the test programs, with every edit in them, and how long each may say nothing. Each is built when it is first asked.
 type goLab struct {
-	dir   string
+	dir, overlay string
+
+	mu    sync.Mutex
+	built map[string]*sync.Once
 	quiet map[string]time.Duration // of a package, or of one of its tests
 }
 
 func newGoLab(temp string, all []mutant) *goLab {
-	l := &goLab{filepath.Join(temp, "go"), map[string]time.Duration{}}
+	l := &goLab{dir: filepath.Join(temp, "go"), built: map[string]*sync.Once{}, quiet: map[string]time.Duration{}}
 	if !slices.ContainsFunc(all, func(m mutant) bool { return m.kind == "go" }) {
 		return l
 	}
@@ -300,30 +304,43 @@ func newGoLab(temp string, all []mutant) *goLab {
 	}
 	overlay, err := json.Marshal(map[string]any{"Replace": replace})
 	check(err)
-	file := filepath.Join(l.dir, "overlay.json")
-	check(os.WriteFile(file, overlay, 0o644))
-	for _, f := range filesGo {
-		for _, p := range f.tests {
-			if l.quiet[p] != 0 {
-				continue
-			}
-			if failed, out := command(5*time.Minute, ".", nil, "go", "test", "-race", "-c", "-vet=off", "-overlay", file, "-o", l.program(p), "./"+p); failed {
-				check(fmt.Errorf("%s: %s", p, out))
-			}
-			// The tests must not fail of themselves.
-			r := l.run(p, 0, "", 2*time.Minute)
-			if r.failed {
-				check(fmt.Errorf("%s fails as it is, in %s: %s", p, r.test, r.out))
-			}
-			l.quiet[p] = patience(r.longest)
-			for _, m := range regexp.MustCompile(`(?m)^--- PASS: (\w+) \(([\d.]+s)\)`).FindAllStringSubmatch(r.out, -1) {
-				took, err := time.ParseDuration(m[2])
-				check(err)
-				l.quiet[p+" "+m[1]] = patience(took)
-			}
-		}
-	}
+	l.overlay = filepath.Join(l.dir, "overlay.json")
+	check(os.WriteFile(l.overlay, overlay, 0o644))
 	return l
+}
+
+// patient is how long a package's tests, or one of them, may say nothing; 0: there is no such test.
+func (l *goLab) patient(p, test string) time.Duration {
+	l.mu.Lock()
+	once := l.built[p]
+	if once == nil {
+		once = new(sync.Once)
+		l.built[p] = once
+	}
+	l.mu.Unlock()
+	once.Do(func() { l.build(p) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.quiet[strings.TrimSpace(p+" "+test)]
+}
+
+func (l *goLab) build(p string) {
+	if failed, out := command(5*time.Minute, ".", nil, "go", "test", "-race", "-c", "-vet=off", "-overlay", l.overlay, "-o", l.program(p), "./"+p); failed {
+		check(fmt.Errorf("%s: %s", p, out))
+	}
+	// The tests must not fail of themselves.
+	r := l.run(p, 0, "", 2*time.Minute)
+	if r.failed {
+		check(fmt.Errorf("%s fails as it is, in %s: %s", p, r.test, r.out))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.quiet[p] = patience(r.longest)
+	for _, m := range regexp.MustCompile(`(?m)^--- PASS: (\w+) \(([\d.]+s)\)`).FindAllStringSubmatch(r.out, -1) {
+		took, err := time.ParseDuration(m[2])
+		check(err)
+		l.quiet[p+" "+m[1]] = patience(took)
+	}
 }
 
 func (l *goLab) program(p string) string {
@@ -390,9 +407,10 @@ func (l *goLab) run(p string, number int, test string, quiet time.Duration) (r g
 }
 
 func (l *goLab) try(m mutant, hint string) verdict {
-	if p, test, ok := strings.Cut(hint, " "); ok && l.quiet[hint] != 0 {
+	if p, test, ok := strings.Cut(hint, " "); ok {
+		quiet := l.patient(p, test)
 		for range *rounds {
-			if l.run(p, m.number, test, l.quiet[hint]).failed {
+			if quiet != 0 && l.run(p, m.number, test, quiet).failed {
 				return verdict{by: hint}
 			}
 		}
@@ -403,7 +421,7 @@ func (l *goLab) try(m mutant, hint string) verdict {
 				continue
 			}
 			for _, p := range f.tests {
-				if r := l.run(p, m.number, "", l.quiet[p]); r.failed {
+				if r := l.run(p, m.number, "", l.patient(p, "")); r.failed {
 					return verdict{by: p + " " + r.test, race: r.race}
 				}
 			}
