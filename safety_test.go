@@ -212,7 +212,7 @@ func TestOutOfDescriptorsAtTheStartIsAnErrorAndNoHang(t *testing.T) {
 	mustRun(t, ".", nil, "go", "build", "-o", racy, "./internal/racy")
 	worked := false
 	for n := 4; n <= 16; n++ {
-		out, err := run(t, ".", nil, "sh", "-c", fmt.Sprintf("ulimit -n %d; exec %s correct-c", n, racy))
+		out, err := run(t, ".", nil, "sh", "-c", fmt.Sprintf("exec 3>&- 4>&- 5>&-; ulimit -n %d; exec %s correct-c", n, racy))
 		if worked = worked || err == nil; err != nil {
 			require.False(t, worked, "with %d descriptors, but not with %d: %s", n-1, n, out)
 			require.Contains(t, out, "rawwaker: ffiwaker: no descriptor for wakes from C: too many open files", "%d", n)

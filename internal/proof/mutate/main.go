@@ -3,7 +3,7 @@
 // Command mutate makes one edit at a time in the code that holds the state words, and looks whether a test, a sanitizer or a model
 // notices. It never edits the tree: C is compiled from a copy, Go is built with an overlay.
 //
-//	go run ./internal/proof/mutate [-only c|go|orders] [-match REGEXP] [-every N] [-jobs 2] [-list] [-v] [-rounds 3] [-explained] [-hints]
+//	go run ./internal/proof/mutate [-only c|go|orders] [-match REGEXP] [-by REGEXP] [-every N] [-jobs 2] [-list] [-v] [-rounds 3] [-explained] [-hints]
 //
 // A mutant that nothing notices must stand in equivalent.txt with its reason; otherwise the exit status is 1. Those that stand there are
 // run with -explained only: then one that is noticed after all is an error, too. What only an order of memory tells, or an interleaving
@@ -54,6 +54,7 @@ var (
 	match     = flag.String("match", "", "only those whose key matches")
 	jobs      = flag.Int("jobs", 2, "at a time")
 	list      = flag.Bool("list", false, "name them, and stop")
+	by        = flag.String("by", "", "only those that, by noticed.txt, something notices which matches")
 	every     = flag.Int("every", 1, "only each n-th")
 	verbose   = flag.Bool("v", false, "name each as it is done")
 	explained = flag.Bool("explained", false, "run those of equivalent.txt, too")
@@ -94,10 +95,10 @@ func table(text, between string) map[string]string {
 func run(temp string) int {
 	reasons, hint, twins := table(equivalents, " # "), table(noticed, "\t"), table(modelled, "\t")
 	var all []mutant
-	want := regexp.MustCompile(*match)
+	want, whose := regexp.MustCompile(*match), regexp.MustCompile(*by)
 	n := 0
 	for _, m := range slices.Concat(orders(), inC(), inGo()) {
-		if (*only == "" || *only == m.kind) && want.MatchString(m.key) {
+		if (*only == "" || *only == m.kind) && want.MatchString(m.key) && (*by == "" || whose.MatchString(hint[m.key])) {
 			if n++; n%*every == 0 {
 				all = append(all, m)
 			}
