@@ -159,8 +159,8 @@ func (ex *Executor) Len() (n int) {
 }
 
 // Close refuses further tasks, ends those that are left with [ErrClosed] and drops each of their futures exactly once: before it
-// returns those that nobody polls, and one that is being polled when that poll returns. So it may be called inside a task. The
-// error is always nil.
+// returns all but those that a worker is polling or has just taken out to poll, one for each worker at most, which it drops when that is over. So
+// it may be called inside a task. The error is always nil.
 func (ex *Executor) Close() error {
 	first := false // one that is called inside a Drop, which a late sweep may run, waits for none
 	for i := range ex.workers {
