@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: tour test race soak asan nocgo debug c hosts rust proof model tools bench plots ci
+.PHONY: tour test race soak asan nocgo systems debug c hosts rust proof model tools bench plots ci
 
 tour:            ## every example of the article, with what it costs
 	$(GO) run ./cmd/wakelab
@@ -21,6 +21,10 @@ asan:            ## the tests with C under AddressSanitizer and LeakSanitizer
 
 nocgo:           ## the tests of a build without cgo
 	CGO_ENABLED=0 $(GO) test ./...
+
+systems:         ## go vet of the Go half, for each system of docs/COMPAT.md
+	for at in linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64; do \
+		CGO_ENABLED=0 GOOS=$${at%/*} GOARCH=$${at#*/} $(GO) vet ./... || exit 1; done
 
 debug:           ## a collection before each use of a C pointer, and a collector that never rests
 	GOGC=1 $(GO) test -short -tags ffiwakerdebug ./...

@@ -66,7 +66,6 @@ func TestATaskIsPolledOnceForEachWake(t *testing.T) {
 		require.EqualValues(t, 1, p.polls.Load())
 		for i := range 3 {
 			p.waker.Wake()
-			p.waker.Wake() // nothing is kept any more
 			synctest.Wait()
 			require.EqualValues(t, i+2, p.polls.Load())
 		}
