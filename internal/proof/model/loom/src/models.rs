@@ -76,7 +76,7 @@ pub const MODELS: &[Model] = &[
         name: "sink_drop",
         run: sink_drop,
         bounds: [3, 2, 2],
-        twins: &[Twin::drop_without_mark, Twin::push_without_sink_ref],
+        twins: &[Twin::drop_without_mark, Twin::drop_takes_by_load_and_store, Twin::push_without_sink_ref],
     },
     Model { name: "last", run: last, bounds: [ALL, 3, 2], twins: &[Twin::last_drop_untold] },
     Model {

@@ -557,7 +557,13 @@ pub fn rawwaker_sink_drop(s: &Sink) {
         return;
     }
     let mark = if broken(Twin::drop_without_mark) { NULL } else { DROPPED };
-    let mut b = s.head.exchange(mark, ORD_LIST);
+    let mut b = if broken(Twin::drop_takes_by_load_and_store) {
+        let all = s.head.load(ORD_LIST);
+        s.head.store(mark, ORD_LIST);
+        all
+    } else {
+        s.head.exchange(mark, ORD_LIST)
+    };
     while b != NULL {
         let this = RawBox::at(b);
         this.touch();

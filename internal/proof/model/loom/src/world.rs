@@ -229,6 +229,8 @@ twins! {
     close_leaves_queued
     /// The sink's head is emptied, not marked.
     drop_without_mark
+    /// The sink's head is taken by a load and a store.
+    drop_takes_by_load_and_store
     /// A last notice frees whatever the count is.
     retires_regardless
     /// The last drop does not list the box.
