@@ -141,11 +141,10 @@ static void timer_release(TimerFuture *self) {
 
 static void *timer_thread(void *data) {
   TimerFuture *self = data;
-  uint64_t t = now();
-  if (t < self->deadline) {
+  for (uint64_t t; (t = now()) < self->deadline;) { /* a signal came, or the system sleeps in ticks: sleep the rest */
     uint64_t left = self->deadline - t;
     struct timespec pause = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
-    while (nanosleep(&pause, &pause) != 0) {}   /* a signal came: sleep the rest */
+    nanosleep(&pause, NULL);
   }
   atomic_store(&self->expired, true);           /* first make it true, */
   rawwaker_cell_wake(&self->waker);             /* then wake: the poll that follows sees it */
