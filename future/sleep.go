@@ -31,11 +31,16 @@ func (f *sleep) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 		panic(completed)
 	}
 	left := time.Until(f.deadline)
+	if left > 0 {
+		f.waker.Register(cx.Waker())
+		if f.timer != nil || f.common != nil {
+			left = time.Until(f.deadline) // it may have rung while the waker was changed, and found none
+		}
+	}
 	if left <= 0 {
 		f.Drop()
 		return rawwaker.Ready(struct{}{})
 	}
-	f.waker.Register(cx.Waker())
 	switch {
 	case f.timer != nil || f.common != nil:
 	case left >= time.Second && !inBubble(f.deadline):

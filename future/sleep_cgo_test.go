@@ -1,0 +1,38 @@
+//go:build cgo
+
+package future_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// The timer rings while a poll changes its waker, and finds none: the poll itself must see that the time has come.
+func TestASleepWhoseTimerRingsWhileAPollChangesItsWakerIsReady(t *testing.T) {
+	balance.Check(t)
+	for _, d := range []time.Duration{5 * time.Millisecond, 1010 * time.Millisecond} { // a timer of its own, and a shared one
+		f := future.Sleep(d)
+		deadline := time.Now().Add(d)
+		task := ctest.NewTask()
+		first, second := rawwaker.FromRaw(task.Waker()), rawwaker.FromFunc(func() {})
+		require.False(t, f.Poll(rawwaker.NewContext(first)).IsReady())
+
+		task.Hold()
+		polled := make(chan rawwaker.Poll[struct{}])
+		go func() { polled <- f.Poll(rawwaker.NewContext(second)) }()
+		task.AwaitInside(1) // it drops what the first poll has kept
+		time.Sleep(time.Until(deadline) + time.Millisecond)
+		task.Release()
+		require.True(t, (<-polled).IsReady())
+		first.Drop()
+		second.Drop()
+		task.Free()
+	}
+}
