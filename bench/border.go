@@ -235,19 +235,19 @@ var border = []figure{
 		}),
 	},
 	{
-		name: "100,000 pending C futures: OS threads", goal: 1.0, peer: "GOMAXPROCS + 8" + inOwn,
+		name: "100,000 pending C futures: OS threads", goal: 1.0, slow: true, peer: "GOMAXPROCS + 8" + inOwn,
 		ours: func() float64 { return child("futures").threads }, other: func() float64 { return float64(runtime.GOMAXPROCS(0) + 8) },
 	},
 	{
-		name: "100,000 pending C futures: resident memory for each, bytes", goal: 0.15, peer: goroutines + inOwn,
+		name: "100,000 pending C futures: resident memory for each, bytes", goal: 0.15, slow: true, peer: goroutines + inOwn,
 		ours: func() float64 { return child("futures").bytes }, other: func() float64 { return child("goroutines").bytes },
 	},
 	{
-		name: "100,000 pending C futures, woken by 2 C threads: from the first wake to the last result, ns", goal: 0.5, peer: goroutines + inOwn,
+		name: "100,000 pending C futures, woken by 2 C threads: from the first wake to the last result, ns", goal: 0.5, slow: true, peer: goroutines + inOwn,
 		ours: func() float64 { return child("futures").last }, other: func() float64 { return child("goroutines").last },
 	},
 	{
-		name: "100,000 pending C futures, woken by 2 C threads: a thread's time for one wake, ns", goal: 0.2, peer: goroutines + inOwn,
+		name: "100,000 pending C futures, woken by 2 C threads: a thread's time for one wake, ns", goal: 0.2, slow: true, peer: goroutines + inOwn,
 		ours: func() float64 { return child("futures").wake }, other: func() float64 { return child("goroutines").wake },
 	},
 	{

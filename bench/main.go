@@ -28,7 +28,7 @@ func main() {
 	}
 	pairs := flag.Int("pairs", 9, "interleaved pairs for each figure")
 	only := flag.String("run", "", "only the figures that match this regular expression")
-	quick := flag.Bool("quick", false, "without the four that take a minute together")
+	quick := flag.Bool("quick", false, "without those that take long")
 	verbose := flag.Bool("v", false, "say what each peer is")
 	folder := flag.String("plots", "", "draw the cost curves into this folder")
 	flag.Parse()

@@ -184,12 +184,12 @@ var waits = []figure{
 		ours: func() float64 { return rallyOfBlockOn(20_000) }, other: func() float64 { return cRally(20_000) },
 	},
 	{
-		name: "CPU time of 1,000 waits of 1 ms woken from C, us", goal: 1.1,
+		name: "CPU time of 1,000 waits of 1 ms woken from C, us", goal: 1.1, slow: true,
 		peer: callback,
 		ours: func() float64 { return cpu(thousandWakes) }, other: func() float64 { return cpu(thousandCalls) },
 	},
 	{
-		name: "CPU time of waiting 1 s, us", goal: 0.001,
+		name: "CPU time of waiting 1 s, us", goal: 0.001, slow: true,
 		peer: "blockon.Spin of the article's DelayFuture",
 		ours: func() float64 { return cpu(func() { blockon.BlockOn(future.Sleep(time.Second)) }) },
 		other: func() float64 {
