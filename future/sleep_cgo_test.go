@@ -17,7 +17,7 @@ import (
 // The timer rings while a poll changes its waker, and finds none: the poll itself must see that the time has come.
 func TestASleepWhoseTimerRingsWhileAPollChangesItsWakerIsReady(t *testing.T) {
 	balance.Check(t)
-	for _, d := range []time.Duration{5 * time.Millisecond, 1010 * time.Millisecond} { // a timer of its own, and a shared one
+	for _, d := range []time.Duration{300 * time.Millisecond, 1300 * time.Millisecond} { // a timer of its own, and a shared one; long enough for the second poll to begin before
 		f := future.Sleep(d)
 		deadline := time.Now().Add(d)
 		task := ctest.NewTask()
