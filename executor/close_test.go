@@ -27,11 +27,6 @@ func descriptors(t *testing.T) int {
 	return len(all)
 }
 
-// collected waits for what the collector and the library's goroutine still have to do.
-func collected(t *testing.T, done func() bool) {
-	require.Eventually(t, func() bool { runtime.GC(); return done() }, 10*time.Second, time.Millisecond)
-}
-
 func TestRunReturnsWhenAnotherGoroutineCloses(t *testing.T) {
 	l := executor.NewLocal()
 	executor.SpawnLocal(l, future.PollFn(pendingInt))

@@ -186,19 +186,12 @@ func TestTasksAreDumpedWhileTheyAreWokenAndPolled(t *testing.T) {
 	wg.Wait()
 }
 
-// finalized runs the collector until the finalizers of all that was garbage before have run: they run one after the other.
-func finalized() {
+// finalized returns when the finalizers of all that was garbage before have run: they run one after the other.
+func finalized(t *testing.T) {
 	for range 2 {
-		over := make(chan struct{})
-		runtime.SetFinalizer(&[4]*int{}, func(*[4]*int) { close(over) })
-		for waiting := true; waiting; {
-			runtime.GC()
-			select {
-			case <-over:
-				waiting = false
-			case <-time.After(time.Millisecond):
-			}
-		}
+		var over atomic.Bool
+		runtime.SetFinalizer(&[4]*int{}, func(*[4]*int) { over.Store(true) })
+		collected(t, over.Load)
 	}
 }
 
@@ -219,10 +212,10 @@ func TestAWakerOfADiagnosedTaskCountsUntilItIsDroppedOrCollected(t *testing.T) {
 	kept[0].Drop()
 	kept[0] = nil
 	counts("2")
-	finalized()
+	finalized(t)
 	counts("2") // the collector does not count a dropped one again
 	kept[1] = nil
-	finalized()
+	finalized(t)
 	counts("1")
 	if !ffiwaker.HasCgo {
 		return
@@ -230,10 +223,8 @@ func TestAWakerOfADiagnosedTaskCountsUntilItIsDroppedOrCollected(t *testing.T) {
 	kept[2].AsRaw()
 	require.Contains(t, dumped(t), ", wakers 1 and C's\n")
 	kept[2] = nil
-	finalized()
-	for strings.Contains(dumped(t), "C's") { // the box is dropped on a goroutine of the library
-		runtime.Gosched()
-	}
+	finalized(t)
+	collected(t, func() bool { return !strings.Contains(dumped(t), "C's") }) // the box is dropped on a goroutine of the library
 	counts("0")
 }
 

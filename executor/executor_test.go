@@ -51,6 +51,11 @@ func (p *probe) finish() {
 	p.waker.Wake()
 }
 
+// collected waits for what the collector and the library's goroutine still have to do.
+func collected(t *testing.T, done func() bool) {
+	require.Eventually(t, func() bool { runtime.GC(); return done() }, 10*time.Second, time.Millisecond)
+}
+
 func outcome[T any](h *executor.JoinHandle[T]) (T, error) {
 	r := blockon.BlockOn(h.Outcome())
 	return r.Value, r.Err

@@ -32,6 +32,15 @@ func TestACoreThatTwoLendAtOnceCrossesOnce(t *testing.T) {
 	}
 }
 
+// meeting returns what n goroutines call to go on together.
+func meeting(n int32) (meet func()) {
+	var there atomic.Int32
+	return func() {
+		for there.Add(1); there.Load() < n; {
+		}
+	}
+}
+
 // For the race detector.
 func TestACoreMayEndWhileTwoLendIt(t *testing.T) {
 	for range 200 {
@@ -39,13 +48,9 @@ func TestACoreMayEndWhileTwoLendIt(t *testing.T) {
 		var c Core
 		c.Init(&r)
 		var wg sync.WaitGroup
-		var there atomic.Int32
+		meet := meeting(2) // so that both find nothing
 		for range 2 {
-			wg.Go(func() {
-				for there.Add(1); there.Load() < 2; { // so that both find nothing
-				}
-				c.cross()
-			})
+			wg.Go(func() { meet(); c.cross() })
 		}
 		wg.Go(c.End)
 		wg.Wait()
@@ -85,11 +90,7 @@ func TestAWakeMayComeWhileAHookIsSet(t *testing.T) {
 		in, err := NewInbox()
 		require.NoError(t, err)
 		var wg sync.WaitGroup
-		var there atomic.Int32
-		meet := func() {
-			for there.Add(1); there.Load() < 2; {
-			}
-		}
+		meet := meeting(2)
 		wg.Go(func() { meet(); in.Take(Anywhere) })
 		wg.Go(func() {
 			meet()

@@ -408,10 +408,11 @@ func (l *goLab) run(p string, number int, test string, quiet time.Duration) (r g
 
 func (l *goLab) try(m mutant, hint string) verdict {
 	if p, test, ok := strings.Cut(hint, " "); ok {
-		quiet := l.patient(p, test)
-		for range *rounds {
-			if quiet != 0 && l.run(p, m.number, test, quiet).failed {
-				return verdict{by: hint}
+		if quiet := l.patient(p, test); quiet != 0 {
+			for range *rounds {
+				if l.run(p, m.number, test, quiet).failed {
+					return verdict{by: hint}
+				}
 			}
 		}
 	}

@@ -202,7 +202,7 @@ func report(all []mutant, got []verdict, reasons map[string]string) (status int)
 			status = 1
 		}
 	}
-	if *only == "" && *match == "" && *every == 1 {
+	if *only == "" && *match == "" && *by == "" && *every == 1 {
 		for key := range reasons {
 			fmt.Printf("STALE       equivalent.txt: %s\n", key)
 			status = 1
