@@ -7,6 +7,7 @@ package ffiwaker
 #include <pthread.h>
 
 #include "rawwaker_audit.h"
+#include "trace.h"
 
 typedef struct ffiwaker_words { uintptr_t data, vtable; } ffiwaker_words;
 
@@ -41,23 +42,29 @@ static rawwaker ffiwaker_slot(int slot, rawwaker w) {
 	}
 	return w;
 }
-static ffiwaker_words ffiwaker_audited(int slot, ffiwaker_words w, const char *where, int locks) {
+static ffiwaker_words ffiwaker_audited(int slot, ffiwaker_words w, const char *where, int locks, uint64_t goroutine) {
 	const char *before = rawwaker_audit_at(where);
+	uint64_t outer = ffiwaker_trace_enter(goroutine);
 	rawwaker_audit_lock(locks);
 	rawwaker got = ffiwaker_slot(slot, ffiwaker_audit_in(w));
 	rawwaker_audit_lock(-locks);
+	ffiwaker_trace_enter(outer);
 	rawwaker_audit_at(before);
 	return ffiwaker_audit_out(got);
 }
-static ffiwaker_words ffiwaker_audit(ffiwaker_words w, const char *where) {
+static ffiwaker_words ffiwaker_audit(ffiwaker_words w, const char *where, uint64_t goroutine) {
 	const char *before = rawwaker_audit_at(where);
+	uint64_t outer = ffiwaker_trace_enter(goroutine);
 	rawwaker got = rawwaker_audit(ffiwaker_audit_in(w));
+	ffiwaker_trace_enter(outer);
 	rawwaker_audit_at(before);
 	return ffiwaker_audit_out(got);
 }
-static ffiwaker_words ffiwaker_audit_future(ffiwaker_words w) {
+static ffiwaker_words ffiwaker_audit_future(ffiwaker_words w, uint64_t goroutine) {
 	rawwaker_future f = { (void *)w.data, (const rawwaker_future_vtable *)w.vtable };
+	uint64_t outer = ffiwaker_trace_enter(goroutine);
 	f = rawwaker_audit_future(f);
+	ffiwaker_trace_enter(outer);
 	ffiwaker_words r = { (uintptr_t)f.data, (uintptr_t)f.vtable };
 	return r;
 }
@@ -65,9 +72,11 @@ static ffiwaker_words ffiwaker_audit_inner(ffiwaker_words w) {
 	rawwaker r = ffiwaker_audit_in(w);
 	return ffiwaker_audit_out(rawwaker_audit_inner(&r));
 }
-static int ffiwaker_audit_unwrap(ffiwaker_words *w) {
+static int ffiwaker_audit_unwrap(ffiwaker_words *w, uint64_t goroutine) {
 	rawwaker r = ffiwaker_audit_in(*w);
+	uint64_t outer = ffiwaker_trace_enter(goroutine);
 	int ok = rawwaker_audit_unwrap(&r);
+	ffiwaker_trace_enter(outer);
 	*w = ffiwaker_audit_out(r);
 	return ok;
 }
@@ -91,11 +100,8 @@ static int ffiwaker_on_thread(ffiwaker_errand *e) {
 import "C"
 
 import (
-	"bytes"
 	"fmt"
-	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -107,16 +113,12 @@ import (
 var auditing atomic.Bool
 
 var auditAll = func() bool {
-	for _, word := range strings.Split(os.Getenv("FFIWAKERDEBUG"), ",") {
-		if word == "audit=1" {
-			auditing.Store(true)
-			return true
-		}
-	}
-	return false
+	all := Debug("audit") == "1" || Tracing // a trace is what the auditor sees
+	auditing.Store(all)
+	return all
 }()
 
-// AuditAll says whether FFIWAKERDEBUG=audit=1 wants every waker and future wrapped that crosses.
+// AuditAll says whether FFIWAKERDEBUG wants every waker and future wrapped that crosses: audit=1, or trace=FILE.
 func AuditAll() bool { return auditAll }
 
 func words(w Raw) C.ffiwaker_words {
@@ -126,19 +128,27 @@ func words(w Raw) C.ffiwaker_words {
 func fromWords(w C.ffiwaker_words) Raw { return Raw{Data: uintptr(w.data), VTable: uintptr(w.vtable)} }
 
 func audited(slot Slot, w Raw) Raw {
-	return fromWords(C.ffiwaker_audited(C.int(slot), words(w), where(), C.int(locksHeld())))
+	return fromWords(C.ffiwaker_audited(C.int(slot), words(w), where(), C.int(locksHeld()), traced()))
+}
+
+// traced is the goroutine, where that is written down.
+func traced() C.uint64_t {
+	if !Tracing {
+		return 0
+	}
+	return C.uint64_t(Goroutine())
 }
 
 // Audit is rawwaker_audit.
 func Audit(w Raw) Raw {
 	auditing.Store(true)
-	return fromWords(C.ffiwaker_audit(words(w), where()))
+	return fromWords(C.ffiwaker_audit(words(w), where(), traced()))
 }
 
 // AuditFuture is rawwaker_audit_future.
 func AuditFuture(data, vtable uintptr) (uintptr, uintptr) {
 	auditing.Store(true)
-	f := fromWords(C.ffiwaker_audit_future(words(Raw{data, vtable})))
+	f := fromWords(C.ffiwaker_audit_future(words(Raw{data, vtable}), traced()))
 	return f.Data, f.VTable
 }
 
@@ -151,7 +161,7 @@ func AuditInner(w Raw) Raw { return fromWords(C.ffiwaker_audit_inner(words(w))) 
 // AuditUnwrap is rawwaker_audit_unwrap; w itself where there was nothing to take off.
 func AuditUnwrap(w Raw) Raw {
 	inner := words(w)
-	C.ffiwaker_audit_unwrap(&inner)
+	C.ffiwaker_audit_unwrap(&inner, traced())
 	return fromWords(inner)
 }
 
@@ -234,7 +244,7 @@ var (
 
 // AuditLock notes that the calling goroutine has taken (1) or given back (-1) a lock under which no slot may be called.
 func AuditLock(change int) {
-	id := goroutine()
+	id := Goroutine()
 	n, _ := held.LoadOrStore(id, new(int))
 	*n.(*int) += change
 	anyHas.Add(int64(change))
@@ -247,17 +257,8 @@ func locksHeld() int {
 	if anyHas.Load() == 0 {
 		return 0
 	}
-	if n, ok := held.Load(goroutine()); ok {
+	if n, ok := held.Load(Goroutine()); ok {
 		return *n.(*int)
 	}
 	return 0
-}
-
-// goroutine is the number that a stack trace begins with: "goroutine 7 [running]". Go has no other way to it.
-func goroutine() uint64 {
-	var b [32]byte
-	text := bytes.TrimPrefix(b[:runtime.Stack(b[:], false)], []byte("goroutine "))
-	n, _, _ := bytes.Cut(text, []byte(" "))
-	id, _ := strconv.ParseUint(string(n), 10, 64)
-	return id
 }

@@ -13,10 +13,10 @@ package ffiwaker
 
 import "embed"
 
-// Sources are rawwaker.h and rawwaker.c, the two files that a C host drops in, and the auditor's two. That they are embedded also makes the
+// Sources are rawwaker.h and rawwaker.c, the two files that a C host drops in, the auditor's two, and the trace's header. That they are embedded also makes the
 // build cache see every edit of the header (golang/go#24355), here and in each cgo package that imports this one directly.
 //
-//go:embed rawwaker.h rawwaker.c rawwaker_audit.h rawwaker_audit.c
+//go:embed rawwaker.h rawwaker.c rawwaker_audit.h rawwaker_audit.c trace.h
 var Sources embed.FS
 
 // ABIVersion is RAWWAKER_ABI_VERSION of the embedded header.
@@ -67,4 +67,17 @@ type Layout struct {
 type Field struct {
 	Name         string
 	Offset, Size uintptr
+}
+
+// Word is a [Field] and what is in it.
+type Word struct {
+	Field
+	Value uint64
+}
+
+// NamedVTable is a vtable, and its slots in order.
+type NamedVTable struct {
+	Name    string
+	Address uintptr
+	Slots   [4]uintptr
 }

@@ -8,6 +8,7 @@ package ffiwaker
 #include <string.h>
 
 #include "rawwaker.h"
+#include "trace.h"
 
 // Futures of C, polled by Go.
 
@@ -43,6 +44,18 @@ static ffiwaker_polled ffiwaker_poll_under(uintptr_t wdata, uintptr_t wvtable, u
 	rawwaker_set_panic("", 0);
 	ffiwaker_polled p = { 0, NULL, f.vtable->poll(f.data, &cx, (void *)out), 0 };
 	return ffiwaker_end(p, f);
+}
+static ffiwaker_polled ffiwaker_traced_poll_under_box(uint64_t goroutine, rawwaker_sink *s, uintptr_t box, uintptr_t data, uintptr_t vtable, uintptr_t out) {
+	uint64_t outer = ffiwaker_trace_enter(goroutine);
+	ffiwaker_polled p = ffiwaker_poll_under_box(s, box, data, vtable, out);
+	ffiwaker_trace_enter(outer);
+	return p;
+}
+static ffiwaker_polled ffiwaker_traced_poll_under(uint64_t goroutine, uintptr_t wdata, uintptr_t wvtable, uintptr_t data, uintptr_t vtable, uintptr_t out) {
+	uint64_t outer = ffiwaker_trace_enter(goroutine);
+	ffiwaker_polled p = ffiwaker_poll_under(wdata, wvtable, data, vtable, out);
+	ffiwaker_trace_enter(outer);
+	return p;
 }
 static void ffiwaker_future_drop(uintptr_t data, uintptr_t vtable) {
 	rawwaker_future f = ffiwaker_future(data, vtable);
@@ -92,11 +105,17 @@ func polled(p C.ffiwaker_polled) Polled {
 
 // PollUnderBox is rawwaker_box_poll, with the future's drop slot called where it has ended.
 func PollUnderBox(s *Sink, box, data, vtable, out uintptr) Polled {
+	if Tracing {
+		return polled(C.ffiwaker_traced_poll_under_box(traced(), s.sink, C.uintptr_t(box), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out)))
+	}
 	return polled(C.ffiwaker_poll_under_box(s.sink, C.uintptr_t(box), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out)))
 }
 
 // PollUnder polls a future once under any waker, which it borrows, and calls its drop slot where it has ended.
 func PollUnder(w Raw, data, vtable, out uintptr) Polled {
+	if Tracing {
+		return polled(C.ffiwaker_traced_poll_under(traced(), C.uintptr_t(w.Data), C.uintptr_t(w.VTable), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out)))
+	}
 	return polled(C.ffiwaker_poll_under(C.uintptr_t(w.Data), C.uintptr_t(w.VTable), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out)))
 }
 

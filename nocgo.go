@@ -2,6 +2,8 @@
 
 package ffiwaker
 
+import "time"
+
 // HasCgo says whether wakers can cross to C in this build.
 const HasCgo = false
 
@@ -27,9 +29,17 @@ func GoFutureVTable() uintptr  { return 0 }
 func LinkedABIVersion() uint32 { return ABIVersion }
 func Live() int                { return 0 }
 func Layouts() []Layout        { return nil }
+func BoxFields() []Field       { return nil }
+func BoxLook(uintptr) []Word   { return nil }
+func VTables() []NamedVTable   { return nil }
 func PollUnder(w Raw, data, vtable, out uintptr) Polled {
 	panic("ffiwaker: PollUnder needs cgo")
 }
+
+var traceBegan time.Time
+
+func traceBegin(uintptr) { traceBegan = time.Now() }
+func TraceNow() int64    { return int64(time.Since(traceBegan)) }
 
 // The auditor is C's.
 

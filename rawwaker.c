@@ -714,6 +714,26 @@ size_t rawwaker_box_read(rawwaker_box **list, rawwaker_notice *out, size_t n) {
   return got;
 }
 
+size_t rawwaker_box_look(const rawwaker_box *box, rawwaker_box_field *out, size_t n) {
+  rawwaker_box *b = (rawwaker_box *)(uintptr_t)box; /* C11 loads of atomics want it so */
+#define FIELD(name, member, value) \
+  {name, (uint32_t)offsetof(rawwaker_box, member), (uint32_t)sizeof b->member, b == NULL ? 0 : (uint64_t)(value)}
+  const rawwaker_box_field all[] = {
+      FIELD("vtable", head.boxed, (uintptr_t)b->head.boxed),
+      FIELD("refs", head.refs, atomic_load_explicit(&b->head.refs, memory_order_relaxed)),
+      FIELD("queued", queued, atomic_load_explicit(&b->queued, memory_order_relaxed)),
+      FIELD("closed", closed, atomic_load_explicit(&b->closed, memory_order_relaxed)),
+      FIELD("next", next, (uintptr_t)*(rawwaker_box *const volatile *)&b->next), /* plain, so that ThreadSanitizer sees who orders it */
+      FIELD("sink", sink, (uintptr_t)b->sink),
+      FIELD("id", id, atomic_load_explicit(&b->id, memory_order_relaxed)),
+      FIELD("tell", tell, b->tell),
+  };
+#undef FIELD
+  size_t many = sizeof all / sizeof all[0];
+  memcpy(out, all, (n < many ? n : many) * sizeof all[0]);
+  return many;
+}
+
 /* ------------------------------------------------------------------------------------------ polling under a box - */
 
 enum { POLLS = 64, POLL_NS = 100000 };

@@ -307,6 +307,17 @@ RAWWAKER_API uint64_t rawwaker_box_id(const rawwaker *w);
  * takes - | gives a static address | threads any | signals yes | fails never */
 RAWWAKER_API const rawwaker_vtable *rawwaker_box_vtable(void);
 
+typedef struct rawwaker_box_field {
+  const char *name;
+  uint32_t offset, size;   /* bytes */
+  uint64_t value;
+} rawwaker_box_field;
+
+/* The fields of a box and their values, each read at its own moment, for who draws it; with a NULL b only where they are. What fields there
+ * are may change in any release. "next" is read while a wake may write it, which ThreadSanitizer tells.
+ * takes - | gives up to n of out, and how many there are in all | threads any, while b is there | signals yes | fails never */
+RAWWAKER_API size_t rawwaker_box_look(const rawwaker_box *b, rawwaker_box_field *out, size_t n);
+
 /* How many counted wakers of this copy of the library are alive: for tests that must end at zero.
  * takes - | gives the count | threads any | signals yes | fails never */
 RAWWAKER_API size_t rawwaker_live(void);

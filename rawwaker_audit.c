@@ -41,6 +41,7 @@ typedef struct family {
   struct family *next, *before;
   struct reference *all; /* that are there */
   uint64_t number, references, happened, wakes;
+  size_t there;   /* references, neither consumed nor lent */
   size_t records; /* references and futures that point here; the last frees */
   event events[EVENTS]; /* the latest, by happened modulo EVENTS */
 } family;
@@ -76,6 +77,7 @@ static struct {
   struct audited_future *gone_futures[FUTURES];
   size_t dropped;
   finding *found, **found_end;
+  void (*watch)(const rawwaker_audit_event *);
   bool silent;
 } audit;
 
@@ -106,8 +108,26 @@ static void *need(size_t size) {
 
 /* ------------------------------------------------------------------------------------------------- the record - */
 
+/* lock is held. */
 static void happen(family *f, const char *what, uint64_t reference, uint64_t other) {
   f->events[f->happened++ % EVENTS] = (event){what, reference, other, thread_id()};
+}
+
+/* The same, to the watcher. r may be NULL. */
+static void tell(const family *f, const char *what, const reference *r, uint64_t other) {
+  if (audit.watch == NULL) return;
+  rawwaker_audit_event e = {what, f->number, 0, other, {NULL, NULL}, f->there};
+  if (r != NULL) {
+    e.reference = r->number;
+    if (r->consumed == NULL && !r->returned) e.inner = r->inner;
+  }
+  audit.watch(&e);
+}
+
+/* Both. */
+static void happen_to(reference *r, const char *what, uint64_t other) {
+  happen(r->family, what, r->number, other);
+  tell(r->family, what, r, other);
 }
 
 typedef struct text {
@@ -222,7 +242,10 @@ static void unlink_reference(reference *r) {
 /* What is over stays a while, so that a second use finds it. */
 static void quarantine(reference *r) {
   unlink_reference(r);
-  if (!r->lent) audit.live--;
+  if (!r->lent) {
+    audit.live--;
+    r->family->there--;
+  }
   if (audit.gone == NULL) audit.gone_end = &audit.gone;
   *audit.gone_end = r;
   audit.gone_end = &r->next;
@@ -251,7 +274,10 @@ static reference *reference_new(family *f, rawwaker inner, const reference *pare
   r->next = f->all;
   if (f->all != NULL) f->all->before = r;
   f->all = r;
-  if (!lent) audit.live++;
+  if (!lent) {
+    audit.live++;
+    f->there++;
+  }
   return r;
 }
 
@@ -274,7 +300,7 @@ static bool enter(reference *r, const char *slot) {
   bool ok = true;
   pthread_mutex_lock(&lock);
   check_lock(r, slot);
-  if (strcmp(slot, "clone") != 0 || r->consumed != NULL || r->returned) happen(r->family, slot, r->number, 0);
+  if (strcmp(slot, "clone") != 0 || r->consumed != NULL || r->returned) happen_to(r, slot, 0);
   if (r->consumed != NULL) {
     find("use_after_drop", "each reference is ended by exactly one wake or drop, and not used after it", r->family, r,
          "%s of reference %" PRIu64 " after %s", slot, r->number, r->consumed);
@@ -326,7 +352,7 @@ static rawwaker audit_clone(void *data) {
     inner = rawwaker_noop();
   }
   reference *c = reference_new(r->family, inner, r, false);
-  happen(r->family, "is cloned as", r->number, c->number);
+  happen_to(r, "is cloned as", c->number);
   pthread_mutex_unlock(&lock);
   leave(r);
   return (rawwaker){c, &audit_vtable};
@@ -345,7 +371,7 @@ static void audit_wake_by_ref(void *data) {
 static void consume(reference *r, const char *slot) {
   pthread_mutex_lock(&lock);
   check_lock(r, slot);
-  happen(r->family, slot, r->number, 0);
+  happen_to(r, slot, 0);
   if (r->lent) {
     find("borrowed_consumed", "the waker of a context is borrowed: never wake or drop it by value", r->family, r,
          "%s of reference %" PRIu64 ", which is lent", slot, r->number);
@@ -376,7 +402,7 @@ static rawwaker wrap(rawwaker w, bool lent, const char *call) {
   if (w.vtable == NULL) die(call, "NULL vtable");
   pthread_mutex_lock(&lock);
   reference *r = reference_new(family_new(), w, NULL, lent);
-  happen(r->family, lent ? "is lent" : "is wrapped", r->number, 0);
+  happen_to(r, lent ? "is lent" : "is wrapped", 0);
   pthread_mutex_unlock(&lock);
   return (rawwaker){r, &audit_vtable};
 }
@@ -388,7 +414,7 @@ rawwaker rawwaker_audit_lend(const rawwaker *w) { return wrap(*w, true, __func__
 void rawwaker_audit_return(const rawwaker *w) {
   reference *r = w->data;
   pthread_mutex_lock(&lock);
-  happen(r->family, "is returned", r->number, 0);
+  happen_to(r, "is returned", 0);
   r->returned = true;
   quarantine(r);
   pthread_mutex_unlock(&lock);
@@ -408,7 +434,7 @@ bool rawwaker_audit_unwrap(rawwaker *w) {
   if (!rawwaker_is_audited(w)) return false;
   reference *r = w->data;
   pthread_mutex_lock(&lock);
-  happen(r->family, "is unwrapped", r->number, 0);
+  happen_to(r, "is unwrapped", 0);
   bool ok = r->consumed == NULL && !r->lent && r->calls == 0;
   if (ok) {
     r->consumed = "unwrap";
@@ -477,6 +503,7 @@ static rawwaker_poll audit_poll(void *data, rawwaker_context *cx, void *out) {
   if (!refuse) f->polling = true;
   uint64_t before = f->family->wakes, made = f->family->references;
   reference *r = refuse ? NULL : reference_new(f->family, *cx->waker, NULL, true);
+  tell(f->family, "poll", r, 0);
   pthread_mutex_unlock(&lock);
   if (refuse) {
     static const char why[] = "polled against the contract: see the audit";
@@ -486,9 +513,11 @@ static rawwaker_poll audit_poll(void *data, rawwaker_context *cx, void *out) {
   rawwaker lent = {r, &audit_vtable};
   rawwaker_context mine = {&lent};
   rawwaker_poll got = f->inner.vtable->poll(f->inner.data, &mine, out);
+  const char *code = got == RAWWAKER_READY ? "is READY" : got == RAWWAKER_PENDING ? "is PENDING" : "is PANICKED";
   pthread_mutex_lock(&lock);
+  tell(f->family, code, r, 0);
   r->returned = true;
-  happen(f->family, got == RAWWAKER_READY ? "is READY" : got == RAWWAKER_PENDING ? "is PENDING" : "is PANICKED", 0, 0);
+  happen(f->family, code, 0, 0);
   if (got == RAWWAKER_PENDING) {
     if (f->family->wakes == before && !kept(r))
       find("pending_without_waker", "a future that returns PENDING has kept a clone of the waker of that poll", f->family, r,
@@ -508,6 +537,7 @@ static void audit_future_drop(void *data) {
   audited_future *f = data;
   pthread_mutex_lock(&lock);
   happen(f->family, "drop", 0, 0);
+  tell(f->family, "drop", NULL, 0);
   bool again = f->dropped;
   if (again)
     find("future_double_drop", "a future is dropped exactly once", f->family, NULL, "drop of a future that was dropped");
@@ -536,6 +566,7 @@ rawwaker_future rawwaker_audit_future(rawwaker_future f) {
   *a = (audited_future){f, family_new(), false, false, false};
   a->family->records++;
   happen(a->family, "is wrapped", 0, 0);
+  tell(a->family, "is wrapped", NULL, 0);
   pthread_mutex_unlock(&lock);
   return (rawwaker_future){a, &audit_future_vtable};
 }
@@ -570,6 +601,12 @@ size_t rawwaker_audit_live(void) {
 void rawwaker_audit_print(bool on) {
   pthread_mutex_lock(&lock);
   audit.silent = !on;
+  pthread_mutex_unlock(&lock);
+}
+
+void rawwaker_audit_watch(void (*watch)(const rawwaker_audit_event *event)) {
+  pthread_mutex_lock(&lock);
+  audit.watch = watch;
   pthread_mutex_unlock(&lock);
 }
 

@@ -98,6 +98,21 @@ RAWWAKER_API void rawwaker_audit_print(bool on);
  * takes - | gives *rule (static), *text (from malloc) | threads any | signals no | fails never */
 RAWWAKER_API bool rawwaker_audit_take(const char **rule, char **text);
 
+/* What has happened to an audited waker or future. waker is the number of all that descends from one call of rawwaker_audit,
+ * rawwaker_audit_lend or rawwaker_audit_future; reference and other are numbers in it, 0 where the event is of none. inner is what is inside
+ * the reference, to look at before the watcher returns; its vtable is NULL where there is none any more. */
+typedef struct rawwaker_audit_event {
+  const char *what;      /* "wake", "is cloned as", ...: as findings tell it; lives as long as the process */
+  uint64_t waker, reference, other;
+  rawwaker inner;
+  size_t there;          /* references of this waker that are there, loans aside; one that is about to be consumed is counted */
+} rawwaker_audit_event;
+
+/* Has each event told as it happens: before the call goes on to what is inside, but for what comes of it, a clone, a wrapper, the end of a poll. On its
+ * thread, under the auditor's lock, so watch calls nothing of this file and no slot. NULL ends it.
+ * takes - | gives - | threads any | signals no | fails never */
+RAWWAKER_API void rawwaker_audit_watch(void (*watch)(const rawwaker_audit_event *event));
+
 #ifdef __cplusplus
 }
 #endif

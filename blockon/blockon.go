@@ -24,12 +24,31 @@ type frame struct {
 	cx     rawwaker.Context
 }
 
+// frames has none where there is a trace: BlockOn learns of it by what it asks anyway, which costs nothing where there is not.
 var frames = sync.Pool{New: func() any {
+	if wake.Tracing() {
+		return traced{}
+	}
+	return newFrame()
+}}
+
+type traced struct{}
+
+func newFrame() *frame {
 	fr := new(frame)
 	fr.parker.Init(&fr.parker)
 	rawwaker.Bind(&fr.cx, &fr.parker.Core)
 	return fr
-}}
+}
+
+// newTracedFrame is for one call.
+func newTracedFrame() *frame {
+	fr := newFrame()
+	fr.parker.Made("BlockOn", "")
+	rawwaker.Diagnose(&fr.cx)
+	fr.parker.Hand()
+	return fr
+}
 
 // woken takes a wake away that came during the poll.
 func (fr *frame) woken() bool { return fr.parker.Consume() }
@@ -46,7 +65,11 @@ func (fr *frame) release() {
 // BlockOn polls f until it is ready, and sleeps in between until f's waker is woken. If f panics, so does BlockOn, after
 // dropping f where it is a [rawwaker.Dropper]. A future that returns Pending and forgets the waker makes it sleep for ever.
 func BlockOn[T any](f rawwaker.Future[T]) T {
-	fr := frames.Get().(*frame)
+	fr, plain := frames.Get().(*frame)
+	if !plain {
+		v, _ := Await(context.Background(), f) // which is never over
+		return v
+	}
 	g := guard[T]{f: f, fr: fr}
 	defer g.leave()
 	for {
@@ -63,7 +86,10 @@ func BlockOn[T any](f rawwaker.Future[T]) T {
 // Await is BlockOn that ctx can cancel: it then drops f where it is a [rawwaker.Dropper] and returns ctx.Err(), as soon as
 // the poll in progress has returned. If that poll was Ready, Ready wins. If ctx is over before, f is not polled at all.
 func Await[T any](ctx context.Context, f rawwaker.Future[T]) (T, error) {
-	fr := frames.Get().(*frame)
+	fr, plain := frames.Get().(*frame)
+	if !plain {
+		fr, f = newTracedFrame(), rawwaker.Traced(f)
+	}
 	g := guard[T]{f: f, fr: fr}
 	defer g.leave()
 	for done := ctx.Done(); ; {

@@ -82,7 +82,7 @@ func inChild(t *testing.T, body func()) string {
 		t.SkipNow() // the parent looks
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), "FFIWAKER_CHILD="+t.Name(), "FFIWAKERDEBUG=other=3,tasks=1")
+	cmd.Env = append(os.Environ(), "FFIWAKER_CHILD="+t.Name(), "FFIWAKERDEBUG=audit=0,tasks=1")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -24,10 +25,8 @@ type more struct {
 var diagnosing atomic.Bool
 
 func init() {
-	for _, word := range strings.Split(os.Getenv("FFIWAKERDEBUG"), ",") {
-		if word == "tasks=1" {
-			Diagnose(true)
-		}
+	if wake.Debug("tasks") == "1" || wake.Tracing() {
+		Diagnose(true)
 	}
 }
 
@@ -66,6 +65,9 @@ func (t *task) diagnose() {
 	d := &diagnosis{number: numbers.Add(1), site: spawnSite()}
 	d.labels = pprof.WithLabels(context.Background(), pprof.Labels("task", d.site))
 	t.extend().diag = d
+	if wake.Tracing() {
+		t.core.Made("task", d.site)
+	}
 	rawwaker.Diagnose(&t.cx)
 }
 
@@ -115,6 +117,16 @@ func (t *task) traced() (ready bool) {
 		defer pprof.SetGoroutineLabels(context.Background())
 	}
 	defer trace.StartRegion(ctx, name).End()
+	if wake.Tracing() {
+		t.core.Trace("poll")
+		end := "panicked"
+		defer func() { t.core.Trace(end) }()
+		ready = t.work().poll(&t.cx)
+		if end = "pending"; ready {
+			end = "ready"
+		}
+		return ready
+	}
 	return t.work().poll(&t.cx)
 }
 
@@ -145,3 +157,9 @@ func (d *diagnosis) String() string { return fmt.Sprintf("task %d, spawned at %s
 
 // Report is where the watchdog's lines go.
 func report(format string, args ...any) { fmt.Fprintf(os.Stderr, "executor: "+format+"\n", args...) }
+
+// firstLine leaves a panic's stack out.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}

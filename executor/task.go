@@ -178,6 +178,9 @@ func (t *task) giveUp(why error) {
 func (t *task) finish(err error) {
 	rawwaker.End(&t.cx)
 	m := t.more
+	if err != nil && wake.Tracing() {
+		t.core.TraceMore("ended", "error", firstLine(err))
+	}
 	t.work().finish(err)
 	if m != nil && m.scope != nil {
 		m.scope.over(t, err)

@@ -23,7 +23,7 @@ func newWaker(t target) *Waker {
 	case t.kind == foreign:
 		w.arm()
 	case t.kind&counted != 0:
-		runtime.SetFinalizer(w, func(w *Waker) { w.core.Count(-1) })
+		runtime.SetFinalizer(w, func(w *Waker) { w.core.Count(-1, "collected") })
 	}
 	return w
 }
@@ -54,7 +54,12 @@ func adopt(raw RawWaker) target {
 	case boxVTable:
 		if c := wake.CoreOf(n); c != nil {
 			ffiwaker.Drop(n)
-			return target{kind: kindOf(c), core: c}
+			k := kindOf(c)
+			if wake.Tracing() {
+				k |= counted
+				c.Count(1, "from_raw")
+			}
+			return target{kind: k, core: c}
 		}
 	}
 	return target{kind: foreign, raw: raw}
@@ -121,11 +126,11 @@ func (w *Waker) disarm() {
 	debugHandles(-1)
 }
 
-// uncount ends the counting of a Waker that was in state s.
-func (w *Waker) uncount(s uint32) {
+// uncount ends the counting of a Waker that was in state s and is now consumed.
+func (w *Waker) uncount(s, flag uint32) {
 	if s&counted != 0 {
 		runtime.SetFinalizer(w, nil)
-		w.core.Count(-1)
+		w.core.Count(-1, consumedBy(flag))
 	}
 }
 
@@ -141,7 +146,7 @@ func (w *Waker) finalize() {
 		t.raw = w.boxRaw()
 	}
 	if s&counted != 0 {
-		w.core.Count(-1)
+		w.core.Count(-1, "collected")
 	}
 	// Finalizers share one goroutine, and a foreign slot may block.
 	wake.Later(t.drop)
@@ -201,10 +206,21 @@ func (w *Waker) consume(call string, flag uint32) (*Waker, uint32) {
 			if s&kindMask == foreign || s&ref != 0 {
 				w.disarm()
 			}
-			w.uncount(s)
+			w.uncount(s, flag)
 			return w, s
 		}
 	}
+}
+
+// consumedBy is what a consumed flag is called in a trace.
+func consumedBy(flag uint32) string {
+	switch flag {
+	case woken:
+		return "wake"
+	case dropped:
+		return "drop"
+	}
+	return "into_raw"
 }
 
 // enter counts a borrowing call of a foreign waker's slot in; false: look again.
@@ -243,7 +259,7 @@ func (w *Waker) target(call string) target {
 		if k != foreign {
 			if s&counted != 0 {
 				k |= counted
-				w.core.Count(1)
+				w.core.Count(1, "clone")
 			}
 			return target{kind: k, core: w.core}
 		}

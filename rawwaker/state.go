@@ -11,8 +11,8 @@ package rawwaker
 // busy: link or data are being set, for a few instructions and over no slot; everybody else waits. Never with a consumed
 // flag, never with a count other than 0.
 //
-// counted: of a task that is being diagnosed, which is told of each clone and of its end. Only with kinds core and scope; such a
-// Waker goes the slower ways.
+// counted: of a task that is being diagnosed, which is told of each clone and of its end; where there is a trace, of any Go-made waker. Only with
+// kinds core, scope and user; such a Waker goes the slower ways.
 //
 // The kind of a Waker changes in two ways only: CloneFrom makes it held, for ever; the end of its task, or of the poll for
 // which C has lent it, makes a lent one over.

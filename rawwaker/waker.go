@@ -66,7 +66,15 @@ func FromWake(w Wake) *Waker {
 	return fromTarget(wakeTarget{w})
 }
 
-func fromTarget(t wake.Target) *Waker { return newWaker(target{kind: user, core: wake.NewFunc(t)}) }
+func fromTarget(t wake.Target) *Waker {
+	c, kind := wake.NewFunc(t), user
+	if wake.Tracing() {
+		kind |= counted
+		c.Made("FromFunc", "")
+		c.Count(1, "from_func")
+	}
+	return newWaker(target{kind: kind, core: c})
+}
 
 type funcTarget func()
 
@@ -110,7 +118,7 @@ func (w *Waker) CloneFrom(src *Waker) {
 			if old.kind == foreign || s&ref != 0 {
 				w.disarm()
 			}
-			w.uncount(s)
+			w.uncount(s, dropped)
 			if s&ref != 0 {
 				old = target{kind: foreign, raw: w.boxRaw()}
 			}
@@ -163,6 +171,9 @@ func (w *Waker) wakeByRef(s uint32) {
 	}
 	for {
 		w, s := w.live("WakeByRef")
+		if s&counted != 0 && wake.Tracing() {
+			w.core.Trace("wake_by_ref")
+		}
 		switch s & kindMask &^ lent {
 		case core:
 			w.core.Wake()
@@ -226,7 +237,7 @@ func (w *Waker) IntoRaw() RawWaker {
 		// Cross first: it panics where descriptors or memory have run out, and then w is as it was.
 		raw, ok := w.core.Cross()
 		if atomic.CompareAndSwapUint32(&w.state, s, s|moved) {
-			w.uncount(s)
+			w.uncount(s, moved)
 			return crossed(raw, ok)
 		}
 		if ok {

@@ -53,6 +53,9 @@ func (s *WakerSet) Init(n int) {
 		b.set, b.i = s, int32(i)
 		b.core.Init(b)
 		Bind(&b.cx, &b.core)
+		if wake.Tracing() {
+			b.core.Made("branch", "")
+		}
 	}
 }
 

@@ -801,6 +801,37 @@ static void the_last_reference_of_a_box_that_does_not_tell(void) {
   rawwaker_sink_drop(s);
 }
 
+static uint64_t look(rawwaker_box *b, const char *name) {
+  rawwaker_box_field f[16];
+  size_t n = rawwaker_box_look(b, f, 16);
+  for (size_t i = 0; i < n && i < 16; i++)
+    if (strcmp(f[i].name, name) == 0) return f[i].value;
+  CHECK(name == NULL); /* none of that name */
+  return 0;
+}
+
+static void what_is_in_a_box_can_be_looked_at(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = rawwaker_box_new(s, 77, RAWWAKER_BOX_TELL);
+  rawwaker_box_field all[8], few[2] = {{NULL, 0, 0, 0}, {NULL, 0, 0, 0}};
+  CHECK(rawwaker_box_look(NULL, all, 8) == 8);
+  for (int i = 1; i < 8; i++) CHECK(all[i].offset >= all[i - 1].offset + all[i - 1].size && all[i].value == 0);
+  CHECK(rawwaker_box_look(b, few, 1) == 8 && few[0].name != NULL && few[1].name == NULL);
+  rawwaker w = rawwaker_box_ref(b);
+  CHECK(look(b, "refs") == 3 && look(b, "queued") == 0 && look(b, "closed") == 0 && look(b, "id") == 77 && look(b, "tell") == 1);
+  CHECK(look(b, "sink") == (uintptr_t)s && look(b, "next") == 0);
+  CHECK(look(b, "vtable") == (uintptr_t)((const rawwaker_boxed *)w.data)->vtable);
+  rawwaker_wake_by_ref(&w);
+  CHECK(look(b, "refs") == 5 && look(b, "queued") == 1);
+  rawwaker_notice n[2];
+  CHECK(drain(s, n, 2) == 1 && n[0].woken == 1);
+  CHECK(look(b, "refs") == 3 && look(b, "queued") == 0);
+  rawwaker_box_close(b);
+  CHECK(look(b, "refs") == 2 && look(b, "queued") == 1 && look(b, "closed") == 1);
+  rawwaker_drop(w);
+  rawwaker_sink_drop(s);
+}
+
 /* A box that tells does not loop: C's last drop in the middle of a poll must list it. */
 static rawwaker_poll drops_poll(void *data, rawwaker_context *cx, void *out) {
   rawwaker *kept = data;
@@ -1033,6 +1064,7 @@ int main(int argc, char **argv) {
   run("wakes of a closed box do nothing, and it outlives its sink's owner", closed_boxes_do_nothing);
   run("a box that tells is listed by C's last drop, and retired unless it was lent again", boxes_that_tell);
   run("a box that does not tell is not listed by C's last drop", the_last_reference_of_a_box_that_does_not_tell);
+  run("what is in a box can be looked at, field by field", what_is_in_a_box_can_be_looked_at);
   run("a box that tells is told of during its poll, too", a_box_that_tells_is_told_of_during_its_poll);
   forever = rawwaker_sink_new(RAWWAKER_SINK_FOREVER);
   run("a sink for ever goes on when it is dropped", a_sink_for_ever);

@@ -105,8 +105,11 @@ func (c *Core) InitLocal(t Local) { c.target, c.local = t, true }
 // Counter is a target that is told how many wakers of it live: one for each clone, less one for each that is gone.
 type Counter interface{ Count(n int) }
 
-// Count tells c's target.
-func (c *Core) Count(n int) {
+// Count tells c's target, and the trace what has made or ended the waker.
+func (c *Core) Count(n int, what string) {
+	if Tracing() {
+		c.traceCount(what, n)
+	}
 	if t, ok := c.target.(Counter); ok {
 		t.Count(n)
 	}

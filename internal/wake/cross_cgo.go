@@ -90,6 +90,9 @@ func drain(sink *ffiwaker.Sink, notices []ffiwaker.Notice, at Place) {
 			if c == nil {
 				continue // closed since
 			}
+			if Tracing() && notice.Woken != 0 {
+				c.Trace("delivered")
+			}
 			switch {
 			case notice.Woken == 0:
 			case c.user:
@@ -157,6 +160,9 @@ func (x *crossing) make(c *Core) bool {
 		panic("rawwaker: out of memory for a waker's box")
 	}
 	x.box, x.id = box, id
+	if Tracing() {
+		c.traceBox(box)
+	}
 	lookForCPUs()
 	return true
 }
@@ -199,6 +205,9 @@ func (c *Core) adopt(box uintptr) {
 	}
 	id := registry.Put(c)
 	c.Hand()
+	if Tracing() {
+		c.traceBox(box)
+	}
 	x.mu.Lock()
 	if x.box == 0 {
 		x.box, x.id = box, id

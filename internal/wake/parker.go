@@ -36,13 +36,22 @@ func (p *Parker) Park(done <-chan struct{}) bool {
 		p.word.Swap(Empty)
 		return true
 	}
+	if Tracing() {
+		p.Trace("park")
+	}
 	select {
 	case <-p.ch:
 	case <-done:
 		if p.word.CompareAndSwap(Parked, Empty) {
+			if Tracing() {
+				p.Trace("unpark")
+			}
 			return false
 		}
 		<-p.ch // the wake that took Parked away is about to send
+	}
+	if Tracing() {
+		p.Trace("unpark")
 	}
 	p.word.Swap(Empty)
 	return true

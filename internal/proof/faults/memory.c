@@ -267,6 +267,8 @@ static void boxes(void) {
   if (b != NULL) {
     rawwaker w = CALL(rawwaker_box_ref, b), lent = CALL(rawwaker_box_lend, b);
     CHECK(w.vtable == CALL(rawwaker_box_vtable) && CALL(rawwaker_box_id, &lent) == 7 && CALL(rawwaker_box_lent, b));
+    rawwaker_box_field f[8];
+    CHECK(CALL(rawwaker_box_look, b, f, 8) == 8);
     CALL(rawwaker_sink_sleep, s);
     CALL(rawwaker_wake, w);
     CHECK(drain(s, n, 4) == 1 && n[0].id == 7 && n[0].woken);

@@ -179,6 +179,9 @@ func (w *walker) visit(n ast.Node) bool {
 			w.condition(n.Y)
 		}
 	case *ast.IfStmt:
+		if c := string(w.text[w.offset(n.Cond.Pos()):w.offset(n.Cond.End())]); strings.HasSuffix(c, "Tracing()") && !strings.Contains(c, "||") {
+			return false // what is written down is no step: the lab's tests read it
+		}
 		w.condition(n.Cond)
 	case *ast.CallExpr:
 		w.call(n)
