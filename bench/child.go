@@ -15,10 +15,15 @@ const childEnv = "FFIWAKER_BENCH_CHILD"
 
 // runChild is the whole of a child: it measures what it was told to and prints it.
 func runChild(what string) {
-	var name string
+	name, rest, _ := strings.Cut(what, " ")
 	var n int
-	fmt.Sscan(what, &name, &n)
+	fmt.Sscan(rest, &n)
 	measure := map[string]func() pending{
+		"off": func() pending {
+			var loop string
+			fmt.Sscanf(rest, "%d %q", &n, &loop)
+			return pending{last: runOff(loop, n)}
+		},
 		"futures": pendingFutures, "goroutines": pendingGoroutines,
 		"idle":   func() pending { return idle(n) },
 		"idleGo": func() pending { return idleGo(n) },
@@ -28,11 +33,9 @@ func runChild(what string) {
 }
 
 // child measures in a process of its own, whose threads and memory are those of the measurement.
-func child(what string) pending {
-	exe, err := os.Executable()
-	if err != nil {
-		panic(err)
-	}
+func child(what string) pending { return childOf(self(), what) }
+
+func childOf(exe, what string) pending {
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), childEnv+"="+what)
 	cmd.Stderr = os.Stderr

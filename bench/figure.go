@@ -11,16 +11,18 @@ type figure struct {
 	peer string // what the peer is, and where it stands
 	// measure takes one sample of each. Those that need Rust are left out where there is none.
 	ours, other func() float64
-	rust        string // the peer's name in bench/rust, in place of other; takes rustN operations
-	rustOurs    string // the same in place of ours
-	rustOr      string // another peer: the faster of the two in each pair counts
+	both        func() (ours, peer float64) // in place of the two
+	rust        string                      // the peer's name in bench/rust, in place of other; takes rustN operations
+	rustOurs    string                      // the same in place of ours
+	rustOr      string                      // another peer: the faster of the two in each pair counts
 	rustN       int
 	runs        int  // of the peer in a sample, whose median counts; 0: 1
 	rise        bool // of the peer's cost per operation, from 1,000 to 1,000,000
 	pairs       int  // at most so many, for one that takes long; 0: as many as asked for
 	// alone: no peer, but a number that must not be above goal.
 	alone bool
-	slow  bool // left out of -quick
+	slow  bool   // left out of -quick
+	needs string // a program without which it is left out
 }
 
 // result is a figure's medians; ratio is the median of the pairs' ratios.
@@ -32,14 +34,16 @@ func (f figure) run(pairs int) result {
 		v := f.ours()
 		return result{v, 0, v}
 	}
-	if f.pairs == 0 {
+	if f.pairs == 0 && f.both == nil {
 		f.ours()
 		f.other()
 	}
 	var ours, peers, ratios []float64
 	for i := range pairs {
 		var a, b float64
-		if i%2 == 0 {
+		if f.both != nil {
+			a, b = f.both()
+		} else if i%2 == 0 {
 			a = f.ours()
 			b = f.other()
 		} else {

@@ -15,9 +15,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
+	"os/signal"
 	"regexp"
 	"runtime"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -29,14 +32,38 @@ func main() {
 	pairs := flag.Int("pairs", 9, "interleaved pairs for each figure")
 	only := flag.String("run", "", "only the figures that match this regular expression")
 	quick := flag.Bool("quick", false, "without those that take long")
+	list := flag.Bool("list", false, "name the figures, and measure none")
 	verbose := flag.Bool("v", false, "say what each peer is")
 	folder := flag.String("plots", "", "draw the cost curves into this folder")
 	flag.Parse()
 	wanted, err := regexp.Compile(*only)
 	if err != nil || *pairs < 1 || flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "usage: go run ./bench [-pairs N] [-run REGEXP] [-quick] [-v] [-plots FOLDER]")
+		fmt.Fprintln(os.Stderr, "usage: go run ./bench [-pairs N] [-run REGEXP] [-quick] [-list] [-v] [-plots FOLDER]")
 		os.Exit(2)
 	}
+	all := slices.Concat(loops, waits, border, tasks, off())
+	all = slices.DeleteFunc(all, func(f figure) bool { return !wanted.MatchString(f.name) })
+	if *list {
+		for _, f := range all {
+			if !*quick || !f.slow {
+				fmt.Println(f.name)
+			}
+		}
+		return
+	}
+	end := func() {
+		for _, f := range cleanUp {
+			f()
+		}
+	}
+	defer end()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		end()
+		os.Exit(1)
+	}()
 	rust, noRust := startRust()
 	if noRust == nil {
 		defer rust.stop()
@@ -51,13 +78,16 @@ func main() {
 	fmt.Printf("# %s %s/%s, %d CPUs, %s, %d pairs\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(),
 		time.Now().Format(time.DateOnly), *pairs)
 	fmt.Println("# name\tours\tpeer\tratio\tgoal")
-	for _, f := range slices.Concat(loops, waits, border, tasks) {
-		if !wanted.MatchString(f.name) {
-			continue
-		}
+	for _, f := range all {
 		if *quick && f.slow {
 			fmt.Printf("# left out: %s: slow\n", f.name)
 			continue
+		}
+		if f.needs != "" {
+			if _, err := exec.LookPath(f.needs); err != nil {
+				fmt.Printf("# left out: %s: %v\n", f.name, err)
+				continue
+			}
 		}
 		if f.rust != "" || f.rustOurs != "" {
 			if noRust != nil {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
@@ -85,6 +87,32 @@ func live() map[string]uintptr {
 	rawwaker.FromRaw(raw).Drop()
 	w.Drop()
 	return v
+}
+
+func layoutCommand(out io.Writer) *cobra.Command {
+	var live, calling bool
+	c := &cobra.Command{
+		Use:   "layout",
+		Short: "the bytes of a waker, its vtable and a context: C beside Go beside Rust",
+		Long: `Where the fields of a waker, of its vtable and of a context lie, by the word of the C compiler, of Go's reflection and of a probe that rustc
+compiles where it is installed.`,
+		Example: "  wakelab layout\n  wakelab layout --live\n  wakelab layout --abi",
+		RunE: func(*cobra.Command, []string) error {
+			switch {
+			case live && calling:
+				return usage("either --live or --abi, not both")
+			case live:
+				return liveWaker(out)
+			case calling:
+				return abi(out)
+			}
+			layout(out)
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&live, "live", false, "one waker's sixteen bytes, where they point, and its box word by word, through clone, wake and drop")
+	c.Flags().BoolVar(&calling, "abi", false, "how clone gives its struct back on each platform, by compilers that are installed")
+	return c
 }
 
 // layout prints the table.

@@ -1,67 +1,173 @@
-// Wakelab shows what wakers do and what they cost: the article's examples one after the other, and the bytes of a waker in
-// C, Go and Rust.
+// Wakelab shows what wakers do and what they cost: the article's examples one after the other, the bytes of a waker in C, Go and Rust, a timeline of
+// a real run, what breaks and who tells.
 //
-//	go run ./cmd/wakelab           every example of the article, with its polls, wakes and CPU time
-//	go run ./cmd/wakelab layout    where the fields of a waker are
-//	go run ./cmd/wakelab help      everything else
+//	go run ./cmd/wakelab                   every example of the article, with its polls, wakes and CPU time
+//	go run ./cmd/wakelab trace countdown   who polled, who woke, who parked, on which goroutine and thread
+//	go run ./cmd/wakelab help              everything else
 //
-// It uses the library's public names only, so its files are also examples of them: tour.go drives futures, meter.go wraps
-// one, layout.go takes a waker apart.
+// tour.go drives futures, meter.go wraps one, layout.go takes a waker apart: they use the library's public names only, and so are also examples of
+// them.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"slices"
 	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
-
-// A command is one word on the command line.
-type command struct {
-	name string
-	does string // one line
-	run  func(out io.Writer)
+func main() {
+	// So that a reader who goes away, as head does, is an error, and what a command has begun is cleaned up.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// commands in the order in which help lists them. The first is the one that runs where none is named.
-func commands() []command {
-	return []command{
-		{"tour", "every example of the article: what it prints and what it costs (the default)", tour},
-		{"layout", "the bytes of a waker, its vtable and a context: C beside Go beside Rust", layout},
-		{"help", "this list", help},
-	}
+// The exit status.
+const (
+	statusDone   = 0
+	statusFailed = 1 // it could not be done: a file, a tool, a crash of what was run
+	statusUsage  = 2 // a word, a flag or a file name that means nothing here
+	statusBroken = 3 // check: the library breaks a rule of the contract
+)
+
+// failure is an error with its exit status.
+type failure struct {
+	status int
+	error
+}
+
+func usage(format string, args ...any) error {
+	return failure{statusUsage, fmt.Errorf(format, args...)}
 }
 
 // run is the program; it returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
-	name := commands()[0].name
+	out := &output{w: stdout}
+	root := newRoot(out, stderr)
+	root.SetArgs(args)
+	ran, err := root.ExecuteC()
+	if err == nil {
+		err = out.err
+	}
+	if err == nil {
+		return statusDone
+	}
+	where := "wakelab: "
+	if ran != root {
+		where += ran.Name() + ": "
+	}
+	if !errors.Is(err, syscall.EPIPE) { // who has gone knows
+		line, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
+		fmt.Fprintln(stderr, where+line)
+	}
+	if f, ok := errors.AsType[failure](err); ok {
+		return f.status
+	}
+	return statusFailed
+}
+
+func newRoot(out *output, stderr io.Writer) *cobra.Command {
+	cobra.EnableCommandSorting = false // they are in the order of a first visit
+	root := &cobra.Command{
+		Use:   "wakelab",
+		Short: "see a waker",
+		Long: `Wakelab shows what wakers do and what they cost. Without a command it gives the tour.
+
+Exit status: 0 done; 1 it could not be done, or what was run has crashed; 2 wrong usage;
+3 (check) the library breaks a rule. What a wrong call gets is one line on standard error.`,
+		Example:       "  wakelab\n  wakelab trace countdown\n  wakelab layout --live",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          known,
+		RunE:          func(*cobra.Command, []string) error { tour(out); return nil },
+	}
+	root.SetOut(out)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return failure{statusUsage, flagError(c, err)} })
+	root.AddCommand(tourCommand(out), layoutCommand(out), traceCommand(out, stderr), breakCommand(out), raceCommand(out, stderr),
+		benchCommand(out, stderr), checkCommand(out), demoCommand(out))
+	for _, c := range root.Commands() {
+		if c.Args == nil {
+			c.Args = none
+		}
+	}
+	root.SetHelpTemplate(helpTemplate)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "completion":
+			c.Args, c.RunE = known, func(c *cobra.Command, _ []string) error { return c.Help() } // without it cobra does not look at the arguments
+			for _, shell := range c.Commands() {
+				shell.Args = none
+			}
+		case "help":
+			c.Args = func(_ *cobra.Command, args []string) error { return known(root, args) }
+		}
+	}
+	return root
+}
+
+const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
+
+{{end}}{{if or .Runnable .HasSubCommands}}{{.UsageString}}{{end}}`
+
+// known is for the word that is no command.
+func known(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range c.Commands() {
+		if !sub.Hidden {
+			names = append(names, sub.Name())
+		}
+	}
+	if slices.Contains(names, args[0]) {
+		return nil
+	}
+	return usage("no command %q%s See: wakelab help", args[0], suggest("; did you mean %q?", nearest(args[0], names)))
+}
+
+func none(c *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		name = args[0]
+		return usage("takes no arguments; there is %q. See: wakelab %s --help", args[0], c.Name())
 	}
-	switch name {
-	case "-h", "-help", "--help":
-		name = "help"
+	return nil
+}
+
+// flagError names the nearest flag where there is none of that name.
+func flagError(c *cobra.Command, err error) error {
+	var no *pflag.NotExistError
+	if !errors.As(err, &no) {
+		return err
 	}
-	for _, c := range commands() {
-		if c.name != name {
-			continue
-		}
-		if len(args) > 1 {
-			fmt.Fprintf(stderr, "wakelab: %s takes no arguments\n", name)
-			return 2
-		}
-		out := &output{w: stdout}
-		c.run(out)
-		if out.err != nil {
-			fmt.Fprintf(stderr, "wakelab: %s: %v\n", name, out.err)
-			return 1
-		}
-		return 0
+	names := []string{"help"}
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	given := "--" + no.GetSpecifiedName()
+	if no.GetSpecifiedShortnames() != "" {
+		given = "-" + no.GetSpecifiedName()
 	}
-	fmt.Fprintf(stderr, "wakelab: no command %q; did you mean %q? See: wakelab help\n", name, nearest(name))
-	return 2
+	near := nearest(no.GetSpecifiedName(), names)
+	if near != "" {
+		near = "--" + near
+	}
+	return fmt.Errorf("no flag %q%s See: %s --help", given, suggest("; did you mean %q?", near), c.CommandPath())
+}
+
+// suggest is the end of what an unknown name gets.
+func suggest(format, near string) string {
+	if near == "" {
+		return "."
+	}
+	return fmt.Sprintf(format, near)
 }
 
 // output remembers the first error and then writes no more, so that commands need not look at each. It does not buffer:
@@ -78,20 +184,20 @@ func (o *output) Write(p []byte) (n int, err error) {
 	return n, o.err
 }
 
-func help(out io.Writer) {
-	fmt.Fprint(out, "Usage: wakelab [command]\n\n")
-	for _, c := range commands() {
-		fmt.Fprintf(out, "  %-8s  %s\n", c.name, c.does)
-	}
-}
-
-// nearest is the known command that takes the fewest edits.
-func nearest(name string) string {
+// nearest is the known name that takes the fewest edits; empty where those are most of it.
+func nearest(name string, names []string) string {
 	best, fewest := "", -1
-	for _, c := range commands() {
-		if n := edits(strings.ToLower(name), c.name); fewest < 0 || n < fewest {
-			best, fewest = c.name, n
+	for _, known := range names {
+		n := edits(strings.ToLower(name), known)
+		if strings.HasPrefix(known, strings.ToLower(name)) && name != "" {
+			n = min(n, 1)
 		}
+		if fewest < 0 || n < fewest {
+			best, fewest = known, n
+		}
+	}
+	if fewest > max(2, len(name)/2) && name != "" {
+		return ""
 	}
 	return best
 }
@@ -115,4 +221,27 @@ func edits(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// find is the entry of that name, or an error that names the nearest.
+func find[T any](kind, name string, all []T, nameOf func(T) string) (T, error) {
+	i := slices.IndexFunc(all, func(e T) bool { return nameOf(e) == name })
+	if i >= 0 {
+		return all[i], nil
+	}
+	var names []string
+	for _, e := range all {
+		names = append(names, nameOf(e))
+	}
+	var zero T
+	return zero, usage("no %s %q%s", kind, name, suggest("; did you mean %q?", nearest(name, names)))
+}
+
+func tourCommand(out io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:     "tour",
+		Short:   "every example of the article: what it prints and what it costs (the default)",
+		Example: "  wakelab tour",
+		RunE:    func(*cobra.Command, []string) error { tour(out); return nil },
+	}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -42,8 +44,11 @@ type metered[T any] struct {
 	over  bool
 }
 
-// count makes m count f's polls and wakes.
+// count makes m count f's polls and wakes. Without an m f is as it is, but for its name in a trace.
 func count[T any](m *meter, f rawwaker.Future[T]) rawwaker.Future[T] {
+	if m == nil {
+		return rawwaker.Named(futureName(f), f)
+	}
 	m.used = true
 	c := &metered[T]{f: f, m: m}
 	c.waker = rawwaker.FromFunc(func() {
@@ -81,4 +86,11 @@ func (c *metered[T]) release() {
 	c.over = true
 	c.waker.Drop()
 	c.outer.Drop()
+}
+
+// futureName is its type's, without packages.
+func futureName(f any) string {
+	name, _, _ := strings.Cut(fmt.Sprintf("%T", f), "[")
+	name = strings.TrimPrefix(name, "*")
+	return name[strings.LastIndexByte(name, '.')+1:]
 }

@@ -22,6 +22,7 @@ const noCgo = "left out: this build has no cgo"
 
 // An example runs, prints what it prints, and has its futures counted.
 type example struct {
+	name  string // for wakelab trace
 	title string
 	inC   bool
 	run   func(m *meter, out io.Writer)
@@ -29,92 +30,92 @@ type example struct {
 
 // examples are the article's, in its order.
 var examples = []example{
-	{"simple: the article's block_on, with its dummy waker", false, func(m *meter, out io.Writer) {
+	{"simple", "simple: the article's block_on, with its dummy waker", false, func(m *meter, out io.Writer) {
 		result := article.BlockOn(count(m, article.Simple()))
 		fmt.Fprintf(out, "Result: %d\n", result)
 	}},
-	{"simple: blockon.Spin, the same ready-made", false, func(m *meter, out io.Writer) {
+	{"simple-spin", "simple: blockon.Spin, the same ready-made", false, func(m *meter, out io.Writer) {
 		result := blockon.Spin(count(m, article.Simple()))
 		fmt.Fprintf(out, "Result: %d\n", result)
 	}},
-	{"simple: blockon.BlockOn, which sleeps until woken", false, func(m *meter, out io.Writer) {
+	{"simple-blockon", "simple: blockon.BlockOn, which sleeps until woken", false, func(m *meter, out io.Writer) {
 		result := blockon.BlockOn(count(m, article.Simple()))
 		fmt.Fprintf(out, "Result: %d\n", result)
 	}},
-	{"SimpleFuture: the state machine by hand", false, func(m *meter, out io.Writer) {
+	{"simple-future", "SimpleFuture: the state machine by hand", false, func(m *meter, out io.Writer) {
 		result := blockon.BlockOn(count[int](m, new(article.SimpleFuture)))
 		fmt.Fprintf(out, "Result: %d\n", result)
 	}},
-	{"SimpleFuture in C, on C's block_on", true, func(_ *meter, out io.Writer) {
+	{"simple-future-c", "SimpleFuture in C, on C's block_on", true, func(_ *meter, out io.Writer) {
 		fmt.Fprintf(out, "Result: %d\n", article.CSimple())
 	}},
-	{"SimpleFuture, polled after completion", false, func(m *meter, out io.Writer) {
+	{"after-completion", "SimpleFuture, polled after completion", false, func(m *meter, out io.Writer) {
 		f := count[int](m, new(article.SimpleFuture))
 		blockon.BlockOn(f)
 		panics(out, func() { blockon.BlockOn(f) })
 	}},
-	{"SimpleFuture in C, polled after completion", true, func(_ *meter, out io.Writer) {
+	{"after-completion-c", "SimpleFuture in C, polled after completion", true, func(_ *meter, out io.Writer) {
 		panics(out, func() { article.CSimpleTwice() })
 	}},
 
-	{"TimerFuture: registers its waker with a timer", false, func(m *meter, out io.Writer) {
+	{"timer", "TimerFuture: registers its waker with a timer", false, func(m *meter, out io.Writer) {
 		start := time.Now()
 		blockon.BlockOn(count[struct{}](m, article.Timer(100*time.Millisecond)))
 		fmt.Fprintf(out, "Timer expired after %v\n", time.Since(start))
 	}},
-	{"TimerFuture in C: a thread wakes C's block_on", true, func(_ *meter, out io.Writer) {
+	{"timer-c", "TimerFuture in C: a thread wakes C's block_on", true, func(_ *meter, out io.Writer) {
 		start := time.Now()
 		article.CTimer(100 * time.Millisecond)
 		fmt.Fprintf(out, "Timer expired after %v\n", time.Since(start))
 	}},
-	{"TimerFuture in C: its thread wakes Go's BlockOn", true, func(m *meter, out io.Writer) {
+	{"timer-c-go", "TimerFuture in C: its thread wakes Go's BlockOn", true, func(m *meter, out io.Writer) {
 		start := time.Now()
 		blockon.BlockOn(count(m, article.CTimerFuture(100*time.Millisecond)))
 		fmt.Fprintf(out, "Timer expired after %v\n", time.Since(start))
 	}},
 
-	{"delay_and_return: DelayFuture, spinning", false, func(m *meter, out io.Writer) {
+	{"delay-spin", "delay_and_return: DelayFuture, spinning", false, func(m *meter, out io.Writer) {
 		start := time.Now()
 		result := blockon.Spin(count(m, article.DelayAndReturn()))
 		fmt.Fprintf(out, "Result: %d after %v\n", result, time.Since(start))
 	}},
-	{"delay_and_return: on BlockOn as busy, it wakes itself", false, func(m *meter, out io.Writer) {
+	{"delay-blockon", "delay_and_return: on BlockOn as busy, it wakes itself", false, func(m *meter, out io.Writer) {
 		start := time.Now()
 		result := blockon.BlockOn(count(m, article.DelayAndReturn()))
 		fmt.Fprintf(out, "Result: %d after %v\n", result, time.Since(start))
 	}},
-	{"delay_and_return in C, on C's block_on: as busy", true, func(_ *meter, out io.Writer) {
+	{"delay-c", "delay_and_return in C, on C's block_on: as busy", true, func(_ *meter, out io.Writer) {
 		start := time.Now()
 		result := article.CDelay(100 * time.Millisecond)
 		fmt.Fprintf(out, "Result: %d after %v\n", result, time.Since(start))
 	}},
-	{"delay_and_return: with future.Sleep, nobody is busy", false, func(m *meter, out io.Writer) {
+	{"delay-sleep", "delay_and_return: with future.Sleep, nobody is busy", false, func(m *meter, out io.Writer) {
 		start := time.Now()
 		result := blockon.BlockOn(count(m, sleepAndReturn()))
 		fmt.Fprintf(out, "Result: %d after %v\n", result, time.Since(start))
 	}},
 
-	{"CountdownFuture", false, func(m *meter, out io.Writer) {
+	{"countdown", "CountdownFuture", false, func(m *meter, out io.Writer) {
 		f := &article.CountdownFuture{Count: 3, Out: out}
 		blockon.BlockOn(count[struct{}](m, f))
 	}},
-	{"CountdownFuture in C, on C's block_on", true, func(_ *meter, out io.Writer) {
+	{"countdown-c", "CountdownFuture in C, on C's block_on", true, func(_ *meter, out io.Writer) {
 		article.CCountdown(out)
 	}},
 
-	{"sleep_for_real: on BlockOn", false, func(m *meter, out io.Writer) {
+	{"sleep-for-real", "sleep_for_real: on BlockOn", false, func(m *meter, out io.Writer) {
 		start := time.Now()
 		blockon.BlockOn(count(m, article.SleepForReal(100*time.Millisecond)))
 		fmt.Fprintf(out, "Slept for %v\n", time.Since(start))
 	}},
-	{"no concurrency: block_on(future1); block_on(future2)", false, func(m *meter, out io.Writer) {
+	{"no-concurrency", "no concurrency: block_on(future1); block_on(future2)", false, func(m *meter, out io.Writer) {
 		start := time.Now()
 		blockon.BlockOn(count(m, article.SleepForReal(50*time.Millisecond)))
 		blockon.BlockOn(count(m, article.SleepForReal(50*time.Millisecond)))
 		fmt.Fprintf(out, "Both after %v\n", time.Since(start))
 	}},
-	{"read_file: future.Go, all of Go's I/O", false, readFile},
-	{"an Executor with real wakers: future1 beside future2", false, func(m *meter, out io.Writer) {
+	{"read-file", "read_file: future.Go, all of Go's I/O", false, readFile},
+	{"article-executor", "an Executor with real wakers: future1 beside future2", false, func(m *meter, out io.Writer) {
 		start := time.Now()
 		ex := article.NewExecutor()
 		ex.Spawn(count(m, article.SleepForReal(50*time.Millisecond)))
@@ -122,7 +123,7 @@ var examples = []example{
 		ex.Run()
 		fmt.Fprintf(out, "Both after %v\n", time.Since(start))
 	}},
-	{"and what Go adds: blockon.Await, cancelled by a context", false, func(m *meter, out io.Writer) {
+	{"await-cancelled", "and what Go adds: blockon.Await, cancelled by a context", false, func(m *meter, out io.Writer) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		defer cancel()
 		_, err := blockon.Await(ctx, count(m, article.SleepForReal(time.Hour)))
@@ -200,8 +201,10 @@ CPU     of the whole process; what sleeps uses next to none
 
 More:
 `)
-	for _, c := range commands()[1:] {
-		fmt.Fprintf(out, "  wakelab %-8s  %s\n", c.name, c.does)
+	for _, c := range newRoot(&output{w: io.Discard}, io.Discard).Commands() {
+		if !c.Hidden && c.Name() != "tour" {
+			fmt.Fprintf(out, "  wakelab %-10s  %s\n", c.Name(), c.Short)
+		}
 	}
 }
 

@@ -6,6 +6,12 @@ package article
 #cgo CFLAGS: -I${SRCDIR}/../..
 
 #include "article.h"
+#include "rawwaker_audit.h"
+
+// What never meets Go is in no trace of its own accord: where all that crosses is audited, these are, too.
+static int audited;
+static inline void audit(int on) { audited = on; }
+static rawwaker_poll block_on(rawwaker_future f, void *out) { return rawwaker_block_on(audited ? rawwaker_audit_future(f) : f, out); }
 
 void articleGoPrintln(void *to, char *line);
 
@@ -13,12 +19,12 @@ void articleGoPrintln(void *to, char *line);
 static inline void println_to_go(void *to, const char *line) { articleGoPrintln(to, (char *)line); }
 
 static inline rawwaker_poll countdown(uint32_t count, void *to) {
-	return article_countdown(rawwaker_block_on, count, println_to_go, to);
+	return article_countdown(block_on, count, println_to_go, to);
 }
-static inline rawwaker_poll simple(int32_t *out) { return article_simple(rawwaker_block_on, out); }
-static inline rawwaker_poll simple_twice(int32_t *out) { return article_simple_twice(rawwaker_block_on, out); }
-static inline rawwaker_poll timer(uint64_t ms) { return article_timer(rawwaker_block_on, ms); }
-static inline rawwaker_poll delay(uint64_t ms, int32_t *out) { return article_delay_and_return(rawwaker_block_on, ms, out); }
+static inline rawwaker_poll simple(int32_t *out) { return article_simple(block_on, out); }
+static inline rawwaker_poll simple_twice(int32_t *out) { return article_simple_twice(block_on, out); }
+static inline rawwaker_poll timer(uint64_t ms) { return article_timer(block_on, ms); }
+static inline rawwaker_poll delay(uint64_t ms, int32_t *out) { return article_delay_and_return(block_on, ms, out); }
 
 // Two words as numbers: a rawwaker_future in a Go variable would hold data as a pointer, which it need not be.
 typedef struct words { uintptr_t data, vtable; } words;
@@ -38,9 +44,15 @@ import (
 	"unsafe"
 
 	// It embeds rawwaker.h, without which the build cache would miss an edit of it (golang/go#24355).
-	_ "github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
+
+func init() {
+	if ffiwaker.AuditAll() {
+		C.audit(1)
+	}
+}
 
 // HasC says whether C's examples are in this build.
 const HasC = true

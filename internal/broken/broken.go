@@ -1,5 +1,12 @@
 package broken
 
+import "embed"
+
+// Sources are the broken things in C, and run/main.c, which is a program of them.
+//
+//go:embed *.c *.h run/main.c
+var Sources embed.FS
+
 // Entry is one that breaks a rule, or a sound one, which breaks none.
 type Entry struct {
 	Name, Kind string // Kind: waker, future, executor, user

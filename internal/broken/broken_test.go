@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-8a1b3254/ffiwaker/internal/broken"
-	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 	"github.com/seed-8a1b3254/ffiwaker/wakertest"
 )
 
@@ -65,42 +63,12 @@ func TestTheAuditor(t *testing.T) {
 	case "user":
 		broken.Use(e)
 	case "future":
-		audited(e)
+		broken.UseFuture(e)
 	}
 	wakertest.Leaks()
 	for _, f := range wakertest.Findings() {
 		fmt.Printf("found %s\n", f.Rule)
 	}
-}
-
-// audited polls a future as a careful executor would.
-func audited(e broken.Entry) {
-	s := broken.RawFuture(e)
-	f := rawwaker.FutureFromRaw[uint64](wakertest.AuditFuture(s.Raw))
-	one, two := rawwaker.FromFunc(func() {}), rawwaker.FromFunc(func() {})
-	poll := func(w *rawwaker.Waker) bool {
-		defer func() { _ = recover() }() // a code that is none panics
-		return f.Poll(rawwaker.NewContext(w)).IsReady()
-	}
-	if e.Name == "knows_one_thread" {
-		runtime.LockOSThread() // so that the other goroutine has to be on another
-		defer runtime.UnlockOSThread()
-		done := make(chan bool)
-		go func() {
-			runtime.LockOSThread()
-			poll(one)
-			close(done)
-		}()
-		<-done
-		f.Drop()
-		return
-	}
-	ready := poll(one) || poll(two) || poll(two)
-	if e.Name != "keeps_its_waker_over_drop" {
-		s.Complete()
-		ready = ready || poll(two)
-	}
-	f.Drop()
 }
 
 // child runs this test binary again, and returns the scenarios that have failed, or what was found.

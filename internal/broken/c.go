@@ -34,6 +34,7 @@ static void user(int i, words w) { rawwaker r = { (void *)w.data, (const rawwake
 import "C"
 
 import (
+	"runtime"
 	"runtime/cgo"
 
 	_ "github.com/seed-8a1b3254/ffiwaker" // links rawwaker.c and rawwaker_audit.c
@@ -124,4 +125,34 @@ func RawFuture(e Entry) Raw {
 	s := C.future_of(C.int(e.index))
 	w := C.future_words(s)
 	return Raw{rawwaker.RawFutureOf(uintptr(w.data), uintptr(w.vtable)), func() { C.complete(&s) }}
+}
+
+// UseFuture polls an audited future of an entry as a careful executor would.
+func UseFuture(e Entry) {
+	s := RawFuture(e)
+	f := rawwaker.FutureFromRaw[uint64](wakertest.AuditFuture(s.Raw))
+	one, two := rawwaker.FromFunc(func() {}), rawwaker.FromFunc(func() {})
+	poll := func(w *rawwaker.Waker) bool {
+		defer func() { _ = recover() }() // a code that is none panics
+		return f.Poll(rawwaker.NewContext(w)).IsReady()
+	}
+	if e.Name == "knows_one_thread" {
+		runtime.LockOSThread() // so that the other goroutine has to be on another
+		defer runtime.UnlockOSThread()
+		done := make(chan bool)
+		go func() {
+			runtime.LockOSThread()
+			poll(one)
+			close(done)
+		}()
+		<-done
+		f.Drop()
+		return
+	}
+	ready := poll(one) || poll(two) || poll(two)
+	if e.Name != "keeps_its_waker_over_drop" {
+		s.Complete()
+		ready = ready || poll(two)
+	}
+	f.Drop()
 }

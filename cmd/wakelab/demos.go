@@ -1,0 +1,129 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker/blockon"
+	"github.com/seed-8a1b3254/ffiwaker/examples/article"
+	"github.com/seed-8a1b3254/ffiwaker/examples/chost"
+	"github.com/seed-8a1b3254/ffiwaker/executor"
+	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// A demo is what wakelab trace shows: an example of the article, or one of these. It runs in a process of its own.
+type demo struct {
+	name, does string
+	inC        bool
+	size       int // what --size is where it is not given; 0: it has none
+	run        func(out io.Writer, size int)
+}
+
+func demos() []demo {
+	all := []demo{
+		{"c-thread", "a thread of C keeps a Go task's waker, and wakes it", true, 0, func(out io.Writer, _ int) {
+			blockon.BlockOn(count(nil, article.CTimerFuture(20*time.Millisecond)))
+			fmt.Fprintln(out, "Timer expired")
+		}},
+		{"c-host", "a C program's loop polls a Go future, under C's own waker", true, 0, func(out io.Writer, _ int) {
+			v := chost.Run(rawwaker.Named("Go future", sleepAndReturnFor(5*time.Millisecond)))
+			fmt.Fprintf(out, "Result: %d\n", v)
+		}},
+		{"join", "two timers of C under one BlockOn: each has a waker of its own, so a wake polls only what it is for", true, 0, func(out io.Writer, _ int) {
+			timer := func(name string, d time.Duration) rawwaker.Future[struct{}] {
+				return rawwaker.Named(name, article.CTimerFuture(d))
+			}
+			both := future.JoinAll(timer("short timer", 20*time.Millisecond), timer("long timer", 40*time.Millisecond))
+			blockon.BlockOn(rawwaker.Named("JoinAll", both))
+			fmt.Fprintln(out, "Both timers expired")
+		}},
+		{"executor", "four tasks on an executor of two workers: a sender, its receiver, a sleeper, one that yields", false, 0, executorDemo},
+		{"storm", "one task, woken --size times by two goroutines and, where there is C, by two threads of C", false, 200, storm},
+	}
+	for _, e := range examples {
+		all = append(all, demo{e.name, "the article's " + e.title, e.inC, 0, func(out io.Writer, _ int) { e.run(nil, out) }})
+	}
+	return all
+}
+
+func sleepAndReturnFor(d time.Duration) rawwaker.Future[int] {
+	return future.Async(func(aw *future.Awaiter) int {
+		future.Await(aw, future.Sleep(d))
+		return 42
+	})
+}
+
+func executorDemo(out io.Writer, _ int) {
+	ex := executor.New(executor.Workers(2))
+	defer ex.Close()
+	tx, rx := future.Oneshot[int]()
+	received := executor.Spawn(ex, rawwaker.Named("receiver", rx))
+	executor.Detach(ex, rawwaker.Named("sender", future.Async(func(aw *future.Awaiter) struct{} {
+		future.Await(aw, future.Sleep(2*time.Millisecond))
+		tx.Send(42)
+		return struct{}{}
+	})))
+	slept := executor.Spawn(ex, rawwaker.Named("sleeper", future.Sleep(4*time.Millisecond)))
+	executor.Detach(ex, rawwaker.Named("yielder", future.Async(func(aw *future.Awaiter) struct{} {
+		for range 3 {
+			future.Await(aw, future.Yield())
+		}
+		return struct{}{}
+	})))
+	fmt.Fprintf(out, "Received: %+v\n", blockon.BlockOn(rawwaker.Named("the receiver's handle", received.Outcome())).Value)
+	blockon.BlockOn(rawwaker.Named("the sleeper's handle", slept.Outcome()))
+}
+
+// stormy is ready when all wakes have come.
+type stormy struct {
+	size  int
+	begun bool
+	wakes sync.WaitGroup
+	last  sync.WaitGroup // the wake that ends it may come after its poll
+	over  chan struct{}
+}
+
+func (f *stormy) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
+	if !f.begun {
+		f.begun = true
+		each := f.size / 4
+		waker := cx.Waker().Clone()
+		for range 2 {
+			f.wakes.Go(func() {
+				for range each {
+					waker.WakeByRef()
+				}
+			})
+		}
+		rest := f.size - 2*each
+		if article.HasC {
+			c, times := cx.Waker().Clone(), rest/2
+			f.wakes.Go(func() { chost.WakeFromThreads(c, 2, times) })
+			rest -= 2 * times
+		}
+		f.last.Go(func() {
+			for range rest {
+				waker.WakeByRef()
+			}
+			f.wakes.Wait()
+			close(f.over)
+			waker.Wake() // one more, so that the last poll comes after all
+		})
+	}
+	select {
+	case <-f.over:
+		return rawwaker.Ready(f.size)
+	default:
+		return rawwaker.Pending[int]()
+	}
+}
+
+func storm(out io.Writer, size int) {
+	f := &stormy{size: size, over: make(chan struct{})}
+	woken := blockon.BlockOn(count[int](nil, f))
+	f.last.Wait()
+	fmt.Fprintf(out, "Woken %d times, and once to end\n", woken)
+}

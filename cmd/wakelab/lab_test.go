@@ -1,0 +1,383 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-8a1b3254/ffiwaker"
+)
+
+func needCgo(t *testing.T) {
+	t.Helper()
+	if !ffiwaker.HasCgo {
+		t.Skip("needs cgo")
+	}
+}
+
+func need(t *testing.T, program string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		t.Skip("no " + program)
+	}
+}
+
+func TestTheCountdownIsPolledFourTimesAndWokenThreeTimes(t *testing.T) {
+	out, errs, status := lab("trace", "countdown")
+	require.Zero(t, status, errs)
+	require.Empty(t, errs)
+	require.Contains(t, out, "Poll #3\n      Poll #2\n      Poll #1\n      Poll #0\n")
+	require.Equal(t, 4, strings.Count(out, "polls CountdownFuture"), out)
+	require.Equal(t, 3, strings.Count(out, "wakes CountdownFuture by reference"))
+	require.Equal(t, 3, strings.Count(out, "└─> Pending"))
+	require.Equal(t, 1, strings.Count(out, "└─> Ready"))
+	require.Contains(t, out, "\n4 polls, 3 wakes\n")
+	require.NotContains(t, out, "\x1b", "not to a terminal")
+}
+
+// What each example must show, at the least.
+func TestEveryExampleHasATimeline(t *testing.T) {
+	for _, d := range demos() {
+		t.Run(d.name, func(t *testing.T) {
+			if d.inC {
+				needCgo(t)
+			}
+			out, errs, status := lab("trace", d.name, "--json")
+			require.Zero(t, status, errs)
+			polls, ready := 0, 0
+			for l := range strings.Lines(out) {
+				var e struct{ What, Text string }
+				require.NoError(t, json.Unmarshal([]byte(l), &e))
+				require.NotEmpty(t, e.Text)
+				switch e.What {
+				case "poll":
+					polls++
+				case "ready":
+					ready++
+				}
+			}
+			require.Positive(t, polls)
+			if !strings.HasPrefix(d.name, "after-completion") && d.name != "await-cancelled" {
+				require.Positive(t, ready)
+			}
+		})
+	}
+}
+
+func TestAWakeOfAThreadOfCIsSeenFromThereToThePoll(t *testing.T) {
+	needCgo(t)
+	out, errs, status := lab("trace", "c-thread")
+	require.Zero(t, status, errs)
+	require.Regexp(t, `(?s)Pending.*thread \d+ in C +wakes CFuture, and consumes reference.*polls CFuture.*└─> Ready`, out)
+	require.Contains(t, out, "\n2 polls, 1 wake\n")
+	require.Equal(t, 2, strings.Count(out, "├─> polls CFuture"), "C's poll inside Go's: both halves look at one clock\n%s", out)
+}
+
+// The wakers that JoinAll makes are known from their making, so what C says of their boxes is theirs.
+func TestEachFutureThatIsJoinedHasAWakerOfItsOwn(t *testing.T) {
+	needCgo(t)
+	out, errs, status := lab("trace", "join")
+	require.Zero(t, status, errs)
+	for _, name := range []string{"short timer", "long timer"} {
+		require.Regexp(t, `waker \d, `+name+`: [12] polls?, 1 wake, in C 0x`, out) // one, where the machine is slower than the timer
+		require.Regexp(t, `thread \d+ in C +wakes `+name+", and consumes", out)
+	}
+	require.NotContains(t, out, "of  ", "each has a name")
+}
+
+func TestAStormEndsWithAnExactCount(t *testing.T) {
+	out, errs, status := lab("trace", "storm", "--size", "403")
+	require.Zero(t, status, errs)
+	require.Contains(t, out, "Woken 403 times, and once to end\n")
+	require.Regexp(t, `stormy: \d+ polls, 404 wakes`, out)
+}
+
+func TestATraceOfAProgramOfOnesOwnIsShown(t *testing.T) {
+	needCgo(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "mine.%p.trace")
+	exe := program(t)
+	cmd := exec.Command(exe, "demo", "countdown", "0")
+	cmd.Env = append(os.Environ(), "FFIWAKERDEBUG=trace="+file)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	files, err := filepath.Glob(filepath.Join(dir, "mine.*.trace"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	require.Regexp(t, `mine\.\d+\.trace$`, files[0])
+	perfetto := filepath.Join(dir, "perfetto.json")
+	text, errs, status := lab("trace", "--from", files[0], "--perfetto", perfetto)
+	require.Zero(t, status, errs)
+	require.Empty(t, text)
+	require.Regexp(t, `^wakelab: .*perfetto\.json: \d+ events\n$`, errs)
+	b, err := os.ReadFile(perfetto)
+	require.NoError(t, err)
+	require.True(t, json.Valid(b))
+
+	refused(t, statusFailed, "no such file", "trace", "--from", filepath.Join(dir, "none"))
+	refused(t, statusFailed, "no trace", "trace", "--from", exe)
+}
+
+// The program runs on, and one line says why there is no trace.
+func TestATraceThatCannotBeWrittenIsOneLine(t *testing.T) {
+	exe := program(t)
+	for setting, says := range map[string]string{
+		"trace=/none/x":   `^ffiwaker: FFIWAKERDEBUG: no trace: open /none/x: .*\n$`,
+		"trcae=x":         `^ffiwaker: FFIWAKERDEBUG: no key "trcae"; there are audit, tasks, trace\n$`,
+		"trace=/dev/full": `^ffiwaker: FFIWAKERDEBUG: the trace has gaps: write /dev/full: no space left on device\n(ffiwaker: FFIWAKERDEBUG: the trace has gaps where C speaks: No space left on device\n)?$`,
+	} {
+		if _, err := os.Stat("/dev/full"); err != nil && strings.HasSuffix(setting, "/dev/full") {
+			continue
+		}
+		cmd := exec.Command(exe, "demo", "simple", "0")
+		cmd.Env = append(os.Environ(), "FFIWAKERDEBUG="+setting)
+		var errs strings.Builder
+		cmd.Stderr = &errs
+		out, err := cmd.Output()
+		require.NoError(t, err)
+		require.Equal(t, "Result: 42\n", string(out))
+		require.Regexp(t, says, errs.String())
+	}
+}
+
+func TestABuildWithoutTracesSaysSo(t *testing.T) {
+	out, err := exec.Command(program(t, "-tags", "ffiwakernotrace"), "trace", "countdown").CombinedOutput()
+	require.Error(t, err)
+	require.Equal(t, "wakelab: trace: this build has no trace: it was made with the tag ffiwakernotrace\n", string(out))
+}
+
+// ---- layout
+
+func TestTheLiveLayoutFollowsTheCountOfReferences(t *testing.T) {
+	if !ffiwaker.HasCgo {
+		refused(t, statusFailed, noCgo, "layout", "--live")
+		return
+	}
+	out, errs, status := lab("layout", "--live")
+	require.Zero(t, status, errs)
+	counts := regexp.MustCompile(`refs .* 2 x (\d+) \+ 1: `).FindAllStringSubmatch(out, -1)
+	var got []string
+	for _, m := range counts {
+		got = append(got, m[1])
+	}
+	require.Equal(t, "1 2 3 2 2 1 0", strings.Join(got, " "), out)
+	require.Contains(t, out, "rawwaker_box_vtable in ")
+	require.Contains(t, out, "rawwaker_box's wake_by_ref in ")
+	require.Contains(t, out, "WOKEN")
+	require.Contains(t, out, "the task was polled 3 times")
+	require.Contains(t, out, "0 counted wakers of C are alive")
+}
+
+func TestTheCallingConventionIsReadFromWhatCompilersMake(t *testing.T) {
+	out, errs, status := lab("layout", "--abi")
+	require.Zero(t, status, errs)
+	for _, p := range platforms {
+		at := strings.Index(out, p.name+"\n")
+		require.GreaterOrEqual(t, at, 0, p.name)
+		says := strings.Split(out[at:], "\n")[1]
+		require.Equal(t, "    "+p.recorded, says, out) // found now, or recorded: both say the same
+	}
+	t.Setenv("PATH", "")
+	out, _, status = lab("layout", "--abi")
+	require.Zero(t, status)
+	require.Equal(t, len(platforms), strings.Count(out, "recorded from gcc 12.2.0; not looked up now: no "))
+}
+
+// ---- break, race
+
+func TestBreakListsEveryMisuse(t *testing.T) {
+	needCgo(t)
+	out, errs, status := lab("break")
+	require.Zero(t, status, errs)
+	for _, e := range faulty() {
+		require.Contains(t, out, "  "+e.Name+" ")
+	}
+	require.Greater(t, len(faulty()), 70)
+}
+
+func TestBreakNamesTheRuleTheContractAndWhoTells(t *testing.T) {
+	needCgo(t)
+	need(t, "gcc")
+	out, errs, status := lab("break", "wakes_then_drops")
+	require.Zero(t, status, errs)
+	require.Contains(t, out, "The rule that the kit names, wakes_when_it_can_go_on:\n")
+	require.Regexp(t, `The contract, rawwaker\.h:\d+\n    Promises `, out)
+	require.Contains(t, out, "The conformance kit (wakertest/c) says:\n    not ok ")
+	require.Contains(t, out, "The auditor (rawwaker_audit) says:\n    rawwaker audit: double_drop: ")
+	require.NotContains(t, out, os.TempDir())
+
+	out, errs, status = lab("break", "go_never_wakes")
+	require.Zero(t, status, errs)
+	require.Contains(t, out, "The conformance kit (package wakertest) says:\n")
+	require.Contains(t, out, "the rule: a future that returned PENDING wakes when it can go on")
+
+	t.Setenv("PATH", "")
+	refused2(t, "no gcc on the PATH", "break", "wakes_then_drops")
+}
+
+// refused2 is refused for a call that prints before it fails.
+func refused2(t *testing.T, says string, args ...string) {
+	t.Helper()
+	_, errs, status := lab(args...)
+	require.Equal(t, statusFailed, status)
+	require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+	require.Contains(t, errs, says)
+}
+
+func TestEachRuleHasItsParagraphOfTheContract(t *testing.T) {
+	for _, e := range faulty() {
+		word := paragraph[e.Kit]
+		if word == "" {
+			word = paragraph[e.Audit]
+		}
+		number, text := contract(word)
+		require.Positive(t, number, "%s: %s %s", e.Name, e.Kit, e.Audit)
+		require.Contains(t, text, word)
+	}
+}
+
+func TestRaceShowsWhatCgoHides(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds with -race")
+	}
+	needCgo(t)
+	out, errs, status := lab("race")
+	if status != 0 && strings.Contains(errs, "-race") {
+		t.Skip("no race detector here: " + errs)
+	}
+	require.Zero(t, status, errs)
+	require.Contains(t, out, "reported in 5 of 5 runs")
+	require.Contains(t, out, "| reported in 0 of 5 runs")
+	require.Contains(t, out, "| (silence)")
+	require.Equal(t, 2, strings.Count(out, "                 reported in 0 of 5 runs")+strings.Count(out, "wakes   reported in 0 of 5 runs"), out)
+}
+
+// ---- bench
+
+func TestBenchDrawsTheTableThatMakeBenchPrints(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "figures.tsv")
+	require.NoError(t, os.WriteFile(file, []byte("# go1.26.8 linux/amd64, 2 CPUs, 2026-11-27, 9 pairs\n# name\tours\tpeer\tratio\tgoal\n"+
+		"quick <one>, ns\t5\t10\t0.5\t1\nslow one, ns\t30\t10\t3\t1.5\n# left out: a third: no cargo\n"), 0o644))
+	out, errs, status := lab("bench", "--from", file)
+	require.Zero(t, status, errs)
+	require.Regexp(t, `quick <one>, ns +█{7} {6}▌ +0\.5 of 1 met`, out)
+	require.Regexp(t, `slow one, ns +█{20}▌█{19} +3 of 1\.5 MISSED`, out)
+	require.Contains(t, out, "2 figures, 1 goals met\nleft out: a third: no cargo\n")
+	require.NotContains(t, out, "\x1b")
+
+	svg := filepath.Join(filepath.Dir(file), "figures.svg")
+	_, errs, status = lab("bench", "--from", file, "--svg", svg)
+	require.Zero(t, status, errs)
+	b, err := os.ReadFile(svg)
+	require.NoError(t, err)
+	require.Contains(t, string(b), "quick &lt;one&gt;")
+	require.Contains(t, string(b), "3 of 1.5 missed")
+	refused(t, statusFailed, "no such file", "bench", "--from", file+"x")
+	require.NoError(t, os.WriteFile(file, []byte("nonsense\n"), 0o644))
+	refused(t, statusFailed, `not a line of make bench: "nonsense"`, "bench", "--from", file)
+	refused(t, statusFailed, "no such file", "bench", "--from", svg+"x", "--svg", svg)
+	for _, v := range []string{"NaN", "-1", "+Inf"} {
+		require.NoError(t, os.WriteFile(file, []byte("# head\na, ns\t1\t1\t"+v+"\t1\n"), 0o644))
+		refused(t, statusFailed, "a figure that cannot be drawn", "bench", "--from", file)
+	}
+}
+
+// ---- check
+
+// library compiles one, and returns its place.
+func library(t *testing.T, source string, more ...string) string {
+	t.Helper()
+	need(t, "gcc")
+	dir := t.TempDir()
+	c, so := filepath.Join(dir, "mine.c"), filepath.Join(dir, "libmine.so")
+	require.NoError(t, os.WriteFile(c, []byte(source), 0o644))
+	args := append([]string{"-shared", "-fPIC", "-std=gnu11", "-w", "-I../..", "-I../../wakertest/c", "-o", so, c}, more...)
+	out, err := exec.Command("gcc", args...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return so
+}
+
+const task = `
+#include "rawwaker_test.h"
+#include <stdatomic.h>
+#include <stdlib.h>
+typedef struct task { atomic_size_t wakes; atomic_long live; } task;
+static rawwaker clone(void *data);
+static void by_ref(void *data) { atomic_fetch_add(&((task *)data)->wakes, 1); }
+static void drop(void *data) { atomic_fetch_sub(&((task *)data)->live, 1); }
+static void wake(void *data) { by_ref(data); BROKEN drop(data); }
+static const rawwaker_vtable vtable = {clone, wake, by_ref, drop};
+static rawwaker clone(void *data) { atomic_fetch_add(&((task *)data)->live, 1); return (rawwaker){data, &vtable}; }
+static size_t wakes(void *arg) { return ((task *)arg)->wakes; }
+static long live(void *arg) { return ((task *)arg)->live; }
+rawwaker_test_waker NAME(void *unused) {
+  task *t = calloc(1, sizeof *t);
+  t->live = 1;
+  return (rawwaker_test_waker){.waker = {t, &vtable}, .arg = t, .wakes = wakes, .live = live, .free = free, .exact = true};
+}
+`
+
+func TestALibraryThatKeepsTheContractPasses(t *testing.T) {
+	needCgo(t)
+	so := library(t, strings.NewReplacer("NAME", "rawwaker_check_waker", "BROKEN", "").Replace(task))
+	out, errs, status := lab("check", so)
+	require.Zero(t, status, errs+out)
+	require.Contains(t, out, "ok 1 - complete_vtable")
+	require.NotContains(t, out, "not ok")
+}
+
+func TestALibraryThatBreaksARuleIsToldWhich(t *testing.T) {
+	needCgo(t)
+	so := library(t, strings.NewReplacer("NAME", "my_waker", "BROKEN", "return;").Replace(task))
+	out, errs, status := lab("check", so, "--waker", "my_waker")
+	require.Equal(t, statusBroken, status, errs+out)
+	require.Equal(t, "wakelab: check: "+so+" breaks the contract\n", errs)
+	require.Regexp(t, `not ok \d+ - wake_consumes`, out)
+}
+
+func TestALibraryThatCrashesIsAFailureOfTheScenario(t *testing.T) {
+	needCgo(t)
+	so := library(t, strings.NewReplacer("NAME", "rawwaker_check_waker", "BROKEN", "*(volatile int *)8 = 1;").Replace(task))
+	out, errs, status := lab("check", so)
+	require.Equal(t, statusBroken, status, errs+out)
+	require.Regexp(t, `(?s)not ok \d+ - .*expected: no signal; signal 11 came`, out)
+	require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+}
+
+func TestALibraryThatEndsTheProcessHasNotPassed(t *testing.T) {
+	needCgo(t)
+	so := library(t, strings.NewReplacer("NAME", "rawwaker_check_waker", "BROKEN", "_exit(0);").Replace("#include <unistd.h>"+task))
+	out, errs, status := lab("check", so)
+	require.NotZero(t, status, errs+out)
+	require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+}
+
+func TestAConstructorThatCrashesIsOneLine(t *testing.T) {
+	needCgo(t)
+	so := library(t, `__attribute__((constructor)) static void at_load(void) { *(volatile int *)8 = 1; } void rawwaker_check_waker(void) {}`)
+	out, errs, status := lab("check", so)
+	require.Equal(t, statusFailed, status, out)
+	require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+	require.Contains(t, errs, "it has ended the process")
+}
+
+func TestWhatIsNoLibraryIsOneLine(t *testing.T) {
+	needCgo(t)
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text.so")
+	require.NoError(t, os.WriteFile(text, []byte("hello"), 0o644))
+	refused(t, statusFailed, "is not a library that this system loads", "check", text)
+	refused(t, statusFailed, "no such file", "check", filepath.Join(dir, "none.so"))
+	refused(t, statusFailed, "is a folder", "check", dir)
+	without := library(t, "int other_name(void) { return 0; }")
+	refused(t, statusFailed, "exports none of rawwaker_check_waker, rawwaker_check_future, rawwaker_check_executor", "check", without)
+	refused(t, statusUsage, `exports no function othername; did you mean "other_name"?`, "check", without, "--waker", "othername")
+	unresolved := library(t, "void elsewhere(void); void rawwaker_check_waker(void) { elsewhere(); }")
+	refused(t, statusFailed, "undefined symbol: elsewhere", "check", unresolved)
+}

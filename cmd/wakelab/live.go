@@ -1,0 +1,189 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/executor"
+	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/internal/kitlib"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// liveWaker follows one waker of a task through clone, wake and drop. The task is a Local's, so its wakes from C wait on a list until Tick: every step stands still
+// while it is looked at.
+func liveWaker(out io.Writer) error {
+	if !ffiwaker.HasCgo {
+		return errors.New(noCgo)
+	}
+	if ffiwaker.AuditAll() {
+		return errors.New("not under FFIWAKERDEBUG=audit=1 or trace=FILE: there the two words are the auditor's")
+	}
+	l := executor.NewLocal()
+	defer l.Close()
+	var kept *rawwaker.Waker
+	polls := 0
+	task := executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+		if polls++; kept == nil {
+			kept = cx.Waker().Clone()
+		}
+		return rawwaker.Pending[int]()
+	}))
+	l.Tick()
+	w := kept.IntoRaw()
+	v := &viewer{out: out}
+	data, vtable := w.Words()
+	raw := ffiwaker.Raw{Data: data, VTable: vtable}
+
+	line(out, "A task asleep on an executor. Its waker goes to C, is cloned, wakes, and is dropped, as C would do it.\n")
+	v.show("w = waker.IntoRaw()", "one reference of C, and the hold that Go keeps", raw)
+	v.points(raw)
+	clone := ffiwaker.Clone(raw)
+	v.show("c = rawwaker_clone(&w)", "the same sixteen bytes again; the count has risen by a reference", clone)
+	ffiwaker.WakeByRef(raw)
+	v.show("rawwaker_wake_by_ref(&w)", "queued: the list has the box now, and a reference of its own", raw)
+	for l.Tick() {
+	}
+	v.show("the executor drains the list, and polls", fmt.Sprintf("the list's reference is gone; the task was polled %d times", polls), raw)
+	ffiwaker.Wake(clone)
+	v.show("rawwaker_wake(c)", "c's own reference went to the list: no count was touched", raw)
+	for l.Tick() {
+	}
+	v.show("the executor drains the list, and polls", fmt.Sprintf("c is gone; the task was polled %d times", polls), raw)
+	ffiwaker.Drop(raw)
+	v.show("rawwaker_drop(w)", "Go's hold is all that is left; what is shown was read through it", raw)
+	task.Abort()
+	for l.Tick() {
+	}
+	for end := time.Now().Add(time.Second); ffiwaker.Live() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	line(out, "the task ends")
+	line(out, "    Go lets go of the box, and it is freed: %d counted wakers of C are alive", ffiwaker.Live())
+	return nil
+}
+
+// viewer shows a box, and what has changed in it since it was shown before.
+type viewer struct {
+	out    io.Writer
+	before []ffiwaker.Word
+}
+
+func (v *viewer) show(step, what string, w ffiwaker.Raw) {
+	line(v.out, "%s", step)
+	line(v.out, "    %s", what)
+	line(v.out, "    w   %s | %s", memory(w.Data, 8), memory(w.VTable, 8))
+	for i, word := range ffiwaker.BoxLook(w.Data) {
+		mark := ""
+		if v.before != nil && v.before[i].Value != word.Value {
+			mark = fmt.Sprintf("   was %s", short(v.before[i]))
+		}
+		line(v.out, "    box %2d  %-7s %-23s %-18s %s%s", word.Offset, word.Name, memory(uintptr(word.Value), int(word.Size)), short(word), meaning(word), mark)
+	}
+	v.before = ffiwaker.BoxLook(w.Data)
+	line(v.out, "")
+}
+
+// points says where each word leads.
+func (v *viewer) points(w ffiwaker.Raw) {
+	line(v.out, "    data      %#x   %s", w.Data, where(w.Data))
+	line(v.out, "    vtable    %#x   %s", w.VTable, where(w.VTable))
+	for _, t := range ffiwaker.VTables() {
+		if t.Address == w.VTable {
+			for i, slot := range []string{"clone", "wake", "wake_by_ref", "drop"} {
+				line(v.out, "    %-11s %#x   %s", slot, t.Slots[i], where(t.Slots[i]))
+			}
+		}
+	}
+	line(v.out, "")
+}
+
+func short(w ffiwaker.Word) string {
+	if w.Value < 1<<16 {
+		return strconv.FormatUint(w.Value, 10)
+	}
+	return fmt.Sprintf("%#x", w.Value)
+}
+
+func meaning(w ffiwaker.Word) string {
+	switch w.Name {
+	case "refs":
+		return fmt.Sprintf("2 x %d + %d: references of C and of the list, and Go's hold", w.Value/2, w.Value%2)
+	case "queued":
+		return [...]string{"IDLE", "WOKEN", "LAST", "LOOP"}[w.Value&3]
+	case "vtable":
+		return "for async-ffi, which looks for its slots here"
+	case "closed":
+		return [...]string{"the task lives", "the task is over"}[w.Value&1]
+	case "tell":
+		return [...]string{"", "Go wants to hear of C's last drop"}[w.Value&1]
+	case "sink":
+		return "where wakes go"
+	case "id":
+		return "by which Go finds the task"
+	}
+	return ""
+}
+
+// memory is the bytes of a word as they lie there.
+func memory(v uintptr, size int) string {
+	b := binary.NativeEndian.AppendUint64(nil, uint64(v))
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 { // big-endian: the low bytes are the last
+		b = b[8-size:]
+	}
+	return fmt.Sprintf("% x", b[:size])
+}
+
+// where says what lies at an address: a symbol where one is known, and the file or the part of memory.
+func where(at uintptr) string {
+	for _, t := range ffiwaker.VTables() {
+		if t.Address == at {
+			return t.Name + "_vtable in " + mapping(at)
+		}
+		for i, slot := range []string{"clone", "wake", "wake_by_ref", "drop"} {
+			if t.Slots[i] == at {
+				return t.Name + "'s " + slot + " in " + mapping(at)
+			}
+		}
+	}
+	if name, _, _ := kitlib.Symbol(at); name != "" {
+		return name + " in " + mapping(at)
+	}
+	return mapping(at)
+}
+
+// mapping is the file that an address is mapped from, and the offset in it; or what else is known of it.
+func mapping(at uintptr) string {
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		if _, library, base := kitlib.Symbol(at); library != "" {
+			return fmt.Sprintf("%s+%#x", filepath.Base(library), at-base)
+		}
+		return "memory"
+	}
+	for entry := range strings.Lines(string(maps)) {
+		f := strings.Fields(entry)
+		from, to, _ := strings.Cut(f[0], "-")
+		lo, _ := strconv.ParseUint(from, 16, 64)
+		hi, _ := strconv.ParseUint(to, 16, 64)
+		if uint64(at) < lo || uint64(at) >= hi {
+			continue
+		}
+		switch {
+		case len(f) < 6:
+			return "memory that malloc has mapped"
+		case strings.HasPrefix(f[5], "["):
+			return strings.Trim(f[5], "[]")
+		}
+		offset, _ := strconv.ParseUint(f[2], 16, 64)
+		return fmt.Sprintf("%s+%#x", filepath.Base(f[5]), uint64(at)-lo+offset)
+	}
+	return "nothing that is mapped"
+}

@@ -1,0 +1,11 @@
+/* What wakelab layout --abi compiles and reads: how a struct of two words is given back. */
+typedef struct rawwaker {
+  void *data;
+  const void *vtable;
+} rawwaker;
+
+rawwaker clone(void *data) {
+  (void)data;
+  rawwaker w = {(void *)0x11, (const void *)0x22};
+  return w;
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-8a1b3254/ffiwaker/cmd/wakelab/internal/trace"
+	"github.com/seed-8a1b3254/ffiwaker/examples/article"
+)
+
+// asLab has a program that has this one in it, as its tests do, be the lab.
+const asLab = "FFIWAKER_LAB=1"
+
+func traceCommand(out *output, stderr io.Writer) *cobra.Command {
+	var from, page, perfetto string
+	var asJSON bool
+	var size int
+	var long strings.Builder
+	long.WriteString(`Runs an example with FFIWAKERDEBUG=trace=FILE and shows what happened: who polled, who woke, who parked, on which goroutine and
+thread, with counts of references. A trace of your own program: --from FILE. The format is docs/TRACE.md.
+
+The examples:
+`)
+	for _, d := range demos() {
+		fmt.Fprintf(&long, "  %-19s %s\n", d.name, d.does)
+	}
+	c := &cobra.Command{
+		Use:   "trace EXAMPLE",
+		Short: "a timeline of a real run, in the terminal, as JSON, for Perfetto, as a page",
+		Long:  strings.TrimSuffix(long.String(), "\n"),
+		Example: `  wakelab trace countdown
+  wakelab trace c-thread --html c-thread.html
+  FFIWAKERDEBUG=trace=mine.trace ./my-program; wakelab trace --from mine.trace --perfetto mine.json`,
+		ValidArgs: demoNames(),
+		Args: func(c *cobra.Command, args []string) error {
+			switch {
+			case from != "" && len(args) > 0:
+				return usage("either an example or --from, not both")
+			case from == "" && len(args) == 0:
+				return usage("which example? See: wakelab trace --help")
+			case len(args) > 1:
+				return usage("one at a time; there is %q, too", args[1])
+			}
+			for _, flag := range []string{"html", "perfetto", "from"} {
+				if f := c.Flags().Lookup(flag); f.Changed && f.Value.String() == "" {
+					return usage("--%s: which file?", flag)
+				}
+			}
+			if c.Flags().Changed("size") && size == 0 {
+				return usage("--size 0: at least one wake")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			var t *trace.Trace
+			title, printed := filepath.Base(from), ""
+			var err error
+			if from != "" {
+				t, err = readTrace(from)
+			} else {
+				var d demo
+				if d, err = find("example", args[0], demos(), func(d demo) string { return d.name }); err == nil {
+					title = d.name
+					t, printed, err = runDemo(d, size)
+				}
+			}
+			if err != nil {
+				return err
+			}
+			for _, file := range []struct {
+				name  string
+				write func(io.Writer) error
+			}{{page, func(w io.Writer) error { return t.WriteHTML(w, title) }}, {perfetto, t.WritePerfetto}} {
+				if file.name == "" {
+					continue
+				}
+				if err := aside(file.name, file.write); err != nil {
+					return err
+				}
+				fmt.Fprintf(stderr, "wakelab: %s: %d events\n", file.name, len(t.Events))
+			}
+			switch {
+			case asJSON:
+				return t.WriteJSON(out)
+			case page != "" || perfetto != "":
+				return nil
+			}
+			if printed != "" {
+				fmt.Fprintln(out, "It prints:")
+				indent(out, printed)
+				fmt.Fprintln(out)
+			}
+			return t.WriteText(out, colourful(out))
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "an event a line, for other programs")
+	c.Flags().StringVar(&page, "html", "", "write one page that needs nothing else to `FILE`")
+	c.Flags().StringVar(&perfetto, "perfetto", "", "write what ui.perfetto.dev and chrome://tracing open to `FILE`")
+	c.Flags().StringVar(&from, "from", "", "a trace that FFIWAKERDEBUG=trace=`FILE` has written, instead of an example")
+	c.Flags().IntVar(&size, "size", 0, "how often the storm wakes (200)")
+	return c
+}
+
+func demoNames() (names []string) {
+	for _, d := range demos() {
+		names = append(names, d.name)
+	}
+	return names
+}
+
+func readTrace(name string) (*trace.Trace, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	t, err := trace.Read(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return t, nil
+}
+
+// mostWakes is how often a storm may wake: an event is some 200 bytes of a file, and more of memory.
+const mostWakes = 1_000_000
+
+// runDemo runs an example in a process of its own, and reads its trace.
+func runDemo(d demo, size int) (t *trace.Trace, printed string, err error) {
+	switch {
+	case d.inC && !article.HasC:
+		return nil, "", errors.New(d.name + " needs cgo, and this build has none")
+	case size < 0 || size > mostWakes || size > 0 && d.size == 0:
+		return nil, "", usage("--size %d: %s has no such size; a storm has up to %d", size, d.name, mostWakes)
+	case size == 0:
+		size = d.size
+	}
+	ctx, dir, done, err := scratch(time.Hour)
+	if err != nil {
+		return nil, "", err
+	}
+	defer done()
+	file := filepath.Join(dir, "trace")
+	out, err := self(ctx, []string{"FFIWAKERDEBUG=trace=" + file}, "demo", d.name, fmt.Sprint(size))
+	if err != nil {
+		return nil, "", fmt.Errorf("the example %s: %w", d.name, err)
+	}
+	if t, err = readTrace(file); errors.Is(err, fs.ErrNotExist) {
+		return nil, "", errors.New("this build has no trace: it was made with the tag ffiwakernotrace")
+	}
+	return t, string(out), err
+}
+
+// executable is this program, which a test under an emulator knows otherwise.
+var executable = os.Executable
+
+// self runs this program with other arguments, and returns what it prints. The error has its last line on standard error.
+func self(ctx context.Context, env []string, args ...string) ([]byte, error) {
+	exe, err := executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, exe, args...)
+	cmd.Env = append(append(os.Environ(), asLab), env...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		said := strings.TrimSpace(stderr.String())
+		if i := strings.IndexByte(said, '\n'); i >= 0 {
+			said = said[:i]
+		}
+		if said != "" {
+			err = fmt.Errorf("%w: %s", err, said)
+		}
+		return stdout.Bytes(), err
+	}
+	return stdout.Bytes(), nil
+}
+
+// demoCommand is what runDemo runs.
+func demoCommand(out io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:    "demo NAME SIZE",
+		Hidden: true,
+		Args:   cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			d, err := find("example", args[0], demos(), func(d demo) string { return d.name })
+			if err != nil {
+				return err
+			}
+			var size int
+			if _, err := fmt.Sscan(args[1], &size); err != nil {
+				return usage("%q is no size", args[1])
+			}
+			d.run(out, size)
+			return nil
+		},
+	}
+}
