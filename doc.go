@@ -75,6 +75,9 @@ type Word struct {
 	Value uint64
 }
 
+// SlotNames are a waker's slots in their order.
+var SlotNames = [...]string{"clone", "wake", "wake_by_ref", "drop"}
+
 // NamedVTable is a vtable, and its slots in order.
 type NamedVTable struct {
 	Name    string

@@ -60,7 +60,7 @@ func slotNames() string {
 	for _, v := range VTables() {
 		names := map[uintptr]string{v.Address: "vtable"}
 		addresses := []uintptr{v.Address}
-		for i, name := range []string{"clone", "wake", "wake_by_ref", "drop"} {
+		for i, name := range SlotNames {
 			if at := v.Slots[i]; names[at] == "" {
 				addresses, names[at] = append(addresses, at), name
 			} else {

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
@@ -134,6 +135,16 @@ func self() string {
 // cleanUp is what main does at its end.
 var cleanUp []func()
 
+// builds is a folder for them, which main removes.
+var builds = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		panic(err)
+	}
+	cleanUp = append(cleanUp, func() { os.RemoveAll(dir) })
+	return dir
+})
+
 var shuffles = map[string]string{}
 
 // shuffled is this program built with a tag, its functions in an order by seed.
@@ -142,12 +153,7 @@ func shuffled(tag string, seed int) string {
 	if exe, ok := shuffles[key]; ok {
 		return exe
 	}
-	dir, err := os.MkdirTemp("", "bench")
-	if err != nil {
-		panic(err)
-	}
-	cleanUp = append(cleanUp, func() { os.RemoveAll(dir) })
-	exe := filepath.Join(dir, key)
+	exe := filepath.Join(builds(), key)
 	here := "./bench"
 	if _, err := os.Stat(here); err != nil {
 		here = "."

@@ -118,14 +118,7 @@ func (t *task) traced() (ready bool) {
 	}
 	defer trace.StartRegion(ctx, name).End()
 	if wake.Tracing() {
-		t.core.Trace("poll")
-		end := "panicked"
-		defer func() { t.core.Trace(end) }()
-		ready = t.work().poll(&t.cx)
-		if end = "pending"; ready {
-			end = "ready"
-		}
-		return ready
+		return wake.TracePoll(t.core.Trace, func() bool { return t.work().poll(&t.cx) })
 	}
 	return t.work().poll(&t.cx)
 }

@@ -32,9 +32,9 @@ func (n *named[T]) Poll(cx *Context) Poll[T] {
 	if c != nil && cx.bound() && atomic.LoadUint32(&cx.waker.state)&counted != 0 {
 		return n.f.Poll(cx) // whoever polls says so
 	}
-	return traced(n.f, cx, func(what, key, value string) {
+	return traced(n.f, cx, func(what string) {
 		if c != nil {
-			c.TraceMore(what, key, value)
+			c.Trace(what)
 		} else {
 			wake.Trace(what, n.name, raw)
 		}
@@ -59,7 +59,7 @@ type polled[T any] struct {
 // Poll implements [Future].
 func (p *polled[T]) Poll(cx *Context) Poll[T] {
 	p.core, _ = cx.subject()
-	return traced(p.f, cx, p.core.TraceMore)
+	return traced(p.f, cx, p.core.Trace)
 }
 
 // Drop implements [Dropper].
@@ -75,14 +75,11 @@ func (p *polled[T]) Drop() {
 }
 
 // traced is a poll with its two lines in the trace.
-func traced[T any](f Future[T], cx *Context, say func(what, key, value string)) Poll[T] {
-	say("poll", "", "")
-	end := "panicked"
-	defer func() { say(end, "", "") }()
-	p := f.Poll(cx)
-	if end = "pending"; p.IsReady() {
-		end = "ready"
-	}
+func traced[T any](f Future[T], cx *Context, say func(what string)) (p Poll[T]) {
+	wake.TracePoll(say, func() bool {
+		p = f.Poll(cx)
+		return p.IsReady()
+	})
 	return p
 }
 

@@ -36,18 +36,21 @@ var platforms = []platform{
 
 // abi prints how clone gives its struct back.
 func abi(out io.Writer) error {
-	dir, err := os.MkdirTemp("", "wakelab")
+	ctx, dir, done, err := scratch(2 * time.Minute)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer done()
 	source := filepath.Join(dir, "probe.c")
 	if err := os.WriteFile(source, []byte(abiProbe), 0o600); err != nil {
 		return err
 	}
 	line(out, "The slot clone gives a struct of two words by value:\n\n    rawwaker clone(void *data) { return (rawwaker){(void *)0x11, (void *)0x22}; }\n")
 	for _, p := range platforms {
-		code, compiler, err := p.compile(source)
+		code, compiler, err := p.compile(ctx, source)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		line(out, "%s", p.name)
 		if err != nil {
 			line(out, "    %s", p.recorded)
@@ -66,7 +69,7 @@ func abi(out io.Writer) error {
 }
 
 // compile is the function's instructions, one a line.
-func (p platform) compile(source string) (code []string, compiler string, err error) {
+func (p platform) compile(ctx context.Context, source string) (code []string, compiler string, err error) {
 	for _, by := range p.by {
 		path, lookErr := exec.LookPath(by[0])
 		if lookErr != nil {
@@ -75,7 +78,7 @@ func (p platform) compile(source string) (code []string, compiler string, err er
 			}
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
 		args := append(by[1:], "-O1", "-S", "-o", "-", "-fno-asynchronous-unwind-tables", "-fno-stack-protector", "-fcf-protection=none", filepath.Base(source))
 		if !strings.Contains(by[0], "x86_64") && !strings.Contains(by[0], "i686") && by[0] != "gcc" {

@@ -148,13 +148,11 @@ func measureBenchmarks(stderr io.Writer, only string, pairs int, quick bool) (*b
 	if quick {
 		args = append(args, "-quick")
 	}
-	list := exec.CommandContext(ctx, program, append(args, "-list")...)
-	list.Dir = dir
-	names, err := list.Output()
+	names, err := outputOf(ctx, dir, program, append(args, "-list")...)
 	if err != nil {
-		return nil, said(err)
+		return nil, err
 	}
-	total := bytes.Count(names, []byte("\n"))
+	total := strings.Count(names, "\n")
 	if total == 0 {
 		return nil, usage("--run %q: no figure matches", only)
 	}
@@ -194,22 +192,12 @@ func measureBenchmarks(stderr io.Writer, only string, pairs int, quick bool) (*b
 		if ctx.Err() != nil {
 			return nil, errors.New("interrupted")
 		}
-		first, _, _ := strings.Cut(strings.TrimSpace(errs.String()), "\n")
-		return nil, fmt.Errorf("bench: %w: %s", err, first)
+		return nil, fmt.Errorf("bench: %w: %s", err, firstLine(errs.String()))
 	}
 	if len(b.figures) == 0 {
 		return nil, errors.New("nothing was measured: " + strings.Join(b.left, "; "))
 	}
 	return b, nil
-}
-
-// said puts the first line that a command has said on standard error into its error.
-func said(err error) error {
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		first, _, _ := strings.Cut(strings.TrimSpace(string(exit.Stderr)), "\n")
-		return fmt.Errorf("%w: %s", err, first)
-	}
-	return err
 }
 
 // A figure's bar is as long as its ratio to the peer, its goal a mark; the whole width is what this says.

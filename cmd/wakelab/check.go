@@ -146,8 +146,7 @@ func firstError(err error) error {
 	if errors.Is(err, io.EOF) {
 		return errors.New("it is too short")
 	}
-	first, _, _ := strings.Cut(err.Error(), "\n")
-	return errors.New(first)
+	return errors.New(firstLine(err.Error()))
 }
 
 var (
@@ -187,8 +186,7 @@ func checkKind(out io.Writer, kind, path, symbol string) (failed bool, err error
 	case failed: // the kit says so itself where a scenario has ended the process
 		return true, nil
 	case err != nil:
-		first, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
-		first = strings.TrimPrefix(first, "wakelab: child: ")
+		first := strings.TrimPrefix(firstLine(said.String()), "wakelab: child: ")
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == statusFailed && first != "" {
 			return false, errors.New(first)
 		}

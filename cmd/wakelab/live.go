@@ -97,7 +97,7 @@ func (v *viewer) points(w ffiwaker.Raw) {
 	line(v.out, "    vtable    %#x   %s", w.VTable, where(w.VTable))
 	for _, t := range ffiwaker.VTables() {
 		if t.Address == w.VTable {
-			for i, slot := range []string{"clone", "wake", "wake_by_ref", "drop"} {
+			for i, slot := range ffiwaker.SlotNames {
 				line(v.out, "    %-11s %#x   %s", slot, t.Slots[i], where(t.Slots[i]))
 			}
 		}
@@ -147,7 +147,7 @@ func where(at uintptr) string {
 		if t.Address == at {
 			return t.Name + "_vtable in " + mapping(at)
 		}
-		for i, slot := range []string{"clone", "wake", "wake_by_ref", "drop"} {
+		for i, slot := range ffiwaker.SlotNames {
 			if t.Slots[i] == at {
 				return t.Name + "'s " + slot + " in " + mapping(at)
 			}

@@ -64,8 +64,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		where += ran.Name() + ": "
 	}
 	if !errors.Is(err, syscall.EPIPE) { // who has gone knows
-		line, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
-		fmt.Fprintln(stderr, where+line)
+		fmt.Fprintln(stderr, where+firstLine(err.Error()))
 	}
 	if f, ok := errors.AsType[failure](err); ok {
 		return f.status

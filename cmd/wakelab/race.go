@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -103,8 +102,7 @@ func detect(ctx context.Context, program, mode string) (reported int, report []s
 		text, err := cmd.CombinedOutput()
 		raced := strings.Contains(string(text), "WARNING: DATA RACE")
 		if err != nil && !raced {
-			first, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
-			return 0, nil, errors.New("racy " + mode + ": " + err.Error() + ": " + first)
+			return 0, nil, fmt.Errorf("racy %s: %w: %s", mode, err, firstLine(string(text)))
 		}
 		if raced {
 			if reported++; report == nil {

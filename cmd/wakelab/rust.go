@@ -48,16 +48,14 @@ func runProbe() (printed, version string, err error) {
 	if err != nil {
 		return "", "", errors.New("no rustc on the PATH")
 	}
-	dir, err := os.MkdirTemp("", "wakelab")
+	ctx, dir, done, err := scratch(time.Minute)
 	if err != nil {
 		return "", "", err
 	}
-	defer os.RemoveAll(dir)
+	defer done()
 	if err := os.WriteFile(filepath.Join(dir, "probe.rs"), []byte(probe), 0o600); err != nil {
 		return "", "", err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	said, err := outputOf(ctx, dir, rustc, "--version")
 	if err != nil {
 		return "", "", err
@@ -81,10 +79,15 @@ func outputOf(ctx context.Context, dir, name string, args ...string) (string, er
 	}
 	err = fmt.Errorf("%s: %w", filepath.Base(name), err)
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		first, _, _ := strings.Cut(strings.TrimSpace(string(exit.Stderr)), "\n")
-		err = fmt.Errorf("%w: %s", err, first)
+		err = fmt.Errorf("%w: %s", err, firstLine(string(exit.Stderr)))
 	}
 	return "", err
+}
+
+// firstLine is what an error of one line has of what a program says.
+func firstLine(text string) string {
+	first, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	return first
 }
 
 // parse reads what the probe prints.

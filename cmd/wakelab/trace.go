@@ -175,11 +175,7 @@ func self(ctx context.Context, env []string, args ...string) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		said := strings.TrimSpace(stderr.String())
-		if i := strings.IndexByte(said, '\n'); i >= 0 {
-			said = said[:i]
-		}
-		if said != "" {
+		if said := firstLine(stderr.String()); said != "" {
 			err = fmt.Errorf("%w: %s", err, said)
 		}
 		return stdout.Bytes(), err

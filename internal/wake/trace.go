@@ -112,6 +112,18 @@ func Trace(what, name string, w ffiwaker.Raw) {
 	emit(e)
 }
 
+// TracePoll is a poll with its two lines, which say writes.
+func TracePoll(say func(what string), poll func() (ready bool)) (ready bool) {
+	say("poll")
+	end := "panicked"
+	defer func() { say(end) }()
+	ready = poll()
+	if end = "pending"; ready {
+		end = "ready"
+	}
+	return ready
+}
+
 func event(what string) []byte {
 	e := make([]byte, 0, 256)
 	e = append(e, `{"ns":`...)
