@@ -25,7 +25,7 @@ type demo struct {
 func demos() []demo {
 	all := []demo{
 		{"c-thread", "a thread of C keeps a Go task's waker, and wakes it", true, 0, func(out io.Writer, _ int) {
-			blockon.BlockOn(count(nil, article.CTimerFuture(20*time.Millisecond)))
+			blockon.BlockOn(count(nil, article.CTimerFuture(100*time.Millisecond)))
 			fmt.Fprintln(out, "Timer expired")
 		}},
 		{"c-host", "a C program's loop polls a Go future, under C's own waker", true, 0, func(out io.Writer, _ int) {
@@ -36,7 +36,7 @@ func demos() []demo {
 			timer := func(name string, d time.Duration) rawwaker.Future[struct{}] {
 				return rawwaker.Named(name, article.CTimerFuture(d))
 			}
-			both := future.JoinAll(timer("short timer", 20*time.Millisecond), timer("long timer", 40*time.Millisecond))
+			both := future.JoinAll(timer("short timer", 100*time.Millisecond), timer("long timer", 150*time.Millisecond))
 			blockon.BlockOn(rawwaker.Named("JoinAll", both))
 			fmt.Fprintln(out, "Both timers expired")
 		}},
