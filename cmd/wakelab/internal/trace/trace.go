@@ -298,9 +298,12 @@ func (t *Trace) fresh(box []string) bool {
 	return false
 }
 
-// polling is whose poll by Go the thread of an event is inside.
+// polling is whose poll by Go an event is inside: its goroutine's, which may have changed threads since, or else its thread's.
 func (b *builder) polling(e *Event) int {
-	lane, ok := b.on[e.Thread]
+	lane, ok := b.lanes["g"+strconv.FormatUint(e.Goroutine, 10)]
+	if e.Goroutine == 0 {
+		lane, ok = b.on[e.Thread]
+	}
 	if !ok || b.t.Lanes[lane].Goroutine == 0 {
 		return 0
 	}

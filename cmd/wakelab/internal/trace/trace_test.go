@@ -85,6 +85,19 @@ func TestAPollUnderAnotherWakerInsideAPollIsThatWakers(t *testing.T) {
 	require.Equal(t, []int{1, 0}, []int{tr.Wakers[0].Wakes, tr.Wakers[1].Wakes})
 }
 
+// A goroutine that changes threads before it calls C is still inside its poll: the new box is its waker's.
+func TestAPollOfCOnAnotherThreadOfItsGoroutineIsStillInside(t *testing.T) {
+	tr := read(t,
+		`{"ns":0,"what":"trace","version":1,"pid":7,"program":"p","box":[{"name":"refs","offset":8,"size":8},{"name":"id","offset":40,"size":8}]}`,
+		`{"ns":10,"thread":1,"goroutine":1,"what":"made","waker":1,"kind":"BlockOn"}`,
+		`{"ns":20,"thread":1,"goroutine":1,"what":"poll","waker":1,"word":"EMPTY","handles":0}`,
+		`{"ns":30,"thread":4,"goroutine":1,"what":"poll","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x3","0x0"]}`,
+		`{"ns":40,"thread":4,"goroutine":1,"what":"is PENDING","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x3","0x0"]}`,
+		`{"ns":50,"thread":1,"goroutine":1,"what":"pending","waker":1,"word":"EMPTY","handles":0}`)
+	require.Len(t, tr.Wakers, 1)
+	require.Equal(t, 1, tr.Wakers[0].Polls)
+}
+
 // The thread on which a goroutine's poll began may be another's when it ends.
 func TestAThreadThatAnotherGoroutineHasByNowStaysIts(t *testing.T) {
 	tr := read(t,
