@@ -21,7 +21,8 @@
 // from what it still needs: say when all should be gone, by [Check] in a test, or by defer wakertest.Report(os.Stderr) in main.
 //
 // Not seen here: a future that tests its condition before it registers the waker. The kit in C finds it, by completing the future inside
-// the clone (clones_under_no_lock), and so do the detectors, sometimes.
+// the clone (clones_under_no_lock), and so do the detectors, sometimes. A future of C that wakes before it sets its condition: here its wake arrives
+// in Go a little later, and the condition may be set by then; the kit in C holds the wake itself (set_before_wake).
 //
 // The idea of such a kit is that of testing/fstest and golang.org/x/net/nettest; the rules are those of Rust's RawWakerVTable and
 // Future::poll.

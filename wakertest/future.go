@@ -127,6 +127,51 @@ func (f *polled[T]) finish(p *probe) {
 	}
 }
 
+// pollInsideTheWake has another goroutine poll the future, with a waker of its own, while the first wake is still being carried out. If that
+// poll does not return while the wake runs, held is called; if it is Pending, pending is, with the probe of its waker.
+func (f *polled[T]) pollInsideTheWake(p *probe, held func(), pending func(inside *probe)) {
+	r := f.r
+	if f.Complete == nil {
+		r.skip("no Complete")
+		f.drop()
+		return
+	}
+	other := newProbe(r, p.raw.VTable != 0)
+	defer other.end()
+	if f.poll(p) {
+		return
+	}
+	var ready, late bool
+	var once sync.Once
+	back, left := newGate(), newGate()
+	inside := func() {
+		once.Do(func() {
+			defer left.open()
+			go func() {
+				defer back.open()
+				defer r.noPanic()
+				r.did("another goroutine polls meanwhile:")
+				ready = f.poll(other)
+			}()
+			if late = !back.within(Patience / 4); late {
+				held()
+			}
+		})
+	}
+	p.onWake.Store(&inside)
+	f.complete()
+	p.woken(1, "of a future that can go on")
+	back.wait()
+	left.wait()
+	switch {
+	case ready:
+	case late:
+		f.drop()
+	default:
+		pending(other)
+	}
+}
+
 func (f *polled[T]) done(p *probe) {
 	if f.Live != nil {
 		got := f.Live()
@@ -330,37 +375,20 @@ func futures[T any]() []scenario[Future[T]] {
 		}},
 
 		futureScenario("wakes_under_no_lock", "no slot is called under a lock: wake may come back to the future at once", func(r *report, f *future, p *probe) {
-			if f.Complete == nil {
-				r.skip("no Complete")
-				f.drop()
-				return
-			}
-			other := newProbe(r, p.raw.VTable != 0)
-			defer other.end()
-			if f.poll(p) {
-				return
-			}
-			var ready bool
-			var once sync.Once
-			back := newGate()
-			inside := func() {
-				once.Do(func() {
-					go func() {
-						defer back.open()
-						defer r.noPanic()
-						r.did("another goroutine polls meanwhile:")
-						ready = f.poll(other)
-					}()
-					r.expect(back.within(Patience/4), "a poll on another goroutine to return while the wake runs: the future seems to hold a lock over it")
-				})
-			}
-			p.onWake.Store(&inside)
-			f.complete()
-			p.woken(1, "of a future that can go on")
-			back.wait()
-			if !ready {
-				f.drop()
-			}
+			held := "a poll on another goroutine to return while the wake runs: the future seems to hold a lock over it"
+			f.pollInsideTheWake(p, func() { r.expect(false, "%s", held) }, func(*probe) { f.drop() })
+		}),
+
+		futureScenario("set_before_wake", "whoever makes the condition true sets it first and wakes after: a poll inside the wake finds it, or another wake follows", func(r *report, f *future, p *probe) {
+			held := func() { r.skip("a lock seems to be held over the wake: see wakes_under_no_lock") }
+			f.pollInsideTheWake(p, held, func(inside *probe) {
+				r.reaches(inside.wakes, 1, "wakes", "after a poll inside the wake was Pending: the condition was set after the wake, which is lost")
+				if r.failed() {
+					f.drop()
+				} else {
+					f.finish(inside)
+				}
+			})
 		}),
 
 		futureScenario("clones_under_no_lock", "no slot is called under a lock, clone included", func(r *report, f *future, p *probe) {

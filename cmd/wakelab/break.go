@@ -158,7 +158,7 @@ var paragraph = func() map[string]string {
 			"future_double_drop wake_after_the_end waker_outlives_its_task",
 		"Threads": "storm unknown_thread polls_on_any_thread drop_beside_the_wake executor_storm slots_overlap",
 		"Promises": "wake_before_the_poll wake_during_the_poll wake_after_the_poll pending_keeps_a_waker wakes_when_it_can_go_on latest_waker_is_woken polls_every_task " +
-			"wake_inside_the_poll spawn_inside_a_poll pending_without_waker poll_after_ready no_such_code",
+			"wake_inside_the_poll spawn_inside_a_poll set_before_wake pending_without_waker poll_after_ready no_such_code",
 		"Wakes":   "wakes_coalesce wakes_publish unasked_poll poll_sees_what_wakes_publish",
 		"Slots":   "drop_inside_wake clone_inside_wake slots_under_a_lock wakes_under_no_lock clones_under_no_lock wake_from_another_thread slot_under_lock",
 		"Vtables": "complete_vtable clone_may_change_data will_wake complete_future_vtable empty_clone",

@@ -13,7 +13,7 @@ typedef struct operation {
   pthread_mutex_t lock;
   rawwaker kept; /* vtable NULL: none */
   bool done, dropped, first;
-  int polls;
+  _Atomic(int) polls;
   pthread_t maker;
   _Atomic(long) live;
 } operation;
@@ -83,8 +83,33 @@ static void drop(void *data) {
   atomic_fetch_sub(&o->live, 1);
 }
 
+/* The wrong order, held open until the task that was woken has polled: then the wake is lost each time. */
+static void wake_then_set(operation *o) {
+  lock(o);
+  rawwaker w = o->kept;
+  o->kept.vtable = NULL;
+  int before = atomic_load(&o->polls);
+  unlock(o);
+  if (w.vtable != NULL) rawwaker_wake(w);
+  for (int i = 0; i < 2000 && w.vtable != NULL && atomic_load(&o->polls) == before; i++) {
+    struct timespec moment = {0, 100000};
+    nanosleep(&moment, NULL);
+    lock(o);
+    bool dropped = o->dropped;
+    unlock(o);
+    if (dropped) break;
+  }
+  lock(o);
+  o->done = true;
+  unlock(o);
+}
+
 static void complete(void *arg) {
   operation *o = arg;
+  if (is(o, "wakes_before_its_condition")) {
+    wake_then_set(o);
+    return;
+  }
   lock(o);
   o->done = true;
   rawwaker w = o->kept;

@@ -41,6 +41,7 @@ var goEntries = []Entry{
 	{Name: "go_leaks_if_never_polled", Kind: "future", Does: "Drop before the first poll releases nothing", Kit: "drop_before_the_poll"},
 	{Name: "go_leaks_after_ready", Kind: "future", Does: "releases nothing when it is ready", Kit: "drop_after_ready"},
 	{Name: "go_wakes_under_its_lock", Kind: "future", Does: "wakes while it holds its lock", Kit: "wakes_under_no_lock"},
+	{Name: "go_wakes_before_its_condition", Kind: "future", Does: "wakes before it sets what Poll looks at", Kit: "set_before_wake"},
 	{Name: "go_drop_races_with_wake", Kind: "future", Does: "the completing side wakes a waker that Drop may have dropped", Kit: "drop_beside_the_wake"},
 
 	{Name: "sound_go_executor", Kind: "executor", Does: "keeps every rule"},
@@ -238,7 +239,33 @@ func (o *operation) Drop() {
 	}
 }
 
+// wakeThenSet is the wrong order, held open until the task that was woken has polled: then the wake is lost each time.
+func (o *operation) wakeThenSet() {
+	o.mu.Lock()
+	w, before := o.kept, o.polls
+	o.kept = nil
+	o.mu.Unlock()
+	if w != nil {
+		w.Wake()
+	}
+	polled := func() bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return o.polls != before || o.over
+	}
+	for i := 0; i < 2000 && w != nil && !polled(); i++ {
+		time.Sleep(100 * time.Microsecond)
+	}
+	o.mu.Lock()
+	o.done = true
+	o.mu.Unlock()
+}
+
 func (o *operation) complete() {
+	if o.name == "go_wakes_before_its_condition" {
+		o.wakeThenSet()
+		return
+	}
 	o.mu.Lock()
 	o.done = true
 	w, over := o.kept, o.over

@@ -52,6 +52,7 @@ const broken broken_all[] = {
     F(writes_early, "writes *out while it is PENDING", "out_only_when_ready", NULL),
     F(drop_races_with_wake, "the completing side wakes a waker that drop may have dropped", "drop_beside_the_wake", NULL),
     F(wakes_under_its_lock, "wakes while it holds its lock", "wakes_under_no_lock", "slot_under_lock"),
+    F(wakes_before_its_condition, "wakes before it sets what the poll looks at", "set_before_wake", NULL),
     F(clones_under_its_lock, "clones while it holds its lock", "clones_under_no_lock", "slot_under_lock"),
 
     E(sound_executor, "keeps every rule", NULL, NULL),
