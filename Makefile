@@ -14,7 +14,7 @@ race:            ## the tests under the race detector
 	$(GO) test -race ./...
 
 soak:            ## a minute of random spawns, wakes, aborts, panics and closes under the race detector, and the counts at its end
-	FFIWAKER_SOAK=60s $(GO) test -race -run TestSoak -v ./executor
+	FFIWAKER_SOAK=60s $(GO) test -count=1 -race -run TestSoak -v ./executor
 
 asan:            ## the tests with C under AddressSanitizer and LeakSanitizer
 	$(GO) test -asan ./...
@@ -27,7 +27,7 @@ systems:         ## go vet of the Go half, for each system of docs/COMPAT.md
 		CGO_ENABLED=0 GOOS=$${at%/*} GOARCH=$${at#*/} $(GO) vet ./... || exit 1; done
 
 debug:           ## a collection before each use of a C pointer, and a collector that never rests
-	GOGC=1 $(GO) test -short -tags ffiwakerdebug ./...
+	GOGC=1 $(GO) test -count=1 -short -tags ffiwakerdebug ./...
 
 c:               ## the programs in pure C: strict warnings, C++, ASan, TSan, valgrind
 	internal/purec/run

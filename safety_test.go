@@ -416,3 +416,20 @@ func TestTheRaceDetectorSeesARacyFutureAndNoOther(t *testing.T) {
 		})
 	}
 }
+
+// The library and Go's runtime read these variables before main, where the test cache does not see it: a lane that sets one of them would be answered
+// from a plain run of the same code.
+func TestALaneThatSetsAVariableOfTheProcessRunsUncached(t *testing.T) {
+	lanes := 0
+	for _, file := range []string{".ci/run", "Makefile"} {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, line := range strings.Split(string(text), "\n") {
+			if regexp.MustCompile(`\b(FFIWAKERDEBUG|FFIWAKER_SOAK|GOGC|GODEBUG)=.*(go|\$\(GO\)) test\b`).MatchString(line) {
+				lanes++
+				require.Contains(t, line, " -count=1 ", "%s: %s", file, line)
+			}
+		}
+	}
+	require.GreaterOrEqual(t, lanes, 5)
+}
