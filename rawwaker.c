@@ -20,6 +20,7 @@
 #include <windows.h>
 #else
 #include <fcntl.h>
+#include <pthread.h>
 #include <unistd.h>
 #endif
 #if defined(__linux__)
@@ -43,6 +44,7 @@
 #define ORD_SLEEP memory_order_seq_cst    /* the other half of that */
 #define ORD_LOCK memory_order_acquire
 #define ORD_UNLOCK memory_order_release
+#define ORD_USE memory_order_acq_rel      /* what users did with a descriptor or a hook, before it is closed or dropped */
 #define ORD_HOOK memory_order_release      /* the hook's fields, before whoever calls it reads them */
 #define ORD_HOOKED memory_order_acquire
 #define ORD_COUNT memory_order_relaxed    /* statistics */
@@ -369,13 +371,40 @@ void rawwaker_cell_drop(rawwaker_cell *c) {
 
 /* ------------------------------------------------------------------------------------------------- the sink -- */
 
+/* How many threads use something that one of them will end: its count in steps of USER, and two bits. CLOSED: no new use
+ * may begin. GONE: set by one compare-and-swap from exactly CLOSED, so by one thread, which ends the thing. GONE without
+ * CLOSED, and a use that began under CLOSED, cannot be. A thread that finds CLOSED is counted until it has left again, and
+ * that delays GONE: it is why "the last one out" would be two threads, and why a bit of its own says who it is. */
+typedef _Atomic(size_t) uses;
+enum { CLOSED = 1, GONE = 2, USER = 4 };
+
+/* Whether the thing may be used, until use_end, which follows in either case. */
+static bool use_begin(uses *u) { return (atomic_fetch_add_explicit(u, USER, ORD_USE) & CLOSED) == 0; }
+
+/* Whether the caller is the one to end the thing. */
+static bool use_end(uses *u) {
+  if (atomic_fetch_sub_explicit(u, USER, ORD_USE) != (USER | CLOSED)) return false;
+  size_t closed = CLOSED;
+  return atomic_compare_exchange_strong_explicit(u, &closed, CLOSED | GONE, ORD_USE, memory_order_relaxed);
+}
+
+/* A wake reads sleeping after its push. If it is not 0, the wake writes the descriptor, calls the hook, and only then
+ * replaces that very number by 0: every thread that sees a number does all of it, whatever other threads are about to do.
+ * So a thread that stops between any two steps delays nobody's wake but its own, and one that comes late ends no later
+ * sleep. */
 struct rawwaker_sink {
   _Atomic(rawwaker_box *) head;   /* pushed by compare-and-swap, taken whole: no ABA */
-  _Atomic(uint32_t) sleeping;     /* 1: the runtime sleeps, or is about to look at the list once more and sleep */
-  bool forever;
+  _Atomic(uint32_t) sleeping;     /* 0: awake; else the number of this sleep, new for each. Set by the runtime only */
+  _Atomic(uint32_t) sleeps;       /* the number of the latest */
+  bool forever;                   /* never closed, so its uses are not counted */
   _Atomic(size_t) refs;           /* owner, boxes, wakes under way */
+  uses descriptor;                /* whoever sets GONE closes it */
+  uses hooked;                    /* whoever sets GONE drops the hooks; a wake leaves that to others */
   _Atomic(struct hook *) hook;    /* the newest; older ones stay, for threads that are about to wake them */
   int readable, writable;
+#if !defined(__linux__) && !defined(_WIN32)
+  int spare;                      /* the reading end of a pipe that was replaced: its writers must not be without one */
+#endif
 };
 
 struct hook {
@@ -387,6 +416,22 @@ static void sink_ref(rawwaker_sink *s) {
   if (!s->forever) atomic_fetch_add_explicit(&s->refs, 1, ORD_REF);
 }
 
+/* write, close and what a hook calls may be cancellation points: a thread that is cancelled there would never come to what
+ * it has to do next. */
+#if defined(_WIN32) || defined(__ANDROID__)
+static int cancel_hold(void) { return 0; }
+static void cancel_restore(int state) { (void)state; }
+#else
+static int cancel_hold(void) {
+  int state;
+  return pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state) == 0 ? state : PTHREAD_CANCEL_ENABLE;
+}
+static void cancel_restore(int state) {
+  int held;
+  pthread_setcancelstate(state, &held);
+}
+#endif
+
 #if defined(_WIN32)
 /* No descriptor there, but an event: set from a kick until the ack, as a descriptor is readable; no child inherits it. Handles
  * of the system are 32 bits wide, so one goes through an int. */
@@ -397,51 +442,134 @@ static bool sink_open(rawwaker_sink *s) {
   if (event == NULL) errno = EMFILE;
   return event != NULL;
 }
-static void sink_close(rawwaker_sink *s) { CloseHandle(sink_event(s)); }
-void rawwaker_sink_kick(rawwaker_sink *s) { SetEvent(sink_event(s)); }
-void rawwaker_sink_ack(rawwaker_sink *s) { ResetEvent(sink_event(s)); }
+static void sink_shut(rawwaker_sink *s) { CloseHandle(sink_event(s)); }
+static void sink_replace(rawwaker_sink *s) { ResetEvent(sink_event(s)); }
+static void sink_write(rawwaker_sink *s) { SetEvent(sink_event(s)); }
+static void sink_read(rawwaker_sink *s) { ResetEvent(sink_event(s)); }
 #else
 
-static bool sink_open(rawwaker_sink *s) {
-#if defined(__linux__)
-  s->readable = s->writable = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-  return s->readable >= 0;
-#else
-  int ends[2];
-  if (pipe(ends) != 0) return false;
-  for (int i = 0; i < 2; i++) {
-    fcntl(ends[i], F_SETFD, FD_CLOEXEC);
-    fcntl(ends[i], F_SETFL, O_NONBLOCK);
+static void sink_read(rawwaker_sink *s) {
+  char bytes[64];
+  while (read(s->readable, bytes, sizeof bytes) == (ssize_t)sizeof bytes) {
   }
-  s->readable = ends[0];
-  s->writable = ends[1];
-  return true;
-#endif
 }
 
-static void sink_close(rawwaker_sink *s) {
-  close(s->readable);
-  if (s->writable != s->readable) close(s->writable);
-}
-
-void rawwaker_sink_kick(rawwaker_sink *s) {
-  int saved = errno;
+static void sink_write(rawwaker_sink *s) {
   uint64_t one = 1;
   size_t size = s->writable == s->readable ? sizeof one : 1;
   /* EAGAIN means that it is readable already. */
   while (write(s->writable, &one, size) < 0 && errno == EINTR) {
   }
-  errno = saved;
 }
 
-void rawwaker_sink_ack(rawwaker_sink *s) {
-  char bytes[64];
-  while (read(s->readable, bytes, sizeof bytes) == (ssize_t)sizeof bytes) {
+#if defined(__linux__)
+static bool sink_open(rawwaker_sink *s) {
+  s->readable = s->writable = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  return s->readable >= 0;
+}
+
+static void sink_shut(rawwaker_sink *s) { close(s->readable); }
+
+/* Puts another descriptor under the number, which nobody watches: an epoll set forgets the old one. For the caller's use, so
+ * the number is the sink's still. */
+static void sink_replace(rawwaker_sink *s) {
+  int dead = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (dead < 0) {
+    sink_read(s); /* as well as can be */
+    return;
   }
+  dup3(dead, s->readable, O_CLOEXEC);
+  close(dead);
+}
+#else
+static bool pipe_open(int ends[2]) {
+  if (pipe(ends) != 0) return false;
+  for (int i = 0; i < 2; i++) {
+    fcntl(ends[i], F_SETFD, FD_CLOEXEC);
+    fcntl(ends[i], F_SETFL, O_NONBLOCK);
+  }
+  return true;
+}
+
+static bool sink_open(rawwaker_sink *s) {
+  int ends[2];
+  s->spare = -1;
+  if (!pipe_open(ends)) return false;
+  s->readable = ends[0];
+  s->writable = ends[1];
+  return true;
+}
+
+static void sink_shut(rawwaker_sink *s) {
+  close(s->writable); /* first: a write to a pipe that nobody reads raises SIGPIPE */
+  close(s->readable);
+  if (s->spare >= 0) close(s->spare);
+}
+
+/* As above. The old reading end lives on under another number, for who is inside write. */
+static void sink_replace(rawwaker_sink *s) {
+  int dead[2], spare = fcntl(s->readable, F_DUPFD_CLOEXEC, 0);
+  if (spare < 0 || !pipe_open(dead)) {
+    if (spare >= 0) close(spare);
+    sink_read(s);
+    return;
+  }
+  s->spare = spare; /* read by who sets GONE, after our own use_end */
+  dup2(dead[1], s->writable);
+  fcntl(s->writable, F_SETFD, FD_CLOEXEC);
+  dup2(dead[0], s->readable);
+  fcntl(s->readable, F_SETFD, FD_CLOEXEC);
+  close(dead[0]);
+  close(dead[1]);
 }
 #endif
+#endif
+
+static void sink_unref(rawwaker_sink *s) {
+  if (s->forever) return;
+  if (atomic_fetch_sub_explicit(&s->refs, 1, ORD_UNREF) == 1) free(s);
+}
+
+/* Hooks that a wake was the last to use: it may be in a signal handler, or hold what the drop slot needs. They wait here for
+ * rawwaker_sink_reap. */
+static _Atomic(struct hook *) left;
+static _Atomic(rawwaker_sink *) reaper; /* is kicked when there are some */
+
+static void hooks_drop(struct hook *h, const char *call) {
+  for (struct hook *older; h != NULL; h = older) {
+    older = h->older;
+    checked_drop(h->w, call);
+    free(h);
+  }
+}
+
+static void hooks_leave(struct hook *newest) {
+  if (newest == NULL) return;
+  struct hook *oldest = newest;
+  while (oldest->older != NULL) oldest = oldest->older;
+  oldest->older = atomic_load_explicit(&left, memory_order_relaxed);
+  while (!atomic_compare_exchange_weak_explicit(&left, &oldest->older, newest, ORD_LIST, memory_order_relaxed)) {
+  }
+  rawwaker_sink *s = atomic_load_explicit(&reaper, ORD_HOOKED);
+  if (s != NULL) sink_write(s);
+}
+
+void rawwaker_sink_reap(void) { hooks_drop(atomic_exchange_explicit(&left, NULL, ORD_LIST), __func__); }
+
+/* For a runtime that has named no reaper. */
+static void reap_alone(void) {
+  if (atomic_load_explicit(&reaper, memory_order_relaxed) == NULL && atomic_load_explicit(&left, memory_order_relaxed) != NULL)
+    rawwaker_sink_reap();
+}
+
+void **rawwaker_sink_reaper(rawwaker_sink *s) {
+  if (!s->forever) die(__func__, "the sink is not for ever");
+  atomic_store_explicit(&reaper, s, ORD_HOOK);
+  return (void **)(uintptr_t)&left;
+}
 
 rawwaker_sink *rawwaker_sink_new(uint32_t flags) {
+  reap_alone();
   rawwaker_sink *s = calloc(1, sizeof *s);
   if (s == NULL) return NULL;
   if (!sink_open(s)) {
@@ -455,32 +583,79 @@ rawwaker_sink *rawwaker_sink_new(uint32_t flags) {
   return s;
 }
 
-static void sink_unref(rawwaker_sink *s) {
-  if (s->forever) return;
-  if (atomic_fetch_sub_explicit(&s->refs, 1, ORD_UNREF) != 1) return;
-  sink_close(s);
-  for (struct hook *h = atomic_load_explicit(&s->hook, memory_order_relaxed), *older; h != NULL; h = older) {
-    older = h->older;
-    checked_drop(h->w, "rawwaker_sink_drop");
-    free(h);
-  }
-  free(s);
-}
+/* Of one that nobody but the caller uses any more. */
+static struct hook *sink_hooks(rawwaker_sink *s) { return atomic_load_explicit(&s->hook, ORD_HOOKED); }
 
 bool rawwaker_sink_on_wake(rawwaker_sink *s, rawwaker w) {
+  reap_alone();
   struct hook *h = malloc(sizeof *h);
   if (h == NULL) return false;
-  *h = (struct hook){w, atomic_load_explicit(&s->hook, memory_order_relaxed)};
-  while (!atomic_compare_exchange_weak_explicit(&s->hook, &h->older, h, ORD_HOOK, memory_order_relaxed)) {
+  bool open = s->forever || use_begin(&s->hooked);
+  if (open) {
+    *h = (struct hook){w, atomic_load_explicit(&s->hook, memory_order_relaxed)};
+    while (!atomic_compare_exchange_weak_explicit(&s->hook, &h->older, h, ORD_HOOK, memory_order_relaxed)) {
+    }
+  }
+  if (!s->forever && use_end(&s->hooked)) hooks_drop(sink_hooks(s), __func__); /* closed meanwhile */
+  if (!open) {
+    free(h);
+    checked_drop(w, __func__);
   }
   return true;
 }
 
-/* Called by the one that took the sleep away. */
-static void sink_rouse(rawwaker_sink *s) {
-  rawwaker_sink_kick(s);
-  const struct hook *h = atomic_load_explicit(&s->hook, ORD_HOOKED);
+static void sink_call(rawwaker_sink *s) {
+  const struct hook *h = sink_hooks(s);
   if (h != NULL) rawwaker_wake_by_ref(&h->w);
+}
+
+/* Called by a wake that has found s asleep, after its push. */
+static void sink_rouse(rawwaker_sink *s, uint32_t sleep) {
+  int saved = errno, cancel = cancel_hold();
+  if (s->forever) {
+    sink_write(s);
+    sink_call(s);
+  } else {
+    if (use_begin(&s->descriptor)) sink_write(s);
+    if (use_end(&s->descriptor)) sink_shut(s);
+    if (use_begin(&s->hooked)) sink_call(s);
+    if (use_end(&s->hooked)) hooks_leave(sink_hooks(s));
+  }
+  atomic_compare_exchange_strong_explicit(&s->sleeping, &sleep, 0, ORD_SLEEP, memory_order_relaxed);
+  cancel_restore(cancel);
+  errno = saved;
+}
+
+void rawwaker_sink_kick(rawwaker_sink *s) {
+  int saved = errno, cancel = cancel_hold();
+  if (s->forever || use_begin(&s->descriptor)) sink_write(s);
+  if (!s->forever && use_end(&s->descriptor)) sink_shut(s);
+  cancel_restore(cancel);
+  errno = saved;
+}
+
+void rawwaker_sink_ack(rawwaker_sink *s) {
+  int saved = errno, cancel = cancel_hold();
+  if (s->forever || use_begin(&s->descriptor)) sink_read(s);
+  if (!s->forever && use_end(&s->descriptor)) sink_shut(s);
+  cancel_restore(cancel);
+  errno = saved;
+}
+
+void rawwaker_sink_close(rawwaker_sink *s) {
+  if (s->forever) return;
+  int saved = errno, cancel = cancel_hold();
+  /* Counted itself, so that nobody sets GONE, and the number stays the sink's, while it may still be replaced. */
+  atomic_fetch_add_explicit(&s->descriptor, USER, ORD_USE);
+  size_t before = atomic_fetch_or_explicit(&s->descriptor, CLOSED, ORD_USE);
+  if ((before & CLOSED) == 0 && before > USER) sink_replace(s);
+  if (use_end(&s->descriptor)) sink_shut(s);
+  atomic_fetch_add_explicit(&s->hooked, USER, ORD_USE);
+  atomic_fetch_or_explicit(&s->hooked, CLOSED, ORD_USE);
+  if (use_end(&s->hooked)) hooks_drop(sink_hooks(s), "rawwaker_sink_drop");
+  reap_alone();
+  cancel_restore(cancel);
+  errno = saved;
 }
 
 int rawwaker_sink_fd(const rawwaker_sink *s) { return s->readable; }
@@ -491,7 +666,9 @@ void rawwaker_sink_words(rawwaker_sink *s, void **head, uint32_t **sleeping) {
 }
 
 bool rawwaker_sink_sleep(rawwaker_sink *s) {
-  atomic_store_explicit(&s->sleeping, 1, ORD_SLEEP);
+  uint32_t sleep = atomic_fetch_add_explicit(&s->sleeps, 1, ORD_COUNT) + 1;
+  if (sleep == 0) sleep = atomic_fetch_add_explicit(&s->sleeps, 1, ORD_COUNT) + 1; /* 0 is awake */
+  atomic_store_explicit(&s->sleeping, sleep, ORD_SLEEP);
   if (atomic_load_explicit(&s->head, ORD_LIST) == NULL) return true;
   atomic_store_explicit(&s->sleeping, 0, ORD_SLEEP);
   return false;
@@ -548,10 +725,8 @@ static void box_push(rawwaker_box *b) {
     }
     b->next = head;
   } while (!atomic_compare_exchange_weak_explicit(&s->head, &head, b, ORD_LIST, memory_order_relaxed));
-  /* Of many, only the one that takes the flag away writes. */
-  if (atomic_load_explicit(&s->sleeping, ORD_SLEEP) != 0 &&
-      atomic_exchange_explicit(&s->sleeping, 0, ORD_SLEEP) != 0)
-    sink_rouse(s);
+  uint32_t sleep = atomic_load_explicit(&s->sleeping, ORD_SLEEP);
+  if (sleep != 0) sink_rouse(s, sleep);
   sink_unref(s);
 }
 
@@ -682,6 +857,7 @@ void rawwaker_sink_drop(rawwaker_sink *s) {
     next = b->next;
     box_unref(b);
   }
+  rawwaker_sink_close(s);
   sink_unref(s);
 }
 

@@ -195,7 +195,8 @@ RAWWAKER_API const char *rawwaker_last_panic(void);
  *
  * How an executor of another language lends its tasks to C without C ever calling into it. A box is a counted waker
  * with the task's number in it. Its wake pushes the box on its sink's list and makes the sink's descriptor readable
- * if the runtime sleeps on it; the runtime takes the list and reads the numbers. Go's side of ffiwaker is built on
+ * if the runtime sleeps on it; the runtime takes the list and reads the numbers. A wake waits for no other thread: if
+ * several find the runtime asleep, each makes the descriptor readable. It is no cancellation point. Go's side of ffiwaker is built on
  * this; so may yours be. These names may change in any 0.x release and are not covered by RAWWAKER_ABI_VERSION.
  *
  *   for (;;) {
@@ -214,19 +215,29 @@ enum { RAWWAKER_BOX_TELL = 1 };       /* list the box also when C gives up its l
  * takes - | gives a sink | threads any | signals no | fails: NULL, with errno */
 RAWWAKER_API rawwaker_sink *rawwaker_sink_new(uint32_t flags);
 
-/* The owner's end of it; it is freed when its last box is. First close every box. Wakes that come later do nothing.
- * takes s | gives - | threads any | signals no | fails never */
+/* The owner's end of it; it is freed when its last box is. First close every box. Wakes that come later do nothing. The
+ * descriptor is closed as by rawwaker_sink_close.
+ * takes s | gives - | threads any, a call of the hook among them | signals no | fails never */
 RAWWAKER_API void rawwaker_sink_drop(rawwaker_sink *s);
+
+/* Ends the descriptor and the hook before rawwaker_sink_drop does. The descriptor's number is free at once, or, if a wake is
+ * writing to it, when that has returned; epoll reports nothing of it from now on, and nothing is ever written to a number that
+ * may have been used again. No wake that begins later calls the hook. The rest works on; kick and ack do nothing. Does
+ * nothing to a sink that is for ever.
+ * takes - | gives - | threads any, a call of the hook among them | signals no | fails never */
+RAWWAKER_API void rawwaker_sink_close(rawwaker_sink *s);
 
 /* The descriptor to wait on for reading; on Windows (HANDLE)(intptr_t) of it is an event to wait for. Borrowed: do not close it.
  * takes - | gives a descriptor | threads any | signals yes | fails never */
 RAWWAKER_API int rawwaker_sink_fd(const rawwaker_sink *s);
 
-/* Says that the runtime is about to wait on the descriptor. False: something is listed, take it first.
+/* Says that the runtime is about to wait on the descriptor. False: something is listed, take it first. From now on each wake
+ * makes the descriptor readable, until the first such wake has done so, or the runtime stores 0 in the flag. Spurious
+ * readiness is possible.
  * takes - | gives whether to wait | threads any | signals no | fails never */
 RAWWAKER_API bool rawwaker_sink_sleep(rawwaker_sink *s);
 
-/* Makes the descriptor unreadable again; call it after it was readable.
+/* Makes the descriptor unreadable again; call it after it was readable, and take the list before the next sleep.
  * takes - | gives - | threads any | signals no | fails never */
 RAWWAKER_API void rawwaker_sink_ack(rawwaker_sink *s);
 
@@ -234,18 +245,34 @@ RAWWAKER_API void rawwaker_sink_ack(rawwaker_sink *s);
  * takes - | gives - | threads any | signals yes | fails never */
 RAWWAKER_API void rawwaker_sink_kick(rawwaker_sink *s);
 
-/* Wakes w (by reference) too whenever a wake makes the descriptor readable, on the thread that wakes; so w's wake must not
- * block, and be signal-safe if wakes of the sink's boxes are to be. A waker set before may still be about to be woken, so all
- * are kept, and dropped with the sink. rawwaker_noop() ends it.
+/* Wakes w (by reference) too whenever a wake makes the descriptor readable, on the thread that wakes, at the same time as
+ * others do; so w's wake must not block, and be signal-safe if wakes of the sink's boxes are to be. A waker set before may still
+ * be about to be woken, so all are kept until rawwaker_sink_close or _drop. rawwaker_noop() ends it. Set it before the first
+ * sleep, or sleep anew after it: a wake under way may have missed it.
+ * They are dropped when no wake calls one any more: by rawwaker_sink_close or _drop, or, if a wake calls one at that moment,
+ * by rawwaker_sink_reap; never inside a wake. If a call never returns, they are never dropped. On a closed sink w is dropped
+ * at once.
  * takes w, unless it fails | gives whether there was memory for it | threads any | signals no | fails: false */
 RAWWAKER_API bool rawwaker_sink_on_wake(rawwaker_sink *s, rawwaker w);
+
+/* Drops the hooks that were being called when their sink ended. Without rawwaker_sink_reaper, rawwaker_sink_new, _on_wake,
+ * _close and _drop do it too.
+ * takes - | gives - | threads any | signals no | fails never */
+RAWWAKER_API void rawwaker_sink_reap(void);
+
+/* For a runtime that drops them on a thread of its own choice: s, which is for ever, is kicked when there are some, and then
+ * the word at the address is not NULL until rawwaker_sink_reap. Once in a process, before the first rawwaker_sink_on_wake.
+ * takes - | gives a static address | threads any | signals no | fails: abort if s is not for ever */
+RAWWAKER_API void **rawwaker_sink_reaper(rawwaker_sink *s);
 
 /* Takes the whole list, oldest wake first.
  * takes the list's references | gives them | threads any | signals no | fails never */
 RAWWAKER_API rawwaker_box *rawwaker_sink_take(rawwaker_sink *s);
 
-/* The words that a runtime may watch from its own language, atomically: the list's head (NULL: empty), and the flag that
- * is 1 while it sleeps. Whoever spins stores 0 in the flag meanwhile, so that no wake writes the descriptor.
+/* The words that a runtime may use from its own language, atomically and sequentially consistent: the list's head (NULL:
+ * empty), and the flag: 0 while it is awake, else the number of this sleep. The runtime may store 0 when it has woken up. It may do
+ * what rawwaker_sink_sleep does with numbers of its own, new for each sleep and never 0, and what a wake does: after its
+ * push it reads the flag, and if that is not 0, kicks, and then replaces that very number by 0.
  * takes - | gives borrowed addresses | threads any | signals no | fails never */
 RAWWAKER_API void rawwaker_sink_words(rawwaker_sink *s, void **head, uint32_t **sleeping);
 

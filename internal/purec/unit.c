@@ -883,9 +883,148 @@ static void a_wake_that_comes_to_a_dropped_sink(void) {
     if (by_ref) rawwaker_wake_by_ref(&w);
     else rawwaker_wake(w);
     rawwaker_box_close(b);
-    CHECK((rawwaker_live() == 0) == !by_ref && (fcntl(fd, F_GETFD) < 0) == !by_ref);
+    CHECK((rawwaker_live() == 0) == !by_ref && fcntl(fd, F_GETFD) < 0);
     if (by_ref) rawwaker_drop(w);
   }
+}
+
+/* What others do while a wake calls the hook: it has written by then, and not yet cleared the flag. */
+static struct {
+  rawwaker_sink *s;
+  uint32_t *sleeping;
+  rawwaker other;
+  int calls, drops;
+  void (*meanwhile)(void);
+} in_hook;
+static void in_hook_call(void *arg) {
+  (void)arg;
+  in_hook.calls++;
+  void (*meanwhile)(void) = in_hook.meanwhile;
+  in_hook.meanwhile = NULL;
+  if (meanwhile != NULL) meanwhile();
+}
+static void in_hook_drop(void *arg) {
+  (void)arg;
+  in_hook.drops++;
+}
+static void in_hook_begin(void (*meanwhile)(void)) {
+  void *head;
+  memset(&in_hook, 0, sizeof in_hook);
+  in_hook.s = rawwaker_sink_new(0);
+  rawwaker_sink_words(in_hook.s, &head, &in_hook.sleeping);
+  CHECK(rawwaker_sink_on_wake(in_hook.s, rawwaker_from_fn(in_hook_call, NULL, in_hook_drop)));
+  CHECK(rawwaker_sink_sleep(in_hook.s));
+  in_hook.meanwhile = meanwhile;
+}
+
+static uint32_t asleep_again;
+static void sleep_again(void) {
+  rawwaker_notice n[2];
+  CHECK(readable(in_hook.s) && *in_hook.sleeping != 0);
+  rawwaker_sink_ack(in_hook.s);
+  CHECK(drain(in_hook.s, n, 2) == 1);
+  CHECK(rawwaker_sink_sleep(in_hook.s));
+  asleep_again = *in_hook.sleeping;
+}
+static void a_wake_that_is_late_ends_no_later_sleep(void) {
+  in_hook_begin(sleep_again);
+  uint32_t before = *in_hook.sleeping;
+  rawwaker_notice n[2];
+  rawwaker_box *b = rawwaker_box_new(in_hook.s, 1, 0);
+  rawwaker w = rawwaker_box_ref(b);
+  rawwaker_wake_by_ref(&w);
+  CHECK(asleep_again != before && *in_hook.sleeping == asleep_again && !readable(in_hook.s));
+  rawwaker_wake(w);
+  CHECK(readable(in_hook.s) && in_hook.calls == 2 && *in_hook.sleeping == 0 && drain(in_hook.s, n, 2) == 1);
+  rawwaker_box_close(b);
+  rawwaker_sink_drop(in_hook.s);
+}
+
+static void wake_other(void) {
+  rawwaker_sink_ack(in_hook.s); /* as if the first had not written yet */
+  rawwaker_wake_by_ref(&in_hook.other);
+  CHECK(readable(in_hook.s) && in_hook.calls == 2);
+}
+static void each_wake_that_finds_the_sleeper_rouses_it(void) {
+  in_hook_begin(wake_other);
+  rawwaker_notice n[2];
+  rawwaker_box *a = rawwaker_box_new(in_hook.s, 1, 0), *b = rawwaker_box_new(in_hook.s, 2, 0);
+  rawwaker w = rawwaker_box_ref(a);
+  in_hook.other = rawwaker_box_lend(b);
+  rawwaker_wake(w);
+  CHECK(in_hook.calls == 2 && *in_hook.sleeping == 0 && drain(in_hook.s, n, 2) == 2);
+  rawwaker_box_close(a);
+  rawwaker_box_close(b);
+  rawwaker_sink_drop(in_hook.s);
+}
+
+static int descriptor;
+static bool in_hook_open(void) { return fcntl(descriptor, F_GETFD) >= 0; }
+static void drop_the_sink(void) {
+  rawwaker_sink_drop(in_hook.s);
+  CHECK(!in_hook_open() && in_hook.drops == 0);
+}
+static void a_hook_may_drop_its_sink(void) {
+  in_hook_begin(drop_the_sink);
+  descriptor = rawwaker_sink_fd(in_hook.s);
+  rawwaker_box *b = rawwaker_box_new(in_hook.s, 1, 0);
+  rawwaker w = rawwaker_box_ref(b);
+  rawwaker_wake_by_ref(&w);
+  CHECK(in_hook.calls == 1 && in_hook.drops == 0); /* no wake drops it */
+  rawwaker_sink_reap();
+  CHECK(in_hook.drops == 1);
+  rawwaker_wake(w);
+  CHECK(in_hook.calls == 1);
+  rawwaker_box_close(b);
+  /* Another sink's calls do it, too, for a runtime that has named no reaper. */
+  for (int way = 0; way < 2; way++) {
+    in_hook_begin(drop_the_sink);
+    descriptor = rawwaker_sink_fd(in_hook.s);
+    b = rawwaker_box_new(in_hook.s, 1, 0);
+    rawwaker_sink *other = rawwaker_sink_new(0);
+    rawwaker_wake(rawwaker_box_ref(b));
+    CHECK(in_hook.drops == 0);
+    rawwaker_box_close(b);
+    if (way == 0) CHECK(rawwaker_sink_on_wake(other, rawwaker_noop()));
+    rawwaker_sink_drop(other);
+    CHECK(in_hook.drops == 1);
+  }
+}
+
+static void set_another_and_drop_the_sink(void) {
+  rawwaker_sink_close(in_hook.s);
+  CHECK(rawwaker_sink_on_wake(in_hook.s, rawwaker_from_fn(in_hook_call, NULL, in_hook_drop)) && in_hook.drops == 1);
+  rawwaker_sink_drop(in_hook.s);
+  CHECK(!in_hook_open() && in_hook.drops == 1);
+}
+static void a_sink_may_be_closed_before_it_is_dropped(void) {
+  rawwaker_notice n[2];
+  in_hook_begin(NULL);
+  descriptor = rawwaker_sink_fd(in_hook.s);
+  rawwaker_box *b = rawwaker_box_new(in_hook.s, 1, 0);
+  rawwaker w = rawwaker_box_ref(b);
+  rawwaker_sink_close(in_hook.s);
+  CHECK(!in_hook_open() && in_hook.drops == 1);
+  int reused = dup(0);
+  CHECK(reused == descriptor);
+  rawwaker_wake_by_ref(&w);
+  rawwaker_sink_kick(in_hook.s);
+  rawwaker_sink_ack(in_hook.s);
+  rawwaker_sink_close(in_hook.s);
+  CHECK(in_hook.calls == 0 && in_hook.drops == 1 && *in_hook.sleeping == 0 && drain(in_hook.s, n, 2) == 1 && in_hook_open());
+  close(reused);
+  rawwaker_box_close(b);
+  rawwaker_sink_drop(in_hook.s);
+  rawwaker_drop(w);
+
+  in_hook_begin(set_another_and_drop_the_sink);
+  b = rawwaker_box_new(in_hook.s, 1, 0);
+  descriptor = rawwaker_sink_fd(in_hook.s);
+  rawwaker_wake(rawwaker_box_ref(b));
+  CHECK(in_hook.calls == 1 && in_hook.drops == 1);
+  rawwaker_box_close(b);
+  rawwaker_sink_reap();
+  CHECK(in_hook.drops == 2);
 }
 
 static rawwaker from_handler;
@@ -1069,6 +1208,10 @@ int main(int argc, char **argv) {
   forever = rawwaker_sink_new(RAWWAKER_SINK_FOREVER);
   run("a sink for ever goes on when it is dropped", a_sink_for_ever);
   run("a wake that comes to a dropped sink gives everything back", a_wake_that_comes_to_a_dropped_sink);
+  run("a wake that is late ends no later sleep", a_wake_that_is_late_ends_no_later_sleep);
+  run("each wake that finds the sleeper rouses it, whatever others are about to do", each_wake_that_finds_the_sleeper_rouses_it);
+  run("a hook may drop its own sink, and is itself dropped by no wake", a_hook_may_drop_its_sink);
+  run("a sink may be closed before it is dropped, and hooks be set beside that", a_sink_may_be_closed_before_it_is_dropped);
   run("wake_by_ref may be called in a signal handler and keeps errno", signals_and_errno);
   run("out of memory for a box is NULL", no_memory_for_a_runtime);
   if (argc > 1 && strcmp(argv[1], "-no-deaths") == 0)
