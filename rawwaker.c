@@ -8,7 +8,6 @@
 #include "rawwaker.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,8 +40,10 @@
 #define ORD_CLOSE memory_order_seq_cst    /* closed before queued, against cleared before closed */
 #define ORD_LIST memory_order_seq_cst     /* pushed before asleep is read, against asleep before the list is read */
 #define ORD_SLEEP memory_order_seq_cst    /* the other half of that */
-#define ORD_LOCK memory_order_acquire
-#define ORD_UNLOCK memory_order_release
+#define ORD_REGISTER memory_order_acquire   /* the slot as the last one left it, and what was written before wakes that are over */
+#define ORD_REGISTERED memory_order_acq_rel /* the waker, before its taker; what was written before a wake that came meanwhile */
+#define ORD_TAKE memory_order_acq_rel       /* what was written before the wake, before a register; the waker as it was registered */
+#define ORD_TAKEN memory_order_release      /* the slot is empty, before the next register */
 #define ORD_HOOK memory_order_release      /* the hook's fields, before whoever calls it reads them */
 #define ORD_HOOKED memory_order_acquire
 #define ORD_COUNT memory_order_relaxed    /* statistics */
@@ -76,6 +77,12 @@ static void checked_wake(rawwaker w, const char *call) {
   w.vtable->wake(w.data);
 }
 
+static void checked_wake_by_ref(const rawwaker *w, const char *call) {
+  if (w->vtable == NULL) die(call, "NULL vtable");
+  if (w->vtable->wake_by_ref == NULL) die(call, "empty slot wake_by_ref");
+  w->vtable->wake_by_ref(w->data);
+}
+
 rawwaker rawwaker_clone(const rawwaker *w) { return checked_clone(w, __func__); }
 
 void rawwaker_clone_into(const rawwaker *w, rawwaker *out) { *out = checked_clone(w, __func__); }
@@ -89,11 +96,7 @@ void rawwaker_clone_from(rawwaker *dst, const rawwaker *src) {
 
 void rawwaker_wake(rawwaker w) { checked_wake(w, __func__); }
 
-void rawwaker_wake_by_ref(const rawwaker *w) {
-  if (w->vtable == NULL) die(__func__, "NULL vtable");
-  if (w->vtable->wake_by_ref == NULL) die(__func__, "empty slot wake_by_ref");
-  w->vtable->wake_by_ref(w->data);
-}
+void rawwaker_wake_by_ref(const rawwaker *w) { checked_wake_by_ref(w, __func__); }
 
 void rawwaker_drop(rawwaker w) { checked_drop(w, __func__); }
 
@@ -318,53 +321,76 @@ rawwaker_poll rawwaker_block_on(rawwaker_future f, void *out) {
 
 /* ------------------------------------------------------------------------------------------------- the cell -- */
 
-static _Atomic(uint32_t) *cell_lock_word(rawwaker_cell *c) {
+/* The word of a cell, as of the AtomicWaker of futures-rs; nobody ever waits for another thread's bit.
+ *   WAITING                  the slot may be filled or empty; the one that takes the word away from here owns it.
+ *   REGISTERING              a register owns the slot.
+ *   WAKING                   a take owns it.
+ *   REGISTERING | WAKING     a register owns it, and wakes what it has kept: a take came meanwhile, and went away empty.
+ * A register that finds the slot owned wakes its waker by reference and keeps nothing: the poll that follows registers again.
+ * The bits stand beside a mark, so that memory that was never initialised is told from a cell, also where it holds small numbers. */
+enum { WAITING = 0, REGISTERING = 0x72770001, WAKING = 0x72770002 };
+
+static _Atomic(uint32_t) *cell_word(rawwaker_cell *c) {
   /* The header is C++ too, where _Atomic does not exist. */
   _Static_assert(sizeof(_Atomic(uint32_t)) == sizeof c->private_lock, "an atomic word is a plain one");
   return (_Atomic(uint32_t) *)&c->private_lock;
 }
 
-/* Held for a few instructions and never over a slot. */
-static void cell_lock(rawwaker_cell *c) {
-  for (unsigned tries = 0; atomic_exchange_explicit(cell_lock_word(c), 1, ORD_LOCK) != 0; tries++)
-    if (tries > 64) sched_yield();
-}
-static void cell_unlock(rawwaker_cell *c) { atomic_store_explicit(cell_lock_word(c), 0, ORD_UNLOCK); }
-
-static rawwaker cell_swap(rawwaker_cell *c, rawwaker new) {
-  cell_lock(c);
-  rawwaker old = c->private_waker;
-  c->private_waker = new;
-  cell_unlock(c);
-  return old;
+static void cell_must(bool possible, const char *call) {
+  if (!possible) die(call, "no cell (use rawwaker_cell_init, or zeroed memory)");
 }
 
 void rawwaker_cell_init(rawwaker_cell *c) { memset(c, 0, sizeof *c); }
 
 void rawwaker_cell_register(rawwaker_cell *c, const rawwaker *w) {
-  cell_lock(c);
-  bool same = c->private_waker.vtable != NULL && rawwaker_will_wake(&c->private_waker, w);
-  cell_unlock(c);
-  if (same) return;
-  rawwaker old = cell_swap(c, checked_clone(w, __func__));
+  uint32_t was = WAITING;
+  if (!atomic_compare_exchange_strong_explicit(cell_word(c), &was, REGISTERING, ORD_REGISTER, ORD_REGISTER)) {
+    cell_must(was == REGISTERING || was == WAKING || was == (REGISTERING | WAKING), __func__);
+    checked_wake_by_ref(w, __func__);
+    return;
+  }
+  rawwaker kept = c->private_waker, old = {NULL, NULL};
+  if (kept.vtable == NULL || !rawwaker_will_wake(&kept, w)) {
+    old = kept;
+    c->private_waker = kept = checked_clone(w, __func__);
+  }
+  was = REGISTERING;
+  if (!atomic_compare_exchange_strong_explicit(cell_word(c), &was, WAITING, ORD_REGISTERED, memory_order_relaxed)) {
+    c->private_waker = (rawwaker){NULL, NULL};
+    was = atomic_exchange_explicit(cell_word(c), WAITING, ORD_REGISTERED);
+    cell_must(was == (REGISTERING | WAKING), __func__);
+    checked_wake(kept, __func__);
+  }
   if (old.vtable != NULL) checked_drop(old, __func__);
 }
 
+static rawwaker cell_take(rawwaker_cell *c, const char *call) {
+  uint32_t was = atomic_fetch_or_explicit(cell_word(c), WAKING, ORD_TAKE);
+  if (was != WAITING) {
+    cell_must(was == REGISTERING || was == WAKING || was == (REGISTERING | WAKING), call);
+    return (rawwaker){NULL, NULL};
+  }
+  rawwaker kept = c->private_waker;
+  c->private_waker = (rawwaker){NULL, NULL};
+  cell_must(atomic_exchange_explicit(cell_word(c), WAITING, ORD_TAKEN) == WAKING, call);
+  return kept;
+}
+
 bool rawwaker_cell_take(rawwaker_cell *c, rawwaker *out) {
-  rawwaker old = cell_swap(c, (rawwaker){NULL, NULL});
-  if (old.vtable == NULL) return false;
-  *out = old;
+  rawwaker kept = cell_take(c, __func__);
+  if (kept.vtable == NULL) return false;
+  *out = kept;
   return true;
 }
 
 void rawwaker_cell_wake(rawwaker_cell *c) {
-  rawwaker w;
-  if (rawwaker_cell_take(c, &w)) checked_wake(w, __func__);
+  rawwaker kept = cell_take(c, __func__);
+  if (kept.vtable != NULL) checked_wake(kept, __func__);
 }
 
 void rawwaker_cell_drop(rawwaker_cell *c) {
-  rawwaker w;
-  if (rawwaker_cell_take(c, &w)) checked_drop(w, __func__);
+  rawwaker kept = cell_take(c, __func__);
+  if (kept.vtable != NULL) checked_drop(kept, __func__);
 }
 
 /* ------------------------------------------------------------------------------------------------- the sink -- */

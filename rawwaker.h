@@ -127,8 +127,9 @@ RAWWAKER_API rawwaker rawwaker_from_boxed(const rawwaker_boxed *b);
 /* ------------------------------------------------------------------------------------- a place to keep one --- */
 
 /* Where a future keeps the waker of its latest poll. Embed it; its fields are private. Register first and test your
- * condition after; whoever makes the condition true sets it first and wakes after: then no wake is lost.
- * No slot is called while the cell is locked. Zeroed memory is an initialised cell. */
+ * condition after; the thread that makes the condition true sets it first and wakes after: then no wake is lost.
+ * No call waits for another thread. Slots may use the cell. Zeroed memory is an initialised cell; if a call finds memory that is
+ * no cell, it aborts with one line (most of what memory can hold by chance is recognised). */
 typedef struct rawwaker_cell {
   uint32_t private_lock;
   rawwaker private_waker;
@@ -137,19 +138,22 @@ typedef struct rawwaker_cell {
 /* takes - | gives an empty cell | threads one | signals no | fails never */
 RAWWAKER_API void rawwaker_cell_init(rawwaker_cell *c);
 
-/* Keeps a clone of w in place of what was kept; no slot is called where that would wake the same task.
- * takes - (borrows w) | gives - | threads any | signals no | fails: as rawwaker_clone */
+/* Keeps a clone of w in place of what was kept; no slot is called where that would wake the same task. If a wake, take, drop or
+ * another register of the cell is in progress, w is woken by reference or its clone is woken, and not kept: the task
+ * is polled again and registers again.
+ * takes - (borrows w) | gives - | threads any | signals no | fails: as rawwaker_clone and rawwaker_wake_by_ref */
 RAWWAKER_API void rawwaker_cell_register(rawwaker_cell *c, const rawwaker *w);
 
-/* Takes the waker out and wakes it; nothing where the cell is empty.
+/* Takes the waker out and wakes it; nothing where the cell is empty. If a register is in progress, that one wakes.
  * takes what the cell holds | gives - | threads any | signals no | fails: as rawwaker_wake */
 RAWWAKER_API void rawwaker_cell_wake(rawwaker_cell *c);
 
-/* Takes the waker out unwoken; false, and *out untouched, where the cell is empty.
- * takes what the cell holds | gives *out | threads any | signals no | fails never */
+/* Takes the waker out unwoken; false, and *out untouched, if the cell is empty or a register is in progress, which then wakes.
+ * takes what the cell holds | gives *out | threads any | signals no | fails: abort if c is no cell */
 RAWWAKER_API bool rawwaker_cell_take(rawwaker_cell *c, rawwaker *out);
 
-/* Drops what the cell holds and leaves it empty: the cell may be used again.
+/* Drops what the cell holds and leaves it empty: the cell may be used again. If a register is in progress, it wakes its waker
+ * and leaves the cell empty.
  * takes what the cell holds | gives - | threads any | signals no | fails: as rawwaker_drop */
 RAWWAKER_API void rawwaker_cell_drop(rawwaker_cell *c);
 

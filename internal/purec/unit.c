@@ -315,7 +315,7 @@ static rawwaker reenter_clone(void *data) {
   reenter(data);
   return (rawwaker){data, &reenter_vtable};
 }
-static void cell_holds_no_lock(void) {
+static void cell_may_be_used_by_its_slots(void) {
   alarm(20);
   rawwaker w = {NULL, &reenter_vtable}, n = rawwaker_noop();
   rawwaker_cell_init(&busy_cell);
@@ -327,6 +327,64 @@ static void cell_holds_no_lock(void) {
   rawwaker_cell_drop(&busy_cell);
   rawwaker_cell_drop(&busy_cell);
   alarm(0);
+}
+
+/* What other threads do while one is inside a register, for however long: `inside` runs in its clone slot. */
+static void (*inside)(void);
+static task other;
+static rawwaker stopped_clone(void *data) {
+  inside();
+  return task_clone(data);
+}
+static const rawwaker_vtable stopped_vtable = {stopped_clone, task_wake, task_wake_by_ref, task_drop};
+static void takes_inside(void) {
+  rawwaker out = {NULL, NULL};
+  note('t', rawwaker_cell_take(&busy_cell, &out) ? '+' : '-');
+  CHECK(out.vtable == NULL);
+}
+static void wakes_inside(void) { rawwaker_cell_wake(&busy_cell); }
+static void wakes_twice_inside(void) {
+  wakes_inside();
+  wakes_inside();
+}
+static void drops_inside(void) { rawwaker_cell_drop(&busy_cell); }
+static void registers_inside(void) {
+  rawwaker w = task_waker(&other);
+  rawwaker_cell_register(&busy_cell, &w);
+  rawwaker_drop(w);
+}
+static void wakes_and_registers_inside(void) {
+  wakes_inside();
+  registers_inside();
+}
+static void cell_waits_for_no_register(void) {
+  static const struct {
+    void (*inside)(void);
+    const char *events, *then; /* of the register, and of a wake after it */
+  } cases[] = {
+      {wakes_inside, "acawbd", ""},       {wakes_twice_inside, "acawbd", ""},       {takes_inside, "t-acawbd", ""},
+      {drops_inside, "acawbd", ""},       {registers_inside, "orodacbd", "aw"}, {wakes_and_registers_inside, "orodacawbd", ""},
+  };
+  task a = {.name = 'a'}, b = {.name = 'b'};
+  other = (task){.name = 'o'};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    rawwaker wa = task_waker(&a), wb = task_waker(&b);
+    wa.vtable = &stopped_vtable;
+    rawwaker_cell_init(&busy_cell);
+    rawwaker_cell_register(&busy_cell, &wb);
+    forget();
+    inside = cases[i].inside;
+    rawwaker_cell_register(&busy_cell, &wa);
+    CHECK(strcmp(events, cases[i].events) == 0);
+    forget();
+    rawwaker_cell_wake(&busy_cell);
+    CHECK(strcmp(events, cases[i].then) == 0);
+    rawwaker_cell_register(&busy_cell, &wb); /* it is free again */
+    rawwaker_cell_drop(&busy_cell);
+    rawwaker_drop(wa);
+    rawwaker_drop(wb);
+    CHECK(a.refs == 0 && b.refs == 0 && other.refs == 0);
+  }
 }
 
 /* ------------------------------------------------------------------------------------------------ block_on ---------- */
@@ -960,6 +1018,33 @@ static void die_drop_slot(void) { rawwaker_drop(holed); }
 static void die_cell_register(void) { rawwaker_cell c = cell_of(none); rawwaker_cell_register(&c, &none); }
 static void die_cell_wake(void) { rawwaker_cell c = cell_of(holed); rawwaker_cell_wake(&c); }
 static void die_cell_drop(void) { rawwaker_cell c = cell_of(holed); rawwaker_cell_drop(&c); }
+/* Memory that is no cell, with this in its first word. */
+static uint32_t garbage;
+static rawwaker_cell no_cell(void) {
+  rawwaker_cell c = cell_of(rawwaker_noop());
+  c.private_lock = garbage;
+  return c;
+}
+static void die_no_cell_register(void) { rawwaker_cell c = no_cell(); rawwaker_cell_register(&c, &c.private_waker); }
+static void die_no_cell_wake(void) { rawwaker_cell c = no_cell(); rawwaker_cell_wake(&c); }
+static void die_no_cell_take(void) { rawwaker_cell c = no_cell(); rawwaker_cell_take(&c, &into); }
+static void die_no_cell_drop(void) { rawwaker_cell c = no_cell(); rawwaker_cell_drop(&c); }
+static void registers_none_inside(void) { rawwaker_cell_register(&busy_cell, &none); }
+static void not_cells_inside(void) { busy_cell.private_lock = 0xAAAAAAAA; }
+static void die_overwritten(void) {
+  rawwaker w = task_waker(&other);
+  w.vtable = &stopped_vtable;
+  inside = not_cells_inside;
+  rawwaker_cell_init(&busy_cell);
+  rawwaker_cell_register(&busy_cell, &w);
+}
+static void die_busy(void) {
+  rawwaker w = task_waker(&other);
+  w.vtable = &stopped_vtable;
+  inside = registers_none_inside;
+  rawwaker_cell_init(&busy_cell);
+  rawwaker_cell_register(&busy_cell, &w);
+}
 static void die_block_on(void) { rawwaker_block_on((rawwaker_future){NULL, NULL}, NULL); }
 static void die_block_on_poll(void) { rawwaker_block_on((rawwaker_future){NULL, &no_poll}, NULL); }
 static void die_block_on_drop(void) { rawwaker_block_on((rawwaker_future){NULL, &no_drop}, NULL); }
@@ -1017,6 +1102,16 @@ static void deaths(void) {
   death("rawwaker_cell_register: NULL vtable", die_cell_register);
   death("rawwaker_cell_wake: empty slot wake", die_cell_wake);
   death("rawwaker_cell_drop: empty slot drop", die_cell_drop);
+  death("rawwaker_cell_register: NULL vtable", die_busy);
+  static const uint32_t words[] = {1, 2, 3, 4, 0x01010101, 0xAAAAAAAA, 0xFFFFFFFF};
+  for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+    garbage = words[i];
+    death("rawwaker_cell_register: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_register);
+    death("rawwaker_cell_wake: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_wake);
+    death("rawwaker_cell_take: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_take);
+    death("rawwaker_cell_drop: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_drop);
+  }
+  death("rawwaker_cell_register: no cell (use rawwaker_cell_init, or zeroed memory)", die_overwritten);
   death("rawwaker_block_on: NULL vtable", die_block_on);
   death("rawwaker_block_on: empty slot poll", die_block_on_poll);
   death("rawwaker_block_on: empty slot drop", die_block_on_drop);
@@ -1048,7 +1143,8 @@ int main(int argc, char **argv) {
   run("counted wakers serve async-ffi's four slots", async_ffi);
   run("a cell keeps the latest waker, gives it out once, and may be used again", cell);
   run("a cell that keeps an equal waker calls no slot", cell_keeps_an_equal_one);
-  run("no slot is called while the cell is locked", cell_holds_no_lock);
+  run("a cell's slots may use the very cell", cell_may_be_used_by_its_slots);
+  run("a cell: nothing waits for a register that is stopped, and it wakes what came meanwhile", cell_waits_for_no_register);
   run("block_on polls once for each wake, before, during and after a poll, also nested", block_on_polls_once_a_wake);
   run("block_on sleeps between its wakes", block_on_sleeps_between_wakes);
   run("block_on hands a panic on, leaves *out alone and drops the future once", block_on_panicked);
