@@ -43,9 +43,9 @@ func BoxFields() []Field {
 func BoxLook(box uintptr) []Word { return lookBox(box) }
 
 func lookBox(box uintptr) (all []Word) {
-	var fields [8]C.rawwaker_box_field
-	n := C.look_box(C.uintptr_t(box), &fields[0], C.size_t(len(fields)))
-	for _, f := range fields[:n] {
+	fields := make([]C.rawwaker_box_field, C.look_box(0, nil, 0))
+	C.look_box(C.uintptr_t(box), unsafe.SliceData(fields), C.size_t(len(fields)))
+	for _, f := range fields {
 		all = append(all, Word{Field{C.GoString(f.name), uintptr(f.offset), uintptr(f.size)}, uint64(f.value)})
 	}
 	return all

@@ -1,4 +1,4 @@
-/* rawwaker.c - the contract of rawwaker.h, implemented: libc, C11 atomics, a semaphore, nothing else.
+/* rawwaker.c - the contract of rawwaker.h, implemented: libc, C11 atomics, POSIX threads, a semaphore, nothing else.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -8,7 +8,7 @@
 #include "rawwaker.h"
 
 #include <errno.h>
-#include <sched.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,9 +42,11 @@
 #define ORD_CLOSE memory_order_seq_cst    /* closed before queued, against cleared before closed */
 #define ORD_LIST memory_order_seq_cst     /* pushed before asleep is read, against asleep before the list is read */
 #define ORD_SLEEP memory_order_seq_cst    /* the other half of that */
-#define ORD_LOCK memory_order_acquire
-#define ORD_UNLOCK memory_order_release
 #define ORD_USE memory_order_acq_rel      /* what users did with a descriptor or a hook, before it is closed or dropped */
+#define ORD_REGISTER memory_order_acquire   /* the slot as the last one left it, and what was written before wakes that are over */
+#define ORD_REGISTERED memory_order_acq_rel /* the waker, before its taker; what was written before a wake that came meanwhile */
+#define ORD_TAKE memory_order_acq_rel       /* what was written before the wake, before a register; the waker as it was registered */
+#define ORD_TAKEN memory_order_release      /* the slot is empty, before the next register */
 #define ORD_HOOK memory_order_release      /* the hook's fields, before whoever calls it reads them */
 #define ORD_HOOKED memory_order_acquire
 #define ORD_COUNT memory_order_relaxed    /* statistics */
@@ -78,6 +80,12 @@ static void checked_wake(rawwaker w, const char *call) {
   w.vtable->wake(w.data);
 }
 
+static void checked_wake_by_ref(const rawwaker *w, const char *call) {
+  if (w->vtable == NULL) die(call, "NULL vtable");
+  if (w->vtable->wake_by_ref == NULL) die(call, "empty slot wake_by_ref");
+  w->vtable->wake_by_ref(w->data);
+}
+
 rawwaker rawwaker_clone(const rawwaker *w) { return checked_clone(w, __func__); }
 
 void rawwaker_clone_into(const rawwaker *w, rawwaker *out) { *out = checked_clone(w, __func__); }
@@ -91,11 +99,7 @@ void rawwaker_clone_from(rawwaker *dst, const rawwaker *src) {
 
 void rawwaker_wake(rawwaker w) { checked_wake(w, __func__); }
 
-void rawwaker_wake_by_ref(const rawwaker *w) {
-  if (w->vtable == NULL) die(__func__, "NULL vtable");
-  if (w->vtable->wake_by_ref == NULL) die(__func__, "empty slot wake_by_ref");
-  w->vtable->wake_by_ref(w->data);
-}
+void rawwaker_wake_by_ref(const rawwaker *w) { checked_wake_by_ref(w, __func__); }
 
 void rawwaker_drop(rawwaker w) { checked_drop(w, __func__); }
 
@@ -225,7 +229,11 @@ enum { EMPTY = 0, NOTIFIED = 1, PARKED = 2 };
 typedef dispatch_semaphore_t semaphore;
 static bool semaphore_init(semaphore *s) { return (*s = dispatch_semaphore_create(0)) != NULL; }
 static void semaphore_post(semaphore *s) { dispatch_semaphore_signal(*s); }
-static void semaphore_wait(semaphore *s) { dispatch_semaphore_wait(*s, DISPATCH_TIME_FOREVER); }
+static void semaphore_wait(semaphore *s) {
+  pthread_testcancel(); /* the wait itself is no cancellation point */
+  dispatch_semaphore_wait(*s, DISPATCH_TIME_FOREVER);
+  pthread_testcancel();
+}
 static void semaphore_fini(semaphore *s) { dispatch_release(*s); }
 #else
 typedef sem_t semaphore;
@@ -275,23 +283,100 @@ static void parker_wake(void *data) {
 
 BOXED(parker)
 
-static void parker_park(parker *p) {
+/* What a block_on that is cancelled in its sleep has to end, and whether its caller lets itself be cancelled. */
+typedef struct waiting {
+  rawwaker_future f;
+  parker *p;
+  int cancel;
+} waiting;
+
+#if defined(_WIN32) || defined(__ANDROID__)
+/* No thread is cancelled there. */
+static int cancel_off(void) { return 0; }
+static void cancel_restore(int state) { (void)state; }
+static void waiting_sleep(waiting *w) { semaphore_wait(&w->p->sleep); }
+#else
+static int cancel_off(void) {
+  int state;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+  return state;
+}
+static void cancel_restore(int state) { pthread_setcancelstate(state, &state); }
+static void waiting_cancelled(void *arg) {
+  waiting *w = arg;
+  cancel_off();
+  w->f.vtable->drop(w->f.data);
+  parker_drop(w->p);
+}
+static void waiting_sleep(waiting *w) {
+  pthread_cleanup_push(waiting_cancelled, w);
+  cancel_restore(w->cancel);
+  semaphore_wait(&w->p->sleep);
+  cancel_off();
+  pthread_cleanup_pop(0);
+}
+#endif
+
+static void waiting_park(waiting *w) {
   uint32_t empty = EMPTY;
-  if (atomic_compare_exchange_strong_explicit(&p->state, &empty, PARKED, ORD_CONSUME, memory_order_relaxed))
-    semaphore_wait(&p->sleep);
+  if (atomic_compare_exchange_strong_explicit(&w->p->state, &empty, PARKED, ORD_CONSUME, memory_order_relaxed)) waiting_sleep(w);
   /* An exchange and no store: a second wake may have come since, and its writes must be seen too. */
-  atomic_exchange_explicit(&p->state, EMPTY, ORD_CONSUME);
+  atomic_exchange_explicit(&w->p->state, EMPTY, ORD_CONSUME);
 }
 
-static _Thread_local char panic_text[1024 + 1];
+/* The text of a panic is malloc'd, and a thread's own by a key that the first one makes: thread-local variables of a library that holds Go
+ * come out of a small block that all libraries of the process share. Without a key no thread has a text. */
+enum { PANIC_MAX = 1024 };
+static _Atomic(uintptr_t) panic_key; /* the key, plus 1 */
+
+static char *panic_get(void) {
+  uintptr_t key = atomic_load(&panic_key);
+  return key == 0 ? NULL : pthread_getspecific((pthread_key_t)(key - 1));
+}
+
+/* Makes text this thread's, or NULL for none, and gives what the caller has to free: the one before, or text where it could not be kept. */
+static char *panic_swap(char *text) {
+  uintptr_t key = atomic_load(&panic_key);
+  if (key == 0) {
+    if (text == NULL) return NULL;
+    pthread_key_t made;
+    if (pthread_key_create(&made, free) != 0) return text;
+    if (atomic_compare_exchange_strong(&panic_key, &key, (uintptr_t)made + 1))
+      key = (uintptr_t)made + 1;
+    else
+      pthread_key_delete(made);
+  }
+  char *old = pthread_getspecific((pthread_key_t)(key - 1));
+  if (old == text) return NULL;
+  return pthread_setspecific((pthread_key_t)(key - 1), text) == 0 ? old : text;
+}
+
+static void panic_clear(void) {
+  if (panic_get() != NULL) free(panic_swap(NULL));
+}
+
+/* At the process's end, and where a plug-in is unloaded: without it each one loaded would use up another key. What a destructor of a thread calls
+ * later is libc's. */
+__attribute__((destructor)) static void panic_unload(void) {
+  panic_clear();
+  uintptr_t key = atomic_exchange(&panic_key, 0);
+  if (key != 0) pthread_key_delete((pthread_key_t)(key - 1));
+}
 
 void rawwaker_set_panic(const char *msg, size_t len) {
-  if (len > sizeof panic_text - 1) len = sizeof panic_text - 1;
-  if (len > 0) memcpy(panic_text, msg, len);
-  panic_text[len] = '\0';
+  if (len > PANIC_MAX) len = PANIC_MAX;
+  char *text = len > 0 ? malloc(len + 1) : NULL;
+  if (text != NULL) {
+    memcpy(text, msg, len); /* before the old one goes: msg may be of it */
+    text[len] = '\0';
+  }
+  free(panic_swap(text));
 }
 
-const char *rawwaker_last_panic(void) { return panic_text; }
+const char *rawwaker_last_panic(void) {
+  const char *text = panic_get();
+  return text == NULL ? "" : text;
+}
 
 rawwaker_poll rawwaker_block_on(rawwaker_future f, void *out) {
   if (f.vtable == NULL) die(__func__, "NULL vtable");
@@ -299,74 +384,101 @@ rawwaker_poll rawwaker_block_on(rawwaker_future f, void *out) {
   if (f.vtable->drop == NULL) die(__func__, "empty slot drop");
   parker *p = counted_new(sizeof *p, &parker_boxed_vtable, 1);
   if (p == NULL || !semaphore_init(&p->sleep)) die(__func__, "out of memory");
+  waiting w = {f, p, cancel_off()};
   rawwaker waker = {p, &parker_vtable};
   rawwaker_context cx = {&waker};
   rawwaker_poll got;
   for (;;) {
-    panic_text[0] = '\0';
+    panic_clear();
     got = f.vtable->poll(f.data, &cx, out);
     if (got != RAWWAKER_PENDING) break;
-    parker_park(p);
+    waiting_park(&w);
   }
   if (got != RAWWAKER_READY && got != RAWWAKER_PANICKED) {
     char why[32];
     snprintf(why, sizeof why, "slot poll gave %u", (unsigned)got);
     die(__func__, why);
   }
+  char *why = panic_swap(NULL); /* out of the way of what the drop slot polls */
   f.vtable->drop(f.data);
+  free(panic_swap(why));
   parker_drop(p);
+  cancel_restore(w.cancel);
   return got;
 }
 
 /* ------------------------------------------------------------------------------------------------- the cell -- */
 
-static _Atomic(uint32_t) *cell_lock_word(rawwaker_cell *c) {
+/* The word of a cell, as of the AtomicWaker of futures-rs; nobody ever waits for another thread's bit.
+ *   WAITING                  the slot may be filled or empty; the one that takes the word away from here owns it.
+ *   REGISTERING              a register owns the slot.
+ *   WAKING                   a take owns it.
+ *   REGISTERING | WAKING     a register owns it, and wakes what it has kept: a take came meanwhile, and went away empty.
+ * A register that finds the slot owned wakes its waker by reference and keeps nothing: the poll that follows registers again.
+ * The bits stand beside a mark, so that memory that was never initialised is told from a cell, also where it holds small numbers. */
+enum { WAITING = 0, REGISTERING = 0x72770001, WAKING = 0x72770002 };
+
+static _Atomic(uint32_t) *cell_word(rawwaker_cell *c) {
   /* The header is C++ too, where _Atomic does not exist. */
   _Static_assert(sizeof(_Atomic(uint32_t)) == sizeof c->private_lock, "an atomic word is a plain one");
   return (_Atomic(uint32_t) *)&c->private_lock;
 }
 
-/* Held for a few instructions and never over a slot. */
-static void cell_lock(rawwaker_cell *c) {
-  for (unsigned tries = 0; atomic_exchange_explicit(cell_lock_word(c), 1, ORD_LOCK) != 0; tries++)
-    if (tries > 64) sched_yield();
-}
-static void cell_unlock(rawwaker_cell *c) { atomic_store_explicit(cell_lock_word(c), 0, ORD_UNLOCK); }
-
-static rawwaker cell_swap(rawwaker_cell *c, rawwaker new) {
-  cell_lock(c);
-  rawwaker old = c->private_waker;
-  c->private_waker = new;
-  cell_unlock(c);
-  return old;
+static void cell_must(bool possible, const char *call) {
+  if (!possible) die(call, "no cell (use rawwaker_cell_init, or zeroed memory)");
 }
 
 void rawwaker_cell_init(rawwaker_cell *c) { memset(c, 0, sizeof *c); }
 
 void rawwaker_cell_register(rawwaker_cell *c, const rawwaker *w) {
-  cell_lock(c);
-  bool same = c->private_waker.vtable != NULL && rawwaker_will_wake(&c->private_waker, w);
-  cell_unlock(c);
-  if (same) return;
-  rawwaker old = cell_swap(c, checked_clone(w, __func__));
+  uint32_t was = WAITING;
+  if (!atomic_compare_exchange_strong_explicit(cell_word(c), &was, REGISTERING, ORD_REGISTER, ORD_REGISTER)) {
+    cell_must(was == REGISTERING || was == WAKING || was == (REGISTERING | WAKING), __func__);
+    checked_wake_by_ref(w, __func__);
+    return;
+  }
+  rawwaker kept = c->private_waker, old = {NULL, NULL};
+  if (kept.vtable == NULL || !rawwaker_will_wake(&kept, w)) {
+    old = kept;
+    c->private_waker = kept = checked_clone(w, __func__);
+  }
+  was = REGISTERING;
+  if (!atomic_compare_exchange_strong_explicit(cell_word(c), &was, WAITING, ORD_REGISTERED, memory_order_relaxed)) {
+    c->private_waker = (rawwaker){NULL, NULL};
+    was = atomic_exchange_explicit(cell_word(c), WAITING, ORD_REGISTERED);
+    cell_must(was == (REGISTERING | WAKING), __func__);
+    checked_wake(kept, __func__);
+  }
   if (old.vtable != NULL) checked_drop(old, __func__);
 }
 
+static rawwaker cell_take(rawwaker_cell *c, const char *call) {
+  uint32_t was = atomic_fetch_or_explicit(cell_word(c), WAKING, ORD_TAKE);
+  if (was != WAITING) {
+    cell_must(was == REGISTERING || was == WAKING || was == (REGISTERING | WAKING), call);
+    return (rawwaker){NULL, NULL};
+  }
+  rawwaker kept = c->private_waker;
+  c->private_waker = (rawwaker){NULL, NULL};
+  cell_must(atomic_exchange_explicit(cell_word(c), WAITING, ORD_TAKEN) == WAKING, call);
+  return kept;
+}
+
 bool rawwaker_cell_take(rawwaker_cell *c, rawwaker *out) {
-  rawwaker old = cell_swap(c, (rawwaker){NULL, NULL});
-  if (old.vtable == NULL) return false;
-  *out = old;
+  rawwaker kept = cell_take(c, __func__);
+  if (kept.vtable == NULL) return false;
+  *out = kept;
   return true;
 }
 
 void rawwaker_cell_wake(rawwaker_cell *c) {
-  rawwaker w;
-  if (rawwaker_cell_take(c, &w)) checked_wake(w, __func__);
+  rawwaker kept = cell_take(c, __func__);
+  if (kept.vtable != NULL) checked_wake(kept, __func__);
 }
 
 void rawwaker_cell_drop(rawwaker_cell *c) {
-  rawwaker w;
-  if (rawwaker_cell_take(c, &w)) checked_drop(w, __func__);
+  rawwaker kept = cell_take(c, __func__);
+  if (kept.vtable != NULL) checked_drop(kept, __func__);
 }
 
 /* ------------------------------------------------------------------------------------------------- the sink -- */
@@ -906,7 +1018,7 @@ size_t rawwaker_box_look(const rawwaker_box *box, rawwaker_box_field *out, size_
   };
 #undef FIELD
   size_t many = sizeof all / sizeof all[0];
-  memcpy(out, all, (n < many ? n : many) * sizeof all[0]);
+  for (size_t i = 0; i < n && i < many; i++) out[i] = all[i];
   return many;
 }
 
@@ -962,7 +1074,7 @@ rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **box, rawwaker_f
   rawwaker_poll got;
   *woken = false;
   for (unsigned polls = 1;; polls++) {
-    panic_text[0] = '\0';
+    panic_clear();
     got = f.vtable->poll(f.data, &cx, out);
     if (!looping || got != RAWWAKER_PENDING) break;
     if (atomic_load_explicit(&b->queued, memory_order_relaxed) != WOKEN) break;

@@ -14,6 +14,8 @@
  *   Wakes       coalesce: several may lead to one poll. A poll that nobody asked for is legal. All that was written
  *               before a wake is visible to the poll that follows, also when that wake found the task already woken.
  *   Slots       only tell: they never poll, never block, never unwind. Call no slot while you hold a lock.
+ *   Cancelling  a thread (pthread_cancel) ends none of these calls half-way; only rawwaker_block_on is a cancellation point. Slots that
+ *               others call should be none either. PTHREAD_CANCEL_ASYNCHRONOUS must not be in force in any call.
  *   Vtables     are trusted code and live as long as the process. A waker's data is whatever its vtable says it is;
  *               it may be any integer.
  *
@@ -127,8 +129,9 @@ RAWWAKER_API rawwaker rawwaker_from_boxed(const rawwaker_boxed *b);
 /* ------------------------------------------------------------------------------------- a place to keep one --- */
 
 /* Where a future keeps the waker of its latest poll. Embed it; its fields are private. Register first and test your
- * condition after; whoever makes the condition true sets it first and wakes after: then no wake is lost.
- * No slot is called while the cell is locked. Zeroed memory is an initialised cell. */
+ * condition after; the thread that makes the condition true sets it first and wakes after: then no wake is lost.
+ * No call waits for another thread. Slots may use the cell. Zeroed memory is an initialised cell; if a call finds memory that is
+ * no cell, it aborts with one line (most of what memory can hold by chance is recognised). */
 typedef struct rawwaker_cell {
   uint32_t private_lock;
   rawwaker private_waker;
@@ -137,19 +140,22 @@ typedef struct rawwaker_cell {
 /* takes - | gives an empty cell | threads one | signals no | fails never */
 RAWWAKER_API void rawwaker_cell_init(rawwaker_cell *c);
 
-/* Keeps a clone of w in place of what was kept; no slot is called where that would wake the same task.
- * takes - (borrows w) | gives - | threads any | signals no | fails: as rawwaker_clone */
+/* Keeps a clone of w in place of what was kept; no slot is called where that would wake the same task. If a wake, take, drop or
+ * another register of the cell is in progress, w is woken by reference or its clone is woken, and not kept: the task
+ * is polled again and registers again.
+ * takes - (borrows w) | gives - | threads any | signals no | fails: as rawwaker_clone and rawwaker_wake_by_ref */
 RAWWAKER_API void rawwaker_cell_register(rawwaker_cell *c, const rawwaker *w);
 
-/* Takes the waker out and wakes it; nothing where the cell is empty.
+/* Takes the waker out and wakes it; nothing where the cell is empty. If a register is in progress, that one wakes.
  * takes what the cell holds | gives - | threads any | signals no | fails: as rawwaker_wake */
 RAWWAKER_API void rawwaker_cell_wake(rawwaker_cell *c);
 
-/* Takes the waker out unwoken; false, and *out untouched, where the cell is empty.
- * takes what the cell holds | gives *out | threads any | signals no | fails never */
+/* Takes the waker out unwoken; false, and *out untouched, if the cell is empty or a register is in progress, which then wakes.
+ * takes what the cell holds | gives *out | threads any | signals no | fails: abort if c is no cell */
 RAWWAKER_API bool rawwaker_cell_take(rawwaker_cell *c, rawwaker *out);
 
-/* Drops what the cell holds and leaves it empty: the cell may be used again.
+/* Drops what the cell holds and leaves it empty: the cell may be used again. If a register is in progress, it wakes its waker
+ * and leaves the cell empty.
  * takes what the cell holds | gives - | threads any | signals no | fails: as rawwaker_drop */
 RAWWAKER_API void rawwaker_cell_drop(rawwaker_cell *c);
 
@@ -165,7 +171,8 @@ typedef struct rawwaker_context {
 
 typedef struct rawwaker_future_vtable {
   /* must return one of the three codes, and write *out only with RAWWAKER_READY. out is sized and aligned for the type
-   * agreed on, NULL for an empty one. Not called again after READY or PANICKED. Before PANICKED it may say why by
+   * agreed on: nothing checks that both sides mean the same one, and a larger result overruns the caller's memory. It is
+   * NULL for an empty one; a poll that is given NULL for any other should give PANICKED with a text. Not called again after READY or PANICKED. Before PANICKED it may say why by
    * rawwaker_set_panic. Calls may come from different threads, never two at once, never one beside drop. */
   rawwaker_poll (*poll)(void *data, rawwaker_context *cx, void *out);
   /* must release everything. Called exactly once, after READY and PANICKED too; called early, it cancels. */
@@ -178,16 +185,23 @@ typedef struct rawwaker_future {
   const rawwaker_future_vtable *vtable;
 } rawwaker_future;
 
-/* Polls f on this thread until it is done, sleeping on a semaphore of this call's own in between. May be nested.
+/* Polls f on this thread until it is done, sleeping on a semaphore of this call's own in between. May be nested. f's slots run with
+ * cancellation disabled, and the caller's state is restored after. While it sleeps it is a cancellation point, unless the caller had
+ * disabled cancellation: cancelled there, it drops f and its waker. (On macOS a cancel takes effect at the next wake.)
+ * rawwaker_last_panic stays what the poll has set, whatever f's drop slot polls or sets.
  * takes f | gives RAWWAKER_READY with *out, or RAWWAKER_PANICKED; f is dropped | threads any, holding no lock that f
  * needs | signals no | fails: abort on a NULL vtable, an empty slot, a code that poll may not return, out of memory */
 RAWWAKER_API rawwaker_poll rawwaker_block_on(rawwaker_future f, void *out);
 
-/* Says why the poll under way is about to return RAWWAKER_PANICKED: copied, cut at 1 KiB.
+/* Says why the poll under way is about to return RAWWAKER_PANICKED: copied, cut at 1 KiB. Without memory for it the text is empty.
+ * A future that drops another one first calls this after that drop, with a text that it has copied: what a drop slot polls
+ * sets the text too.
  * takes - (borrows msg) | gives - | threads the polling one | signals no | fails never */
 RAWWAKER_API void rawwaker_set_panic(const char *msg, size_t len);
 
-/* This thread's last panic message: NUL-terminated, never NULL, valid until the thread's next poll or set_panic.
+/* This thread's last panic message: NUL-terminated, never NULL, empty if there is none, valid until the thread's next poll, set_panic
+ * or end. It is malloc'd, and freed then. If a plug-in with a copy of rawwaker.c in it is unloaded, the last text of each other
+ * thread, at most 1 KiB, stays allocated.
  * takes - | gives borrowed text | threads any (each has its own) | signals no | fails never */
 RAWWAKER_API const char *rawwaker_last_panic(void);
 
@@ -340,8 +354,8 @@ typedef struct rawwaker_box_field {
   uint64_t value;
 } rawwaker_box_field;
 
-/* The fields of a box and their values, each read at its own moment, for who draws it; with a NULL b only where they are. What fields there
- * are may change in any release. "next" is read while a wake may write it, which ThreadSanitizer tells.
+/* The fields of a box and their values, each read at its own moment, for visualisers. If b is NULL, only names, offsets and sizes are
+ * given, and if n is 0, out may be NULL. What fields there are may change in any release: ask for the count first. "next" is read while a wake may write it, which ThreadSanitizer tells.
  * takes - | gives up to n of out, and how many there are in all | threads any, while b is there | signals yes | fails never */
 RAWWAKER_API size_t rawwaker_box_look(const rawwaker_box *b, rawwaker_box_field *out, size_t n);
 

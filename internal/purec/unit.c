@@ -315,7 +315,7 @@ static rawwaker reenter_clone(void *data) {
   reenter(data);
   return (rawwaker){data, &reenter_vtable};
 }
-static void cell_holds_no_lock(void) {
+static void cell_may_be_used_by_its_slots(void) {
   alarm(20);
   rawwaker w = {NULL, &reenter_vtable}, n = rawwaker_noop();
   rawwaker_cell_init(&busy_cell);
@@ -327,6 +327,64 @@ static void cell_holds_no_lock(void) {
   rawwaker_cell_drop(&busy_cell);
   rawwaker_cell_drop(&busy_cell);
   alarm(0);
+}
+
+/* What other threads do while one is inside a register, for however long: `inside` runs in its clone slot. */
+static void (*inside)(void);
+static task other;
+static rawwaker stopped_clone(void *data) {
+  inside();
+  return task_clone(data);
+}
+static const rawwaker_vtable stopped_vtable = {stopped_clone, task_wake, task_wake_by_ref, task_drop};
+static void takes_inside(void) {
+  rawwaker out = {NULL, NULL};
+  note('t', rawwaker_cell_take(&busy_cell, &out) ? '+' : '-');
+  CHECK(out.vtable == NULL);
+}
+static void wakes_inside(void) { rawwaker_cell_wake(&busy_cell); }
+static void wakes_twice_inside(void) {
+  wakes_inside();
+  wakes_inside();
+}
+static void drops_inside(void) { rawwaker_cell_drop(&busy_cell); }
+static void registers_inside(void) {
+  rawwaker w = task_waker(&other);
+  rawwaker_cell_register(&busy_cell, &w);
+  rawwaker_drop(w);
+}
+static void wakes_and_registers_inside(void) {
+  wakes_inside();
+  registers_inside();
+}
+static void cell_waits_for_no_register(void) {
+  static const struct {
+    void (*inside)(void);
+    const char *events, *then; /* of the register, and of a wake after it */
+  } cases[] = {
+      {wakes_inside, "acawbd", ""},       {wakes_twice_inside, "acawbd", ""},       {takes_inside, "t-acawbd", ""},
+      {drops_inside, "acawbd", ""},       {registers_inside, "orodacbd", "aw"}, {wakes_and_registers_inside, "orodacawbd", ""},
+  };
+  task a = {.name = 'a'}, b = {.name = 'b'};
+  other = (task){.name = 'o'};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    rawwaker wa = task_waker(&a), wb = task_waker(&b);
+    wa.vtable = &stopped_vtable;
+    rawwaker_cell_init(&busy_cell);
+    rawwaker_cell_register(&busy_cell, &wb);
+    forget();
+    inside = cases[i].inside;
+    rawwaker_cell_register(&busy_cell, &wa);
+    CHECK(strcmp(events, cases[i].events) == 0);
+    forget();
+    rawwaker_cell_wake(&busy_cell);
+    CHECK(strcmp(events, cases[i].then) == 0);
+    rawwaker_cell_register(&busy_cell, &wb); /* it is free again */
+    rawwaker_cell_drop(&busy_cell);
+    rawwaker_drop(wa);
+    rawwaker_drop(wb);
+    CHECK(a.refs == 0 && b.refs == 0 && other.refs == 0);
+  }
 }
 
 /* ------------------------------------------------------------------------------------------------ block_on ---------- */
@@ -468,7 +526,7 @@ static void block_on_panicked(void) {
 
 static void *other_threads_panic(void *arg) {
   CHECK(rawwaker_last_panic()[0] == '\0');
-  rawwaker_set_panic("other", 5);
+  rawwaker_set_panic("other", 5); /* freed with the thread, which a leak checker sees */
   return arg;
 }
 static void panic_text(void) {
@@ -484,6 +542,127 @@ static void panic_text(void) {
   rawwaker_set_panic(NULL, 0);
   CHECK(rawwaker_last_panic()[0] == '\0');
 }
+
+/* A future that fails, and whose drop slot polls another one: one that is ready, fails, or has to be waited for. */
+typedef struct failing {
+  const char *why;
+  counting then;
+  const char *sets; /* the drop slot, last of all */
+} failing;
+static rawwaker_poll failing_poll(void *data, rawwaker_context *cx, void *out) {
+  (void)cx;
+  (void)out;
+  const char *why = ((failing *)data)->why;
+  if (why != NULL) rawwaker_set_panic(why, strlen(why));
+  return RAWWAKER_PANICKED;
+}
+static void failing_drop(void *data) {
+  failing *f = data;
+  rawwaker_block_on((rawwaker_future){&f->then, &counting_vtable}, NULL);
+  if (f->sets != NULL) rawwaker_set_panic(f->sets, strlen(f->sets));
+}
+static const rawwaker_future_vtable failing_vtable = {failing_poll, failing_drop};
+static void the_text_outlives_the_drop(void) {
+  static const failing cases[] = {
+      {"why", {.left = 0}, NULL},
+      {"why", {.left = 2, .how = BY_SELF}, NULL},
+      {"why", {.left = 2, .how = BY_THREAD_AFTER}, NULL},
+      {"why", {.left = 0, .last = RAWWAKER_PANICKED}, NULL},
+      {"why", {.left = 0}, "another"},
+      {NULL, {.left = 0, .last = RAWWAKER_PANICKED}, "another"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    failing f = cases[i];
+    rawwaker_set_panic("before", 6);
+    CHECK(rawwaker_block_on((rawwaker_future){&f, &failing_vtable}, NULL) == RAWWAKER_PANICKED);
+    CHECK(strcmp(rawwaker_last_panic(), f.why == NULL ? "" : f.why) == 0);
+  }
+  rawwaker_set_panic(rawwaker_last_panic(), 0);
+}
+
+/* A text may be made of the one before. */
+static void the_text_of_a_text(void) {
+  rawwaker_set_panic("it: why", 7);
+  rawwaker_set_panic(rawwaker_last_panic() + 4, 3);
+  CHECK(strcmp(rawwaker_last_panic(), "why") == 0);
+  rawwaker_set_panic(rawwaker_last_panic(), 2);
+  CHECK(strcmp(rawwaker_last_panic(), "wh") == 0);
+  rawwaker_set_panic("", 0);
+}
+
+#ifndef _WIN32 /* no thread is cancelled there */
+/* A wait in a thread that is cancelled, from outside or by its own future. Its drop slot waits for something itself. */
+enum { ASLEEP, IN_POLL, WOKEN_IN_POLL, NOT_WILLING };
+typedef struct cancelled {
+  int how; /* of the four */
+  sem_t polled;
+  rawwaker_cell cell;
+  int polls, drops;
+  bool came_back, kept_state;
+  rawwaker_poll got;
+} cancelled;
+static rawwaker_poll cancelled_poll(void *data, rawwaker_context *cx, void *out) {
+  cancelled *c = data;
+  (void)out;
+  if (c->how == IN_POLL || c->how == WOKEN_IN_POLL) {
+    if (c->polls == 0) pthread_cancel(pthread_self());
+    pthread_testcancel(); /* as a write would be */
+  }
+  if (c->how == IN_POLL || c->polls++ > 0) return RAWWAKER_READY;
+  rawwaker_cell_register(&c->cell, cx->waker);
+  if (c->how == WOKEN_IN_POLL) rawwaker_cell_wake(&c->cell); /* so it does not sleep */
+  sem_post(&c->polled);
+  return RAWWAKER_PENDING;
+}
+#if defined(__SANITIZE_THREAD__) /* which does not see that threads are in order after a cancelled sem_wait */
+#define AFTER_A_CANCEL BY_SELF
+#else
+#define AFTER_A_CANCEL BY_THREAD_AFTER
+#endif
+static void cancelled_drop(void *data) {
+  cancelled *c = data;
+  counting then = {.left = 2, .how = AFTER_A_CANCEL};
+  pthread_testcancel();
+  CHECK(rawwaker_block_on((rawwaker_future){&then, &counting_vtable}, NULL) == RAWWAKER_READY);
+  pthread_testcancel();
+  rawwaker_cell_drop(&c->cell);
+  c->drops++;
+}
+static void *cancelled_waits(void *arg) {
+  static const rawwaker_future_vtable vtable = {cancelled_poll, cancelled_drop};
+  cancelled *c = arg;
+  int state;
+  if (c->how == NOT_WILLING) pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+  c->got = rawwaker_block_on((rawwaker_future){c, &vtable}, NULL);
+  c->came_back = true;
+  pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
+  c->kept_state = state == (c->how == NOT_WILLING ? PTHREAD_CANCEL_DISABLE : PTHREAD_CANCEL_ENABLE);
+  pthread_testcancel();
+  return NULL;
+}
+static void block_on_is_cancelled_in_its_sleep_only(void) {
+  alarm(60);
+  for (int round = 0; round < 40; round++) {
+    cancelled c = {.how = round % 4};
+    pthread_t t;
+    void *result;
+    sem_init(&c.polled, 0, 0);
+    pthread_create(&t, NULL, cancelled_waits, &c);
+    if (c.how == ASLEEP || c.how == NOT_WILLING) {
+      sem_wait(&c.polled);
+      pthread_cancel(t);
+      if (c.how == NOT_WILLING) rawwaker_cell_wake(&c.cell);
+    }
+    pthread_join(t, &result);
+    CHECK(result == PTHREAD_CANCELED);
+    CHECK(c.drops == 1);
+    CHECK(c.came_back == (c.how != ASLEEP));
+    CHECK(c.how == ASLEEP || (c.kept_state && c.got == RAWWAKER_READY));
+    sem_destroy(&c.polled);
+  }
+  alarm(0);
+}
+#endif
 
 /* A waker of block_on that is used after the call has returned. */
 static rawwaker outlives;
@@ -817,6 +996,7 @@ static void what_is_in_a_box_can_be_looked_at(void) {
   CHECK(rawwaker_box_look(NULL, all, 8) == 8);
   for (int i = 1; i < 8; i++) CHECK(all[i].offset >= all[i - 1].offset + all[i - 1].size && all[i].value == 0);
   CHECK(rawwaker_box_look(b, few, 1) == 8 && few[0].name != NULL && few[1].name == NULL);
+  CHECK(rawwaker_box_look(b, NULL, 0) == 8 && rawwaker_box_look(NULL, NULL, 0) == 8);
   rawwaker w = rawwaker_box_ref(b);
   CHECK(look(b, "refs") == 3 && look(b, "queued") == 0 && look(b, "closed") == 0 && look(b, "id") == 77 && look(b, "tell") == 1);
   CHECK(look(b, "sink") == (uintptr_t)s && look(b, "next") == 0);
@@ -1099,6 +1279,33 @@ static void die_drop_slot(void) { rawwaker_drop(holed); }
 static void die_cell_register(void) { rawwaker_cell c = cell_of(none); rawwaker_cell_register(&c, &none); }
 static void die_cell_wake(void) { rawwaker_cell c = cell_of(holed); rawwaker_cell_wake(&c); }
 static void die_cell_drop(void) { rawwaker_cell c = cell_of(holed); rawwaker_cell_drop(&c); }
+/* Memory that is no cell, with this in its first word. */
+static uint32_t garbage;
+static rawwaker_cell no_cell(void) {
+  rawwaker_cell c = cell_of(rawwaker_noop());
+  c.private_lock = garbage;
+  return c;
+}
+static void die_no_cell_register(void) { rawwaker_cell c = no_cell(); rawwaker_cell_register(&c, &c.private_waker); }
+static void die_no_cell_wake(void) { rawwaker_cell c = no_cell(); rawwaker_cell_wake(&c); }
+static void die_no_cell_take(void) { rawwaker_cell c = no_cell(); rawwaker_cell_take(&c, &into); }
+static void die_no_cell_drop(void) { rawwaker_cell c = no_cell(); rawwaker_cell_drop(&c); }
+static void registers_none_inside(void) { rawwaker_cell_register(&busy_cell, &none); }
+static void not_cells_inside(void) { busy_cell.private_lock = 0xAAAAAAAA; }
+static void die_overwritten(void) {
+  rawwaker w = task_waker(&other);
+  w.vtable = &stopped_vtable;
+  inside = not_cells_inside;
+  rawwaker_cell_init(&busy_cell);
+  rawwaker_cell_register(&busy_cell, &w);
+}
+static void die_busy(void) {
+  rawwaker w = task_waker(&other);
+  w.vtable = &stopped_vtable;
+  inside = registers_none_inside;
+  rawwaker_cell_init(&busy_cell);
+  rawwaker_cell_register(&busy_cell, &w);
+}
 static void die_block_on(void) { rawwaker_block_on((rawwaker_future){NULL, NULL}, NULL); }
 static void die_block_on_poll(void) { rawwaker_block_on((rawwaker_future){NULL, &no_poll}, NULL); }
 static void die_block_on_drop(void) { rawwaker_block_on((rawwaker_future){NULL, &no_drop}, NULL); }
@@ -1156,6 +1363,16 @@ static void deaths(void) {
   death("rawwaker_cell_register: NULL vtable", die_cell_register);
   death("rawwaker_cell_wake: empty slot wake", die_cell_wake);
   death("rawwaker_cell_drop: empty slot drop", die_cell_drop);
+  death("rawwaker_cell_register: NULL vtable", die_busy);
+  static const uint32_t words[] = {1, 2, 3, 4, 0x01010101, 0xAAAAAAAA, 0xFFFFFFFF};
+  for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+    garbage = words[i];
+    death("rawwaker_cell_register: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_register);
+    death("rawwaker_cell_wake: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_wake);
+    death("rawwaker_cell_take: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_take);
+    death("rawwaker_cell_drop: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_drop);
+  }
+  death("rawwaker_cell_register: no cell (use rawwaker_cell_init, or zeroed memory)", die_overwritten);
   death("rawwaker_block_on: NULL vtable", die_block_on);
   death("rawwaker_block_on: empty slot poll", die_block_on_poll);
   death("rawwaker_block_on: empty slot drop", die_block_on_drop);
@@ -1163,6 +1380,22 @@ static void deaths(void) {
   death("rawwaker_block_on: out of memory", die_block_on_memory);
   death("rawwaker_from_fn: NULL wake", die_from_fn);
   death("rawwaker_from_fn: out of memory", die_from_fn_memory);
+}
+
+static void no_memory_for_a_text(void) {
+  for (int before = 0; before < 2; before++) {
+    rawwaker_set_panic("before", before == 0 ? 0 : 6);
+    out_of_memory_at = 1;
+    rawwaker_set_panic("why", 3);
+    CHECK(out_of_memory_at == 0);
+    CHECK(strcmp(rawwaker_last_panic(), "") == 0);
+    rawwaker_set_panic("why", 3);
+    CHECK(strcmp(rawwaker_last_panic(), "why") == 0);
+  }
+  out_of_memory_at = 1;
+  rawwaker_set_panic("", 0); /* needs none */
+  CHECK(out_of_memory_at == 1);
+  out_of_memory_at = 0;
 }
 
 static void no_memory_for_a_runtime(void) {
@@ -1187,11 +1420,18 @@ int main(int argc, char **argv) {
   run("counted wakers serve async-ffi's four slots", async_ffi);
   run("a cell keeps the latest waker, gives it out once, and may be used again", cell);
   run("a cell that keeps an equal waker calls no slot", cell_keeps_an_equal_one);
-  run("no slot is called while the cell is locked", cell_holds_no_lock);
+  run("a cell's slots may use the very cell", cell_may_be_used_by_its_slots);
+  run("a cell: nothing waits for a register that is stopped, and it wakes what came meanwhile", cell_waits_for_no_register);
   run("block_on polls once for each wake, before, during and after a poll, also nested", block_on_polls_once_a_wake);
   run("block_on sleeps between its wakes", block_on_sleeps_between_wakes);
   run("block_on hands a panic on, leaves *out alone and drops the future once", block_on_panicked);
   run("the panic's text is the thread's own and cut at 1 KiB", panic_text);
+  run("a panic's text outlives what the drop slot polls and sets", the_text_outlives_the_drop);
+  run("a panic's text may be made of the one before", the_text_of_a_text);
+  run("without memory for it a panic's text is empty", no_memory_for_a_text);
+#ifndef _WIN32
+  run("block_on is cancelled in its sleep only, and drops its future and its waker then", block_on_is_cancelled_in_its_sleep_only);
+#endif
   run("wakes after block_on has returned do nothing", late_wakes);
   run("a box is listed once however often it is woken, oldest wake first", boxes_list_once_in_order);
   run("the first wake that finds the sleeper makes the descriptor readable, no other does", the_sleeper_is_roused_once);

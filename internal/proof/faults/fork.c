@@ -122,7 +122,7 @@ static void child(bool *locked) {
   rawwaker_sink_drop(sink); /* it gives back what was listed, the box above too */
   check(live >= 3 && rawwaker_live() <= live - 3, "the child's inherited wakers are gone");
   live = rawwaker_live();
-  /* A cell that another thread has held at that moment is locked for ever here: initialise it, and it is a new one. */
+  /* A cell that another thread was inside of at that moment keeps nothing here, but blocks nobody: initialise it, and it is a new one. */
   *locked = cell.private_lock != 0;
   rawwaker_cell_init(&cell);
   /* Its own. */
