@@ -56,6 +56,22 @@ static _Noreturn void die(const char *call, const char *why) {
   abort();
 }
 
+/* write, close, and what slots and hooks call, may be cancellation points: a thread that is cancelled there would never come to
+ * what it has to do next. */
+#if defined(_WIN32) || defined(__ANDROID__)
+static int cancel_hold(void) { return 0; }
+static void cancel_restore(int state) { (void)state; }
+#else
+static int cancel_hold(void) {
+  int state;
+  return pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state) == 0 ? state : PTHREAD_CANCEL_ENABLE;
+}
+static void cancel_restore(int state) {
+  int held;
+  pthread_setcancelstate(state, &held);
+}
+#endif
+
 uint32_t rawwaker_abi_version(void) { return RAWWAKER_ABI_VERSION; }
 
 /* ------------------------------------------------------------------------------------------------ the verbs -- */
@@ -292,19 +308,11 @@ typedef struct waiting {
 
 #if defined(_WIN32) || defined(__ANDROID__)
 /* No thread is cancelled there. */
-static int cancel_off(void) { return 0; }
-static void cancel_restore(int state) { (void)state; }
 static void waiting_sleep(waiting *w) { semaphore_wait(&w->p->sleep); }
 #else
-static int cancel_off(void) {
-  int state;
-  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-  return state;
-}
-static void cancel_restore(int state) { pthread_setcancelstate(state, &state); }
 static void waiting_cancelled(void *arg) {
   waiting *w = arg;
-  cancel_off();
+  cancel_hold();
   w->f.vtable->drop(w->f.data);
   parker_drop(w->p);
 }
@@ -312,7 +320,7 @@ static void waiting_sleep(waiting *w) {
   pthread_cleanup_push(waiting_cancelled, w);
   cancel_restore(w->cancel);
   semaphore_wait(&w->p->sleep);
-  cancel_off();
+  cancel_hold();
   pthread_cleanup_pop(0);
 }
 #endif
@@ -384,7 +392,7 @@ rawwaker_poll rawwaker_block_on(rawwaker_future f, void *out) {
   if (f.vtable->drop == NULL) die(__func__, "empty slot drop");
   parker *p = counted_new(sizeof *p, &parker_boxed_vtable, 1);
   if (p == NULL || !semaphore_init(&p->sleep)) die(__func__, "out of memory");
-  waiting w = {f, p, cancel_off()};
+  waiting w = {f, p, cancel_hold()};
   rawwaker waker = {p, &parker_vtable};
   rawwaker_context cx = {&waker};
   rawwaker_poll got;
@@ -527,22 +535,6 @@ struct hook {
 static void sink_ref(rawwaker_sink *s) {
   if (!s->forever) atomic_fetch_add_explicit(&s->refs, 1, ORD_REF);
 }
-
-/* write, close and what a hook calls may be cancellation points: a thread that is cancelled there would never come to what
- * it has to do next. */
-#if defined(_WIN32) || defined(__ANDROID__)
-static int cancel_hold(void) { return 0; }
-static void cancel_restore(int state) { (void)state; }
-#else
-static int cancel_hold(void) {
-  int state;
-  return pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state) == 0 ? state : PTHREAD_CANCEL_ENABLE;
-}
-static void cancel_restore(int state) {
-  int held;
-  pthread_setcancelstate(state, &held);
-}
-#endif
 
 #if defined(_WIN32)
 /* No descriptor there, but an event: set from a kick until the ack, as a descriptor is readable; no child inherits it. Handles
