@@ -62,6 +62,20 @@ func End(cx *Context) {
 // Unknown says whether nobody has asked for the waker of what Bind began, so that cx may serve another task.
 func Unknown(cx *Context) bool { return !cx.waker.core.Handed() && !freshContexts }
 
+// root is the [wake.Core.Root] of cx's waker.
+func (cx *Context) root() *wake.Core {
+	w := &cx.waker
+	s := atomic.LoadUint32(&w.state)
+	for k := s & kindMask; k == view || k == held; k = s & kindMask {
+		w = w.other()
+		s = atomic.LoadUint32(&w.state)
+	}
+	if k := s & kindMask &^ lent; k != core && k != user || s&gone != 0 {
+		return nil
+	}
+	return w.core.Root()
+}
+
 // newLent returns a context for polls by C, which lend sets.
 func newLent() *Context {
 	cx := new(Context)

@@ -52,7 +52,7 @@ func FromFunc(wake func()) *Waker {
 	if wake == nil {
 		panic("rawwaker: FromFunc of a nil function")
 	}
-	return fromTarget(funcTarget(wake))
+	return fromFunc(wake)
 }
 
 // Wake is the safe way to a waker of your own: a type that knows what to do when woken.
@@ -63,11 +63,23 @@ func FromWake(w Wake) *Waker {
 	if w == nil {
 		panic("rawwaker: FromWake of nil")
 	}
-	return fromTarget(wakeTarget{w})
+	return fromFunc(w.Wake)
 }
 
-func fromTarget(t wake.Target) *Waker {
-	c, kind := wake.NewFunc(t), user
+// function is what a waker of FromFunc wakes.
+type function struct {
+	core wake.Core
+	call wake.Call
+}
+
+// Rouse implements [wake.Target].
+func (f *function) Rouse(at wake.Place) { f.call.Run(at) }
+
+func fromFunc(wakes func()) *Waker {
+	f := new(function)
+	f.call.Init(wakes)
+	f.core.InitFunc(f)
+	c, kind := &f.core, user
 	if wake.Tracing() {
 		kind |= counted
 		c.Made("FromFunc", "")
@@ -75,14 +87,6 @@ func fromTarget(t wake.Target) *Waker {
 	}
 	return newWaker(target{kind: kind, core: c})
 }
-
-type funcTarget func()
-
-func (f funcTarget) Rouse(at wake.Place) { at.Run(f) }
-
-type wakeTarget struct{ w Wake }
-
-func (t wakeTarget) Rouse(at wake.Place) { at.Run(t.w.Wake) }
 
 // Clone returns a new Waker that wakes the same task.
 func (w *Waker) Clone() *Waker {

@@ -30,6 +30,7 @@ import (
 type WakerSet struct {
 	parent   AtomicWaker
 	woken    atomic.Pointer[branch] // pushed one by one, taken whole
+	under    atomic.Pointer[wake.Core]
 	branches []branch
 	left     int
 	polled   bool // once: until then all are to be polled
@@ -51,7 +52,7 @@ func (s *WakerSet) Init(n int) {
 	for i := range s.branches {
 		b := &s.branches[i]
 		b.set, b.i = s, int32(i)
-		b.core.Init(b)
+		b.core.InitRelay(b)
 		Bind(&b.cx, &b.core)
 		if wake.Tracing() {
 			b.core.Made("branch", "")
@@ -64,6 +65,9 @@ func (b *branch) Rouse(at wake.Place) {
 	b.push()
 	b.set.parent.wakeAt(at)
 }
+
+// Under implements [wake.Relay].
+func (b *branch) Under() *wake.Core { return b.set.under.Load() }
 
 func (b *branch) push() {
 	for {
@@ -81,6 +85,12 @@ func (b *branch) push() {
 func (s *WakerSet) Woken(cx *Context) iter.Seq2[int, *Context] {
 	return func(yield func(int, *Context) bool) {
 		s.parent.Register(cx.Waker()) // before the list is looked at
+		if root := cx.root(); root != s.under.Load() {
+			s.under.Store(root)
+			for i := range s.branches {
+				s.branches[i].core.Keep()
+			}
+		}
 		if !s.polled {
 			s.polled = true
 			for i := range s.branches {
