@@ -8,8 +8,10 @@
 package wake
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
+	"weak"
 )
 
 // The park/wake word of a Core.
@@ -76,7 +78,13 @@ type Core struct {
 }
 
 // crossing is what a core needs once C has seen it.
+//
+// The registry finds a core by it. It keeps a core that C's reference alone must keep, but neither a Relay's nor one of a Local:
+// those are of use only as long as somebody polls, so nothing that C holds may keep them from being collected. When such a core
+// has been collected, its boxes are closed, and wakes of C do nothing from then on.
 type crossing struct {
+	core  *Core              // nil: weak has it
+	weak  weak.Pointer[Core] // of a Relay's core, and of a Local's
 	under atomic.Pointer[Core] // of a Relay's core: see Relay
 
 	mu    sync.Mutex // guards the rest; no slot is called under it
@@ -243,10 +251,7 @@ func (c *Core) End() {
 func (c *Core) cross() *crossing {
 	x := c.crossing.Load()
 	if x == nil {
-		x = new(crossing)
-		if !c.crossing.CompareAndSwap(nil, x) {
-			x = c.crossing.Load()
-		}
+		x = c.newCrossing()
 	}
 	if x == &over {
 		return nil
@@ -254,8 +259,56 @@ func (c *Core) cross() *crossing {
 	return x
 }
 
+func (c *Core) newCrossing() *crossing {
+	x := new(crossing)
+	weakly := c.relay || c.inbox() != nil
+	if weakly {
+		x.weak = weak.Make(c)
+	} else {
+		x.core = c
+	}
+	if !c.crossing.CompareAndSwap(nil, x) {
+		return c.crossing.Load()
+	}
+	if weakly {
+		// Not at once: with the last box of a Local its sink may go, and with that a foreign slot be called.
+		runtime.AddCleanup(c, func(x *crossing) {
+			if x.live() {
+				Later(x.end)
+			}
+		}, x)
+	}
+	if c.relay {
+		x.keep(c)
+	}
+	return x
+}
+
+// live says whether x has a box.
+func (x *crossing) live() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.box != 0 || x.more != nil
+}
+
+// find is the core that x is of; nil: it was collected.
+func (x *crossing) find() *Core {
+	if x.core != nil {
+		return x.core
+	}
+	return x.weak.Value()
+}
+
 // registry finds the core for the number in a box.
-var registry Table[Core]
+var registry Table[crossing]
+
+// coreOf returns the core for a number, nil where it is over.
+func coreOf(id uint64) *Core {
+	if x := registry.Get(id); x != nil {
+		return x.find()
+	}
+	return nil
+}
 
 // Registered is how many cores C can reach: for tests that must end at zero.
 func Registered() int { return registry.Len() }

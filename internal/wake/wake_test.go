@@ -148,7 +148,7 @@ func TestEachPlaceStartsWhatItIsGiven(t *testing.T) {
 func TestNumbersAreNeverUsedTwice(t *testing.T) {
 	seen := map[uint64]bool{}
 	for range 1000 {
-		c := new(Core)
+		c := new(crossing)
 		id := registry.Put(c)
 		require.NotZero(t, id)
 		require.False(t, seen[id])
