@@ -142,6 +142,7 @@ func (w *Waker) Wake() { w.wakeAt(wake.Anywhere) }
 
 func (w *Waker) wakeAt(at wake.Place) {
 	w, s := w.consume("Wake", woken)
+	w.unref(s) // first: a user's function may panic
 	switch s & kindMask {
 	case core:
 		w.core.WakeAt(at)
@@ -156,7 +157,6 @@ func (w *Waker) wakeAt(at wake.Place) {
 			at.Run(func() { w.callLast(woken) })
 		}
 	}
-	w.unref(s)
 }
 
 // WakeByRef wakes the task and keeps w.
@@ -187,9 +187,9 @@ func (w *Waker) wakeByRef(s uint32) {
 			if !w.enter(s) {
 				continue
 			}
+			defer w.leave() // also if a callback of Go's panics inside the slot
 			debugGC()
 			ffiwaker.WakeByRef(w.raw().numbers())
-			w.leave()
 		}
 		return
 	}

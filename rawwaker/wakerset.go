@@ -43,7 +43,8 @@ type branch struct {
 	next *branch
 	set  *WakerSet
 	i    int32
-	done bool
+
+	done, polling bool // of who polls
 }
 
 // Init makes the set one of n, all of them to be polled.
@@ -91,43 +92,54 @@ func (s *WakerSet) Woken(cx *Context) iter.Seq2[int, *Context] {
 				s.branches[i].core.Keep()
 			}
 		}
+		r := rest{set: s}
+		defer r.leave() // by a break, or by a panic: those that are left stay woken
 		if !s.polled {
 			s.polled = true
 			for i := range s.branches {
+				r.from = i + 1
 				if !s.branches[i].poll(yield) {
-					for j := i + 1; j < len(s.branches); j++ {
-						s.branches[j].push()
-					}
-					s.rest(i+1 < len(s.branches))
 					return
 				}
 			}
 			return
 		}
+		r.from = len(s.branches)
 		var fifo *branch
 		for b := s.woken.Swap(nil); b != nil; {
 			b.next, fifo, b = fifo, b, b.next
 		}
-		for b := fifo; b != nil; {
-			next := b.next // before it may be listed again
+		for b := fifo; b != nil; b = r.list {
+			r.list = b.next // before it may be listed again
 			if !b.poll(yield) {
-				any := next != nil
-				for b = next; b != nil; b = next {
-					next = b.next
-					b.push()
-				}
-				s.rest(any)
 				return
 			}
-			b = next
 		}
 	}
 }
 
-// rest asks for the poll that those get which a break has left: they are not asleep, so their own wakes no longer do.
-func (s *WakerSet) rest(any bool) {
+// rest is what a call of Woken has not yielded: the branches from a number on, and a list.
+type rest struct {
+	set  *WakerSet
+	from int
+	list *branch
+}
+
+// leave lists them again and asks for the poll that they get: they are not asleep, so their own wakes no longer do.
+func (r *rest) leave() {
+	any := false
+	for i := r.from; i < len(r.set.branches); i++ {
+		any = true
+		r.set.branches[i].push()
+	}
+	for b := r.list; b != nil; {
+		next := b.next
+		any = true
+		b.push()
+		b = next
+	}
 	if any {
-		s.parent.Wake()
+		r.set.parent.Wake()
 	}
 }
 
@@ -137,20 +149,32 @@ func (b *branch) poll(yield func(int, *Context) bool) bool {
 		return true
 	}
 	b.core.Consume()
-	more := yield(int(b.i), &b.cx)
-	if !b.done && !b.core.Sleep() {
+	b.polling = true
+	defer b.polled()
+	return yield(int(b.i), &b.cx)
+}
+
+// polled is the end of a poll, by a panic too: then b is asleep like any other, for whoever recovers.
+func (b *branch) polled() {
+	b.polling = false
+	switch {
+	case b.done:
+		End(&b.cx)
+	case !b.core.Sleep():
 		b.Rouse(wake.Anywhere)
 	}
-	return more
 }
 
 // Done says that future i was ready, or was given up: its wakes do nothing from now on.
 func (s *WakerSet) Done(i int) {
 	b := &s.branches[i]
-	if !b.done {
-		b.done = true
+	if b.done {
+		return
+	}
+	b.done = true
+	s.left--
+	if !b.polling { // else its core ends with the poll, in which C may be using the box
 		End(&b.cx)
-		s.left--
 	}
 }
 
