@@ -18,7 +18,8 @@ type Context struct {
 func (cx *Context) bound() bool { return cx.waker.link == nil && cx.waker.core != nil }
 
 // NewContext returns a context whose waker is a view of w, for an executor of your own: consuming it panics, everything
-// else goes through to w. w stays yours, and must live as long as the polls that are given the context.
+// else goes through to w. w stays yours, and must live as long as the polls that are given the context: consumed before, it panics
+// in the next poll that uses it; consumed during a poll of a C future, its reference is given up when that poll has returned.
 func NewContext(w *Waker) *Context {
 	if w == nil {
 		panic("rawwaker: NewContext of a nil Waker")
@@ -91,7 +92,14 @@ func (cx *Context) lend(w ffiwaker.Raw, box uint64) bool {
 	}
 	// Nobody reads these before the state says so. (Two polls that come here at once end the process, below.)
 	raw := fromNumbers(w)
-	cx.waker.core = wake.CoreOfID(box)
+	c := wake.CoreOfID(box)
+	relay := c != nil && c.Relay()
+	if relay {
+		// C may hold the future on behalf of a combinator that this waker leads to. A clone that the future keeps must not keep that
+		// combinator: so it is a reference of C's, like any other.
+		c = nil
+	}
+	cx.waker.core = c
 	cx.waker.data = raw.Data
 	// SAFETY: with kind foreign, and with any kind that C has lent, link is a *VTable, which lives as long as the process.
 	cx.waker.link = unsafe.Pointer(raw.VTable)
@@ -99,7 +107,7 @@ func (cx *Context) lend(w ffiwaker.Raw, box uint64) bool {
 	switch {
 	case cx.waker.core != nil:
 		kind = lent | kindOf(cx.waker.core)
-	case w.VTable != noopVTable && box == 0:
+	case relay, w.VTable != noopVTable && box == 0:
 		kind = lent | foreign
 	}
 	return atomic.CompareAndSwapUint32(&cx.waker.state, over, kind)

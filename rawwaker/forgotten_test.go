@@ -114,6 +114,35 @@ func TestForgotten(t *testing.T) {
 		})
 	}
 
+	t.Run("with_a_Go_future_inside_the_C_future", func(t *testing.T) {
+		balance.Check(t)
+		for _, in := range inside {
+			var kept [3]rawwaker.AtomicWaker // as a connection keeps them, say
+			dropped := new(atomic.Int32)
+			for i := range kept {
+				polls := 0
+				raw := rawwaker.FutureIntoRaw[uint64](&dropping[uint64]{dropped, func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+					polls++
+					kept[i].Register(cx.Waker())
+					return rawwaker.Pending[uint64]()
+				}})
+				f := in(rawwaker.FutureFromRaw[uint64](raw))
+				blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+					f.Poll(cx)
+					if polls == 2 { // by then C's waker is known as Go's
+						return rawwaker.Ready(0)
+					}
+					kept[i].Wake()
+					return rawwaker.Pending[int]()
+				}))
+			}
+			until(func() bool { return dropped.Load() == 3 })
+			kept[0].Wake()
+			kept[1].Drop()
+			kept[2].Wake()
+		}
+	})
+
 	t.Run("a_branch_whose_waker_C_keeps", func(t *testing.T) {
 		balance.Check(t)
 		var kept rawwaker.RawWaker

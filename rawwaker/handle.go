@@ -324,7 +324,11 @@ func (w *Waker) target(call string) target {
 		}
 		defer w.leave() // also if a callback of Go's panics inside the slot
 		debugGC()
-		return adopt(fromNumbers(ffiwaker.Clone(w.raw().numbers())))
+		raw := fromNumbers(ffiwaker.Clone(w.raw().numbers()))
+		if s&lent != 0 && raw.numbers().VTable == boxVTable {
+			return target{kind: foreign, raw: raw} // a relay's: see lend
+		}
+		return adopt(raw)
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 // Waker says "poll me again". Any goroutine may use it, and several at once.
 //
 // Wake and Drop consume it, IntoRaw moves it out, and whoever uses it afterwards panics: `rawwaker: WakeByRef after Drop`.
-// Clone, WakeByRef, WillWake and AsRaw borrow it. A Drop or Wake that overlaps one of those on the same Waker takes effect
-// when the last of them is through.
+// Clone, WakeByRef, WillWake and AsRaw borrow it; so does a poll of a C future under [NewContext]. A Drop or Wake that overlaps one
+// of those on the same Waker takes effect when the last of them has returned; IntoRaw and CloneFrom then panic.
 //
 // A Waker that holds a reference of C must be dropped or woken. [runtime.SetFinalizer] is the backstop: what you forget is
 // dropped some time after the collector has found it. A Waker made in Go holds nothing until it goes to C.
@@ -45,9 +45,9 @@ func FromRaw(raw RawWaker) *Waker {
 // Noop returns a waker that does nothing.
 func Noop() *Waker { return newWaker(target{kind: noop}) }
 
-// FromFunc returns a waker that calls wake for each wake, on the goroutine that wakes. Woken from C, wake runs on a
-// goroutine of this library instead, a little later and perhaps once for several wakes. A panic there ends the
-// program, as any goroutine's does.
+// FromFunc returns a waker that calls wake for each wake, on the goroutine that wakes. Woken from C, or by a timer, wake runs on a
+// goroutine of its own instead, a little later. Such wakes coalesce: one call runs at a time, and however many wakes come meanwhile
+// lead to one call more. It may block there: it delays no other waker. A panic there ends the program, as any goroutine's does.
 func FromFunc(wake func()) *Waker {
 	if wake == nil {
 		panic("rawwaker: FromFunc of a nil function")

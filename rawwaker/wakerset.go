@@ -82,7 +82,8 @@ func (b *branch) push() {
 
 // Woken yields those that have been woken since they were polled last, oldest wake first, with the context to poll them with;
 // at first, all. cx is that of the combinator's own poll: its waker is woken with any of the set's. One that is woken while it is
-// being polled is left for the next poll, which it asks for.
+// being polled is left for the next poll, which it asks for. If the loop ends early, by a break or a panic, those that it has not come
+// to stay woken, and the combinator is woken for them.
 func (s *WakerSet) Woken(cx *Context) iter.Seq2[int, *Context] {
 	return func(yield func(int, *Context) bool) {
 		s.parent.Register(cx.Waker()) // before the list is looked at
@@ -165,7 +166,7 @@ func (b *branch) polled() {
 	}
 }
 
-// Done says that future i was ready, or was given up: its wakes do nothing from now on.
+// Done says that future i was ready, or was given up: its wakes do nothing from now on. It may be called inside that future's poll.
 func (s *WakerSet) Done(i int) {
 	b := &s.branches[i]
 	if b.done {

@@ -83,8 +83,8 @@ type Core struct {
 // those are of use only as long as somebody polls, so nothing that C holds may keep them from being collected. When such a core
 // has been collected, its boxes are closed, and wakes of C do nothing from then on.
 type crossing struct {
-	core  *Core              // nil: weak has it
-	weak  weak.Pointer[Core] // of a Relay's core, and of a Local's
+	core  *Core                // nil: weak has it
+	weak  weak.Pointer[Core]   // of a Relay's core, and of a Local's
 	under atomic.Pointer[Core] // of a Relay's core: see Relay
 
 	mu    sync.Mutex // guards the rest; no slot is called under it
@@ -159,6 +159,9 @@ func (x *crossing) keep(c *Core) {
 		root = now // it has changed meanwhile
 	}
 }
+
+// Relay says whether c was made by [Core.InitRelay].
+func (c *Core) Relay() bool { return c.relay }
 
 // Plain says whether a wake of c runs nothing that a user wrote, and no foreign slot.
 func (c *Core) Plain() bool { return !c.user && !c.relay && c.inbox() == nil }
