@@ -50,6 +50,31 @@ func (a *AtomicWaker) wakeAt(at wake.Place) {
 	}
 }
 
+// take is Wake in two steps: it takes the waker out, and wakes it only if that can run nothing of a user's. Else it returns what does.
+func (a *AtomicWaker) take() (wakes func()) {
+	w := a.waker.Swap(nil)
+	switch {
+	case w == nil:
+		return nil
+	case w.ofTask():
+		if !w.core.Plain() {
+			return w.core.Wake
+		}
+		w.core.Wake()
+	case atomic.LoadUint32(&w.state)&kindMask == core && w.core.Plain():
+		w.Wake()
+	default:
+		return w.Wake
+	}
+	return nil
+}
+
+func init() {
+	wake.Kept.Wake = func(aw any, at wake.Place) { aw.(*AtomicWaker).wakeAt(at) }
+	wake.Kept.Take = func(aw any) func() { return aw.(*AtomicWaker).take() }
+	wake.Kept.Under = func(cx any) *wake.Core { return cx.(*Context).root() }
+}
+
 // Drop takes the waker out and drops it. The AtomicWaker may be used again.
 func (a *AtomicWaker) Drop() { dropWaker(a.waker.Swap(nil)) }
 

@@ -202,9 +202,10 @@ func (cx *Context) pollRaw(data, vtable, out uintptr) ffiwaker.Polled {
 	if cx.bound() && atomic.LoadUint32(&cx.waker.state)&^counted == scope {
 		return cx.waker.core.PollRaw(data, vtable, out)
 	}
-	// Of NewContext, or lent by C: its task may end on another thread meanwhile, so only what cx holds is sure to last.
-	defer runtime.KeepAlive(cx)
-	return ffiwaker.PollUnder(cx.waker.AsRaw().numbers(), data, vtable, out)
+	// Of NewContext, or lent by C: the waker may be consumed, and its task may end, on another thread meanwhile.
+	b := cx.waker.borrow()
+	defer b.giveBack()
+	return ffiwaker.PollUnder(b.raw.numbers(), data, vtable, out)
 }
 
 // plain remembers which types have no Go pointers.

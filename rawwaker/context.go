@@ -18,7 +18,8 @@ type Context struct {
 func (cx *Context) bound() bool { return cx.waker.link == nil && cx.waker.core != nil }
 
 // NewContext returns a context whose waker is a view of w, for an executor of your own: consuming it panics, everything
-// else goes through to w. w stays yours, and must live as long as the polls that are given the context.
+// else goes through to w. w stays yours, and must live as long as the polls that are given the context: consumed before, it panics
+// in the next poll that uses it; consumed during a poll of a C future, its reference is given up when that poll has returned.
 func NewContext(w *Waker) *Context {
 	if w == nil {
 		panic("rawwaker: NewContext of a nil Waker")
@@ -62,6 +63,20 @@ func End(cx *Context) {
 // Unknown says whether nobody has asked for the waker of what Bind began, so that cx may serve another task.
 func Unknown(cx *Context) bool { return !cx.waker.core.Handed() && !freshContexts }
 
+// root is the [wake.Core.Root] of cx's waker.
+func (cx *Context) root() *wake.Core {
+	w := &cx.waker
+	s := atomic.LoadUint32(&w.state)
+	for k := s & kindMask; k == view || k == held; k = s & kindMask {
+		w = w.other()
+		s = atomic.LoadUint32(&w.state)
+	}
+	if k := s & kindMask &^ lent; k != core && k != user || s&gone != 0 {
+		return nil
+	}
+	return w.core.Root()
+}
+
 // newLent returns a context for polls by C, which lend sets.
 func newLent() *Context {
 	cx := new(Context)
@@ -77,7 +92,14 @@ func (cx *Context) lend(w ffiwaker.Raw, box uint64) bool {
 	}
 	// Nobody reads these before the state says so. (Two polls that come here at once end the process, below.)
 	raw := fromNumbers(w)
-	cx.waker.core = wake.CoreOfID(box)
+	c := wake.CoreOfID(box)
+	relay := c != nil && c.Relay()
+	if relay {
+		// C may hold the future on behalf of a combinator that this waker leads to. A clone that the future keeps must not keep that
+		// combinator: so it is a reference of C's, like any other.
+		c = nil
+	}
+	cx.waker.core = c
 	cx.waker.data = raw.Data
 	// SAFETY: with kind foreign, and with any kind that C has lent, link is a *VTable, which lives as long as the process.
 	cx.waker.link = unsafe.Pointer(raw.VTable)
@@ -85,7 +107,7 @@ func (cx *Context) lend(w ffiwaker.Raw, box uint64) bool {
 	switch {
 	case cx.waker.core != nil:
 		kind = lent | kindOf(cx.waker.core)
-	case w.VTable != noopVTable && box == 0:
+	case relay, w.VTable != noopVTable && box == 0:
 		kind = lent | foreign
 	}
 	return atomic.CompareAndSwapUint32(&cx.waker.state, over, kind)

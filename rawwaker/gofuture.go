@@ -47,7 +47,11 @@ func FutureIntoRaw[T any](f Future[T]) RawFuture {
 		return c.intoRaw()
 	}
 	return export(&typed[T]{f, func(out unsafe.Pointer, v T) {
-		if unsafe.Sizeof(v) != 0 {
+		switch {
+		case unsafe.Sizeof(v) == 0:
+		case out == nil:
+			panic(fmt.Sprintf("rawwaker: poll: out is NULL, and the result has %d bytes (give poll memory for it)", unsafe.Sizeof(v)))
+		default:
 			*(*T)(out) = v
 		}
 	}})
@@ -55,7 +59,7 @@ func FutureIntoRaw[T any](f Future[T]) RawFuture {
 
 // FutureIntoRawFunc is FutureIntoRaw for results that C cannot hold as they are, strings and errors among them: put
 // writes one to out, in whatever form was agreed on with C, before the poll returns RAWWAKER_READY. What put panics with, the
-// future panics with.
+// future panics with; the future has been ready by then and is not dropped. out is what C gave: NULL if C gave that.
 func FutureIntoRawFunc[T any](f Future[T], put func(out unsafe.Pointer, v T)) RawFuture {
 	const call = "FutureIntoRawFunc"
 	needCgo(call)
@@ -96,6 +100,7 @@ func (t *typed[T]) poll(cx *Context, out uintptr) bool {
 	if !p.ready {
 		return false
 	}
+	t.f = nil // a future that was ready is not dropped, even if put panics
 	// SAFETY: C's memory for a T, or what put agreed on with C, for the time of this poll; it comes as a number because cgo would
 	// look for Go pointers behind a pointer.
 	t.put(*(*unsafe.Pointer)(unsafe.Pointer(&out)), p.value)

@@ -223,13 +223,69 @@ func consumedBy(flag uint32) string {
 	return "into_raw"
 }
 
-// enter counts a borrowing call of a foreign waker's slot in; false: look again.
-func (w *Waker) enter(s uint32) bool { return atomic.CompareAndSwapUint32(&w.state, s, s+1) }
+// enter counts a call in that uses the reference of C which w holds, or which C has lent; false: look again.
+func (w *Waker) enter(s uint32) bool {
+	if s&countMask == countMask {
+		panic("rawwaker: more than a million calls at once on the same Waker")
+	}
+	return atomic.CompareAndSwapUint32(&w.state, s, s+1)
+}
 
-// leave counts it out, and makes the consuming call where one came meanwhile.
+// leave counts it out, and gives the reference up if a consuming call came meanwhile.
 func (w *Waker) leave() {
-	if s := atomic.AddUint32(&w.state, ^uint32(0)); s&countMask == 0 && s&last != 0 {
-		w.callLast(s & gone) // nobody enters any more: one call sees 0
+	s := atomic.AddUint32(&w.state, ^uint32(0))
+	if s&countMask != 0 || s&last == 0 {
+		return
+	}
+	// Nobody enters any more: one call sees 0.
+	if s&kindMask == foreign {
+		w.callLast(s & gone)
+	} else {
+		w.unref(s)
+	}
+}
+
+// borrow is [Waker.AsRaw] for a poll of C: the two words are good until giveBack, also if w is consumed meanwhile, or its task ends.
+func (w *Waker) borrow() borrowed {
+	for {
+		t, s := w.live("AsRaw")
+		switch {
+		case s&kindMask == noop:
+			return borrowed{raw: fromNumbers(ffiwaker.Noop())}
+		case s&kindMask == scope:
+			// C holds no reference by what the core lends, and the task may end on another goroutine.
+			raw, ok := t.core.Cross()
+			if !ok {
+				raw = ffiwaker.Noop()
+			}
+			return borrowed{raw: fromNumbers(raw), own: ok}
+		case s&(ref|lent) == 0 && s&kindMask != foreign:
+			// Makes t hold a reference, unless its task has ended.
+			if raw := t.AsRaw(); raw.numbers().VTable == noopVTable {
+				return borrowed{raw: raw}
+			}
+		case t.enter(s):
+			if s&ref != 0 {
+				return borrowed{raw: t.boxRaw(), from: t}
+			}
+			return borrowed{raw: t.raw(), from: t}
+		}
+	}
+}
+
+// borrowed is what borrow gives.
+type borrowed struct {
+	raw  RawWaker
+	from *Waker // which counts it
+	own  bool   // raw is a reference of its own
+}
+
+func (b *borrowed) giveBack() {
+	switch {
+	case b.from != nil:
+		b.from.leave()
+	case b.own:
+		ffiwaker.Drop(b.raw.numbers())
 	}
 }
 
@@ -244,9 +300,9 @@ func (w *Waker) callLast(flag uint32) {
 	runtime.KeepAlive(w)
 }
 
-// unref gives up the reference that AsRaw has made a Go-made waker hold.
+// unref gives up the reference that AsRaw has made a Go-made waker hold, which was in state s and is consumed.
 func (w *Waker) unref(s uint32) {
-	if s&ref != 0 {
+	if s&ref != 0 && s&countMask == 0 { // else whoever leaves last does
 		ffiwaker.Drop(w.boxRaw().numbers())
 	}
 }
@@ -266,10 +322,13 @@ func (w *Waker) target(call string) target {
 		if !w.enter(s) {
 			continue
 		}
+		defer w.leave() // also if a callback of Go's panics inside the slot
 		debugGC()
-		t := adopt(fromNumbers(ffiwaker.Clone(w.raw().numbers())))
-		w.leave()
-		return t
+		raw := fromNumbers(ffiwaker.Clone(w.raw().numbers()))
+		if s&lent != 0 && raw.numbers().VTable == boxVTable {
+			return target{kind: foreign, raw: raw} // a relay's: see lend
+		}
+		return adopt(raw)
 	}
 }
 

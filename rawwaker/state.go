@@ -1,12 +1,13 @@
 package rawwaker
 
-// The state word of a Waker: a kind, flags, and a count of borrowing calls under way, kept for kind foreign only, whose
-// slots must not be called after the reference is gone.
+// The state word of a Waker: a kind, flags, and a count of borrowing calls under way that use a reference of C: its slots must
+// not be called after the reference is gone. Calls of slots are counted for kind foreign; a poll of a C future under
+// NewContext, or under what C has lent, counts itself in that Waker, whatever its kind, where that holds a reference.
 //
 // dropped, woken, moved: consumed, by Drop, Wake or IntoRaw; at most one of them, and for ever. Never with kind held or
 // view, whose calls go to another Waker.
-// last: consumed by Drop or Wake while the count was not 0; the call that counts down to 0 calls the slot. Only with
-// dropped or woken.
+// last: consumed by Drop or Wake while the count was not 0; the call that counts down to 0 calls the slot, or gives up what ref
+// stands for. Only with dropped or woken.
 // ref: a Go-made waker that has shown itself to C, and holds one reference of its box in data. Never with kind foreign.
 // busy: link or data are being set, for a few instructions and over no slot; everybody else waits. Never with a consumed
 // flag, never with a count other than 0.

@@ -12,8 +12,8 @@ import (
 // Waker says "poll me again". Any goroutine may use it, and several at once.
 //
 // Wake and Drop consume it, IntoRaw moves it out, and whoever uses it afterwards panics: `rawwaker: WakeByRef after Drop`.
-// Clone, WakeByRef, WillWake and AsRaw borrow it. A Drop or Wake that overlaps one of those on the same Waker takes effect
-// when the last of them is through.
+// Clone, WakeByRef, WillWake and AsRaw borrow it; so does a poll of a C future under [NewContext]. A Drop or Wake that overlaps one
+// of those on the same Waker takes effect when the last of them has returned; IntoRaw and CloneFrom then panic.
 //
 // A Waker that holds a reference of C must be dropped or woken. [runtime.SetFinalizer] is the backstop: what you forget is
 // dropped some time after the collector has found it. A Waker made in Go holds nothing until it goes to C.
@@ -45,14 +45,14 @@ func FromRaw(raw RawWaker) *Waker {
 // Noop returns a waker that does nothing.
 func Noop() *Waker { return newWaker(target{kind: noop}) }
 
-// FromFunc returns a waker that calls wake for each wake, on the goroutine that wakes. Woken from C, wake runs on a
-// goroutine of this library instead, a little later and perhaps once for several wakes. A panic there ends the
-// program, as any goroutine's does.
+// FromFunc returns a waker that calls wake for each wake, on the goroutine that wakes. Woken from C, or by a timer, wake runs on a
+// goroutine of its own instead, a little later. Such wakes coalesce: one call runs at a time, and however many wakes come meanwhile
+// lead to one call more. It may block there: it delays no other waker. A panic there ends the program, as any goroutine's does.
 func FromFunc(wake func()) *Waker {
 	if wake == nil {
 		panic("rawwaker: FromFunc of a nil function")
 	}
-	return fromTarget(funcTarget(wake))
+	return fromFunc(wake)
 }
 
 // Wake is the safe way to a waker of your own: a type that knows what to do when woken.
@@ -63,11 +63,23 @@ func FromWake(w Wake) *Waker {
 	if w == nil {
 		panic("rawwaker: FromWake of nil")
 	}
-	return fromTarget(wakeTarget{w})
+	return fromFunc(w.Wake)
 }
 
-func fromTarget(t wake.Target) *Waker {
-	c, kind := wake.NewFunc(t), user
+// function is what a waker of FromFunc wakes.
+type function struct {
+	core wake.Core
+	call wake.Call
+}
+
+// Rouse implements [wake.Target].
+func (f *function) Rouse(at wake.Place) { f.call.Run(at) }
+
+func fromFunc(wakes func()) *Waker {
+	f := new(function)
+	f.call.Init(wakes)
+	f.core.InitFunc(f)
+	c, kind := &f.core, user
 	if wake.Tracing() {
 		kind |= counted
 		c.Made("FromFunc", "")
@@ -75,14 +87,6 @@ func fromTarget(t wake.Target) *Waker {
 	}
 	return newWaker(target{kind: kind, core: c})
 }
-
-type funcTarget func()
-
-func (f funcTarget) Rouse(at wake.Place) { at.Run(f) }
-
-type wakeTarget struct{ w Wake }
-
-func (t wakeTarget) Rouse(at wake.Place) { at.Run(t.w.Wake) }
 
 // Clone returns a new Waker that wakes the same task.
 func (w *Waker) Clone() *Waker {
@@ -138,6 +142,7 @@ func (w *Waker) Wake() { w.wakeAt(wake.Anywhere) }
 
 func (w *Waker) wakeAt(at wake.Place) {
 	w, s := w.consume("Wake", woken)
+	w.unref(s) // first: a user's function may panic
 	switch s & kindMask {
 	case core:
 		w.core.WakeAt(at)
@@ -152,7 +157,6 @@ func (w *Waker) wakeAt(at wake.Place) {
 			at.Run(func() { w.callLast(woken) })
 		}
 	}
-	w.unref(s)
 }
 
 // WakeByRef wakes the task and keeps w.
@@ -183,9 +187,9 @@ func (w *Waker) wakeByRef(s uint32) {
 			if !w.enter(s) {
 				continue
 			}
+			defer w.leave() // also if a callback of Go's panics inside the slot
 			debugGC()
 			ffiwaker.WakeByRef(w.raw().numbers())
-			w.leave()
 		}
 		return
 	}

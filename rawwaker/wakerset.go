@@ -30,6 +30,7 @@ import (
 type WakerSet struct {
 	parent   AtomicWaker
 	woken    atomic.Pointer[branch] // pushed one by one, taken whole
+	under    atomic.Pointer[wake.Core]
 	branches []branch
 	left     int
 	polled   bool // once: until then all are to be polled
@@ -42,7 +43,8 @@ type branch struct {
 	next *branch
 	set  *WakerSet
 	i    int32
-	done bool
+
+	done, polling bool // of who polls
 }
 
 // Init makes the set one of n, all of them to be polled.
@@ -51,7 +53,7 @@ func (s *WakerSet) Init(n int) {
 	for i := range s.branches {
 		b := &s.branches[i]
 		b.set, b.i = s, int32(i)
-		b.core.Init(b)
+		b.core.InitRelay(b)
 		Bind(&b.cx, &b.core)
 		if wake.Tracing() {
 			b.core.Made("branch", "")
@@ -65,6 +67,9 @@ func (b *branch) Rouse(at wake.Place) {
 	b.set.parent.wakeAt(at)
 }
 
+// Under implements [wake.Relay].
+func (b *branch) Under() *wake.Core { return b.set.under.Load() }
+
 func (b *branch) push() {
 	for {
 		head := b.set.woken.Load()
@@ -77,47 +82,65 @@ func (b *branch) push() {
 
 // Woken yields those that have been woken since they were polled last, oldest wake first, with the context to poll them with;
 // at first, all. cx is that of the combinator's own poll: its waker is woken with any of the set's. One that is woken while it is
-// being polled is left for the next poll, which it asks for.
+// being polled is left for the next poll, which it asks for. If the loop ends early, by a break or a panic, those that it has not come
+// to stay woken, and the combinator is woken for them.
 func (s *WakerSet) Woken(cx *Context) iter.Seq2[int, *Context] {
 	return func(yield func(int, *Context) bool) {
 		s.parent.Register(cx.Waker()) // before the list is looked at
+		if root := cx.root(); root != s.under.Load() {
+			s.under.Store(root)
+			for i := range s.branches {
+				s.branches[i].core.Keep()
+			}
+		}
+		r := rest{set: s}
+		defer r.leave() // by a break, or by a panic: those that are left stay woken
 		if !s.polled {
 			s.polled = true
 			for i := range s.branches {
+				r.from = i + 1
 				if !s.branches[i].poll(yield) {
-					for j := i + 1; j < len(s.branches); j++ {
-						s.branches[j].push()
-					}
-					s.rest(i+1 < len(s.branches))
 					return
 				}
 			}
 			return
 		}
+		r.from = len(s.branches)
 		var fifo *branch
 		for b := s.woken.Swap(nil); b != nil; {
 			b.next, fifo, b = fifo, b, b.next
 		}
-		for b := fifo; b != nil; {
-			next := b.next // before it may be listed again
+		for b := fifo; b != nil; b = r.list {
+			r.list = b.next // before it may be listed again
 			if !b.poll(yield) {
-				any := next != nil
-				for b = next; b != nil; b = next {
-					next = b.next
-					b.push()
-				}
-				s.rest(any)
 				return
 			}
-			b = next
 		}
 	}
 }
 
-// rest asks for the poll that those get which a break has left: they are not asleep, so their own wakes no longer do.
-func (s *WakerSet) rest(any bool) {
+// rest is what a call of Woken has not yielded: the branches from a number on, and a list.
+type rest struct {
+	set  *WakerSet
+	from int
+	list *branch
+}
+
+// leave lists them again and asks for the poll that they get: they are not asleep, so their own wakes no longer do.
+func (r *rest) leave() {
+	any := false
+	for i := r.from; i < len(r.set.branches); i++ {
+		any = true
+		r.set.branches[i].push()
+	}
+	for b := r.list; b != nil; {
+		next := b.next
+		any = true
+		b.push()
+		b = next
+	}
 	if any {
-		s.parent.Wake()
+		r.set.parent.Wake()
 	}
 }
 
@@ -127,20 +150,32 @@ func (b *branch) poll(yield func(int, *Context) bool) bool {
 		return true
 	}
 	b.core.Consume()
-	more := yield(int(b.i), &b.cx)
-	if !b.done && !b.core.Sleep() {
-		b.Rouse(wake.Anywhere)
-	}
-	return more
+	b.polling = true
+	defer b.polled()
+	return yield(int(b.i), &b.cx)
 }
 
-// Done says that future i was ready, or was given up: its wakes do nothing from now on.
+// polled is the end of a poll, by a panic too: then b is asleep like any other, for whoever recovers.
+func (b *branch) polled() {
+	b.polling = false
+	switch {
+	case b.done:
+		End(&b.cx)
+	case !b.core.Sleep():
+		b.Rouse(wake.Anywhere)
+	}
+}
+
+// Done says that future i was ready, or was given up: its wakes do nothing from now on. It may be called inside that future's poll.
 func (s *WakerSet) Done(i int) {
 	b := &s.branches[i]
-	if !b.done {
-		b.done = true
+	if b.done {
+		return
+	}
+	b.done = true
+	s.left--
+	if !b.polling { // else its core ends with the poll, in which C may be using the box
 		End(&b.cx)
-		s.left--
 	}
 }
 

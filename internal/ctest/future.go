@@ -135,6 +135,12 @@ func PollOnce(f rawwaker.RawFuture, w rawwaker.RawWaker) (code uint8, out uint64
 	return code, uint64(*o)
 }
 
+// PollNowhere is PollOnce with a NULL for out.
+func PollNowhere(f rawwaker.RawFuture, w rawwaker.RawWaker) (code uint8) {
+	n := numbers(w)
+	return uint8(C.poll_once(futureNumbers(f), n.data, n.vtable, nil))
+}
+
 // FnWaker is a rawwaker_from_fn, all of whose clones are equal.
 func FnWaker() rawwaker.RawWaker {
 	n := C.fn_waker((*C.uint64_t)(C.calloc(1, 8)))

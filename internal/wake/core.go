@@ -8,8 +8,10 @@
 package wake
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
+	"weak"
 )
 
 // The park/wake word of a Core.
@@ -27,7 +29,7 @@ const (
 // Target is what a core rouses.
 type Target interface {
 	// Rouse makes the sleeper go on. It is called by the one wake that found the core parked, at any place. It must not
-	// block; what a user wrote, and foreign slots, it runs by [Place.Run].
+	// block; what a user wrote it runs by [Call.Run], foreign slots by [Place.Run].
 	Rouse(at Place)
 }
 
@@ -35,24 +37,28 @@ type Target interface {
 type Place uint8
 
 const (
-	Anywhere   Place = iota // the goroutine that wakes: it may run anything
-	Dispatcher              // the goroutine that brings the wakes of C: it must not run what a user wrote
+	Anywhere   Place = iota // a user's goroutine that wakes: it may run anything
+	Dispatcher              // a goroutine of the library's, such as the one that brings the wakes of C: it must not run what a user wrote
 	Spinner                 // a BlockOn that waits: neither that, nor may goroutines start, for it may be in a synctest bubble
+	Worker                  // a goroutine that runs tasks, or closes: what one user wrote must not hold up the others' tasks, nor end it by a panic
 )
 
-// Run runs f, which may be foreign: here, or soon on the library's goroutine for foreign code.
+// Run runs f, which may call a foreign slot: here, or soon on another goroutine. For what a user wrote there is [Call].
 func (at Place) Run(f func()) {
-	if at == Anywhere {
+	switch at {
+	case Anywhere:
 		f()
-	} else if enqueueLater(f) {
-		at.Go(runLater)
+	case Worker:
+		go f()
+	default:
+		Later(f)
 	}
 }
 
 // Go starts f on a goroutine.
 func (at Place) Go(f func()) {
 	if at == Spinner {
-		startElsewhere(f)
+		Outside(f)
 		return
 	}
 	go f()
@@ -65,13 +71,22 @@ type Core struct {
 	user   bool // of FromFunc: its target is roused by each wake
 	handed bool // a Context has given its waker out; of the polling goroutine
 	local  bool // its target is a Local
+	relay  bool // its target is a Relay
 	target Target
 
 	crossing atomic.Pointer[crossing] // nil: C has not seen it; &over: it has ended
 }
 
 // crossing is what a core needs once C has seen it.
+//
+// The registry finds a core by it. It keeps a core that C's reference alone must keep, but neither a Relay's nor one of a Local:
+// those are of use only as long as somebody polls, so nothing that C holds may keep them from being collected. When such a core
+// has been collected, its boxes are closed, and wakes of C do nothing from then on.
 type crossing struct {
+	core  *Core                // nil: weak has it
+	weak  weak.Pointer[Core]   // of a Relay's core, and of a Local's
+	under atomic.Pointer[Core] // of a Relay's core: see Relay
+
 	mu    sync.Mutex // guards the rest; no slot is called under it
 	ended bool
 	box   uintptr // the box that lends the core to C, held; 0 while there is none
@@ -102,6 +117,55 @@ type Local interface {
 // InitLocal makes c the core of t, before any other use.
 func (c *Core) InitLocal(t Local) { c.target, c.local = t, true }
 
+// Relay is a target that only passes wakes on, to whoever polls it: a combinator's branch, or a Shared. The reference that C has
+// of its core must not keep it, for nobody else may want it any more; but it keeps Under.
+type Relay interface {
+	Target
+
+	// Under is the [Core.Root] of the waker that it was polled with last.
+	Under() *Core
+}
+
+// InitRelay makes c the core of t, before any other use.
+func (c *Core) InitRelay(t Relay) { c.target, c.relay = t, true }
+
+// Root is the core for whose sake what is polled under c must be kept alive; nil: there is none, because the owner of what is
+// polled keeps it, or nobody has to.
+func (c *Core) Root() *Core {
+	switch {
+	case c.relay:
+		return c.target.(Relay).Under()
+	case c.inbox() != nil:
+		return nil
+	}
+	return c
+}
+
+// Keep has the registry keep what Under gives by now: after each change.
+func (c *Core) Keep() {
+	if x := c.crossing.Load(); x != nil && x != &over {
+		x.keep(c)
+	}
+}
+
+// keep has x keep what c's target is under.
+func (x *crossing) keep(c *Core) {
+	for root := c.Root(); ; {
+		x.under.Store(root)
+		now := c.Root()
+		if now == root {
+			return
+		}
+		root = now // it has changed meanwhile
+	}
+}
+
+// Relay says whether c was made by [Core.InitRelay].
+func (c *Core) Relay() bool { return c.relay }
+
+// Plain says whether a wake of c runs nothing that a user wrote, and no foreign slot.
+func (c *Core) Plain() bool { return !c.user && !c.relay && c.inbox() == nil }
+
 // Counter is a target that is told how many wakers of it live: one for each clone, less one for each that is gone.
 type Counter interface{ Count(n int) }
 
@@ -123,10 +187,17 @@ func (c *Core) inbox() *Inbox {
 	return c.target.(Local).Inbox()
 }
 
-// NewFunc returns a core whose every wake calls t's Rouse, which a user wrote and which may do as it likes.
-func NewFunc(t Target) *Core { return &Core{user: true, target: t} }
+// NewFunc returns a core whose every wake calls t's Rouse.
+func NewFunc(t Target) *Core {
+	c := new(Core)
+	c.InitFunc(t)
+	return c
+}
 
-// User says whether c was made by [NewFunc].
+// InitFunc makes c one as [NewFunc] does, before any other use.
+func (c *Core) InitFunc(t Target) { c.target, c.user = t, true }
+
+// User says whether c was made by [NewFunc] or [Core.InitFunc].
 func (c *Core) User() bool { return c.user }
 
 // Wake notifies the task. It never polls, and blocks for nothing.
@@ -183,10 +254,7 @@ func (c *Core) End() {
 func (c *Core) cross() *crossing {
 	x := c.crossing.Load()
 	if x == nil {
-		x = new(crossing)
-		if !c.crossing.CompareAndSwap(nil, x) {
-			x = c.crossing.Load()
-		}
+		x = c.newCrossing()
 	}
 	if x == &over {
 		return nil
@@ -194,8 +262,56 @@ func (c *Core) cross() *crossing {
 	return x
 }
 
+func (c *Core) newCrossing() *crossing {
+	x := new(crossing)
+	weakly := c.relay || c.inbox() != nil
+	if weakly {
+		x.weak = weak.Make(c)
+	} else {
+		x.core = c
+	}
+	if !c.crossing.CompareAndSwap(nil, x) {
+		return c.crossing.Load()
+	}
+	if weakly {
+		// Not at once: with the last box of a Local its sink may go, and with that a foreign slot be called.
+		runtime.AddCleanup(c, func(x *crossing) {
+			if x.live() {
+				Later(x.end)
+			}
+		}, x)
+	}
+	if c.relay {
+		x.keep(c)
+	}
+	return x
+}
+
+// live says whether x has a box.
+func (x *crossing) live() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.box != 0 || x.more != nil
+}
+
+// find is the core that x is of; nil: it was collected.
+func (x *crossing) find() *Core {
+	if x.core != nil {
+		return x.core
+	}
+	return x.weak.Value()
+}
+
 // registry finds the core for the number in a box.
-var registry Table[Core]
+var registry Table[crossing]
+
+// coreOf returns the core for a number, nil where it is over.
+func coreOf(id uint64) *Core {
+	if x := registry.Get(id); x != nil {
+		return x.find()
+	}
+	return nil
+}
 
 // Registered is how many cores C can reach: for tests that must end at zero.
 func Registered() int { return registry.Len() }

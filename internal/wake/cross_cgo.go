@@ -86,9 +86,9 @@ func drain(sink *ffiwaker.Sink, notices []ffiwaker.Notice, at Place) {
 			return
 		}
 		for _, notice := range notices[:n] {
-			c := registry.Get(notice.ID)
+			c := coreOf(notice.ID)
 			if c == nil {
-				continue // closed since
+				continue // closed since, or collected
 			}
 			if Tracing() && notice.Woken != 0 {
 				c.Trace("delivered")
@@ -153,7 +153,7 @@ func (x *crossing) make(c *Core) bool {
 	} else {
 		return false
 	}
-	id := registry.Put(c)
+	id := registry.Put(x)
 	box := s.BoxNew(id, c.user)
 	if box == 0 {
 		registry.Take(id)
@@ -203,7 +203,7 @@ func (c *Core) adopt(box uintptr) {
 		ffiwaker.BoxClose(box)
 		return
 	}
-	id := registry.Put(c)
+	id := registry.Put(x)
 	c.Hand()
 	if Tracing() {
 		c.traceBox(box)
@@ -242,6 +242,7 @@ func (x *crossing) end() {
 	all := boxed{x.box, x.id, x.more}
 	x.box, x.id, x.more, x.ended = 0, 0, nil, true
 	x.mu.Unlock()
+	x.under.Store(nil)
 	for b := &all; b != nil; b = b.next {
 		if b.box != 0 {
 			registry.Take(b.id)
@@ -272,7 +273,7 @@ func CoreOfID(id uint64) *Core {
 	if id == 0 {
 		return nil
 	}
-	return registry.Get(id)
+	return coreOf(id)
 }
 
 // spin waits a little for a wake from C, taking the sink's list itself, so that a hot exchange with a C thread goes through

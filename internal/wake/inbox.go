@@ -27,7 +27,7 @@ type hookTarget struct {
 	drop func() // when the inbox ends; may be foreign
 }
 
-func (t *hookTarget) Rouse(at Place) { at.Run(func() { t.f(Anywhere) }) }
+func (t *hookTarget) Rouse(at Place) { t.f(at) }
 
 // enter says whether the sleeper may be used, until leave.
 func (in *Inbox) enter() bool {

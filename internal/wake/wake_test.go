@@ -135,7 +135,7 @@ func TestAWordIsLookedAtWhileItIsWoken(t *testing.T) {
 }
 
 func TestEachPlaceStartsWhatItIsGiven(t *testing.T) {
-	for _, at := range []Place{Anywhere, Dispatcher, Spinner} {
+	for _, at := range []Place{Anywhere, Dispatcher, Spinner, Worker} {
 		done := make(chan struct{})
 		at.Go(func() { close(done) })
 		<-done
@@ -148,7 +148,7 @@ func TestEachPlaceStartsWhatItIsGiven(t *testing.T) {
 func TestNumbersAreNeverUsedTwice(t *testing.T) {
 	seen := map[uint64]bool{}
 	for range 1000 {
-		c := new(Core)
+		c := new(crossing)
 		id := registry.Put(c)
 		require.NotZero(t, id)
 		require.False(t, seen[id])
@@ -177,21 +177,4 @@ func TestAGoexitInAFunctionThatRunsLaterKeepsNoOtherFromRunning(t *testing.T) {
 	Later(runtime.Goexit)
 	Later(func() { close(done) })
 	<-done
-}
-
-func TestLaterRunsAllInOrderAndItsGoroutineEnds(t *testing.T) {
-	var order []int
-	done := make(chan struct{})
-	for i := range 100 {
-		Later(func() {
-			order = append(order, i)
-			if i == 99 {
-				close(done)
-			}
-		})
-	}
-	<-done
-	for i, got := range order {
-		require.Equal(t, i, got)
-	}
 }

@@ -1,0 +1,192 @@
+package wake
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// Call is a function that a user wrote, as wakes call it. A wake from a user's goroutine calls it there. For a wake from
+// elsewhere the function runs on a goroutine of its own, where it may block, panic or call Goexit without any other's wake being
+// late or lost. Such wakes coalesce: at most one call is under way, and at most one more is due.
+type Call struct {
+	f     func()
+	state atomic.Uint32
+}
+
+// The state of a Call. Of calls on the goroutine that wakes it knows nothing.
+//
+//	idle     no goroutine is there for it
+//	queued   a goroutine has been started and will call the function
+//	running  it calls it
+//	again    and a wake has come since it began: it will call it once more
+//
+// Every wake writes the word, also if nothing changes: what was written before the wake is then seen by the call that follows.
+const (
+	idle uint32 = iota
+	queued
+	running
+	again
+)
+
+// Init sets the function, before any other use.
+func (c *Call) Init(f func()) { c.f = f }
+
+// NewCall returns a Call of f.
+func NewCall(f func()) *Call { return &Call{f: f} }
+
+// Run calls the function: here, where at is [Anywhere], else soon.
+func (c *Call) Run(at Place) {
+	if at == Anywhere {
+		c.f()
+		return
+	}
+	for {
+		s := c.state.Load()
+		next := s
+		switch s {
+		case idle:
+			next = queued
+		case running:
+			next = again
+		}
+		if !c.state.CompareAndSwap(s, next) {
+			continue
+		}
+		if s == idle {
+			at.Go(func() { c.goroutine(at) })
+		}
+		return
+	}
+}
+
+// goroutine calls the function, as long as there are wakes.
+func (c *Call) goroutine(at Place) {
+	returned := false
+	defer func() {
+		if !returned {
+			c.replace(at)
+		}
+	}()
+	if at == Worker {
+		defer contain()
+	}
+	c.run()
+	returned = true
+}
+
+// run calls the function until no wake has come meanwhile.
+func (c *Call) run() {
+	for {
+		c.state.Swap(running) // acquires what the wakes before it released
+		c.f()
+		if c.state.CompareAndSwap(running, idle) {
+			return
+		}
+	}
+}
+
+// replace has another goroutine make the call that is due, where the function has ended this one by Goexit, or by a panic.
+func (c *Call) replace(at Place) {
+	if !c.state.CompareAndSwap(running, idle) {
+		c.state.Swap(queued) // it was again
+		at.Go(func() { c.goroutine(at) })
+	}
+}
+
+// contain reports a panic, and ends it.
+func contain() {
+	if v := recover(); v != nil {
+		fmt.Fprintf(os.Stderr, "ffiwaker: a waker's function panicked: %v\n\n%s", v, debug.Stack())
+	}
+}
+
+// Each calls f for each of all, in order, on this goroutine. One call that panics or calls runtime.Goexit takes no other with
+// it: the rest are made before that goes on. Nor does one that blocks: after some milliseconds another goroutine goes on with the
+// rest. No lock may be held that an f needs.
+func Each[T any](all []T, f func(T)) {
+	switch len(all) {
+	case 0:
+	case 1:
+		f(all[0])
+	default:
+		e := &each[T]{all: all, f: f}
+		e.timer = time.AfterFunc(time.Hour, e.late) // not patience: it is to find itself in e
+		e.timer.Reset(patience)
+		defer e.timer.Stop()
+		e.run()
+	}
+}
+
+type each[T any] struct {
+	all   []T
+	f     func(T)
+	next  atomic.Int64
+	seen  atomic.Int64 // by the timer, the last time
+	timer *time.Timer
+}
+
+func (e *each[T]) run() {
+	over := false
+	defer func() {
+		if !over {
+			e.run() // before the panic goes on
+		}
+	}()
+	for {
+		i := e.next.Add(1) - 1
+		if i >= int64(len(e.all)) {
+			break
+		}
+		e.f(e.all[i])
+	}
+	over = true
+}
+
+// late is called when some time has passed: if no call has begun since the time before, one blocks.
+func (e *each[T]) late() {
+	next := e.next.Load()
+	if next >= int64(len(e.all)) {
+		return
+	}
+	blocked := e.seen.Swap(next) == next
+	e.timer.Reset(patience)
+	if blocked {
+		defer contain() // the goroutine that has called Each is not here to see a panic
+		e.run()
+	}
+}
+
+// Kept is what package rawwaker does with its AtomicWakers, for packages that keep some. It is set by its init.
+var Kept struct {
+	// Wake is the Wake of an AtomicWaker, at a place.
+	Wake func(aw any, at Place)
+
+	// Take takes the waker out. It wakes it, and returns nil, if that cannot run anything that a user wrote; else it returns what
+	// wakes it.
+	Take func(aw any) (wake func())
+
+	// Under is the core that keeps alive what is polled with a *Context: see [Relay]. It may be nil.
+	Under func(cx any) *Core
+}
+
+// WakeAll wakes the waker in each of some *rawwaker.AtomicWaker. None is delayed by more than a few milliseconds, and none lost,
+// because another is a user's that blocks, panics or calls Goexit. A panic of one goes on here if at is [Anywhere], after the rest
+// were woken. No lock may be held.
+func WakeAll[W any](all []W, at Place) {
+	if at != Anywhere {
+		for _, w := range all {
+			Kept.Wake(w, at)
+		}
+		return
+	}
+	var users []func()
+	for _, w := range all {
+		if wake := Kept.Take(w); wake != nil {
+			users = append(users, wake)
+		}
+	}
+	Each(users, func(wake func()) { wake() })
+}
