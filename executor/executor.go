@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -16,7 +17,7 @@ type Executor struct {
 	workers []worker
 	near    sync.Pool // of *worker: the one that runs, or ran last, on the caller's CPU. A hint
 	next    atomic.Uint32
-	start   func() // work, as a value
+	start   [2]func() // work, as a value; by the index of looks
 
 	// global takes what a worker's own queue has no room for. A worker looks there now and then, and when it has nothing.
 	global struct {
@@ -25,7 +26,8 @@ type Executor struct {
 	}
 
 	crew    crew
-	watched atomic.Int64 // when the look that is to come was asked for; 0: none is
+	looks   [2]looks // outside synctest bubbles, and inside one
+	closing closing
 
 	idle struct {
 		waited atomic.Bool // somebody waits: ch is there
@@ -37,10 +39,16 @@ type Executor struct {
 // Option is for [New].
 type Option func(*Executor)
 
-// Workers sets how many tasks are polled at once: GOMAXPROCS where it is not given. It panics for less than 1.
+// Each worker is some kilobytes from the beginning.
+const mostWorkers = 1 << 16
+
+// Workers sets how many tasks are polled at once: GOMAXPROCS where it is not given. It panics for less than 1 and for more than 65,536.
 func Workers(n int) Option {
 	if n < 1 {
 		panic("executor: Workers of less than 1")
+	}
+	if n > mostWorkers {
+		panic(fmt.Sprintf("executor: Workers of more than %d", mostWorkers))
 	}
 	return func(ex *Executor) { ex.workers = make([]worker, n) }
 }
@@ -58,14 +66,22 @@ func New(opts ...Option) *Executor {
 		w := &ex.workers[i]
 		w.of, w.ex = ex, ex
 	}
-	ex.start = func() { ex.work(nil) }
-	ex.near.New = func() any { return &ex.workers[int(ex.next.Add(1))%len(ex.workers)] }
+	for bubble := range ex.start {
+		ex.start[bubble] = func() { ex.work(nil, bubble) }
+	}
+	ex.near.New = func() any { return &ex.workers[ex.turn()] }
 	known(ex)
 	return ex
 }
 
+// turn is another worker's index each time. The counter comes round.
+func (ex *Executor) turn() int { return int(ex.next.Add(1) % uint32(len(ex.workers))) }
+
 // Spawn makes f a task, and owns it. It never polls f itself. After Close it drops f, and the handle says [ErrClosed].
 func Spawn[T any](ex *Executor, f rawwaker.Future[T]) *JoinHandle[T] {
+	if f == nil {
+		panic("executor: Spawn of a nil future")
+	}
 	w := ex.near.Get().(*worker)
 	h := newHandle(&w.home, f)
 	w.mu.Lock()
@@ -150,7 +166,7 @@ func (ex *Executor) linked() (n int) {
 	return n
 }
 
-// Len is how many tasks are not over. It looks at each of them.
+// Len is how many tasks are not over.
 func (ex *Executor) Len() (n int) {
 	for i := range ex.workers {
 		n += ex.workers[i].count()
@@ -161,10 +177,17 @@ func (ex *Executor) Len() (n int) {
 // Close refuses further tasks, ends those that are left with [ErrClosed] and drops each of their futures exactly once: before it
 // returns all but those that a worker is polling or has just taken out to poll, one for each worker at most, which it drops when that is over. So
 // it may be called inside a task. The error is always nil.
+//
+// A Close beside another one returns when that one does. Only inside a task, which may be one that the other is dropping, it returns at once.
+// A Drop that panics makes that the outcome of its own task; one that calls runtime.Goexit ends the goroutine that closes, when all are dropped.
 func (ex *Executor) Close() error {
-	first := false // one that is called inside a Drop, which a late sweep may run, waits for none
+	ex.closing.run(ex.end)
+	return nil
+}
+
+func (ex *Executor) end() {
 	for i := range ex.workers {
-		first = ex.workers[i].shut() // from here on nobody begins a poll
+		ex.workers[i].shut() // from here on nobody begins a poll
 	}
 	var all []*task
 	for i := range ex.workers {
@@ -173,15 +196,13 @@ func (ex *Executor) Close() error {
 	for _, t := range all {
 		t.doom(closed)
 	}
-	for _, t := range all {
-		if t.core.Notify() {
-			t.home.endNow(t) // it was asleep: the token is ours
+	inside := ex.sweeping() && insideTask() // a late sweep may be what calls this
+	defer persist(func() {
+		for ex.sweep(); onTheWay(ex, all) || !inside && ex.sweeping(); ex.sweep() {
+			runtime.Gosched()
 		}
-	}
-	for ex.sweep(); onTheWay(ex, all) || first && ex.sweeping(); ex.sweep() {
-		runtime.Gosched()
-	}
-	return nil
+	})
+	each(all, endAsleep)
 }
 
 // sweeping says whether a goroutine sweeps what came late.
@@ -196,17 +217,10 @@ func (ex *Executor) sweeping() bool {
 
 // sweep ends what is queued, after Close has begun.
 func (ex *Executor) sweep() {
-	for i := range ex.workers {
-		ex.workers[i].sweep()
-	}
-	for {
-		g := &ex.global
-		g.mu.Lock()
-		t := g.queue.pop()
-		g.mu.Unlock()
-		if t == nil {
-			return
+	persist(func() {
+		for i := range ex.workers {
+			ex.workers[i].sweep()
 		}
-		t.home.endNow(t)
-	}
+		endAll(&ex.global.mu, &ex.global.queue)
+	})
 }

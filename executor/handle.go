@@ -2,6 +2,7 @@ package executor
 
 import (
 	"errors"
+	"sync/atomic"
 
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
@@ -22,42 +23,72 @@ type JoinHandle[T any] struct {
 	waker rawwaker.AtomicWaker
 	value T // both written before done is set, and read after
 	err   error
+
+	turn atomic.Uint32 // changes with each poll that has registered a waker: whose it is
+	mine uint32        // turn of the handle's own latest poll; 0: none has registered
 }
 
 func newHandle[T any](h *home, f rawwaker.Future[T]) *JoinHandle[T] {
-	if f == nil {
-		panic("executor: Spawn of a nil future")
-	}
 	j := &JoinHandle[T]{f: f}
-	j.task.init(h, worked[T]{j})
+	j.task.init(h, worked[T]{j}, f)
 	return j
 }
 
 // Poll implements [rawwaker.Future]. It panics with the error of a task that panicked ([*PanicError], with the task's own
 // stack), was aborted ([ErrAborted]) or refused ([ErrClosed]).
 func (h *JoinHandle[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
-	if !h.join(cx) {
+	if !h.join(cx, &h.mine) {
 		return rawwaker.Pending[T]()
 	}
-	if h.err != nil {
-		panic(h.err)
+	v, err := h.take()
+	if err != nil {
+		panic(err)
 	}
-	return rawwaker.Ready(h.value)
+	return rawwaker.Ready(v)
 }
 
-// Outcome is the handle as a future that does not panic: the error is in the result.
-func (h *JoinHandle[T]) Outcome() rawwaker.Future[rawwaker.Result[T]] { return outcome[T]{h} }
+// Drop ends the wait that a poll has begun: the handle lets go of the waker that it was polled with. The task goes on, and the handle
+// may be polled again. It is for who gives the handle up as a future, as [future.Timeout] does.
+//
+// [future.Timeout]: https://pkg.go.dev/github.com/seed-8a1b3254/ffiwaker/future#Timeout
+func (h *JoinHandle[T]) Drop() { h.leave(h.mine) }
 
-type outcome[T any] struct{ h *JoinHandle[T] }
+// Outcome is the handle as a future that does not panic: the error is in the result. To drop it ends the wait and not the task.
+func (h *JoinHandle[T]) Outcome() rawwaker.Future[rawwaker.Result[T]] { return &outcome[T]{h: h} }
 
-func (o outcome[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
-	if !o.h.join(cx) {
+type outcome[T any] struct {
+	h    *JoinHandle[T]
+	mine uint32 // as the handle's
+}
+
+func (o *outcome[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
+	if !o.h.join(cx, &o.mine) {
 		return rawwaker.Pending[rawwaker.Result[T]]()
 	}
-	return rawwaker.Ready(rawwaker.Result[T]{Value: o.h.value, Err: o.h.err})
+	v, err := o.h.take()
+	return rawwaker.Ready(rawwaker.Result[T]{Value: v, Err: err})
 }
 
-func (h *JoinHandle[T]) join(cx *rawwaker.Context) bool {
+// Drop implements [rawwaker.Dropper].
+func (o *outcome[T]) Drop() { o.h.leave(o.mine) }
+
+// leave drops the waker that was registered in that turn, unless a later poll, of the handle or of another Outcome, has replaced it.
+func (h *JoinHandle[T]) leave(turn uint32) {
+	if turn != 0 && h.turn.Load() == turn {
+		h.waker.Drop()
+	}
+}
+
+// take takes the result out: who else knows the task, by a clone of its waker, keeps nothing of it.
+func (h *JoinHandle[T]) take() (v T, err error) {
+	var none T
+	v, err = h.value, h.err
+	h.value, h.err = none, nil
+	return v, err
+}
+
+// join says whether the task is over; if it is not, it registers cx's waker and notes the turn.
+func (h *JoinHandle[T]) join(cx *rawwaker.Context, turn *uint32) bool {
 	fate := &h.task.fate
 	f := fate.Load()
 	if f&taken != 0 {
@@ -66,6 +97,7 @@ func (h *JoinHandle[T]) join(cx *rawwaker.Context) bool {
 	if f&done == 0 {
 		// Register, then look again: who sets done sees joined, or this sees done.
 		h.waker.Register(cx.Waker())
+		*turn = h.turn.Add(1)
 		if fate.Or(joined)&done == 0 {
 			return false
 		}
@@ -107,18 +139,18 @@ func (h worked[T]) drop() {
 func (h worked[T]) finish(err error) {
 	h.f, h.err = nil, err
 	if h.task.fate.Or(done)&joined != 0 {
-		h.wake()
+		wakeWaiter(&h.waker)
 	}
 }
 
-// wake wakes who awaits the handle. What that waker panics with is nobody's here: the task is over, and its worker has others.
-func (h *JoinHandle[T]) wake() {
+// wakeWaiter wakes who awaits a task or a scope. What that waker panics with is nobody's here: the task is over, and its worker has others.
+func wakeWaiter(w *rawwaker.AtomicWaker) {
 	defer func() {
 		if v := recover(); v != nil && diagnosing.Load() {
 			report("the waker of who awaits a task panicked: %v", v)
 		}
 	}()
-	h.waker.Wake()
+	w.Wake()
 }
 
 // detached is a task without a handle. Where its waker was given to nobody it is used again for another.

@@ -14,7 +14,8 @@ import (
 // Tick and Run are for one goroutine at a time. Everything else, the wakes above all, may come from anywhere. A thread of C that
 // wakes a task makes the descriptor readable itself, without waiting for Go's scheduler.
 //
-// A task that calls runtime.Goexit ends the goroutine that ticks.
+// A task that calls runtime.Goexit ends the goroutine that ticks; another one may go on: the hook is called, and the descriptor readable, as
+// after any wake, if tasks are left to be polled. Tick, Run and RunUntil inside a task of the same Local panic: await there instead.
 type Local struct {
 	home
 	in *wake.Inbox
@@ -27,10 +28,12 @@ type Local struct {
 	told    bool // the inbox calls rouse
 	over    bool // Close has come to its end
 	polling *task
+	closing closing
 
 	// Of the goroutine that ticks.
-	ticks    int
-	finished []*task // to be taken off the list
+	ticks  int
+	inside bool  // a task is being polled or ended
+	ended  *task // over, and still on the list
 }
 
 // NewLocal returns a Local. In a build with cgo it has a descriptor, and it panics where there is none to be had: [OpenLocal]
@@ -61,6 +64,13 @@ func OpenLocal() (*Local, error) {
 // SpawnLocal makes f a task of l, and owns it. It never polls f itself, and may be called on any goroutine. After Close it drops f,
 // and the handle says [ErrClosed].
 func SpawnLocal[T any](l *Local, f rawwaker.Future[T]) *JoinHandle[T] {
+	if f == nil {
+		panic("executor: SpawnLocal of a nil future")
+	}
+	return spawnLocal(l, f)
+}
+
+func spawnLocal[T any](l *Local, f rawwaker.Future[T]) *JoinHandle[T] {
 	h := newHandle(&l.home, f)
 	l.mu.Lock()
 	l.spawn(&h.task)
@@ -80,7 +90,7 @@ func DetachLocal(l *Local, f rawwaker.Future[struct{}]) {
 func (l *Local) spawn(t *task) {
 	if l.closed {
 		l.mu.Unlock()
-		t.end(closed)
+		l.refuse(t)
 		return
 	}
 	l.link(t)
@@ -125,16 +135,24 @@ func (l *Local) Tick() bool {
 		}
 		l.in.Drain()
 		if l.in.Arm(l.empty) {
-			l.clean()
 			return false
 		}
 	}
 }
 
+// alone panics for a call inside a task of l.
+func (l *Local) alone(call string) {
+	if l.inside {
+		panic("executor: " + call + " inside a task of the same Local, or beside another Tick (await there instead)")
+	}
+}
+
 // pop takes out the next. Where there is none, the next wake takes the flag away.
 func (l *Local) pop() *task {
+	l.alone("Tick")
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.drop()
 	if l.closed {
 		l.polling = nil
 		return nil
@@ -152,32 +170,36 @@ func (l *Local) empty() bool {
 }
 
 func (l *Local) run(t *task) {
+	l.inside = true
 	over := true // panicked, or ended
 	returned := false
 	defer func() {
-		if !returned {
-			t.panicked(recover())
+		if returned {
+			l.finish(t, over)
+			return
 		}
-		if over {
-			l.finish(t)
+		v := recover()
+		if v == nil { // runtime.Goexit: this goroutine ends, and ticks no more
+			defer l.stop()
 		}
+		defer l.finish(t, over)
+		t.panicked(v)
 	}()
 	var pending bool
 	pending, over = t.run()
-	returned = true
 	if pending {
-		l.leave(t)
+		over = l.leave(t)
 	}
+	returned = true
 }
 
-// leave lets t go to sleep, or queues it again where it was woken while it was polled.
-func (l *Local) leave(t *task) {
+// leave lets t go to sleep, or queues it again where it was woken while it was polled. If l was closed meanwhile, t is over.
+func (l *Local) leave(t *task) (over bool) {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
 		t.end(closed) // Close has looked at the queue already, perhaps
-		l.finish(t)
-		return
+		return true
 	}
 	polls, parked := t.park()
 	if !parked {
@@ -188,57 +210,73 @@ func (l *Local) leave(t *task) {
 	if parked {
 		t.asleep(polls)
 	}
+	return false
 }
 
-// finish takes t off the list, some time.
-func (l *Local) finish(t *task) {
-	if l.finished = append(l.finished, t); len(l.finished) >= batch {
-		l.clean()
+// finish is the end of run. A task that is over leaves the list with the next pop, which takes the lock anyway.
+func (l *Local) finish(t *task, over bool) {
+	l.inside = false
+	if over {
+		l.ended = t
 	}
 }
 
-func (l *Local) clean() {
-	if len(l.finished) == 0 {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i, t := range l.finished {
+// drop takes the task that has ended off the list. mu is held.
+func (l *Local) drop() {
+	if t := l.ended; t != nil {
+		l.ended = nil
 		l.unlink(t)
 		l.recycle(t)
-		l.finished[i] = nil
 	}
-	l.finished = l.finished[:0]
 }
 
-// Len is how many tasks are not over. It looks at each of them.
+// stop is the end of ticking on this goroutine, without a Tick that has returned false: from here on a wake or spawn is announced again, and
+// what is queued already is announced now.
+func (l *Local) stop() {
+	l.mu.Lock()
+	l.drop()
+	l.ticking, l.polling = false, nil
+	l.mu.Unlock()
+	for l.in.Drain(); !l.in.Arm(func() bool { return true }); l.in.Drain() {
+	}
+	if !l.empty() {
+		l.in.Take(wake.Anywhere)
+	}
+}
+
+// Len is how many tasks are not over.
 func (l *Local) Len() int { return l.count() }
 
-// RunUntil runs l's tasks until f is ready, which it makes one of them, and returns f's result; the others stay. It panics with f's
-// error as [JoinHandle.Poll] does.
+// RunUntil runs l's tasks until f is ready, which it makes one of them, and returns f's result at once; the others stay, and may be
+// runnable. It panics with f's error as [JoinHandle.Poll] does.
 func RunUntil[T any](l *Local, f rawwaker.Future[T]) T {
-	h := SpawnLocal(l, f)
-	l.drive(h.IsDone)
-	if h.err != nil {
-		panic(h.err)
+	if f == nil {
+		panic("executor: RunUntil of a nil future")
 	}
-	return h.value
+	l.alone("RunUntil")
+	h := spawnLocal(l, f)
+	l.drive(h.IsDone)
+	v, err := h.take()
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 // Run ticks until every task is over, and parks in between. A task that nobody wakes makes it park until Close.
 func (l *Local) Run() {
+	l.alone("Run")
 	l.drive(func() bool { return l.Len() == 0 })
 }
 
-// drive ticks and parks until done, which is looked at where there is nothing to tick.
+// drive ticks and parks until done, which a poll makes true, or another goroutine's Close.
 func (l *Local) drive(done func() bool) {
-	for {
-		for l.Tick() {
-		}
-		if done() || !l.park() {
+	for !done() {
+		if !l.Tick() && !done() && !l.park() {
 			return
 		}
 	}
+	l.stop()
 }
 
 // park sleeps until there is something to tick. False: l is closed.
@@ -353,28 +391,33 @@ func (l *Local) WakeWith(w *rawwaker.Waker) {
 
 // Close refuses further tasks, ends those that are left with [ErrClosed], drops each of their futures exactly once, and gives the
 // descriptor back. Inside a task it may be called too: that one's future is dropped when its poll returns. A Run on another
-// goroutine returns. The error is always nil.
+// goroutine returns. The error is always nil. A Close beside another one, and a Drop that panics or calls runtime.Goexit: as [Executor.Close].
 func (l *Local) Close() error {
-	first := l.shut()
+	l.closing.run(l.end)
+	return nil
+}
+
+func (l *Local) end() {
+	l.shut()
 	all := l.alive(nil)
 	for _, t := range all {
 		t.doom(closed)
 	}
-	for _, t := range all {
-		if t.core.Notify() {
-			l.endNow(t) // it was asleep: the token is ours
+	inside := l.late.Load() != 0 && insideTask() // a late sweep may be what calls this
+	defer func() {
+		l.in.Close()
+		l.mu.Lock()
+		l.over = true
+		p := l.parker
+		l.mu.Unlock()
+		if p != nil {
+			p.Wake()
 		}
-	}
-	for l.sweep(); onTheWay(l, all) || first && l.late.Load() != 0; l.sweep() {
-		runtime.Gosched()
-	}
-	l.in.Close()
-	l.mu.Lock()
-	l.over = true
-	p := l.parker
-	l.mu.Unlock()
-	if p != nil {
-		p.Wake()
-	}
-	return nil
+	}()
+	defer persist(func() {
+		for l.sweep(); onTheWay(l, all) || !inside && l.late.Load() != 0; l.sweep() {
+			runtime.Gosched()
+		}
+	})
+	each(all, endAsleep)
 }

@@ -58,11 +58,18 @@ var (
 func sinceBegan() int64 { return int64(time.Since(began)) + 1 }
 
 // diagnose makes t one that is diagnosed, where that is wanted. t is nobody else's yet.
-func (t *task) diagnose() {
+func (t *task) diagnose(f any) {
 	if !diagnosing.Load() {
 		return
 	}
-	d := &diagnosis{number: numbers.Add(1), site: spawnSite()}
+	site := ""
+	if s, ok := f.(wake.Sited); ok {
+		site = s.SpawnSite()
+	}
+	if site == "" {
+		site = spawnSite()
+	}
+	d := &diagnosis{number: numbers.Add(1), site: site}
 	d.labels = pprof.WithLabels(context.Background(), pprof.Labels("task", d.site))
 	t.extend().diag = d
 	if wake.Tracing() {
@@ -113,8 +120,8 @@ func (t *task) traced() (ready bool) {
 		d.polls.Add(1)
 		d.begun.Store(sinceBegan())
 		ctx, name = d.labels, "poll of the task spawned at "+d.site
+		defer wake.KeepLabels()() // the goroutine may be a host's
 		pprof.SetGoroutineLabels(ctx)
-		defer pprof.SetGoroutineLabels(context.Background())
 	}
 	defer trace.StartRegion(ctx, name).End()
 	if wake.Tracing() {

@@ -68,6 +68,9 @@ type home struct {
 	free   []*detached
 
 	late atomic.Int32 // goroutines that sweep what came after that
+
+	// unfinished counts the listed tasks that have no result yet.
+	unfinished atomic.Int64
 }
 
 // detached returns a task without a handle. mu is held.
@@ -77,7 +80,7 @@ func (h *home) detached(f rawwaker.Future[struct{}]) (d *detached) {
 		d.task.fate.Store(0)
 	} else {
 		d = new(detached)
-		d.task.init(h, d)
+		d.task.init(h, d, f)
 	}
 	d.f = f
 	return d
@@ -87,7 +90,7 @@ const mostFree = 1024
 
 // recycle keeps a task that was unlinked, where nobody knows it any more. mu is held.
 func (h *home) recycle(t *task) {
-	if d, ok := t.core.Target().(*detached); ok && t.more == nil && len(h.free) < mostFree && rawwaker.Unknown(&t.cx) {
+	if d, ok := t.core.Target().(*detached); ok && t.more == nil && !h.closed && len(h.free) < mostFree && rawwaker.Unknown(&t.cx) {
 		h.free = append(h.free, d)
 	}
 }
@@ -96,6 +99,7 @@ func (h *home) recycle(t *task) {
 func (h *home) link(t *task) {
 	t.at = len(h.live)
 	h.live = append(h.live, t)
+	h.unfinished.Add(1)
 }
 
 // unlink takes t out, and puts the last in its place. mu is held.
@@ -123,24 +127,32 @@ func (h *home) alive(to []*task) []*task {
 }
 
 // count is how many are not over.
-func (h *home) count() (n int) {
+func (h *home) count() int { return int(h.unfinished.Load()) }
+
+// shut refuses further tasks, and lets go of those that were kept for later use.
+func (h *home) shut() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, t := range h.live {
-		if t.fate.Load()&done == 0 {
-			n++
-		}
-	}
-	return n
+	h.closed = true
+	h.free = nil
 }
 
-// shut refuses further tasks. False: somebody already has.
-func (h *home) shut() bool {
+// refuse ends a new task: h is closed, and does not list it.
+func (h *home) refuse(t *task) {
+	t.fate.Or(refused)
+	t.end(closed)
+}
+
+// remove takes a finished task off its list, and tells the owner if that was the last.
+func (h *home) remove(t *task) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	was := h.closed
-	h.closed = true
-	return !was
+	h.unlink(t)
+	h.recycle(t)
+	empty := len(h.live) == 0
+	h.mu.Unlock()
+	if empty {
+		h.of.emptied()
+	}
 }
 
 // sweepLate sweeps on a goroutine, which Close waits for: it may have been here before.
@@ -153,30 +165,53 @@ func (h *home) sweepLate(at wake.Place, sweep func()) {
 }
 
 // sweep ends what is queued in a home that is shut.
-func (h *home) sweep() {
+func (h *home) sweep() { endAll(&h.mu, &h.queue) }
+
+// endAll ends what is in a queue. A Drop that calls runtime.Goexit ends the caller's goroutine, but only when all of them have ended.
+func endAll(mu *sync.Mutex, queue *ring) {
+	returned := false
+	defer func() {
+		if !returned {
+			endAll(mu, queue)
+		}
+	}()
 	for {
-		h.mu.Lock()
-		t := h.queue.pop()
-		h.mu.Unlock()
+		mu.Lock()
+		t := queue.pop()
+		mu.Unlock()
 		if t == nil {
-			return
+			break
 		}
 		t.home.endNow(t)
 	}
+	returned = true
 }
 
 // endNow ends a task of h that is on its list, for who holds the token and is not its worker.
 func (h *home) endNow(t *task) {
+	defer h.remove(t)
+	t.end(closed)
+}
+
+// endAsleep ends a task if it is asleep: then the token is the caller's.
+func endAsleep(t *task) {
+	if t.core.Notify() {
+		t.home.endNow(t)
+	}
+}
+
+// each calls f for each element. Where a call does not return because of runtime.Goexit, or a panic, the others are called all the same,
+// before the goroutine ends or the panic goes on.
+func each[E any](all []E, f func(E)) {
+	i := 0
 	defer func() {
-		h.mu.Lock()
-		h.unlink(t)
-		empty := len(h.live) == 0
-		h.mu.Unlock()
-		if empty {
-			h.of.emptied()
+		if i < len(all) {
+			each(all[i+1:], f)
 		}
 	}()
-	t.end(closed)
+	for ; i < len(all); i++ {
+		f(all[i])
+	}
 }
 
 // onTheWay says whether somebody is about to queue one of these tasks: it was woken, and is neither queued nor being polled nor

@@ -3,8 +3,11 @@ package executor
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
+	"sync/atomic"
 
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -25,37 +28,82 @@ type Spawner interface {
 // The idea is that of structured concurrency: Go's errgroup, Rust's JoinSet and scoped threads.
 type Scope struct {
 	on     Spawner
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	stop   func() bool // of the parent's end
+	parent context.Context
+	kept   *atomic.Pointer[Scope] // the scope while tasks of it live: what the parent knows of it
 
 	mu      sync.Mutex
+	stop    func() bool // ends the notice of the parent's end
 	live    map[*task]struct{}
+	ctx     context.Context // nil until somebody asks for it, or the scope ends
+	cancel  context.CancelCauseFunc
+	cause   error // why ctx ends; set before it is cancelled
 	aborted bool  // what is spawned from now on is aborted at once
 	ending  bool  // Wait or Done was called
 	ended   bool  // and nothing is live: nothing is spawned any more
 	err     error // of the first panic, or of the parent's end
-	waiters []*rawwaker.AtomicWaker
+	waiters map[*scopeDone]struct{}
 	ends    chan struct{} // closed when ended
 }
 
-// NewScope returns a scope whose tasks run on an executor or a Local, and end with ctx.
+// NewScope returns a scope whose tasks run on an executor or a Local, and end with ctx. If ctx is over, no task of the scope runs.
+//
+// A scope that is forgotten leaves nothing on ctx when its tasks are over, unless somebody has asked for its Context: such a one must come to
+// its end, by Wait, Done or Abort.
 func NewScope(ctx context.Context, on Spawner) *Scope {
-	s := &Scope{on: on, live: make(map[*task]struct{}), ends: make(chan struct{})}
-	s.ctx, s.cancel = context.WithCancelCause(ctx)
-	s.stop = context.AfterFunc(ctx, func() { s.fail(context.Cause(ctx)) })
+	if ctx == nil {
+		panic("executor: NewScope of a nil context")
+	}
+	if on == nil {
+		panic("executor: NewScope on a nil Spawner")
+	}
+	s := &Scope{on: on, parent: ctx, live: make(map[*task]struct{}), ends: make(chan struct{})}
+	kept := new(atomic.Pointer[Scope]) // ctx may outlive the scope by far
+	stop := context.AfterFunc(ctx, func() {
+		if s := kept.Load(); s != nil {
+			s.look()
+		}
+	})
+	// The context may be one of the user's, whose methods run elsewhere than on the collector's goroutine.
+	runtime.AddCleanup(s, func(stop func() bool) { wake.Later(func() { stop() }) }, stop)
+	s.kept, s.stop = kept, stop
+	s.look()
 	return s
 }
 
 // Context ends when the scope is aborted, with why as its cause, or is over: for what its tasks start elsewhere.
-func (s *Scope) Context() context.Context { return s.ctx }
+func (s *Scope) Context() context.Context {
+	s.mu.Lock()
+	ctx := s.ctx
+	s.mu.Unlock()
+	if ctx != nil {
+		return ctx
+	}
+	ctx, cancel := context.WithCancelCause(s.parent)
+	s.mu.Lock()
+	if s.ctx == nil {
+		s.ctx, s.cancel = ctx, cancel
+	} else {
+		defer cancel(nil) // another goroutine was first
+	}
+	ctx, cancel = s.ctx, s.cancel
+	why := s.cause
+	s.mu.Unlock()
+	if why != nil {
+		cancel(why)
+	}
+	return ctx
+}
 
 // errOver is the cause of the context of a scope that came to its end.
 var errOver = errors.New("executor: scope is over")
 
-// SpawnIn is [Spawn] or [SpawnLocal] in a scope. In one that was aborted, f is dropped and the handle says [ErrAborted]; in one that
-// is over, [ErrClosed].
+// SpawnIn is [Spawn] or [SpawnLocal] in a scope. In one that was aborted, or whose context is over, f is dropped and the handle says
+// [ErrAborted]; in one that is over, [ErrClosed].
 func SpawnIn[T any](s *Scope, f rawwaker.Future[T]) *JoinHandle[T] {
+	if f == nil {
+		panic("executor: SpawnIn of a nil future")
+	}
+	s.look()
 	var handle *JoinHandle[T]
 	s.on.begin(func(h *home) *task {
 		handle = newHandle(h, f)
@@ -63,6 +111,14 @@ func SpawnIn[T any](s *Scope, f rawwaker.Future[T]) *JoinHandle[T] {
 		return &handle.task
 	})
 	return handle
+}
+
+// look sees whether the parent's end has come, and aborts the scope then. The notice of it comes on another goroutine, some time: so whoever
+// is about to begin something looks too.
+func (s *Scope) look() {
+	if s.parent.Err() != nil {
+		s.fail(context.Cause(s.parent))
+	}
 }
 
 // adopt makes t one of s's, before it can be polled.
@@ -78,49 +134,65 @@ func (s *Scope) adopt(t *task) {
 	}
 	t.extend().scope = s
 	s.live[t] = struct{}{}
+	s.kept.Store(s)
 }
 
 // over is told by each task, at its end.
 func (s *Scope) over(t *task, err error) {
-	var panicked *PanicError
-	if errors.As(err, &panicked) {
-		s.fail(err)
+	defer s.settle(func() { delete(s.live, t) })
+	if panicked, ok := err.(*PanicError); ok {
+		s.fail(panicked)
 	}
-	s.mu.Lock()
-	delete(s.live, t)
-	wake := s.settle()
-	s.mu.Unlock()
-	wakeAll(wake)
+	s.look()
 }
 
-// settle ends the scope where it is time. mu is held; who is given must be woken when it is not.
-func (s *Scope) settle() []*rawwaker.AtomicWaker {
+// settle makes a change, under mu, and ends the scope where it is time.
+func (s *Scope) settle(change func()) {
+	s.mu.Lock()
+	change()
+	if len(s.live) == 0 {
+		s.kept.Store(nil)
+	}
 	if !s.ending || len(s.live) > 0 || s.ended {
-		return nil
+		s.mu.Unlock()
+		return
 	}
 	s.ended = true
-	s.stop()
-	s.cancel(errOver)
-	close(s.ends)
-	wake := s.waiters
+	waiters := make([]*scopeDone, 0, len(s.waiters))
+	for d := range s.waiters {
+		waiters = append(waiters, d)
+	}
 	s.waiters = nil
-	return wake
+	cancel := s.because(errOver)
+	s.mu.Unlock()
+	defer each(waiters, func(d *scopeDone) { wakeWaiter(&d.waker) })
+	defer close(s.ends)
+	s.stop()
+	cancel()
 }
 
-func wakeAll(all []*rawwaker.AtomicWaker) {
-	for _, w := range all {
-		w.Wake()
+// because says why the context ends, and returns what ends it, to be called without mu. mu is held.
+func (s *Scope) because(why error) (cancel func()) {
+	if s.cause == nil {
+		s.cause = why
 	}
+	if c := s.cancel; c != nil {
+		return func() { c(why) }
+	}
+	return func() {}
 }
 
 // fail aborts the scope, because of err. The first counts.
 func (s *Scope) fail(err error) {
 	s.mu.Lock()
-	if s.err == nil && !s.ended {
+	again := s.err != nil || s.ended
+	if !again {
 		s.err = err
 	}
 	s.mu.Unlock()
-	s.abort(err)
+	if !again {
+		s.abort(err)
+	}
 }
 
 // Abort ends every task of the scope, those too that are spawned later, with [ErrAborted]. It does not wait.
@@ -133,11 +205,11 @@ func (s *Scope) abort(why error) {
 	for t := range s.live {
 		all = append(all, t)
 	}
+	cancel := s.because(why)
 	s.mu.Unlock()
-	s.cancel(why)
-	for _, t := range all {
-		t.abort()
-	}
+	s.stop() // who ends the scope now looks at its parent
+	cancel()
+	each(all, (*task).abort)
 }
 
 // Wait returns when every task of the scope is over, those too that they have spawned in it meanwhile. The error is the [*PanicError] of
@@ -150,11 +222,8 @@ func (s *Scope) Wait() error {
 }
 
 func (s *Scope) end() {
-	s.mu.Lock()
-	s.ending = true
-	wake := s.settle()
-	s.mu.Unlock()
-	wakeAll(wake)
+	s.look()
+	s.settle(func() { s.ending = true })
 }
 
 // Done is Wait as a future, whose value is Wait's error.
@@ -162,7 +231,8 @@ func (s *Scope) Done() rawwaker.Future[error] { return &scopeDone{s: s} }
 
 type scopeDone struct {
 	s     *Scope
-	waker *rawwaker.AtomicWaker
+	waker rawwaker.AtomicWaker
+	begun bool
 	taken bool
 }
 
@@ -171,15 +241,18 @@ func (d *scopeDone) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 		panic("future polled after completion")
 	}
 	s := d.s
-	if d.waker == nil {
-		d.waker = new(rawwaker.AtomicWaker)
-		d.waker.Register(cx.Waker())
+	d.waker.Register(cx.Waker())
+	if !d.begun {
+		d.begun = true
 		s.mu.Lock()
-		s.waiters = append(s.waiters, d.waker)
+		if !s.ended {
+			if s.waiters == nil {
+				s.waiters = make(map[*scopeDone]struct{})
+			}
+			s.waiters[d] = struct{}{}
+		}
 		s.mu.Unlock()
 		s.end()
-	} else {
-		d.waker.Register(cx.Waker())
 	}
 	s.mu.Lock()
 	ended, err := s.ended, s.err
@@ -194,9 +267,11 @@ func (d *scopeDone) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 
 // Drop implements [rawwaker.Dropper]. The scope goes on to its end.
 func (d *scopeDone) Drop() {
-	if d.waker != nil {
-		d.waker.Drop()
-	}
+	s := d.s
+	s.mu.Lock()
+	delete(s.waiters, d)
+	s.mu.Unlock()
+	d.waker.Drop()
 }
 
 // begin implements Spawner.

@@ -36,6 +36,7 @@ type task struct {
 //	done             the result, or the error, is there; the future is gone. The token has vanished
 //	joined           the handle's waker is registered: who sets done wakes it
 //	taken            a poll of the handle has returned the result; of the handle's poller. Only with done
+//	refused          it was spawned after Close, and is on no list. Set before it ends
 const (
 	aborted uint32 = 1 << iota
 	closed
@@ -43,6 +44,7 @@ const (
 	done
 	joined
 	taken
+	refused
 )
 
 // work is a task's handle, of whatever type, as the target of its core.
@@ -61,11 +63,12 @@ type owner interface {
 	emptied() // a list has become empty
 }
 
-func (t *task) init(h *home, w work) {
+// init makes t the task of a future that w knows. f is that future again, for a diagnosis.
+func (t *task) init(h *home, w work, f any) {
 	t.home = h
 	t.core.InitLocal(w)
 	rawwaker.Bind(&t.cx, &t.core)
-	t.diagnose()
+	t.diagnose(f)
 }
 
 func (t *task) work() work { return t.core.Target().(work) }
@@ -113,6 +116,9 @@ func (t *task) doomed() error {
 // to follow. over: the task is, and the token gone.
 func (t *task) run() (pending, over bool) {
 	t.core.Clear()
+	if m := t.more; m != nil && m.scope != nil {
+		m.scope.look() // its context may have ended, and nobody has aborted the task yet
+	}
 	if why := t.doomed(); why != nil {
 		t.giveUp(why)
 		return false, true
@@ -174,17 +180,19 @@ func (t *task) giveUp(why error) {
 	returned = true
 }
 
-// finish tells the handle.
+// finish tells the handle, and the scope, also where a waker of the handle's calls runtime.Goexit.
 func (t *task) finish(err error) {
 	rawwaker.End(&t.cx)
-	m := t.more
+	if m := t.more; m != nil && m.scope != nil {
+		defer m.scope.over(t, err)
+	}
 	if err != nil && wake.Tracing() {
 		t.core.TraceMore("ended", "error", firstLine(err))
 	}
-	t.work().finish(err)
-	if m != nil && m.scope != nil {
-		m.scope.over(t, err)
+	if t.fate.Load()&refused == 0 {
+		t.home.unfinished.Add(-1) // before the handle is woken: who awaits it finds the task counted out
 	}
+	t.work().finish(err)
 }
 
 // PanicError is what came of a task whose Poll panicked, or whose future's Drop did.

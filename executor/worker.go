@@ -17,16 +17,18 @@ type worker struct {
 	ex *Executor
 
 	// Of mu.
-	awake   bool   // a goroutine is here: it looks at the queue once more before it takes this away
-	stuck   bool   // its poll lasts: what is queued is for others, to the last one
-	polling *task  // taken out of the queue last, and perhaps over
-	polls   uint64 // how many were taken out
-	seen    uint64 // polls at the latest look
+	awake   bool    // a goroutine is here: it looks at the queue once more before it takes this away
+	stuck   bool    // its poll lasts: what is queued is for others, to the last one
+	polling *task   // taken out of the queue last, and perhaps over
+	polls   uint64  // how many were taken out
+	seen    uint64  // polls at the latest look
+	bubble  int     // 1: the goroutine belongs to a synctest bubble
+	stolen  []*task // over, and to be taken off the lists of other workers: up to batch of them, each in one go
 
 	// Of the goroutine.
 	searching bool
 	inside    *task           // it runs, or ends: should a panic come out, it is this one's
-	finished  []*task         // to be taken off their lists
+	owed      int             // how many it has put into stolen since it has cleaned
 	hands     [room / 2]*task // what it carries from queue to queue; not on its stack, which would grow for it
 
 	_ [64]byte
@@ -67,7 +69,7 @@ func (c *crew) admit(all int) bool {
 func (w *worker) spawn(t *task) {
 	if w.closed {
 		w.mu.Unlock()
-		t.end(closed)
+		w.refuse(t)
 		return
 	}
 	w.link(t)
@@ -98,22 +100,21 @@ func (w *worker) push(t *task, at wake.Place) {
 // call starts a worker, unless all are awake or one looks for something to do.
 func (ex *Executor) call(at wake.Place) {
 	if ex.crew.admit(len(ex.workers)) {
-		ex.watch()
-		at.Go(ex.start)
+		at.Go(ex.start[ex.watch()])
 	}
 }
 
-// work is the goroutine of a worker: of w, where another goroutine has left it in the middle.
-func (ex *Executor) work(w *worker) {
+// work is the goroutine of a worker: of w, where another goroutine has left it in the middle. bubble: it belongs to a synctest bubble.
+func (ex *Executor) work(w *worker, bubble int) {
 	over := false
 	defer func() {
 		if !over {
-			go ex.work(w) // a task called runtime.Goexit
+			go ex.work(w, bubble) // a task called runtime.Goexit
 		}
 	}()
 	for {
 		if w == nil {
-			w = ex.occupy()
+			w = ex.occupy(bubble)
 		}
 		for !w.serve() {
 		}
@@ -123,14 +124,15 @@ func (ex *Executor) work(w *worker) {
 		if !ex.waiting() || !ex.crew.admit(len(ex.workers)) {
 			break
 		}
+		ex.watch()
 	}
 	over = true
 }
 
 // occupy finds a worker without a goroutine: there is one for each that crew has let in.
-func (ex *Executor) occupy() *worker {
+func (ex *Executor) occupy(bubble int) *worker {
 	w := ex.near.Get().(*worker)
-	for i := 0; !w.occupy(); i++ {
+	for i := 0; !w.occupy(bubble); i++ {
 		w = &ex.workers[i%len(ex.workers)]
 	}
 	ex.near.Put(w)
@@ -138,12 +140,14 @@ func (ex *Executor) occupy() *worker {
 	return w
 }
 
-func (w *worker) occupy() bool {
+func (w *worker) occupy(bubble int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	was := w.awake
-	w.awake = true
-	return !was
+	if w.awake {
+		return false
+	}
+	w.awake, w.bubble = true, bubble
+	return true
 }
 
 // serve runs tasks. True: there is nothing more to do, and w is asleep. False: a task has panicked.
@@ -153,12 +157,13 @@ func (w *worker) serve() (over bool) {
 			w.contain(recover())
 		}
 	}()
-	var polled *task // and pending
+	var polled *task // pending
+	var ended *task  // over, and still on its list
 	for polls := 1; ; polls++ {
 		if polls%atTimes == 0 {
 			w.settle()
 		}
-		t := w.pop(polled)
+		t := w.pop(polled, ended)
 		if t == nil {
 			if t = w.search(); t == nil {
 				return true
@@ -166,12 +171,12 @@ func (w *worker) serve() (over bool) {
 		}
 		w.inside = t
 		pending, over := t.run()
-		w.inside, polled = nil, nil
+		w.inside, polled, ended = nil, nil, nil
 		switch {
 		case pending:
 			polled = t
 		case over:
-			w.finish(t)
+			ended = t
 		}
 	}
 }
@@ -180,61 +185,82 @@ func (w *worker) serve() (over bool) {
 func (w *worker) contain(v any) {
 	if t := w.inside; t != nil {
 		w.inside = nil
-		defer w.finish(t)
+		defer t.home.remove(t)
 		t.panicked(v)
 	}
 }
 
-// finish takes t off its list, some time.
-func (w *worker) finish(t *task) {
-	if w.finished = append(w.finished, t); len(w.finished) >= batch {
-		w.clean()
+// clean takes what w has stolen and finished off the lists.
+func (w *worker) clean() {
+	if w.owed == 0 {
+		return
 	}
+	w.owed = 0
+	w.mu.Lock()
+	got := w.yield(w.hands[:0])
+	w.mu.Unlock()
+	w.ex.remove(got)
 }
 
-// clean takes what is finished off the lists, each list's in one go.
-func (w *worker) clean() {
+// yield appends what is in stolen, and empties that. mu is held.
+func (w *worker) yield(to []*task) []*task {
+	to = append(to, w.stolen...)
+	clear(w.stolen)
+	w.stolen = w.stolen[:0]
+	return to
+}
+
+// remove takes finished tasks off their lists, each list's in one go, and clears all.
+func (ex *Executor) remove(all []*task) {
 	empty := false
-	for i, first := range w.finished {
+	for i, first := range all {
 		if first == nil {
 			continue
 		}
 		h := first.home
 		h.mu.Lock()
-		for j, t := range w.finished[i:] {
+		for j, t := range all[i:] {
 			if t != nil && t.home == h {
 				h.unlink(t)
 				h.recycle(t)
-				w.finished[i+j] = nil
+				all[i+j] = nil
 			}
 		}
 		empty = empty || len(h.live) == 0
 		h.mu.Unlock()
 	}
-	w.finished = w.finished[:0]
 	if empty {
-		w.ex.emptied()
+		ex.emptied()
 	}
 }
 
 // settle is done now and then: what waits in the global queue gets its turn, and who runs on this CPU finds w near.
 func (w *worker) settle() {
+	w.clean()
 	w.refill(batch / 2)
 	w.ex.near.Get()
 	w.ex.near.Put(w)
 }
 
-// pop lets polled go to sleep, where it is not nil, or queues it again where it was woken, and takes out the next.
-func (w *worker) pop(polled *task) *task {
+// pop lets polled go to sleep, where it is not nil, or queues it again where it was woken; takes ended off its list, or has that done soon;
+// and takes out the next. The lock is taken once for all of it.
+func (w *worker) pop(polled, ended *task) *task {
 	w.mu.Lock()
+	empty := false
+	if ended != nil {
+		empty = w.drop(ended)
+	}
 	if w.closed {
 		w.polling = polled
 		w.mu.Unlock()
+		if empty {
+			w.ex.emptied()
+		}
 		if polled != nil {
 			w.inside = polled
 			polled.end(closed) // Close has looked at the queue already, perhaps
 			w.inside = nil
-			w.finish(polled)
+			polled.home.remove(polled)
 		}
 		return nil
 	}
@@ -251,6 +277,12 @@ func (w *worker) pop(polled *task) *task {
 	if parked {
 		polled.asleep(polls)
 	}
+	if empty {
+		w.ex.emptied()
+	}
+	if w.owed >= batch {
+		w.clean()
+	}
 	if t != nil {
 		w.found()
 		if more {
@@ -258,6 +290,18 @@ func (w *worker) pop(polled *task) *task {
 		}
 	}
 	return t
+}
+
+// drop takes a finished task off w's list, and says whether that is empty now; one of another list waits for the next clean. mu is held.
+func (w *worker) drop(t *task) (empty bool) {
+	if t.home != &w.home {
+		w.stolen = append(w.stolen, t)
+		w.owed++
+		return false
+	}
+	w.unlink(t)
+	w.recycle(t)
+	return len(w.live) == 0
 }
 
 // next takes the first out of the queue. mu is held.
@@ -316,7 +360,7 @@ func (w *worker) steal() {
 	if len(all) == 1 {
 		return
 	}
-	for i, at := 0, int(w.ex.next.Add(1)); i < len(all); i++ {
+	for i, at := 0, w.ex.turn(); i < len(all); i++ {
 		v := &all[(at+i)%len(all)]
 		if v == w {
 			continue
@@ -374,42 +418,75 @@ func (ex *Executor) waiting() bool {
 	return ex.global.queue.n > 0
 }
 
-// watch sees that there is a look soon. One that has not come a second after it was due never will: its synctest bubble has ended.
-func (ex *Executor) watch() {
-	now, last := time.Now().UnixNano(), ex.watched.Load()
-	if late := now - last; late >= 0 && late < int64(time.Second) {
-		return
-	}
-	if ex.watched.CompareAndSwap(last, now) {
-		time.AfterFunc(tick, ex.look)
-	}
+// looks is the chain of looks of one clock: the process's, or that of a synctest bubble, where a goroutine of the bubble has started the
+// worker. Each look asks for the next one, while there is a worker of its clock.
+type looks struct {
+	asked atomic.Int64  // when the look that is to come was asked for, on its clock; 0: none is
+	chain atomic.Uint32 // changes with each look that is asked for: one that is not the latest ends its chain
 }
 
-// look is for workers that are in one poll since the look before: what waits behind it is for others. While nobody is awake there
-// are no looks.
-func (ex *Executor) look() {
-	ex.watched.Store(0)
-	if awakeOf(ex.crew.Load()) == 0 {
-		return
+// lost is how late a look may be. One that is later never comes: its synctest bubble has ended.
+const lost = int64(time.Second)
+
+// watch sees that there is a look soon, on the clock that the caller's timers go by, and returns which: 1 in a synctest bubble.
+func (ex *Executor) watch() (bubble int) {
+	now := time.Now()
+	at := int64(now.Sub(began)) + 1 // monotonic, outside bubbles
+	if inBubble(now) {
+		bubble, at = 1, now.UnixNano()
 	}
-	stuck := false
+	l := &ex.looks[bubble]
+	last := l.asked.Load()
+	if late := at - last; last != 0 && late >= 0 && late < lost {
+		return bubble
+	}
+	if l.asked.CompareAndSwap(last, at) {
+		chain := l.chain.Add(1)
+		time.AfterFunc(tick, func() { ex.look(bubble, chain) })
+	}
+	return bubble
+}
+
+// inBubble says whether t was read in a synctest bubble: there, and nowhere else, time.Now has no monotonic reading.
+func inBubble(t time.Time) bool { return t == t.Round(0) }
+
+// look is for workers that are in one poll since the look before: what waits behind it is for others, and what they have stolen and
+// finished leaves its list. While nobody is awake there are no looks.
+func (ex *Executor) look(bubble int, chain uint32) {
+	l := &ex.looks[bubble]
+	if l.chain.Load() != chain {
+		return // it was given up for lost
+	}
+	l.asked.Store(0)
+	all, awake, stuck := 0, false, false
 	var held []string
+	var done []*task
 	for i := range ex.workers {
 		w := &ex.workers[i]
 		w.mu.Lock()
-		if w.awake && w.polls == w.seen {
-			if w.queue.n > 0 {
-				w.stuck, stuck = true, true
-			}
-			held = w.lasts(held)
+		if w.awake {
+			all++
 		}
-		w.seen = w.polls
+		if w.awake && w.bubble == bubble {
+			awake = true
+			if w.polls == w.seen {
+				if w.queue.n > 0 {
+					w.stuck, stuck = true, true
+				}
+				held = w.lasts(held)
+				done = w.yield(done)
+			}
+			w.seen = w.polls
+		}
 		w.mu.Unlock()
 	}
+	ex.remove(done)
 	if stuck {
 		ex.call(wake.Anywhere)
 	}
-	ex.watch()
+	if awake || all < awakeOf(ex.crew.Load()) { // one may be on its way to its place
+		ex.watch()
+	}
 	for _, line := range held {
 		report("%s", line)
 	}

@@ -1,0 +1,121 @@
+package executor
+
+import (
+	"math"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// blocked polls until it is let go.
+func blocked(inside, goOn chan struct{}) rawwaker.Future[int] {
+	return polled(func() { close(inside); <-goOn })
+}
+
+type polled func()
+
+func (f polled) Poll(*rawwaker.Context) rawwaker.Poll[int] { f(); return rawwaker.Ready(1) }
+
+func TestLook(t *testing.T) {
+	// What was asked for long ago, on this clock, will not come; nor does it go on if it comes after all.
+	t.Run("that_was_given_up_for_lost_starts_no_second_chain", func(t *testing.T) {
+		ex := New(Workers(1))
+		l := &ex.looks[0]
+		l.asked.Store(1)
+		l.chain.Store(7)
+		began = began.Add(-time.Hour) // an hour has gone by since
+		defer func() { began = began.Add(time.Hour) }()
+		require.Zero(t, ex.watch())
+		require.EqualValues(t, 8, l.chain.Load())
+		asked := l.asked.Load()
+		ex.look(0, 7)
+		require.Equal(t, asked, l.asked.Load(), "it leaves the look alone that is to come")
+		ex.watch()
+		require.EqualValues(t, 8, l.chain.Load())
+	})
+	t.Run("is_asked_for_again_while_a_worker_is_awake", func(t *testing.T) {
+		ex := New(Workers(1))
+		inside, goOn := make(chan struct{}), make(chan struct{})
+		Spawn(ex, blocked(inside, goOn))
+		<-inside
+		for ex.looks[0].chain.Load() < 3 {
+			runtime.Gosched()
+		}
+		close(goOn)
+		require.NoError(t, ex.Wait(t.Context()))
+	})
+	// A goroutine of a bubble wakes or spawns something on an executor outside, one of whose workers is busy there. The looks of the bubble go by
+	// its clock, which jumps: an hour of it are 360,000 looks. They are not for the worker outside, and do not take its own away.
+	t.Run("in_a_bubble_is_not_for_workers_outside", func(t *testing.T) {
+		ex := New(Workers(2))
+		inside, goOn := make(chan struct{}), make(chan struct{})
+		Spawn(ex, blocked(inside, goOn))
+		<-inside
+		synctest.Test(t, func(t *testing.T) {
+			ex.call(wake.Anywhere) // what such a wake does
+			time.Sleep(time.Hour)
+		})
+		require.Positive(t, ex.looks[1].chain.Load())
+		require.Less(t, ex.looks[1].chain.Load(), uint32(10))
+		for before := ex.looks[0].chain.Load(); ex.looks[0].chain.Load() < before+2; {
+			runtime.Gosched() // those outside go on
+		}
+		// The bubble has ended, perhaps with a look that never comes. The next bubble's begin anew.
+		synctest.Test(t, func(t *testing.T) {
+			chain := ex.looks[1].chain.Load()
+			ex.looks[1].asked.Store(time.Now().Add(time.Hour).UnixNano())
+			require.Equal(t, 1, ex.watch())
+			require.Equal(t, chain+1, ex.looks[1].chain.Load())
+		})
+		close(goOn)
+		require.NoError(t, ex.Wait(t.Context()))
+	})
+}
+
+// On 32 bits a count that comes past 2^31 is a negative int.
+func TestTurn(t *testing.T) {
+	for _, n := range []uint32{0, math.MaxInt32 - 3, math.MaxUint32 - 3} {
+		ex := New(Workers(3))
+		ex.next.Store(n)
+		for range 8 {
+			require.Contains(t, []int{0, 1, 2}, ex.turn())
+		}
+		ex.next.Store(n)
+		for i := range ex.looks {
+			ex.looks[i].chain.Store(n)
+		}
+		for range 20 {
+			Spawn(ex, polled(func() {}))
+			require.NoError(t, ex.Wait(t.Context()))
+		}
+	}
+}
+
+// None of these looks at the tasks that sleep: an element that no task stands behind would show it.
+func TestCount(t *testing.T) {
+	l, ex := NewLocal(), New(Workers(1))
+	defer l.Close()
+	l.live = append(l.live, nil)
+	ex.workers[0].live = append(ex.workers[0].live, nil)
+	for range 3 {
+		Spawn(ex, polled(func() {}))
+	}
+	SpawnLocal(l, polled(func() {}))
+	require.Equal(t, 1, l.Len())
+	l.Run()
+	require.Equal(t, 1, RunUntil(l, polled(func() {})))
+	require.Zero(t, l.Len())
+	for ex.Len() > 0 {
+		runtime.Gosched()
+	}
+	for awakeOf(ex.crew.Load()) > 0 {
+		runtime.Gosched()
+	}
+	l.live, ex.workers[0].live = nil, nil
+}
