@@ -28,11 +28,11 @@ static rawwaker_future ffiwaker_future(uintptr_t data, uintptr_t vtable) {
 	rawwaker_future f = { (void *)data, (const rawwaker_future_vtable *)vtable };
 	return f;
 }
-static ffiwaker_polled ffiwaker_poll_under_box(rawwaker_sink *s, uintptr_t box, uintptr_t data, uintptr_t vtable, uintptr_t out) {
+static ffiwaker_polled ffiwaker_poll_under_box(rawwaker_sink *s, uintptr_t box, uintptr_t data, uintptr_t vtable, uintptr_t out, uintptr_t *note) {
 	rawwaker_future f = ffiwaker_future(data, vtable);
 	rawwaker_box *b = (rawwaker_box *)box;
 	bool woken;
-	ffiwaker_polled p = { 0, NULL, rawwaker_box_poll(s, &b, f, (void *)out, &woken), 0 };
+	ffiwaker_polled p = { 0, NULL, rawwaker_box_poll_noted(s, &b, f, (void *)out, &woken, note), 0 };
 	p.box = (uintptr_t)b;
 	p.woken = woken;
 	return ffiwaker_end(p, f);
@@ -45,9 +45,9 @@ static ffiwaker_polled ffiwaker_poll_under(uintptr_t wdata, uintptr_t wvtable, u
 	ffiwaker_polled p = { 0, NULL, f.vtable->poll(f.data, &cx, (void *)out), 0 };
 	return ffiwaker_end(p, f);
 }
-static ffiwaker_polled ffiwaker_traced_poll_under_box(uint64_t goroutine, rawwaker_sink *s, uintptr_t box, uintptr_t data, uintptr_t vtable, uintptr_t out) {
+static ffiwaker_polled ffiwaker_traced_poll_under_box(uint64_t goroutine, rawwaker_sink *s, uintptr_t box, uintptr_t data, uintptr_t vtable, uintptr_t out, uintptr_t *note) {
 	uint64_t outer = ffiwaker_trace_enter(goroutine);
-	ffiwaker_polled p = ffiwaker_poll_under_box(s, box, data, vtable, out);
+	ffiwaker_polled p = ffiwaker_poll_under_box(s, box, data, vtable, out, note);
 	ffiwaker_trace_enter(outer);
 	return p;
 }
@@ -103,12 +103,15 @@ func polled(p C.ffiwaker_polled) Polled {
 	return got
 }
 
-// PollUnderBox is rawwaker_box_poll, with the future's drop slot called where it has ended.
-func PollUnderBox(s *Sink, box, data, vtable, out uintptr) Polled {
+// PollUnderBox is rawwaker_box_poll_noted, with the future's drop slot called if it has ended. If a panic or Goexit of a callback
+// unwinds through it, *note, which is on the heap, goes to [BoxLeft].
+func PollUnderBox(s *Sink, box, data, vtable, out uintptr, note *uintptr) Polled {
+	// SAFETY: note points to one number, which C writes during this call only; cgo keeps it from being collected.
+	at := (*C.uintptr_t)(unsafe.Pointer(note))
 	if Tracing {
-		return polled(C.ffiwaker_traced_poll_under_box(traced(), s.sink, C.uintptr_t(box), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out)))
+		return polled(C.ffiwaker_traced_poll_under_box(traced(), s.sink, C.uintptr_t(box), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out), at))
 	}
-	return polled(C.ffiwaker_poll_under_box(s.sink, C.uintptr_t(box), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out)))
+	return polled(C.ffiwaker_poll_under_box(s.sink, C.uintptr_t(box), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out), at))
 }
 
 // PollUnder polls a future once under any waker, which it borrows, and calls its drop slot where it has ended.

@@ -786,12 +786,12 @@ bool rawwaker_sink_sleep(rawwaker_sink *s) {
  *   IDLE  not listed.
  *   WOKEN listed, or closed. A wake that finds it has nothing to do but to publish its writes.
  *   LAST  listed by the last drop, no wake among it. A wake may turn it into WOKEN; nothing turns WOKEN into LAST.
- *   LOOP  not listed, and not to be: whoever is in rawwaker_box_poll looks at the word when the poll is over. Entered from
+ *   LOOP  not listed, and not to be: whoever is in rawwaker_box_poll, or watches the word, looks at it at the end. Entered from
  *         IDLE only, so never by two, nor with a listed box; never in a box that tells. A wake turns it into WOKEN, which
- *         is not listed then; the looper alone turns that back.
+ *         is not listed then; the looper alone turns that back, also after an unwind has left its poll.
  * IDLE is set by the drainer, after it has unlinked the box, and by the looper; for good in neither case where closed is
  * set: closed with IDLE or LOOP is possible only until the end of box_idle and of rawwaker_box_poll. */
-enum { IDLE = 0, WOKEN = 1, LAST = 2, LOOP = 3 };
+enum { IDLE = RAWWAKER_BOX_IDLE, WOKEN = RAWWAKER_BOX_WOKEN, LAST = 2, LOOP = RAWWAKER_BOX_LOOP };
 enum { HOLD = 1, REF = 2 };
 
 struct rawwaker_box {
@@ -1049,17 +1049,45 @@ static bool stopwatch_over(stopwatch *w) {
   return ns - w->began >= POLL_NS;
 }
 
+/* What a poll notes, if it is asked to, for the one that ends it after an unwind: the box that is in LOOP, or 0, and in the
+ * bits that its address has no use for: */
+enum { BORN = 1, TOOK = 2 }; /* it was made by this poll; the loop has taken a wake */
+
+/* The end of a poll that loops. Gives the box that it has made and f has kept; and in *woken whether a wake came. */
+static rawwaker_box *loop_end(rawwaker_box *b, bool born, bool *woken) {
+  if (!born) {
+    if (box_idle(b) == WOKEN) *woken = true;
+    return NULL;
+  }
+  if (atomic_load_explicit(&b->head.refs, ORD_KEPT) == HOLD) {
+    if (atomic_load_explicit(&b->queued, ORD_CONSUMED) == WOKEN) *woken = true;
+    sink_unref(b->sink); /* f kept nothing of b, so nobody can any more */
+    free(b);
+    return NULL;
+  }
+  if (atomic_load_explicit(&b->queued, memory_order_relaxed) == WOKEN) *woken = true;
+  counted_born();
+  return b;
+}
+
 rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **box, rawwaker_future f, void *out, bool *woken) {
+  uintptr_t note;
+  return rawwaker_box_poll_noted(s, box, f, out, woken, &note);
+}
+
+rawwaker_poll rawwaker_box_poll_noted(rawwaker_sink *s, rawwaker_box **box, rawwaker_future f, void *out, bool *woken,
+                                      uintptr_t *note) {
   rawwaker_box *b = *box;
   bool born = b == NULL, looping = born;
   if (born) {
     b = box_alloc(s); /* most are ready at once, or wake themselves: it counts only if it is kept */
-    if (b == NULL) die(__func__, "out of memory");
+    if (b == NULL) die("rawwaker_box_poll", "out of memory");
     atomic_store_explicit(&b->queued, LOOP, memory_order_relaxed);
   } else if (!b->tell) {
     uint32_t idle = IDLE;
     looping = atomic_compare_exchange_strong_explicit(&b->queued, &idle, LOOP, ORD_CONSUME, memory_order_relaxed);
   }
+  *note = !looping ? 0 : born ? (uintptr_t)b | BORN : (uintptr_t)b;
   rawwaker waker = {b, &box_vtable};
   rawwaker_context cx = {&waker};
   stopwatch watch = {0, 0};
@@ -1072,22 +1100,24 @@ rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **box, rawwaker_f
     if (atomic_load_explicit(&b->queued, memory_order_relaxed) != WOKEN) break;
     *woken = true;
     if (polls == POLLS || stopwatch_over(&watch)) break;
+    *note |= TOOK;
     /* If b was closed meanwhile, box_idle at the end makes that good. */
     atomic_exchange_explicit(&b->queued, LOOP, ORD_CONSUME);
   }
-  if (!born) {
-    if (looping && box_idle(b) == WOKEN) *woken = true;
-  } else if (atomic_load_explicit(&b->head.refs, ORD_KEPT) == HOLD) {
-    if (atomic_load_explicit(&b->queued, ORD_CONSUMED) == WOKEN) *woken = true;
-    sink_unref(s); /* f kept nothing of b, so nobody can any more */
-    free(b);
-  } else {
-    if (atomic_load_explicit(&b->queued, memory_order_relaxed) == WOKEN) *woken = true;
-    counted_born();
-    *box = b;
+  if (looping) {
+    rawwaker_box *kept = loop_end(b, born, woken);
+    if (kept != NULL) *box = kept;
   }
   return got;
 }
+
+rawwaker_box *rawwaker_box_poll_left(uintptr_t note, bool *woken) {
+  *woken = (note & TOOK) != 0;
+  rawwaker_box *b = (rawwaker_box *)(note & ~(uintptr_t)(BORN | TOOK));
+  return b == NULL ? NULL : loop_end(b, (note & BORN) != 0, woken);
+}
+
+size_t rawwaker_box_word(void) { return offsetof(rawwaker_box, queued); }
 
 bool rawwaker_box_adopt(rawwaker_box *b, uint64_t id) {
   /* The drainer reads it after a wake has listed b, which none does before box_idle. */
