@@ -491,15 +491,21 @@ void rawwaker_cell_drop(rawwaker_cell *c) {
 
 /* ------------------------------------------------------------------------------------------------- the sink -- */
 
-/* How many threads use something that one of them will end: its count in steps of USER, and two bits. CLOSED: no new use
- * may begin. GONE: set by one compare-and-swap from exactly CLOSED, so by one thread, which ends the thing. GONE without
- * CLOSED, and a use that began under CLOSED, cannot be. A thread that finds CLOSED is counted until it has left again, and
- * that delays GONE: it is why "the last one out" would be two threads, and why a bit of its own says who it is. */
+/* How many threads use something that one of them will end: their count in steps of USER, and two bits. CLOSED: no new use
+ * begins. GONE: set by one compare-and-swap from exactly CLOSED, so by one thread, which ends the thing: "the last one out" might
+ * be two. A thread that finds CLOSED is not counted, so one that stops just there keeps nothing open. GONE without CLOSED, or
+ * with a count, cannot be. */
 typedef _Atomic(size_t) uses;
 enum { CLOSED = 1, GONE = 2, USER = 4 };
 
-/* Whether the thing may be used, until use_end, which follows in either case. */
-static bool use_begin(uses *u) { return (atomic_fetch_add_explicit(u, USER, ORD_USE) & CLOSED) == 0; }
+/* Whether the thing may be used, until use_end. */
+static bool use_begin(uses *u) {
+  size_t before = atomic_load_explicit(u, memory_order_relaxed);
+  do {
+    if ((before & CLOSED) != 0) return false;
+  } while (!atomic_compare_exchange_weak_explicit(u, &before, before + USER, ORD_USE, memory_order_relaxed));
+  return true;
+}
 
 /* Whether the caller is the one to end the thing. */
 static bool use_end(uses *u) {
@@ -694,17 +700,15 @@ bool rawwaker_sink_on_wake(rawwaker_sink *s, rawwaker w) {
   reap_alone();
   struct hook *h = malloc(sizeof *h);
   if (h == NULL) return false;
-  bool open = s->forever || use_begin(&s->hooked);
-  if (open) {
-    *h = (struct hook){w, atomic_load_explicit(&s->hook, memory_order_relaxed)};
-    while (!atomic_compare_exchange_weak_explicit(&s->hook, &h->older, h, ORD_HOOK, memory_order_relaxed)) {
-    }
-  }
-  if (!s->forever && use_end(&s->hooked)) hooks_drop(sink_hooks(s), __func__); /* closed meanwhile */
-  if (!open) {
+  if (!s->forever && !use_begin(&s->hooked)) {
     free(h);
     checked_drop(w, __func__);
+    return true;
   }
+  *h = (struct hook){w, atomic_load_explicit(&s->hook, memory_order_relaxed)};
+  while (!atomic_compare_exchange_weak_explicit(&s->hook, &h->older, h, ORD_HOOK, memory_order_relaxed)) {
+  }
+  if (!s->forever && use_end(&s->hooked)) hooks_drop(sink_hooks(s), __func__); /* closed meanwhile */
   return true;
 }
 
@@ -713,16 +717,24 @@ static void sink_call(rawwaker_sink *s) {
   if (h != NULL) rawwaker_wake_by_ref(&h->w);
 }
 
+/* Uses the descriptor, unless it is closed. */
+static void sink_use(rawwaker_sink *s, void (*use)(rawwaker_sink *s)) {
+  if (s->forever) {
+    use(s);
+  } else if (use_begin(&s->descriptor)) {
+    use(s);
+    if (use_end(&s->descriptor)) sink_shut(s);
+  }
+}
+
 /* Called by a wake that has found s asleep, after its push. */
 static void sink_rouse(rawwaker_sink *s, uint32_t sleep) {
   int saved = errno, cancel = cancel_hold();
+  sink_use(s, sink_write);
   if (s->forever) {
-    sink_write(s);
     sink_call(s);
-  } else {
-    if (use_begin(&s->descriptor)) sink_write(s);
-    if (use_end(&s->descriptor)) sink_shut(s);
-    if (use_begin(&s->hooked)) sink_call(s);
+  } else if (use_begin(&s->hooked)) {
+    sink_call(s);
     if (use_end(&s->hooked)) hooks_leave(sink_hooks(s));
   }
   atomic_compare_exchange_strong_explicit(&s->sleeping, &sleep, 0, ORD_SLEEP, memory_order_relaxed);
@@ -732,16 +744,14 @@ static void sink_rouse(rawwaker_sink *s, uint32_t sleep) {
 
 void rawwaker_sink_kick(rawwaker_sink *s) {
   int saved = errno, cancel = cancel_hold();
-  if (s->forever || use_begin(&s->descriptor)) sink_write(s);
-  if (!s->forever && use_end(&s->descriptor)) sink_shut(s);
+  sink_use(s, sink_write);
   cancel_restore(cancel);
   errno = saved;
 }
 
 void rawwaker_sink_ack(rawwaker_sink *s) {
   int saved = errno, cancel = cancel_hold();
-  if (s->forever || use_begin(&s->descriptor)) sink_read(s);
-  if (!s->forever && use_end(&s->descriptor)) sink_shut(s);
+  sink_use(s, sink_read);
   cancel_restore(cancel);
   errno = saved;
 }
@@ -750,13 +760,15 @@ void rawwaker_sink_close(rawwaker_sink *s) {
   if (s->forever) return;
   int saved = errno, cancel = cancel_hold();
   /* Counted itself, so that nobody sets GONE, and the number stays the sink's, while it may still be replaced. */
-  atomic_fetch_add_explicit(&s->descriptor, USER, ORD_USE);
-  size_t before = atomic_fetch_or_explicit(&s->descriptor, CLOSED, ORD_USE);
-  if ((before & CLOSED) == 0 && before > USER) sink_replace(s);
-  if (use_end(&s->descriptor)) sink_shut(s);
-  atomic_fetch_add_explicit(&s->hooked, USER, ORD_USE);
-  atomic_fetch_or_explicit(&s->hooked, CLOSED, ORD_USE);
-  if (use_end(&s->hooked)) hooks_drop(sink_hooks(s), "rawwaker_sink_drop");
+  if (use_begin(&s->descriptor)) {
+    size_t before = atomic_fetch_or_explicit(&s->descriptor, CLOSED, ORD_USE);
+    if (before > USER && (before & CLOSED) == 0) sink_replace(s);
+    if (use_end(&s->descriptor)) sink_shut(s);
+  }
+  if (use_begin(&s->hooked)) {
+    atomic_fetch_or_explicit(&s->hooked, CLOSED, ORD_USE);
+    if (use_end(&s->hooked)) hooks_drop(sink_hooks(s), "rawwaker_sink_drop");
+  }
   reap_alone();
   cancel_restore(cancel);
   errno = saved;
