@@ -205,6 +205,9 @@ func BoxClose(box uintptr) { C.ffiwaker_box_close(C.uintptr_t(box)) }
 
 // BoxLeft ends the poll that [PollUnderBox] has not returned from. box is 0, or what the poll has made and the future has kept.
 func BoxLeft(note uintptr) (box uintptr, woken bool) {
+	if note&NoteEnded != 0 {
+		return note &^ (NoteEnded | noteTook), note&noteTook != 0
+	}
 	var w C.int
 	box = uintptr(C.ffiwaker_box_left(C.uintptr_t(note), &w))
 	return box, w != 0

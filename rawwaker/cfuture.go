@@ -170,10 +170,17 @@ func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
 	}
 	debugGC()
 	got := ffiwaker.Polled{Code: ffiwaker.CodePending} // stays so where the waker may not be used, and that panics
-	data := f.data                                     // nobody else reads the field during a poll, so C notes there what a panic would leave behind
+	// Nobody else reads data during a poll, so C notes there what a panic or Goexit of a callback would leave behind.
+	data := f.data
+	f.data = 0
 	defer func() {
+		ended := f.data&ffiwaker.NoteEnded != 0
 		f.data = data
-		if got.Code == ffiwaker.CodePending {
+		switch {
+		case got.Code != ffiwaker.CodePending:
+		case ended:
+			f.ended = true // the drop slot was called, and has not returned
+		default:
 			f.pending()
 		}
 	}()
@@ -207,7 +214,7 @@ func (cx *Context) pollRaw(data, vtable, out uintptr, note *uintptr) ffiwaker.Po
 	// Of NewContext, or lent by C: the waker may be consumed, and its task may end, on another thread meanwhile.
 	b := cx.waker.borrow()
 	defer b.giveBack()
-	return ffiwaker.PollUnder(b.raw.numbers(), data, vtable, out)
+	return ffiwaker.PollUnder(b.raw.numbers(), data, vtable, out, note)
 }
 
 // plain remembers which types have no Go pointers.

@@ -150,7 +150,8 @@ func lookForCPUs() { canSpin.Store(runtime.GOMAXPROCS(0) > 1) }
 
 // PollRaw polls a C future on behalf of c's task, and on for as long as the future wakes itself: rawwaker_box_poll. A wake
 // during the poll that nobody else has brought to c is brought by this call. If the future has ended, its drop slot has
-// been called too. If a panic or Goexit leaves the poll, c's box is as if the future were pending; note is a word on the heap, for that.
+// been called too. If a panic or Goexit leaves the poll, c's box is as if the future were pending; note is a word on the heap, for that, which
+// is 0.
 // Only while the task is being polled, so that c does not end meanwhile.
 func (c *Core) PollRaw(data, vtable, out uintptr, note *uintptr) ffiwaker.Polled {
 	var s *ffiwaker.Sink
@@ -166,12 +167,16 @@ func (c *Core) PollRaw(data, vtable, out uintptr, note *uintptr) ffiwaker.Polled
 		box = x.box
 		x.mu.Unlock()
 	}
-	*note = 0
 	returned := false
 	defer func() {
-		if !returned && *note != 0 {
-			c.polled(ffiwaker.BoxLeft(*note))
+		if returned || *note == 0 {
+			return
 		}
+		made, woken := ffiwaker.BoxLeft(*note)
+		if box != 0 {
+			made = 0
+		}
+		c.polled(made, woken)
 	}()
 	p := ffiwaker.PollUnderBox(s, box, data, vtable, out, note)
 	returned = true
