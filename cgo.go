@@ -8,6 +8,8 @@ package ffiwaker
 #cgo windows LDFLAGS: -Wl,-Bstatic -lpthread -Wl,-Bdynamic
 #cgo noescape ffiwaker_read
 #cgo nocallback ffiwaker_read
+#cgo noescape ffiwaker_box_left
+#cgo nocallback ffiwaker_box_left
 
 #include "rawwaker.h"
 
@@ -32,6 +34,12 @@ static ffiwaker_raw ffiwaker_noop(void) { return ffiwaker_out(rawwaker_noop()); 
 static uintptr_t ffiwaker_box_new(rawwaker_sink *s, uint64_t id, uint32_t flags) { return (uintptr_t)rawwaker_box_new(s, id, flags); }
 static void ffiwaker_box_ref(uintptr_t b) { (void)rawwaker_box_ref((rawwaker_box *)b); }
 static void ffiwaker_box_close(uintptr_t b) { rawwaker_box_close((rawwaker_box *)b); }
+static uintptr_t ffiwaker_box_left(uintptr_t note, int *woken) {
+	bool w;
+	rawwaker_box *b = rawwaker_box_poll_left(note, &w);
+	*woken = w;
+	return (uintptr_t)b;
+}
 static int ffiwaker_box_adopt(uintptr_t b, uint64_t id) { return rawwaker_box_adopt((rawwaker_box *)b, id); }
 static int ffiwaker_box_lent(uintptr_t b) { return rawwaker_box_lent((const rawwaker_box *)b); }
 static int ffiwaker_box_retire(uintptr_t b) { return rawwaker_box_retire((rawwaker_box *)b); }
@@ -117,8 +125,9 @@ func Live() int { return int(C.rawwaker_live()) }
 // Sink is a rawwaker_sink.
 type Sink struct {
 	sink *C.rawwaker_sink
-	// Head and Sleeping are the sink's words in C memory, for Go's atomics. The race detector does not see C memory: what
-	// they say orders nothing for it; the cgo call in [Sink.Read] does.
+	// Head and Sleeping are the sink's words in C memory, for Go's atomics: Sleeping is 0 while the runtime is awake, else the
+	// number of its sleep. The race detector does not see C memory: what they hold orders nothing for it; the cgo call in
+	// [Sink.Read] does.
 	Head     *uintptr
 	Sleeping *uint32
 }
@@ -139,6 +148,19 @@ func NewSink(flags uint32) (*Sink, error) {
 		Sleeping: (*uint32)(unsafe.Pointer(C.ffiwaker_flag(s))),
 	}, nil
 }
+
+// Close gives the descriptor and the hook up; the rest works on, until Drop.
+func (s *Sink) Close() { C.rawwaker_sink_close(s.sink) }
+
+// Reaper makes s, which is for ever, the sink that is kicked if there are hooks to be dropped by [Reap]. It returns the address of a word
+// that is not 0 meanwhile.
+func (s *Sink) Reaper() *uintptr {
+	// SAFETY: a static word of C memory, read as a number.
+	return (*uintptr)(unsafe.Pointer(C.rawwaker_sink_reaper(s.sink)))
+}
+
+// Reap drops the hooks that a wake was calling when their sink was closed. Their drop slots are foreign.
+func Reap() { C.rawwaker_sink_reap() }
 
 // Drop ends the sink: its words and descriptor must not be used any more.
 func (s *Sink) Drop() { C.rawwaker_sink_drop(s.sink) }
@@ -180,6 +202,32 @@ func BoxRef(box uintptr) { C.ffiwaker_box_ref(C.uintptr_t(box)) }
 
 // BoxClose ends the caller's hold.
 func BoxClose(box uintptr) { C.ffiwaker_box_close(C.uintptr_t(box)) }
+
+// BoxLeft ends the poll that [PollUnderBox] has not returned from. box is 0, or what the poll has made and the future has kept.
+func BoxLeft(note uintptr) (box uintptr, woken bool) {
+	if note&NoteEnded != 0 {
+		return note &^ (NoteEnded | noteTook), note&noteTook != 0
+	}
+	var w C.int
+	box = uintptr(C.ffiwaker_box_left(C.uintptr_t(note), &w))
+	return box, w != 0
+}
+
+// The states of a box's word that Go uses: rawwaker_box_word.
+const (
+	BoxIdle  = C.RAWWAKER_BOX_IDLE
+	BoxWoken = C.RAWWAKER_BOX_WOKEN
+	BoxLoop  = C.RAWWAKER_BOX_LOOP
+)
+
+var boxWord = uintptr(C.rawwaker_box_word())
+
+// BoxWord is the address of a box's word, good while the box is held.
+func BoxWord(box uintptr) *uint32 {
+	box += boxWord
+	// SAFETY: an address in C memory, which Go neither moves nor frees.
+	return *(**uint32)(unsafe.Pointer(&box))
+}
 
 // BoxAdopt gives the box that PollUnderBox has made its id; true: it was woken meanwhile.
 func BoxAdopt(box uintptr, id uint64) bool {

@@ -18,42 +18,48 @@ typedef struct ffiwaker_polled {
 	uint8_t code, woken;
 } ffiwaker_polled;
 
-static ffiwaker_polled ffiwaker_end(ffiwaker_polled p, rawwaker_future f) {
+// In a note, beside what rawwaker_box_poll_noted has there: the future has ended, and its drop slot was called; p.box and p.woken stand there, too.
+enum { FFIWAKER_TOOK = 2, FFIWAKER_ENDED = 4 };
+
+static ffiwaker_polled ffiwaker_end(ffiwaker_polled p, rawwaker_future f, uintptr_t *note) {
 	// The text first: it is this thread's, and the drop slot's code may set another.
 	if (p.code == RAWWAKER_PANICKED) p.panic = strdup(rawwaker_last_panic());
-	if (p.code != RAWWAKER_PENDING) f.vtable->drop(f.data);
+	if (p.code != RAWWAKER_PENDING) {
+		*note = p.box | FFIWAKER_ENDED | (p.woken ? FFIWAKER_TOOK : 0); // if the slot is left by an unwind, it is not to be called again
+		f.vtable->drop(f.data);
+	}
 	return p;
 }
 static rawwaker_future ffiwaker_future(uintptr_t data, uintptr_t vtable) {
 	rawwaker_future f = { (void *)data, (const rawwaker_future_vtable *)vtable };
 	return f;
 }
-static ffiwaker_polled ffiwaker_poll_under_box(rawwaker_sink *s, uintptr_t box, uintptr_t data, uintptr_t vtable, uintptr_t out) {
+static ffiwaker_polled ffiwaker_poll_under_box(rawwaker_sink *s, uintptr_t box, uintptr_t data, uintptr_t vtable, uintptr_t out, uintptr_t *note) {
 	rawwaker_future f = ffiwaker_future(data, vtable);
 	rawwaker_box *b = (rawwaker_box *)box;
 	bool woken;
-	ffiwaker_polled p = { 0, NULL, rawwaker_box_poll(s, &b, f, (void *)out, &woken), 0 };
+	ffiwaker_polled p = { 0, NULL, rawwaker_box_poll_noted(s, &b, f, (void *)out, &woken, note), 0 };
 	p.box = (uintptr_t)b;
 	p.woken = woken;
-	return ffiwaker_end(p, f);
+	return ffiwaker_end(p, f, note);
 }
-static ffiwaker_polled ffiwaker_poll_under(uintptr_t wdata, uintptr_t wvtable, uintptr_t data, uintptr_t vtable, uintptr_t out) {
+static ffiwaker_polled ffiwaker_poll_under(uintptr_t wdata, uintptr_t wvtable, uintptr_t data, uintptr_t vtable, uintptr_t out, uintptr_t *note) {
 	rawwaker_future f = ffiwaker_future(data, vtable);
 	rawwaker w = { (void *)wdata, (const rawwaker_vtable *)wvtable };
 	rawwaker_context cx = { &w };
 	rawwaker_set_panic("", 0);
 	ffiwaker_polled p = { 0, NULL, f.vtable->poll(f.data, &cx, (void *)out), 0 };
-	return ffiwaker_end(p, f);
+	return ffiwaker_end(p, f, note);
 }
-static ffiwaker_polled ffiwaker_traced_poll_under_box(uint64_t goroutine, rawwaker_sink *s, uintptr_t box, uintptr_t data, uintptr_t vtable, uintptr_t out) {
+static ffiwaker_polled ffiwaker_traced_poll_under_box(uint64_t goroutine, rawwaker_sink *s, uintptr_t box, uintptr_t data, uintptr_t vtable, uintptr_t out, uintptr_t *note) {
 	uint64_t outer = ffiwaker_trace_enter(goroutine);
-	ffiwaker_polled p = ffiwaker_poll_under_box(s, box, data, vtable, out);
+	ffiwaker_polled p = ffiwaker_poll_under_box(s, box, data, vtable, out, note);
 	ffiwaker_trace_enter(outer);
 	return p;
 }
-static ffiwaker_polled ffiwaker_traced_poll_under(uint64_t goroutine, uintptr_t wdata, uintptr_t wvtable, uintptr_t data, uintptr_t vtable, uintptr_t out) {
+static ffiwaker_polled ffiwaker_traced_poll_under(uint64_t goroutine, uintptr_t wdata, uintptr_t wvtable, uintptr_t data, uintptr_t vtable, uintptr_t out, uintptr_t *note) {
 	uint64_t outer = ffiwaker_trace_enter(goroutine);
-	ffiwaker_polled p = ffiwaker_poll_under(wdata, wvtable, data, vtable, out);
+	ffiwaker_polled p = ffiwaker_poll_under(wdata, wvtable, data, vtable, out, note);
 	ffiwaker_trace_enter(outer);
 	return p;
 }
@@ -103,20 +109,31 @@ func polled(p C.ffiwaker_polled) Polled {
 	return got
 }
 
-// PollUnderBox is rawwaker_box_poll, with the future's drop slot called where it has ended.
-func PollUnderBox(s *Sink, box, data, vtable, out uintptr) Polled {
+// NoteEnded is set in a note if the future has ended and its drop slot was called.
+const NoteEnded = C.FFIWAKER_ENDED
+
+const noteTook = C.FFIWAKER_TOOK
+
+// PollUnderBox is rawwaker_box_poll_noted, with the future's drop slot called if it has ended. If a panic or Goexit of a callback
+// unwinds through it, *note, which is on the heap and was 0, goes to [BoxLeft].
+func PollUnderBox(s *Sink, box, data, vtable, out uintptr, note *uintptr) Polled {
+	// SAFETY: note points to one number, which C writes during this call only; cgo keeps it from being collected.
+	at := (*C.uintptr_t)(unsafe.Pointer(note))
 	if Tracing {
-		return polled(C.ffiwaker_traced_poll_under_box(traced(), s.sink, C.uintptr_t(box), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out)))
+		return polled(C.ffiwaker_traced_poll_under_box(traced(), s.sink, C.uintptr_t(box), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out), at))
 	}
-	return polled(C.ffiwaker_poll_under_box(s.sink, C.uintptr_t(box), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out)))
+	return polled(C.ffiwaker_poll_under_box(s.sink, C.uintptr_t(box), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out), at))
 }
 
-// PollUnder polls a future once under any waker, which it borrows, and calls its drop slot where it has ended.
-func PollUnder(w Raw, data, vtable, out uintptr) Polled {
+// PollUnder polls a future once under any waker, which it borrows, and calls its drop slot where it has ended. Of the note it sets
+// [NoteEnded] only.
+func PollUnder(w Raw, data, vtable, out uintptr, note *uintptr) Polled {
+	// SAFETY: as in PollUnderBox.
+	at := (*C.uintptr_t)(unsafe.Pointer(note))
 	if Tracing {
-		return polled(C.ffiwaker_traced_poll_under(traced(), C.uintptr_t(w.Data), C.uintptr_t(w.VTable), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out)))
+		return polled(C.ffiwaker_traced_poll_under(traced(), C.uintptr_t(w.Data), C.uintptr_t(w.VTable), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out), at))
 	}
-	return polled(C.ffiwaker_poll_under(C.uintptr_t(w.Data), C.uintptr_t(w.VTable), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out)))
+	return polled(C.ffiwaker_poll_under(C.uintptr_t(w.Data), C.uintptr_t(w.VTable), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out), at))
 }
 
 // DropFuture calls a future's drop slot.

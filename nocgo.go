@@ -16,6 +16,8 @@ const (
 	CodePanicked = 2
 )
 
+const NoteEnded = 4
+
 func Clone(Raw) Raw            { panic("ffiwaker: Clone needs cgo") }
 func Wake(Raw)                 { panic("ffiwaker: Wake needs cgo") }
 func WakeByRef(Raw)            { panic("ffiwaker: WakeByRef needs cgo") }
@@ -32,7 +34,7 @@ func Layouts() []Layout        { return nil }
 func BoxFields() []Field       { return nil }
 func BoxLook(uintptr) []Word   { return nil }
 func VTables() []NamedVTable   { return nil }
-func PollUnder(w Raw, data, vtable, out uintptr) Polled {
+func PollUnder(w Raw, data, vtable, out uintptr, note *uintptr) Polled {
 	panic("ffiwaker: PollUnder needs cgo")
 }
 

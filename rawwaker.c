@@ -491,15 +491,21 @@ void rawwaker_cell_drop(rawwaker_cell *c) {
 
 /* ------------------------------------------------------------------------------------------------- the sink -- */
 
-/* How many threads use something that one of them will end: its count in steps of USER, and two bits. CLOSED: no new use
- * may begin. GONE: set by one compare-and-swap from exactly CLOSED, so by one thread, which ends the thing. GONE without
- * CLOSED, and a use that began under CLOSED, cannot be. A thread that finds CLOSED is counted until it has left again, and
- * that delays GONE: it is why "the last one out" would be two threads, and why a bit of its own says who it is. */
+/* How many threads use something that one of them will end: their count in steps of USER, and two bits. CLOSED: no new use
+ * begins. GONE: set by one compare-and-swap from exactly CLOSED, so by one thread, which ends the thing: "the last one out" might
+ * be two. A thread that finds CLOSED is not counted, so one that stops just there keeps nothing open. GONE without CLOSED, or
+ * with a count, cannot be. */
 typedef _Atomic(size_t) uses;
 enum { CLOSED = 1, GONE = 2, USER = 4 };
 
-/* Whether the thing may be used, until use_end, which follows in either case. */
-static bool use_begin(uses *u) { return (atomic_fetch_add_explicit(u, USER, ORD_USE) & CLOSED) == 0; }
+/* Whether the thing may be used, until use_end. */
+static bool use_begin(uses *u) {
+  size_t before = atomic_load_explicit(u, memory_order_relaxed);
+  do {
+    if ((before & CLOSED) != 0) return false;
+  } while (!atomic_compare_exchange_weak_explicit(u, &before, before + USER, ORD_USE, memory_order_relaxed));
+  return true;
+}
 
 /* Whether the caller is the one to end the thing. */
 static bool use_end(uses *u) {
@@ -694,17 +700,15 @@ bool rawwaker_sink_on_wake(rawwaker_sink *s, rawwaker w) {
   reap_alone();
   struct hook *h = malloc(sizeof *h);
   if (h == NULL) return false;
-  bool open = s->forever || use_begin(&s->hooked);
-  if (open) {
-    *h = (struct hook){w, atomic_load_explicit(&s->hook, memory_order_relaxed)};
-    while (!atomic_compare_exchange_weak_explicit(&s->hook, &h->older, h, ORD_HOOK, memory_order_relaxed)) {
-    }
-  }
-  if (!s->forever && use_end(&s->hooked)) hooks_drop(sink_hooks(s), __func__); /* closed meanwhile */
-  if (!open) {
+  if (!s->forever && !use_begin(&s->hooked)) {
     free(h);
     checked_drop(w, __func__);
+    return true;
   }
+  *h = (struct hook){w, atomic_load_explicit(&s->hook, memory_order_relaxed)};
+  while (!atomic_compare_exchange_weak_explicit(&s->hook, &h->older, h, ORD_HOOK, memory_order_relaxed)) {
+  }
+  if (!s->forever && use_end(&s->hooked)) hooks_drop(sink_hooks(s), __func__); /* closed meanwhile */
   return true;
 }
 
@@ -713,16 +717,24 @@ static void sink_call(rawwaker_sink *s) {
   if (h != NULL) rawwaker_wake_by_ref(&h->w);
 }
 
+/* Uses the descriptor, unless it is closed. */
+static void sink_use(rawwaker_sink *s, void (*use)(rawwaker_sink *s)) {
+  if (s->forever) {
+    use(s);
+  } else if (use_begin(&s->descriptor)) {
+    use(s);
+    if (use_end(&s->descriptor)) sink_shut(s);
+  }
+}
+
 /* Called by a wake that has found s asleep, after its push. */
 static void sink_rouse(rawwaker_sink *s, uint32_t sleep) {
   int saved = errno, cancel = cancel_hold();
+  sink_use(s, sink_write);
   if (s->forever) {
-    sink_write(s);
     sink_call(s);
-  } else {
-    if (use_begin(&s->descriptor)) sink_write(s);
-    if (use_end(&s->descriptor)) sink_shut(s);
-    if (use_begin(&s->hooked)) sink_call(s);
+  } else if (use_begin(&s->hooked)) {
+    sink_call(s);
     if (use_end(&s->hooked)) hooks_leave(sink_hooks(s));
   }
   atomic_compare_exchange_strong_explicit(&s->sleeping, &sleep, 0, ORD_SLEEP, memory_order_relaxed);
@@ -732,16 +744,14 @@ static void sink_rouse(rawwaker_sink *s, uint32_t sleep) {
 
 void rawwaker_sink_kick(rawwaker_sink *s) {
   int saved = errno, cancel = cancel_hold();
-  if (s->forever || use_begin(&s->descriptor)) sink_write(s);
-  if (!s->forever && use_end(&s->descriptor)) sink_shut(s);
+  sink_use(s, sink_write);
   cancel_restore(cancel);
   errno = saved;
 }
 
 void rawwaker_sink_ack(rawwaker_sink *s) {
   int saved = errno, cancel = cancel_hold();
-  if (s->forever || use_begin(&s->descriptor)) sink_read(s);
-  if (!s->forever && use_end(&s->descriptor)) sink_shut(s);
+  sink_use(s, sink_read);
   cancel_restore(cancel);
   errno = saved;
 }
@@ -750,13 +760,15 @@ void rawwaker_sink_close(rawwaker_sink *s) {
   if (s->forever) return;
   int saved = errno, cancel = cancel_hold();
   /* Counted itself, so that nobody sets GONE, and the number stays the sink's, while it may still be replaced. */
-  atomic_fetch_add_explicit(&s->descriptor, USER, ORD_USE);
-  size_t before = atomic_fetch_or_explicit(&s->descriptor, CLOSED, ORD_USE);
-  if ((before & CLOSED) == 0 && before > USER) sink_replace(s);
-  if (use_end(&s->descriptor)) sink_shut(s);
-  atomic_fetch_add_explicit(&s->hooked, USER, ORD_USE);
-  atomic_fetch_or_explicit(&s->hooked, CLOSED, ORD_USE);
-  if (use_end(&s->hooked)) hooks_drop(sink_hooks(s), "rawwaker_sink_drop");
+  if (use_begin(&s->descriptor)) {
+    size_t before = atomic_fetch_or_explicit(&s->descriptor, CLOSED, ORD_USE);
+    if (before > USER && (before & CLOSED) == 0) sink_replace(s);
+    if (use_end(&s->descriptor)) sink_shut(s);
+  }
+  if (use_begin(&s->hooked)) {
+    atomic_fetch_or_explicit(&s->hooked, CLOSED, ORD_USE);
+    if (use_end(&s->hooked)) hooks_drop(sink_hooks(s), "rawwaker_sink_drop");
+  }
   reap_alone();
   cancel_restore(cancel);
   errno = saved;
@@ -786,12 +798,12 @@ bool rawwaker_sink_sleep(rawwaker_sink *s) {
  *   IDLE  not listed.
  *   WOKEN listed, or closed. A wake that finds it has nothing to do but to publish its writes.
  *   LAST  listed by the last drop, no wake among it. A wake may turn it into WOKEN; nothing turns WOKEN into LAST.
- *   LOOP  not listed, and not to be: whoever is in rawwaker_box_poll looks at the word when the poll is over. Entered from
+ *   LOOP  not listed, and not to be: whoever is in rawwaker_box_poll, or watches the word, looks at it at the end. Entered from
  *         IDLE only, so never by two, nor with a listed box; never in a box that tells. A wake turns it into WOKEN, which
- *         is not listed then; the looper alone turns that back.
+ *         is not listed then; the looper alone turns that back, also after an unwind has left its poll.
  * IDLE is set by the drainer, after it has unlinked the box, and by the looper; for good in neither case where closed is
  * set: closed with IDLE or LOOP is possible only until the end of box_idle and of rawwaker_box_poll. */
-enum { IDLE = 0, WOKEN = 1, LAST = 2, LOOP = 3 };
+enum { IDLE = RAWWAKER_BOX_IDLE, WOKEN = RAWWAKER_BOX_WOKEN, LAST = 2, LOOP = RAWWAKER_BOX_LOOP };
 enum { HOLD = 1, REF = 2 };
 
 struct rawwaker_box {
@@ -1049,17 +1061,45 @@ static bool stopwatch_over(stopwatch *w) {
   return ns - w->began >= POLL_NS;
 }
 
+/* What a poll notes, if it is asked to, for the one that ends it after an unwind: the box that is in LOOP, or 0, and in the
+ * bits that its address has no use for: */
+enum { BORN = 1, TOOK = 2 }; /* it was made by this poll; the loop has taken a wake */
+
+/* The end of a poll that loops. Gives the box that it has made and f has kept; and in *woken whether a wake came. */
+static rawwaker_box *loop_end(rawwaker_box *b, bool born, bool *woken) {
+  if (!born) {
+    if (box_idle(b) == WOKEN) *woken = true;
+    return NULL;
+  }
+  if (atomic_load_explicit(&b->head.refs, ORD_KEPT) == HOLD) {
+    if (atomic_load_explicit(&b->queued, ORD_CONSUMED) == WOKEN) *woken = true;
+    sink_unref(b->sink); /* f kept nothing of b, so nobody can any more */
+    free(b);
+    return NULL;
+  }
+  if (atomic_load_explicit(&b->queued, memory_order_relaxed) == WOKEN) *woken = true;
+  counted_born();
+  return b;
+}
+
 rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **box, rawwaker_future f, void *out, bool *woken) {
+  uintptr_t note;
+  return rawwaker_box_poll_noted(s, box, f, out, woken, &note);
+}
+
+rawwaker_poll rawwaker_box_poll_noted(rawwaker_sink *s, rawwaker_box **box, rawwaker_future f, void *out, bool *woken,
+                                      uintptr_t *note) {
   rawwaker_box *b = *box;
   bool born = b == NULL, looping = born;
   if (born) {
     b = box_alloc(s); /* most are ready at once, or wake themselves: it counts only if it is kept */
-    if (b == NULL) die(__func__, "out of memory");
+    if (b == NULL) die("rawwaker_box_poll", "out of memory");
     atomic_store_explicit(&b->queued, LOOP, memory_order_relaxed);
   } else if (!b->tell) {
     uint32_t idle = IDLE;
     looping = atomic_compare_exchange_strong_explicit(&b->queued, &idle, LOOP, ORD_CONSUME, memory_order_relaxed);
   }
+  *note = !looping ? 0 : born ? (uintptr_t)b | BORN : (uintptr_t)b;
   rawwaker waker = {b, &box_vtable};
   rawwaker_context cx = {&waker};
   stopwatch watch = {0, 0};
@@ -1072,22 +1112,24 @@ rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **box, rawwaker_f
     if (atomic_load_explicit(&b->queued, memory_order_relaxed) != WOKEN) break;
     *woken = true;
     if (polls == POLLS || stopwatch_over(&watch)) break;
+    *note |= TOOK;
     /* If b was closed meanwhile, box_idle at the end makes that good. */
     atomic_exchange_explicit(&b->queued, LOOP, ORD_CONSUME);
   }
-  if (!born) {
-    if (looping && box_idle(b) == WOKEN) *woken = true;
-  } else if (atomic_load_explicit(&b->head.refs, ORD_KEPT) == HOLD) {
-    if (atomic_load_explicit(&b->queued, ORD_CONSUMED) == WOKEN) *woken = true;
-    sink_unref(s); /* f kept nothing of b, so nobody can any more */
-    free(b);
-  } else {
-    if (atomic_load_explicit(&b->queued, memory_order_relaxed) == WOKEN) *woken = true;
-    counted_born();
-    *box = b;
+  if (looping) {
+    rawwaker_box *kept = loop_end(b, born, woken);
+    if (kept != NULL) *box = kept;
   }
   return got;
 }
+
+rawwaker_box *rawwaker_box_poll_left(uintptr_t note, bool *woken) {
+  *woken = (note & TOOK) != 0;
+  rawwaker_box *b = (rawwaker_box *)(note & ~(uintptr_t)(BORN | TOOK));
+  return b == NULL ? NULL : loop_end(b, (note & BORN) != 0, woken);
+}
+
+size_t rawwaker_box_word(void) { return offsetof(rawwaker_box, queued); }
 
 bool rawwaker_box_adopt(rawwaker_box *b, uint64_t id) {
   /* The drainer reads it after a wake has listed b, which none does before box_idle. */

@@ -336,6 +336,25 @@ RAWWAKER_API bool rawwaker_box_retire(rawwaker_box *b);
  * out of memory */
 RAWWAKER_API rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **b, rawwaker_future f, void *out, bool *woken);
 
+/* The same, for a runtime whose callbacks may unwind through f's poll: *note, which must not move, is written before each poll.
+ * If the call does not return, *note goes to rawwaker_box_poll_left, once, which leaves the box as if the poll had returned
+ * RAWWAKER_PENDING. f is still to be dropped.
+ * takes, gives, threads, signals, fails: as rawwaker_box_poll */
+RAWWAKER_API rawwaker_poll rawwaker_box_poll_noted(rawwaker_sink *s, rawwaker_box **b, rawwaker_future f, void *out, bool *woken,
+                                                   uintptr_t *note);
+
+/* takes note | gives the box that the poll has made, if f has kept its waker, to be adopted or closed, else NULL; and *woken, as
+ * rawwaker_box_poll | threads any | signals no | fails never */
+RAWWAKER_API rawwaker_box *rawwaker_box_poll_left(uintptr_t note, bool *woken);
+
+/* For a runtime that watches a box a little instead of sleeping: where in a box its word is, a uint32_t to be used atomically.
+ * A compare-and-swap of IDLE to LOOP begins it; if that fails, a wake is on its way through the list. A wake turns LOOP into
+ * WOKEN, and does nothing else. An exchange to IDLE ends it, and the runtime wakes the task itself if that finds WOKEN. The
+ * box must not be made with RAWWAKER_BOX_TELL, nor be closed meanwhile.
+ * takes - | gives an offset in bytes | threads any | signals yes | fails never */
+RAWWAKER_API size_t rawwaker_box_word(void);
+enum { RAWWAKER_BOX_IDLE = 0, RAWWAKER_BOX_WOKEN = 1, RAWWAKER_BOX_LOOP = 3 };
+
 /* Gives the box that rawwaker_box_poll has made its id. True: it was woken since; the runtime must wake the task.
  * takes - | gives the answer | threads one, once | signals no | fails never */
 RAWWAKER_API bool rawwaker_box_adopt(rawwaker_box *b, uint64_t id);

@@ -25,7 +25,10 @@ func (c *closing) run(end func()) {
 
 // insideTask says whether the calling goroutine is in the Poll or Drop of a task, or runs the body of a future.Async. It walks the
 // stack, which takes microseconds: only a Close that would have to wait for another asks.
-func insideTask() bool {
+func insideTask() bool { return onStack("/ffiwaker/executor.(*task).", "/ffiwaker/future.(*async") }
+
+// onStack says whether a function whose name has one of these in it is under way on this goroutine.
+func onStack(names ...string) bool {
 	var pcs [64]uintptr
 	for skip := 2; ; skip += len(pcs) {
 		n := runtime.Callers(skip, pcs[:])
@@ -35,8 +38,10 @@ func insideTask() bool {
 		for frames, more := runtime.CallersFrames(pcs[:n]), true; more; {
 			var f runtime.Frame
 			f, more = frames.Next()
-			if strings.Contains(f.Function, "/ffiwaker/executor.(*task).") || strings.Contains(f.Function, "/ffiwaker/future.(*async") {
-				return true
+			for _, name := range names {
+				if strings.Contains(f.Function, name) {
+					return true
+				}
 			}
 		}
 	}

@@ -2,6 +2,8 @@ package executor
 
 import (
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"weak"
 
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
@@ -23,12 +25,15 @@ type Local struct {
 	// Of mu.
 	ticking bool         // the host will look at the queue again before it sleeps
 	parker  *wake.Parker // of Run, from its first park on
-	hook    func()
+	hook    *wake.Call
 	hosted  bool // by WakeWith
 	told    bool // the inbox calls rouse
 	over    bool // Close has come to its end
 	polling *task
 	closing closing
+
+	hooks sync.RWMutex // read-locked, if it can be at once, while the function of OnWake is called; Close locks it
+	mute  atomic.Bool  // by Close: it is not called any more
 
 	// Of the goroutine that ticks.
 	ticks  int
@@ -330,28 +335,56 @@ func (l *Local) rouse(at wake.Place) {
 		p.WakeAt(at)
 	}
 	if f != nil {
-		at.Run(f)
+		f.Run(at)
 	}
+}
+
+// callHook calls the function of OnWake, unless Close has begun to wait for such calls.
+func (l *Local) callHook(f func()) {
+	if !l.hooks.TryRLock() {
+		return
+	}
+	defer l.hooks.RUnlock()
+	if !l.mute.Load() {
+		f()
+	}
+}
+
+// silence returns when no call of the function of OnWake is under way, and none begins any more. Inside one it does not wait.
+func (l *Local) silence() {
+	l.mute.Store(true)
+	if !l.hooks.TryLock() {
+		if onStack("/ffiwaker/executor.(*Local).callHook") {
+			return
+		}
+		l.hooks.Lock()
+	}
+	l.hooks.Unlock()
 }
 
 // FD returns the descriptor: readable while there is something to Tick, and now and then when there is not. It is l's; do not
 // read from it or close it. It panics where there is none to be had, and returns -1 after Close.
 func (l *Local) FD() int {
-	fd, err := l.in.FD()
+	fd, err := l.in.FD(l.empty)
 	if err != nil {
 		panic("executor: FD: " + err.Error())
 	}
 	return fd
 }
 
-// OnWake sets the function that the first wake or spawn calls, once, that comes after the creation of l or after a Tick that has
-// returned false. f runs on any goroutine; it must not block and must not Tick. Set while something is runnable, it is called
-// at once. nil takes it away.
+// OnWake sets the function that a wake or spawn calls that finds l asleep: after the creation of l, or after a Tick that has
+// returned false. It is called at least once each time, perhaps again, and perhaps by several goroutines at once; so let it do what may be done
+// twice, such as a send that gives up if the channel is full. It runs on any goroutine, must not block and must not Tick. Set while something
+// is runnable, it is called at once. nil takes it away. After Close has returned no call begins, unless that Close was called inside f.
 func (l *Local) OnWake(f func()) {
+	var hook *wake.Call
+	if f != nil {
+		hook = wake.NewCall(func() { l.callHook(f) })
+	}
 	l.mu.Lock()
 	hosted := l.hosted
 	if !hosted {
-		l.hook = f
+		l.hook = hook
 	}
 	l.mu.Unlock()
 	if hosted {
@@ -361,14 +394,15 @@ func (l *Local) OnWake(f func()) {
 		return
 	}
 	l.tell()
-	if !l.in.Idle() || !l.empty() {
-		f()
+	if !l.in.Asleep(l.empty) {
+		l.callHook(f)
 	}
 }
 
 // WakeWith is OnWake with a waker, which it takes over: where w is one of C, a thread of C that wakes a task wakes w itself,
-// on that thread, without waiting for Go's scheduler. It is called once, before the first Tick, in place of OnWake; Run cannot be
-// used then. Close drops w, or, where a wake is under way, soon after. In a build without cgo it panics.
+// on that thread, without waiting for Go's scheduler; at least once each time l is found asleep, perhaps by several threads at once. It is
+// called once, before the first Tick, in place of OnWake; Run cannot be used then. When no wake calls it any more, w is dropped: by Close, or
+// on a goroutine of the library's; never inside a wake. In a build without cgo it panics.
 func (l *Local) WakeWith(w *rawwaker.Waker) {
 	l.mu.Lock()
 	if l.told {
@@ -384,8 +418,8 @@ func (l *Local) WakeWith(w *rawwaker.Waker) {
 		w.Drop()
 		return
 	}
-	if !l.in.Idle() || !l.empty() {
-		w.WakeByRef()
+	if !l.in.Asleep(l.empty) {
+		l.in.Rouse(wake.Anywhere)
 	}
 }
 
@@ -406,6 +440,7 @@ func (l *Local) end() {
 	inside := l.late.Load() != 0 && insideTask() // a late sweep may be what calls this
 	defer func() {
 		l.in.Close()
+		defer l.silence()
 		l.mu.Lock()
 		l.over = true
 		p := l.parker

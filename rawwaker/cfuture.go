@@ -170,12 +170,21 @@ func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
 	}
 	debugGC()
 	got := ffiwaker.Polled{Code: ffiwaker.CodePending} // stays so where the waker may not be used, and that panics
+	// Nobody else reads data during a poll, so C notes there what a panic or Goexit of a callback would leave behind.
+	data := f.data
+	f.data = 0
 	defer func() {
-		if got.Code == ffiwaker.CodePending {
+		ended := f.data&ffiwaker.NoteEnded != 0
+		f.data = data
+		switch {
+		case got.Code != ffiwaker.CodePending:
+		case ended:
+			f.ended = true // the drop slot was called, and has not returned
+		default:
 			f.pending()
 		}
 	}()
-	if got = cx.pollRaw(f.data, f.vtable, out); got.Code == ffiwaker.CodePending {
+	if got = cx.pollRaw(data, f.vtable, out, &f.data); got.Code == ffiwaker.CodePending {
 		return false
 	}
 	f.ended = true // its drop slot was called: polling stays set, so a Drop meanwhile or later does nothing
@@ -198,14 +207,14 @@ func (f *cfuture) pending() {
 }
 
 // pollRaw polls a C future under cx's waker.
-func (cx *Context) pollRaw(data, vtable, out uintptr) ffiwaker.Polled {
+func (cx *Context) pollRaw(data, vtable, out uintptr, note *uintptr) ffiwaker.Polled {
 	if cx.bound() && atomic.LoadUint32(&cx.waker.state)&^counted == scope {
-		return cx.waker.core.PollRaw(data, vtable, out)
+		return cx.waker.core.PollRaw(data, vtable, out, note)
 	}
 	// Of NewContext, or lent by C: the waker may be consumed, and its task may end, on another thread meanwhile.
 	b := cx.waker.borrow()
 	defer b.giveBack()
-	return ffiwaker.PollUnder(b.raw.numbers(), data, vtable, out)
+	return ffiwaker.PollUnder(b.raw.numbers(), data, vtable, out, note)
 }
 
 // plain remembers which types have no Go pointers.

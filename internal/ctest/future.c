@@ -22,7 +22,10 @@ struct ctest_script {
   pthread_mutex_t mu;
   pthread_cond_t changed;
   bool held, inside;
+  bool calling; /* its drop slot calls Go */
 };
+
+extern void ctestCall(void);
 
 static void *wake_it(void *arg) {
   rawwaker_wake(*(rawwaker *)arg);
@@ -43,6 +46,17 @@ static rawwaker_poll script_step(ctest_script *s, rawwaker_context *cx, void *ou
     case '*':
       rawwaker_wake_by_ref(cx->waker);
       return RAWWAKER_PENDING;
+    case 'c':
+    case 'S':
+    case 'K':
+      if (letter == 'S') rawwaker_wake_by_ref(cx->waker);
+      if (letter == 'K') rawwaker_clone_from(&s->kept, cx->waker);
+      ctestCall();
+      return RAWWAKER_PENDING;
+    case 'R':
+      if (out != NULL) memcpy(out, &(uint64_t){42}, sizeof(uint64_t));
+      s->calling = true;
+      return RAWWAKER_READY;
     case 'k':
       s->misses += s->kept.vtable == NULL || !rawwaker_will_wake(&s->kept, cx->waker);
       rawwaker_clone_from(&s->kept, cx->waker);
@@ -84,6 +98,7 @@ static void script_drop(void *data) {
   s->kept.vtable = NULL;
   rawwaker_set_panic("not this", 8);
   s->drops++;
+  if (s->calling) ctestCall();
 }
 static const rawwaker_future_vtable script_vtable = {script_poll, script_drop};
 
@@ -96,6 +111,7 @@ ctest_script *ctest_script_new(const char *letters) {
 }
 rawwaker_future ctest_script_future(ctest_script *s) { return (rawwaker_future){s, &script_vtable}; }
 void ctest_script_wake(ctest_script *s) { wake_kept(s); }
+bool ctest_script_kept(const ctest_script *s) { return s->kept.vtable != NULL; }
 void ctest_script_hold(ctest_script *s, bool held) {
   pthread_mutex_lock(&s->mu);
   s->held = held;

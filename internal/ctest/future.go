@@ -70,6 +70,9 @@ func HoledFuture(slot int) rawwaker.RawFuture {
 //	k keep the waker (clone_from)     9 the code 9               q panic, saying nothing
 //	t keep it, wake it on a thread    b not return before Release
 //	                                  h the same, then k
+//	c call Go ([OnCall]), pending     R ready with 42, and call Go in the drop slot
+//	S s, then c
+//	K k, then c
 type Script struct{ c *C.ctest_script }
 
 func NewScript(letters string) *Script {
@@ -79,7 +82,8 @@ func NewScript(letters string) *Script {
 }
 
 func (s *Script) Raw() rawwaker.RawFuture { return rawFuture(C.script_future(s.c)) }
-func (s *Script) Wake()                   { C.ctest_script_wake(s.c) } // what it kept, on a thread of C
+func (s *Script) Wake()                   { C.ctest_script_wake(s.c) }              // what it kept, on a thread of C
+func (s *Script) Kept() bool              { return bool(C.ctest_script_kept(s.c)) } // whether it has a waker
 func (s *Script) Hold()                   { C.ctest_script_hold(s.c, true) }
 func (s *Script) Release()                { C.ctest_script_hold(s.c, false) }
 func (s *Script) AwaitInside()            { C.ctest_script_await(s.c) } // until a poll has come to b or h

@@ -8,6 +8,7 @@ typedef struct ctest_script ctest_script;
 ctest_script *ctest_script_new(const char *letters);
 rawwaker_future ctest_script_future(ctest_script *s);
 void ctest_script_wake(ctest_script *s);            /* by reference, what it kept */
+bool ctest_script_kept(const ctest_script *s);      /* no poll is under way */
 void ctest_script_hold(ctest_script *s, bool held);
 void ctest_script_await(ctest_script *s);           /* until a poll is inside of letter b */
 int ctest_script_polls(ctest_script *s);

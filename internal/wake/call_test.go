@@ -17,7 +17,7 @@ func within(ok func() bool) {
 	}
 }
 
-var elsewhere = map[string]Place{"dispatcher": Dispatcher, "spinner": Spinner, "worker": Worker}
+var elsewhere = map[string]Place{"dispatcher": Dispatcher, "worker": Worker}
 
 func TestCall(t *testing.T) {
 	t.Run("runs_on_the_goroutine_that_wakes", func(t *testing.T) {

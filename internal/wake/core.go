@@ -3,8 +3,8 @@
 //
 // How a wake travels. From Go it is one exchange on [Core]'s word and, where that found somebody asleep, one call of the
 // target's Rouse. From C it is one exchange on a box's word in C memory; the first pushes the box on the process's sink,
-// and whoever drains the sink (the dispatcher goroutine, or a [Parker] that spins) finds the core by the number in the
-// box and wakes it as Go would.
+// and the dispatcher goroutine, which drains the sink, finds the core by the number in the box and wakes it as Go would. A
+// [Parker] that spins watches its own box, and takes a wake from there.
 package wake
 
 import (
@@ -39,7 +39,6 @@ type Place uint8
 const (
 	Anywhere   Place = iota // a user's goroutine that wakes: it may run anything
 	Dispatcher              // a goroutine of the library's, such as the one that brings the wakes of C: it must not run what a user wrote
-	Spinner                 // a BlockOn that waits: neither that, nor may goroutines start, for it may be in a synctest bubble
 	Worker                  // a goroutine that runs tasks, or closes: what one user wrote must not hold up the others' tasks, nor end it by a panic
 )
 
@@ -56,13 +55,7 @@ func (at Place) Run(f func()) {
 }
 
 // Go starts f on a goroutine.
-func (at Place) Go(f func()) {
-	if at == Spinner {
-		Outside(f)
-		return
-	}
-	go f()
-}
+func (at Place) Go(f func()) { go f() }
 
 // Core is the waking half of a task: what its wakers point to. A Core is never reused for another task once a waker of it
 // has been given out.

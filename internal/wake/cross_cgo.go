@@ -4,7 +4,6 @@ package wake
 
 import (
 	"runtime"
-	"sync"
 	"sync/atomic"
 
 	"github.com/seed-8a1b3254/ffiwaker"
@@ -41,38 +40,18 @@ func probe(n int) error {
 	return probe(n - 1)
 }
 
-// started is what the dispatcher is to start, for those who may not.
-var started struct {
-	mu  sync.Mutex
-	all []func()
-}
-
-// startElsewhere has the dispatcher start a goroutine.
-func startElsewhere(f func()) {
-	started.mu.Lock()
-	started.all = append(started.all, f)
-	started.mu.Unlock()
-	sink.Kick()
-}
-
-func startAll() {
-	started.mu.Lock()
-	all := started.all
-	started.all = nil
-	started.mu.Unlock()
-	for _, f := range all {
-		go f()
-	}
-}
-
 // dispatch brings the wakes of C to Go. In sleep it waits until the sink's descriptor is readable.
 func dispatch(sleep func()) {
 	var notices [256]ffiwaker.Notice
+	left := sink.Reaper()
 	for {
 		drain(sink, notices[:], Dispatcher)
-		startAll()
+		if atomic.LoadUintptr(left) != 0 {
+			go ffiwaker.Reap() // runs foreign slots, which may block
+		}
 		if sink.Sleep() {
 			sleep()
+			atomic.StoreUint32(sink.Sleeping, 0) // no wake needs to write before the next sleep
 		}
 	}
 }
@@ -170,9 +149,11 @@ func (x *crossing) make(c *Core) bool {
 func lookForCPUs() { canSpin.Store(runtime.GOMAXPROCS(0) > 1) }
 
 // PollRaw polls a C future on behalf of c's task, and on for as long as the future wakes itself: rawwaker_box_poll. A wake
-// during the poll that nobody else has brought to c is brought by this call. Where the future has ended, its drop slot has
-// been called too. Only while the task is being polled, so that c does not end meanwhile.
-func (c *Core) PollRaw(data, vtable, out uintptr) ffiwaker.Polled {
+// during the poll that nobody else has brought to c is brought by this call. If the future has ended, its drop slot has
+// been called too. If a panic or Goexit leaves the poll, c's box is as if the future were pending; note is a word on the heap, for that, which
+// is 0.
+// Only while the task is being polled, so that c does not end meanwhile.
+func (c *Core) PollRaw(data, vtable, out uintptr, note *uintptr) ffiwaker.Polled {
 	var s *ffiwaker.Sink
 	if in := c.inbox(); in != nil && in.enter() {
 		defer in.leave()
@@ -186,14 +167,34 @@ func (c *Core) PollRaw(data, vtable, out uintptr) ffiwaker.Polled {
 		box = x.box
 		x.mu.Unlock()
 	}
-	p := ffiwaker.PollUnderBox(s, box, data, vtable, out)
-	if box == 0 && p.Box != 0 {
-		c.adopt(p.Box)
+	returned := false
+	defer func() {
+		if returned || *note == 0 {
+			return
+		}
+		made, woken := ffiwaker.BoxLeft(*note)
+		if box != 0 {
+			made = 0
+		}
+		c.polled(made, woken)
+	}()
+	p := ffiwaker.PollUnderBox(s, box, data, vtable, out, note)
+	returned = true
+	if box != 0 {
+		p.Box = 0 // the same
 	}
-	if p.Woken {
+	c.polled(p.Box, p.Woken)
+	return p
+}
+
+// polled ends a poll: it takes over the box that the poll has made, if any, and brings a wake that the poll has found.
+func (c *Core) polled(made uintptr, woken bool) {
+	if made != 0 {
+		c.adopt(made)
+	}
+	if woken {
 		c.Wake()
 	}
-	return p
 }
 
 // adopt takes over a box that a poll has made because the future kept its waker.
@@ -276,32 +277,36 @@ func CoreOfID(id uint64) *Core {
 	return coreOf(id)
 }
 
-// spin waits a little for a wake from C, taking the sink's list itself, so that a hot exchange with a C thread goes through
-// neither descriptor nor dispatcher. Only where this core has crossed to C, and another CPU could wake it.
+// spin waits a little for a wake from C, in the word of the parker's own box, so that a hot exchange with a C thread goes through
+// neither descriptor nor dispatcher. It touches nothing that another task's wake needs: a spinner that is stopped delays its own
+// wakes only. Only where this core has crossed to C, and another CPU could wake it.
 func (p *Parker) spin() bool {
-	if p.crossing.Load() == nil || !canSpin.Load() || !spinning.CompareAndSwap(false, true) {
+	x := p.crossing.Load()
+	if x == nil || !canSpin.Load() || !spinning.CompareAndSwap(false, true) {
 		return false
 	}
-	var notices [16]ffiwaker.Notice
-	// Producers write the descriptor only where they take this flag away; while it is 0, whoever spins watches the list.
-	slept := atomic.SwapUint32(sink.Sleeping, 0) != 0
-	woken := false
+	x.mu.Lock()
+	box := x.box // stays while p parks
+	x.mu.Unlock()
+	var word *uint32
+	watching := false
+	if box != 0 {
+		word = ffiwaker.BoxWord(box)
+		watching = atomic.CompareAndSwapUint32(word, ffiwaker.BoxIdle, ffiwaker.BoxLoop) // else a wake is on its way here
+	}
 	for range spinTries {
-		if woken = p.word.Load() == Notified; woken {
+		if p.word.Load() == Notified || watching && atomic.LoadUint32(word) == ffiwaker.BoxWoken {
 			break
 		}
-		if atomic.LoadUintptr(sink.Head) != 0 {
-			drain(sink, notices[:], Spinner)
-		}
 	}
-	if slept {
-		// Back to the dispatcher, which sleeps on: what was listed meanwhile was announced to nobody.
-		for atomic.StoreUint32(sink.Sleeping, 1); atomic.LoadUintptr(sink.Head) != 0; atomic.StoreUint32(sink.Sleeping, 1) {
-			atomic.StoreUint32(sink.Sleeping, 0)
-			drain(sink, notices[:], Spinner)
-		}
-	}
+	woken := watching && atomic.SwapUint32(word, ffiwaker.BoxIdle) == ffiwaker.BoxWoken
 	spinning.Store(false)
+	if woken {
+		ffiwaker.Live() // any call of C: the race detector takes it for a synchronisation with the call that has woken
+		if Tracing() {
+			p.Trace("delivered")
+		}
+	}
 	return woken || p.word.Load() == Notified
 }
 

@@ -119,6 +119,8 @@ func TestAnInboxThatMayNotSleepIsRousedByNobody(t *testing.T) {
 	require.Equal(t, 1, called)
 }
 
+func nothing() bool { return true }
+
 func readable(t *testing.T, fd int) bool {
 	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	_, err := unix.Poll(p, 0)
@@ -131,18 +133,18 @@ func TestADescriptorThatIsAskedForLateTellsOfAnEarlierWakeOnce(t *testing.T) {
 	require.NoError(t, err)
 	defer in.Close()
 	in.Take(Anywhere) // nobody watches yet
-	fd, err := in.FD()
+	fd, err := in.FD(nothing)
 	require.NoError(t, err)
 	require.True(t, readable(t, fd))
 	require.True(t, in.Arm(func() bool { return true }))
 	require.False(t, readable(t, fd))
-	fd, err = in.FD()
+	fd, err = in.FD(nothing)
 	require.NoError(t, err)
 	require.False(t, readable(t, fd))
 	in.Take(Anywhere)
 	require.True(t, readable(t, fd))
 	in.quiet()
-	_, err = in.FD()
+	_, err = in.FD(nothing)
 	require.NoError(t, err)
 	require.False(t, readable(t, fd), "it was told of already")
 }
@@ -152,11 +154,11 @@ func TestAnInboxWhoseFlagWasTakenIsNotIdle(t *testing.T) {
 	in, err := NewInbox()
 	require.NoError(t, err)
 	defer in.Close()
-	require.True(t, in.Idle())
+	require.True(t, in.Asleep(nothing))
 	in.Take(Anywhere)
-	require.False(t, in.Idle())
+	require.False(t, in.Asleep(nothing))
 	require.True(t, in.Arm(func() bool { return true }))
-	require.True(t, in.Idle())
+	require.True(t, in.Asleep(nothing))
 }
 
 func TestACallThatComesToAClosedInboxKeepsNobodyFromEndingIt(t *testing.T) {

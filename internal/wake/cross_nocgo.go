@@ -11,9 +11,8 @@ func (c *Core) Lend() (w ffiwaker.Raw, ok bool)  { return w, false }
 func (c *Core) Lent() bool                       { return false }
 func (x *crossing) end()                         {}
 func (p *Parker) spin() bool                     { return false }
-func startElsewhere(f func())                    { go f() }
 
-func (c *Core) PollRaw(data, vtable, out uintptr) ffiwaker.Polled {
+func (c *Core) PollRaw(data, vtable, out uintptr, note *uintptr) ffiwaker.Polled {
 	panic("ffiwaker: PollRaw needs cgo")
 }
 

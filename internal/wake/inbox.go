@@ -3,17 +3,18 @@ package wake
 import (
 	"math"
 	"sync/atomic"
-	"weak"
 )
 
 // Inbox is what an executor that a host ticks sleeps on: a flag, a descriptor, and the list of C's wakes. The cores of
 // its [Local] targets have their boxes on it, so a C thread that wakes one makes the descriptor readable itself.
 //
-// The flag is 1 while the host sleeps, or may begin to. Arm sets it; whoever takes it away makes the descriptor readable
-// and calls the hook: once, however many wakes come.
+// The flag is 0 while the host is awake; else it is the number of its sleep, new for each. Arm sets it. A wake that sees a number
+// makes the descriptor readable, calls the hook, and then replaces that very number by 0: so does each that sees it, whatever others
+// are about to do, and one that comes late ends no later sleep.
 type Inbox struct {
 	sleeper
-	users   atomic.Int32 // calls under way; below 0: closed, and the last one out ends the sleeper
+	sleeps  atomic.Uint32 // the number of the latest sleep
+	users   atomic.Int32  // calls under way that use the sleeper; below 0: closed, and the last one out ends it
 	closed  atomic.Bool
 	over    atomic.Bool // the sleeper is ended
 	watched atomic.Bool // somebody has asked for the descriptor
@@ -23,11 +24,40 @@ type Inbox struct {
 
 // hookTarget is all that C's wakes know of an inbox: what C can reach must not keep the inbox from being collected.
 type hookTarget struct {
+	core Core // of OnWake, lent to C
 	f    func(at Place)
-	drop func() // when the inbox ends; may be foreign
+
+	// Of WakeRaw: the calls under way; below 0: closed, and the last one out drops the host's waker.
+	calls  atomic.Int32
+	closed atomic.Bool
+	drop   func() // may be foreign
 }
 
-func (t *hookTarget) Rouse(at Place) { t.f(at) }
+// Rouse implements [Target]: each wake calls f, or comes while f is called and has it called again.
+func (t *hookTarget) Rouse(at Place) {
+	for again := true; again; again = !t.core.Sleep() {
+		t.core.Consume()
+		t.f(at)
+	}
+}
+
+// enter says whether the host's waker may be woken, until leave, which follows in either case.
+func (t *hookTarget) enter() bool { return t.calls.Add(1) > 0 }
+
+func (t *hookTarget) leave(at Place) { t.last(t.calls.Add(-1), at) }
+
+func (t *hookTarget) close(at Place) {
+	if t.drop != nil && !t.closed.Swap(true) {
+		t.last(t.calls.Add(math.MinInt32), at)
+	}
+}
+
+// last drops the host's waker when the last one is out, once.
+func (t *hookTarget) last(calls int32, at Place) {
+	if calls == math.MinInt32 && t.calls.CompareAndSwap(math.MinInt32, math.MinInt32/2) {
+		at.Run(t.drop)
+	}
+}
 
 // enter says whether the sleeper may be used, until leave.
 func (in *Inbox) enter() bool {
@@ -38,12 +68,10 @@ func (in *Inbox) enter() bool {
 	return false
 }
 
-func (in *Inbox) leave() {
-	in.last(in.users.Add(-1), Dispatcher) // perhaps
-}
+func (in *Inbox) leave() { in.last(in.users.Add(-1)) }
 
 // last ends the sleeper when the last one is out, once: later calls come and go, too.
-func (in *Inbox) last(users int32, at Place) {
+func (in *Inbox) last(users int32) {
 	if users != math.MinInt32 || !in.over.CompareAndSwap(false, true) {
 		return
 	}
@@ -51,103 +79,150 @@ func (in *Inbox) last(users int32, at Place) {
 		in.core.End()
 	}
 	in.end()
-	if t := in.hook.Load(); t != nil && t.drop != nil {
-		at.Run(t.drop) // nobody calls f any more
-	}
 }
 
-// Close gives the descriptor up. Cores of this inbox must have ended before.
+// Close gives the descriptor up: at once, or when nobody writes to it any more. Cores of this inbox must have ended before.
 func (in *Inbox) Close() {
 	if in.closed.Swap(true) {
 		return
 	}
-	in.last(in.users.Add(math.MinInt32), Anywhere)
+	in.shut()
+	if t := in.hook.Load(); t != nil {
+		t.close(Anywhere)
+	}
+	in.last(in.users.Add(math.MinInt32))
 }
 
-// Take takes the flag away, and rouses the host where it was set. Whoever has made something runnable calls it after.
+// next is a number for a sleep.
+func (in *Inbox) next() uint32 {
+	for {
+		if n := in.sleeps.Add(1); n != 0 {
+			return n
+		}
+	}
+}
+
+// Take rouses the host if it sleeps. Whoever has made something runnable calls it after.
 func (in *Inbox) Take(at Place) {
 	if !in.enter() {
 		return
 	}
-	defer in.leave()
-	if atomic.LoadUint32(in.armed) != 0 && atomic.SwapUint32(in.armed, 0) != 0 {
-		if in.watched.Load() {
-			in.kick()
-		}
-		if t := in.hook.Load(); t != nil {
-			t.f(at)
-		}
+	sleep := atomic.LoadUint32(in.armed)
+	if sleep != 0 && in.watched.Load() {
+		in.kick()
+	}
+	in.leave()
+	if sleep == 0 {
+		return
+	}
+	// A hook may take its time: the sleeper does not wait for it.
+	in.Rouse(at)
+	if in.enter() {
+		atomic.CompareAndSwapUint32(in.armed, sleep, 0)
+		in.leave()
 	}
 }
 
-// Arm sets the flag; idle must then say whether there is still nothing to run. False: there is, and the flag is away again.
+// Rouse calls the hook.
+func (in *Inbox) Rouse(at Place) {
+	if t := in.hook.Load(); t != nil {
+		t.f(at)
+	}
+}
+
+// Arm makes the descriptor unreadable and sets the flag; idle must say whether there is nothing to run. False: there is, and the flag is
+// away and the descriptor readable, as before.
+//
+// The order matters. A wake that comes late, and whose task was run already, may write at any time and then end the sleep whose number it has
+// seen: so no write may be taken away that was made by one who has seen the new number.
 func (in *Inbox) Arm(idle func() bool) bool {
 	if !in.enter() {
 		return true
 	}
 	defer in.leave()
 	if in.watched.Load() {
+		if in.listed() || !idle() {
+			return false
+		}
 		in.quiet()
 	}
-	atomic.StoreUint32(in.armed, 1)
+	atomic.StoreUint32(in.armed, in.next())
 	if !in.listed() && idle() {
 		return true
 	}
 	atomic.StoreUint32(in.armed, 0)
+	if in.watched.Load() {
+		in.kick()
+	}
 	return false
 }
 
-// FD is the descriptor. It is readable from a taken flag until the next Arm.
-func (in *Inbox) FD() (int, error) {
+// Asleep says whether the host sleeps and there is nothing to run, for one who has set a descriptor or a hook that wakes are to find: of those
+// that have not found it, none ends the sleep.
+func (in *Inbox) Asleep(idle func() bool) bool {
+	if !in.enter() {
+		return true
+	}
+	defer in.leave()
+	for {
+		sleep := atomic.LoadUint32(in.armed)
+		if sleep == 0 {
+			return false
+		}
+		if atomic.CompareAndSwapUint32(in.armed, sleep, in.next()) {
+			return !in.listed() && idle()
+		}
+	}
+}
+
+// FD is the descriptor. It is readable while there is something to run, and until Arm finds nothing.
+func (in *Inbox) FD(idle func() bool) (int, error) {
 	if !in.enter() {
 		return -1, nil
 	}
 	defer in.leave()
 	fd, err := in.open()
-	if err == nil && !in.watched.Swap(true) && atomic.LoadUint32(in.armed) == 0 {
-		in.kick() // the flag was taken when nobody watched
+	if err == nil && !in.watched.Swap(true) && !in.Asleep(idle) {
+		in.kick()
 	}
 	return fd, err
 }
 
-// OnWake sets, once, what the one who takes the flag away calls, at any place. For wakes of C that is the library's goroutine.
-// f must not keep the inbox's owner from being collected.
+// OnWake sets, once, what a wake calls that finds the host asleep, at any place; f must not run what a user wrote but by [Place.Run] or [Call]. For
+// wakes of C that is on the library's goroutine. f must not keep the inbox's owner from being collected.
 func (in *Inbox) OnWake(f func(at Place)) {
 	if !in.enter() {
 		return
 	}
 	defer in.leave()
 	t := &hookTarget{f: f}
-	in.core = NewFunc(t)
+	t.core.Init(t)
+	t.core.Sleep()
+	in.core = &t.core
 	in.tell(in.core)
 	in.hook.Store(t)
 }
 
 // WakeRaw sets, once and in place of OnWake, a C waker, which it takes over, for wakes of C; and for those of Go wake, which
-// may be foreign. When the inbox ends, drop is called, by Close or on the library's goroutine, and wake not any more. It is false where the
-// inbox is closed, and then nothing was taken over.
+// may be foreign. After Close, when no call of wake is under way any more, drop is called, by Close or on a goroutine of the library's, never
+// inside a wake, and wake not any more. It is false if the inbox is closed, and then nothing was taken over.
 func (in *Inbox) WakeRaw(data, vtable uintptr, wake, drop func()) bool {
 	if !in.enter() {
 		return false
 	}
 	defer in.leave()
 	in.tellRaw(data, vtable)
-	weakly := weak.Make(in) // what has a finalizer and is in a cycle is not finalized
-	entered := func() {
-		if in := weakly.Value(); in != nil && in.enter() {
-			defer in.leave()
+	t := &hookTarget{drop: drop}
+	call := NewCall(func() {
+		defer t.leave(Dispatcher) // the wake itself drops nothing
+		if t.enter() {
 			wake()
 		}
+	})
+	t.f = call.Run
+	in.hook.Store(t)
+	if in.closed.Load() {
+		t.close(Anywhere)
 	}
-	in.hook.Store(&hookTarget{func(at Place) { at.Run(entered) }, drop})
 	return true
-}
-
-// Idle says whether C has woken nothing that is still to be drained, and the flag is set, so that the next wake rouses the host.
-func (in *Inbox) Idle() bool {
-	if !in.enter() {
-		return true
-	}
-	defer in.leave()
-	return !in.listed() && atomic.LoadUint32(in.armed) != 0
 }

@@ -26,7 +26,7 @@ func NewInbox() (*Inbox, error) {
 	}
 	in := new(Inbox)
 	in.sleeper = sleeper{armed: s.Sleeping, sink: s, fd: int(s.FD())}
-	atomic.StoreUint32(in.armed, 1)
+	atomic.StoreUint32(in.armed, in.next())
 	return in, nil
 }
 
@@ -45,6 +45,9 @@ func (in *Inbox) Drain() {
 func (s *sleeper) listed() bool { return atomic.LoadUintptr(s.sink.Head) != 0 }
 
 func (s *sleeper) open() (int, error) { return s.fd, nil }
+
+// shut ends the descriptor and C's hook; what counts their users is in C.
+func (s *sleeper) shut() { s.sink.Close() }
 
 func (s *sleeper) end() { s.sink.Drop() }
 

@@ -21,7 +21,7 @@ type sleeper struct {
 // NewInbox cannot fail here.
 func NewInbox() (*Inbox, error) {
 	in := new(Inbox)
-	in.armed, in.word = &in.word, 1
+	in.armed, in.word = &in.word, in.next()
 	return in, nil
 }
 
@@ -41,6 +41,8 @@ func (s *sleeper) open() (int, error) {
 	}
 	return s.readable, s.err
 }
+
+func (s *sleeper) shut() {} // the last one out does
 
 func (s *sleeper) end() {
 	s.mu.Lock()

@@ -135,7 +135,7 @@ func TestAWordIsLookedAtWhileItIsWoken(t *testing.T) {
 }
 
 func TestEachPlaceStartsWhatItIsGiven(t *testing.T) {
-	for _, at := range []Place{Anywhere, Dispatcher, Spinner, Worker} {
+	for _, at := range []Place{Anywhere, Dispatcher, Worker} {
 		done := make(chan struct{})
 		at.Go(func() { close(done) })
 		<-done

@@ -1,0 +1,11 @@
+//go:build cgo
+
+package ctest
+
+import "C"
+
+// OnCall is what a [Script] calls. It may panic or call runtime.Goexit, which then unwinds through C.
+var OnCall = func() {}
+
+//export ctestCall
+func ctestCall() { OnCall() }
