@@ -93,11 +93,13 @@ fn end<F>(future: &mut Option<F>) {
     }
 }
 
-/// Drops what nobody waits for. If that panics, it has been said that something went wrong; what the panic itself was made of may panic
-/// again in its drop, and is left.
+/// Drops what nobody waits for, and what a panic in that is made of. What panics a third time is left: there may be no end of it.
 fn discard<T>(value: T) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        forget(again);
+    let quietly = |drops: &mut dyn FnMut()| catch_unwind(AssertUnwindSafe(drops)).err();
+    let mut value = Some(value);
+    let mut again = quietly(&mut || drop(value.take()));
+    if let Some(last) = quietly(&mut || drop(again.take())) {
+        forget(last);
     }
 }
 

@@ -84,7 +84,7 @@ impl Wake for Task {
 }
 
 /// Both ways at once: a future of Rust, exported, under a `Foreign`, under a waker of Rust, of C, or none.
-fn under(f: impl FnOnce(&Waker)) {
+fn under(mut f: impl FnMut(&Waker)) {
     f(Waker::noop());
     let task = Arc::new(Task);
     f(&Waker::from(task.clone()));
