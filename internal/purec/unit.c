@@ -621,9 +621,9 @@ static void the_text_of_a_text(void) {
 
 #ifndef _WIN32 /* no thread is cancelled there */
 /* A wait in a thread that is cancelled, from outside or by its own future. Its drop slot waits for something itself. */
-enum { ASLEEP, IN_POLL, WOKEN_IN_POLL, NOT_WILLING };
+enum { ASLEEP, IN_POLL, WOKEN_IN_POLL, NOT_WILLING, SLEPT, HOWS, SLEEPS = 8 };
 typedef struct cancelled {
-  int how; /* of the four */
+  int how; /* of the five */
   sem_t polled;
   rawwaker_cell cell;
   int polls, drops;
@@ -637,7 +637,13 @@ static rawwaker_poll cancelled_poll(void *data, rawwaker_context *cx, void *out)
     if (c->polls == 0) pthread_cancel(pthread_self());
     pthread_testcancel(); /* as a write would be */
   }
-  if (c->how == IN_POLL || c->polls++ > 0) return RAWWAKER_READY;
+  if (c->how == SLEPT) { /* it was asleep between most of these polls */
+    int state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    CHECK(state == PTHREAD_CANCEL_DISABLE);
+    if (c->polls == SLEEPS) pthread_cancel(pthread_self());
+  }
+  if (c->how == IN_POLL || c->polls++ >= (c->how == SLEPT ? SLEEPS : 1)) return RAWWAKER_READY;
   rawwaker_cell_register(&c->cell, cx->waker);
   if (c->how == WOKEN_IN_POLL) rawwaker_cell_wake(&c->cell); /* so it does not sleep */
   sem_post(&c->polled);
@@ -672,7 +678,7 @@ static void *cancelled_waits(void *arg) {
 static void block_on_is_cancelled_in_its_sleep_only(void) {
   alarm(60);
   for (int round = 0; round < 40; round++) {
-    cancelled c = {.how = round % 4};
+    cancelled c = {.how = round % HOWS};
     pthread_t t;
     void *result;
     sem_init(&c.polled, 0, 0);
@@ -681,6 +687,11 @@ static void block_on_is_cancelled_in_its_sleep_only(void) {
       sem_wait(&c.polled);
       pthread_cancel(t);
       if (c.how == NOT_WILLING) rawwaker_cell_wake(&c.cell);
+    }
+    for (int i = 0; c.how == SLEPT && i < SLEEPS; i++) {
+      sem_wait(&c.polled);
+      usleep(500);
+      rawwaker_cell_wake(&c.cell);
     }
     pthread_join(t, &result);
     CHECK(result == PTHREAD_CANCELED);
@@ -892,6 +903,7 @@ static void a_future_that_wakes_itself_is_polled_on(void) {
   CHECK(poll_script(s, &b, &ever, &told) == RAWWAKER_PENDING && told && ever.polls <= 64);
   CHECK(poll_script(s, &b, &slow, &told) == RAWWAKER_PENDING && told && slow.polls < 8);
   CHECK(poll_script(s, &b, &panics, &told) == RAWWAKER_PANICKED && told && strcmp(rawwaker_last_panic(), "why") == 0);
+  CHECK(poll_script(s, &b, &(script){.letters = "r"}, &told) == RAWWAKER_READY && rawwaker_last_panic()[0] == '\0');
   CHECK(rawwaker_live() == 0);
   rawwaker_sink_drop(s);
 }
