@@ -197,7 +197,7 @@ RAWWAKER_API rawwaker_poll rawwaker_block_on(rawwaker_future f, void *out);
 /* Says why the poll under way is about to return RAWWAKER_PANICKED: copied, cut at 1 KiB. Without memory for it the text is empty.
  * A future that drops another one first calls this after that drop, with a text that it has copied: what a drop slot polls
  * sets the text too.
- * takes - (borrows msg) | gives - | threads the polling one | signals no | fails never */
+ * takes - (borrows msg) | gives - | threads the polling one | signals no | fails: the text is empty */
 RAWWAKER_API void rawwaker_set_panic(const char *msg, size_t len);
 
 /* This thread's last panic message: NUL-terminated, never NULL, empty if there is none, valid until the thread's next poll, set_panic
