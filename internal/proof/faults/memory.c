@@ -242,6 +242,8 @@ static void sinks(void) {
     CALL(rawwaker_sink_drop, for_ever);
     int fd = CALL(rawwaker_sink_fd, for_ever);
     CHECK(fcntl(fd, F_GETFD) >= 0);
+    void **word = CALL(rawwaker_sink_reaper, for_ever);
+    CHECK(*word == NULL);
     close(fd);
   }
   CHECK(descriptors() == before);
@@ -257,8 +259,11 @@ static void sinks(void) {
   CALL(rawwaker_sink_kick, s);
   CALL(rawwaker_sink_ack, s);
   CHECK(CALL(rawwaker_sink_take, s) == NULL);
-  CALL(rawwaker_sink_drop, s);
+  CALL(rawwaker_sink_close, s);
   CHECK(ended == 2);
+  CALL(rawwaker_sink_reap);
+  CALL(rawwaker_sink_drop, s);
+  CHECK(ended == 2 && descriptors() == before);
 }
 
 static size_t drain(rawwaker_sink *s, rawwaker_notice *out, size_t n) {
