@@ -325,7 +325,7 @@ static void waiting_sleep(waiting *w) {
 }
 #endif
 
-static void waiting_park(waiting *w) {
+static void parker_park(waiting *w) {
   uint32_t empty = EMPTY;
   if (atomic_compare_exchange_strong_explicit(&w->p->state, &empty, PARKED, ORD_CONSUME, memory_order_relaxed)) waiting_sleep(w);
   /* An exchange and no store: a second wake may have come since, and its writes must be seen too. */
@@ -400,7 +400,7 @@ rawwaker_poll rawwaker_block_on(rawwaker_future f, void *out) {
     panic_clear();
     got = f.vtable->poll(f.data, &cx, out);
     if (got != RAWWAKER_PENDING) break;
-    waiting_park(&w);
+    parker_park(&w);
   }
   if (got != RAWWAKER_READY && got != RAWWAKER_PANICKED) {
     char why[32];

@@ -101,7 +101,8 @@ RAWWAKER_API bool rawwaker_will_wake(const rawwaker *a, const rawwaker *b);
 RAWWAKER_API rawwaker rawwaker_noop(void);
 
 /* A reference-counted waker that calls wake(arg) for each wake, on the thread that wakes, at the same time as others do.
- * drop(arg), where given, runs once, with the last reference; wake itself may drop clones of this very waker.
+ * drop(arg), where given, runs once, with the last reference. wake itself may drop any reference to this very waker, also the one that
+ * rawwaker_wake_by_ref was called with: if that was the last, drop(arg) runs inside wake(arg).
  * takes arg | gives a waker | threads any | signals no | fails: abort on a NULL wake or out of memory */
 RAWWAKER_API rawwaker rawwaker_from_fn(void (*wake)(void *arg), void *arg, void (*drop)(void *arg));
 
@@ -196,7 +197,7 @@ RAWWAKER_API rawwaker_poll rawwaker_block_on(rawwaker_future f, void *out);
 /* Says why the poll under way is about to return RAWWAKER_PANICKED: copied, cut at 1 KiB. Without memory for it the text is empty.
  * A future that drops another one first calls this after that drop, with a text that it has copied: what a drop slot polls
  * sets the text too.
- * takes - (borrows msg) | gives - | threads the polling one | signals no | fails never */
+ * takes - (borrows msg) | gives - | threads the polling one | signals no | fails: the text is empty */
 RAWWAKER_API void rawwaker_set_panic(const char *msg, size_t len);
 
 /* This thread's last panic message: NUL-terminated, never NULL, empty if there is none, valid until the thread's next poll, set_panic
@@ -330,6 +331,7 @@ RAWWAKER_API bool rawwaker_box_retire(rawwaker_box *b);
  * A wake during the poll is not listed; *woken says that one came, and then the runtime must wake the task itself, once,
  * whatever poll gave: it may have been meant for another future of the same task. (Where another thread is inside this
  * function with the same box, or the box is listed, f is polled once and wakes are listed as ever.)
+ * For a future that wakes itself the clock is read; where that is a signal (PR_TSC_SIGSEGV), so is this.
  * With *b NULL a box is made for it, and given back in *b only if f has kept its waker. That one is not listed either
  * until rawwaker_box_adopt has given it its id.
  * takes - (f stays yours) | gives what poll gave, *b, *woken | threads any, one at a time on f | signals no | fails: abort

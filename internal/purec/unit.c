@@ -12,6 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -225,6 +228,32 @@ static void from_fn_drops_in_wake(void) {
   rawwaker w = rawwaker_from_fn(fn_drops_a_clone, NULL, NULL);
   kept = rawwaker_clone(&w);
   rawwaker_wake(w);
+}
+
+/* The reference that it is called through, and the last: then it ends inside the call, and nothing of it is touched after. */
+static int inside_wake, ended_inside;
+static void fn_drops_all(void *arg) {
+  inside_wake++;
+  fn_drops_a_clone(arg);
+  inside_wake--;
+}
+static void fn_ends(void *arg) {
+  (void)arg;
+  ended_inside += inside_wake;
+  ended++;
+}
+static void from_fn_drops_itself_in_wake(void) {
+  for (int by_value = 0; by_value < 2; by_value++) {
+    ended = ended_inside = 0;
+    rawwaker w = kept = rawwaker_from_fn(fn_drops_all, NULL, fn_ends);
+    if (by_value) {
+      kept = rawwaker_clone(&w);
+      rawwaker_wake(w);
+    } else {
+      rawwaker_wake_by_ref(&w);
+    }
+    CHECK(ended == 1 && ended_inside == !by_value && rawwaker_live() == 0);
+  }
 }
 
 /* Rust's side of async-ffi sees the data pointer only. */
@@ -592,9 +621,9 @@ static void the_text_of_a_text(void) {
 
 #ifndef _WIN32 /* no thread is cancelled there */
 /* A wait in a thread that is cancelled, from outside or by its own future. Its drop slot waits for something itself. */
-enum { ASLEEP, IN_POLL, WOKEN_IN_POLL, NOT_WILLING };
+enum { ASLEEP, IN_POLL, WOKEN_IN_POLL, NOT_WILLING, SLEPT, HOWS, SLEEPS = 8 };
 typedef struct cancelled {
-  int how; /* of the four */
+  int how; /* of the five */
   sem_t polled;
   rawwaker_cell cell;
   int polls, drops;
@@ -608,7 +637,13 @@ static rawwaker_poll cancelled_poll(void *data, rawwaker_context *cx, void *out)
     if (c->polls == 0) pthread_cancel(pthread_self());
     pthread_testcancel(); /* as a write would be */
   }
-  if (c->how == IN_POLL || c->polls++ > 0) return RAWWAKER_READY;
+  if (c->how == SLEPT) { /* it was asleep between most of these polls */
+    int state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    CHECK(state == PTHREAD_CANCEL_DISABLE);
+    if (c->polls == SLEEPS) pthread_cancel(pthread_self());
+  }
+  if (c->how == IN_POLL || c->polls++ >= (c->how == SLEPT ? SLEEPS : 1)) return RAWWAKER_READY;
   rawwaker_cell_register(&c->cell, cx->waker);
   if (c->how == WOKEN_IN_POLL) rawwaker_cell_wake(&c->cell); /* so it does not sleep */
   sem_post(&c->polled);
@@ -643,7 +678,7 @@ static void *cancelled_waits(void *arg) {
 static void block_on_is_cancelled_in_its_sleep_only(void) {
   alarm(60);
   for (int round = 0; round < 40; round++) {
-    cancelled c = {.how = round % 4};
+    cancelled c = {.how = round % HOWS};
     pthread_t t;
     void *result;
     sem_init(&c.polled, 0, 0);
@@ -652,6 +687,11 @@ static void block_on_is_cancelled_in_its_sleep_only(void) {
       sem_wait(&c.polled);
       pthread_cancel(t);
       if (c.how == NOT_WILLING) rawwaker_cell_wake(&c.cell);
+    }
+    for (int i = 0; c.how == SLEPT && i < SLEEPS; i++) {
+      sem_wait(&c.polled);
+      usleep(500);
+      rawwaker_cell_wake(&c.cell);
     }
     pthread_join(t, &result);
     CHECK(result == PTHREAD_CANCELED);
@@ -863,9 +903,30 @@ static void a_future_that_wakes_itself_is_polled_on(void) {
   CHECK(poll_script(s, &b, &ever, &told) == RAWWAKER_PENDING && told && ever.polls <= 64);
   CHECK(poll_script(s, &b, &slow, &told) == RAWWAKER_PENDING && told && slow.polls < 8);
   CHECK(poll_script(s, &b, &panics, &told) == RAWWAKER_PANICKED && told && strcmp(rawwaker_last_panic(), "why") == 0);
+  CHECK(poll_script(s, &b, &(script){.letters = "r"}, &told) == RAWWAKER_READY && rawwaker_last_panic()[0] == '\0');
   CHECK(rawwaker_live() == 0);
   rawwaker_sink_drop(s);
 }
+
+#ifdef PR_SET_TSC
+/* Where a process may not read the time (rdtsc is a signal then, and so is clock_gettime), a future that does not wake itself is polled as
+ * ever: the clock is read only for one that does. */
+static void no_clock_for_a_future_that_does_not_wake_itself(void) {
+  pid_t child = fork();
+  if (child == 0) {
+    if (prctl(PR_SET_TSC, PR_TSC_SIGSEGV) != 0) _exit(0); /* another processor */
+    rawwaker_sink *s = rawwaker_sink_new(0);
+    rawwaker_box *b = NULL;
+    bool told;
+    script f = {.letters = ".r"};
+    rawwaker_poll first = poll_script(s, &b, &f, &told), second = poll_script(s, &b, &f, &told);
+    _exit(first == RAWWAKER_PENDING && second == RAWWAKER_READY ? 0 : 1);
+  }
+  int status;
+  waitpid(child, &status, 0);
+  CHECK(status == 0);
+}
+#endif
 
 static void a_box_made_by_a_poll_is_given_back_if_it_was_kept(void) {
   rawwaker_sink *s = rawwaker_sink_new(0);
@@ -1417,6 +1478,7 @@ int main(int argc, char **argv) {
   run("the no-op does nothing, every clone equals it, dropping it is optional", noop);
   run("a function's waker counts its references and calls drop with the last", from_fn);
   run("a function may drop clones of the very waker that called it", from_fn_drops_in_wake);
+  run("a function may drop the last reference that it is called through", from_fn_drops_itself_in_wake);
   run("counted wakers serve async-ffi's four slots", async_ffi);
   run("a cell keeps the latest waker, gives it out once, and may be used again", cell);
   run("a cell that keeps an equal waker calls no slot", cell_keeps_an_equal_one);
@@ -1437,6 +1499,9 @@ int main(int argc, char **argv) {
   run("the first wake that finds the sleeper makes the descriptor readable, no other does", the_sleeper_is_roused_once);
   run("the hook is woken once, with the descriptor, and dropped with the sink", the_hook_is_called_with_the_descriptor);
   run("a future that wakes itself is polled on, up to a bound, and the runtime is told", a_future_that_wakes_itself_is_polled_on);
+#ifdef PR_SET_TSC
+  run("the clock is read only for a future that wakes itself", no_clock_for_a_future_that_does_not_wake_itself);
+#endif
   run("a box made by a poll is given back if the future kept it", a_box_made_by_a_poll_is_given_back_if_it_was_kept);
   run("a box closed in or before its poll stays closed", a_box_closed_during_its_poll_stays_closed);
   run("a box is known by its first word", boxes_are_known_by_their_first_word);

@@ -33,8 +33,9 @@
  *     C polls Rust under a box of rawwaker.c    the box's own pointer is async-ffi's: no clone, no allocation
  *     C polls Rust under a waker of async-ffi   that waker's pointer again
  *     C polls Rust under any other              an adapter in the future's own memory keeps one clone, for as long as
- *                                               rawwaker_will_wake holds for the next poll's. Another is allocated only
- *                                               where the waker changes and Rust still has clones of the first.
+ *                                               Rust keeps one of it and rawwaker_will_wake holds for the next poll's.
+ *                                               Another is allocated only if the waker changes and Rust still has
+ *                                               clones of the first.
  *     Rust or C polls C under one of these      what is inside it
  *     Rust polls C under a waker of Rust's      it, borrowed. async-ffi allocates for each clone, and no two are equal
  *
@@ -93,7 +94,8 @@ typedef struct rawwaker_asyncffi_context {
  *                                           void (*drop)(void *fut);}
  *
  *   rawwaker_future name_into_raw(name_future f)
- *     f as a future of C, by one allocation. Its poll writes a T to out.
+ *     f as a future of C, by one allocation. Its poll writes a T to out. If that is NULL when f is ready, it gives
+ *     RAWWAKER_PANICKED with a text, and the T is not dropped: C does not know how.
  *     takes f | gives a future | threads any | signals no | fails: abort on an empty slot or out of memory
  *
  *   name_future name_from_raw(rawwaker_future f)
@@ -111,8 +113,10 @@ typedef struct rawwaker_asyncffi_context {
   } name##_poll;                                                                                                    \
   RAWWAKER_ASYNCFFI_PRIVATE_PIN(offsetof(name##_poll, u) == RAWWAKER_ASYNCFFI_PRIVATE_ALIGN(type));                 \
   static inline void *name##_private_place(name##_poll *p) { return &p->u.ready; }                                  \
-  static inline void name##_private_copy(void *out, const name##_poll *p) {                                         \
+  static inline bool name##_private_copy(void *out, const name##_poll *p) {                                         \
+    if (out == NULL) return false;                                                                                  \
     memcpy(out, &p->u.ready, sizeof(type));                                                                         \
+    return true;                                                                                                    \
   }                                                                                                                 \
   RAWWAKER_ASYNCFFI_PRIVATE_DEFINE(name)
 
@@ -123,13 +127,15 @@ typedef struct rawwaker_asyncffi_context {
   } name##_poll;                                                                                                    \
   RAWWAKER_ASYNCFFI_PRIVATE_PIN(sizeof(name##_poll) == 1);                                                          \
   static inline void *name##_private_place(name##_poll *p) { return (void)p, (void *)0; }                           \
-  static inline void name##_private_copy(void *out, const name##_poll *p) { (void)out, (void)p; }                   \
+  static inline bool name##_private_copy(void *out, const name##_poll *p) { return (void)out, (void)p, true; }      \
   RAWWAKER_ASYNCFFI_PRIVATE_DEFINE(name)
 
 /* --------------------------------------------------------------------------------------------- the two wakers -- */
 
-/* What an FfiFuture is polled under where the waker is no box. Counted; its waker changes only while nobody else has
- * a reference. */
+/* What an FfiFuture is polled under where the waker is no box. refs counts the lender's hold as 1, and each loan and each clone of
+ * Rust's as 2. The last of those empties it, also when the future is not being polled: a task that its wakers keep alive, with the
+ * future inside, must not be kept by a waker that nothing can use. Meanwhile EMPTYING is set, and the lender takes another. The
+ * waker changes only then, and in the lender's hands while refs is the hold alone. */
 typedef struct rawwaker_asyncffi_adapter {
   rawwaker_boxed base;
   rawwaker_asyncffi_private_count refs;
@@ -157,21 +163,56 @@ static inline void *rawwaker_asyncffi_private_alloc(size_t size, const char *cal
 /* async-ffi declares self const, although wake and drop count it down. */
 static inline void *rawwaker_asyncffi_private_own(const rawwaker_boxed *b) { return (void *)(uintptr_t)b; }
 
-static inline bool rawwaker_asyncffi_private_alone(rawwaker_asyncffi_adapter *a) {
-  /* acquire: what others did under references that they have given up is over. */
-  return atomic_load_explicit(&a->refs, RAWWAKER_ASYNCFFI_PRIVATE_ORD(acquire)) == 1;
+#define RAWWAKER_ASYNCFFI_PRIVATE_HOLD ((size_t)1)
+#define RAWWAKER_ASYNCFFI_PRIVATE_REF ((size_t)2)
+#define RAWWAKER_ASYNCFFI_PRIVATE_EMPTYING (SIZE_MAX / 2 + 1)
+
+/* Ends a loan, or a clone. */
+static inline void rawwaker_asyncffi_private_unref(rawwaker_asyncffi_adapter *a) {
+  size_t refs = atomic_load_explicit(&a->refs, RAWWAKER_ASYNCFFI_PRIVATE_ORD(relaxed)), next;
+  do {
+    next = refs - RAWWAKER_ASYNCFFI_PRIVATE_REF;
+    if (next == RAWWAKER_ASYNCFFI_PRIVATE_HOLD) next |= RAWWAKER_ASYNCFFI_PRIVATE_EMPTYING;
+    /* acquire: what others did under references that they have given up is over. */
+  } while (!atomic_compare_exchange_weak_explicit(&a->refs, &refs, next, RAWWAKER_ASYNCFFI_PRIVATE_ORD(acq_rel),
+                                                  RAWWAKER_ASYNCFFI_PRIVATE_ORD(relaxed)));
+  if (next != 0 && (next & RAWWAKER_ASYNCFFI_PRIVATE_EMPTYING) == 0) return;
+  rawwaker w = a->waker;
+  a->waker.vtable = NULL;
+  if (next == 0 || atomic_fetch_and_explicit(&a->refs, ~RAWWAKER_ASYNCFFI_PRIVATE_EMPTYING,
+                                             RAWWAKER_ASYNCFFI_PRIVATE_ORD(acq_rel)) == RAWWAKER_ASYNCFFI_PRIVATE_EMPTYING)
+    free(a);
+  if (w.vtable != NULL) rawwaker_drop(w);
 }
 
-static inline void rawwaker_asyncffi_private_unref(rawwaker_asyncffi_adapter *a) {
-  if (atomic_fetch_sub_explicit(&a->refs, (size_t)1, RAWWAKER_ASYNCFFI_PRIVATE_ORD(acq_rel)) != 1) return;
-  rawwaker w = a->waker;
-  free(a);
-  if (w.vtable != NULL) rawwaker_drop(w);
+/* Ends the lender's hold. */
+static inline void rawwaker_asyncffi_private_unhold(rawwaker_asyncffi_adapter *a) {
+  if (atomic_fetch_sub_explicit(&a->refs, RAWWAKER_ASYNCFFI_PRIVATE_HOLD, RAWWAKER_ASYNCFFI_PRIVATE_ORD(acq_rel)) ==
+      RAWWAKER_ASYNCFFI_PRIVATE_HOLD)
+    free(a);
+}
+
+/* Lends a under w: true, with a reference for the loan, if it is empty or keeps w. */
+static inline bool rawwaker_asyncffi_private_loan(rawwaker_asyncffi_adapter *a, const rawwaker *w) {
+  size_t refs = atomic_load_explicit(&a->refs, RAWWAKER_ASYNCFFI_PRIVATE_ORD(acquire));
+  do {
+    if ((refs & RAWWAKER_ASYNCFFI_PRIVATE_EMPTYING) != 0) return false;
+    if (refs == RAWWAKER_ASYNCFFI_PRIVATE_HOLD) { /* nobody else has one, and only this thread could give one out */
+      a->waker = rawwaker_clone(w);
+      atomic_store_explicit(&a->refs, RAWWAKER_ASYNCFFI_PRIVATE_HOLD + RAWWAKER_ASYNCFFI_PRIVATE_REF,
+                            RAWWAKER_ASYNCFFI_PRIVATE_ORD(relaxed));
+      return true;
+    }
+  } while (!atomic_compare_exchange_weak_explicit(&a->refs, &refs, refs + RAWWAKER_ASYNCFFI_PRIVATE_REF,
+                                                  RAWWAKER_ASYNCFFI_PRIVATE_ORD(acquire), RAWWAKER_ASYNCFFI_PRIVATE_ORD(acquire)));
+  if (rawwaker_will_wake(&a->waker, w)) return true;
+  rawwaker_asyncffi_private_unref(a); /* clones that Rust still has must go on waking what they were made for */
+  return false;
 }
 
 static inline const rawwaker_boxed *rawwaker_asyncffi_private_adapter_clone(const rawwaker_boxed *self) {
   rawwaker_asyncffi_adapter *a = (rawwaker_asyncffi_adapter *)rawwaker_asyncffi_private_own(self);
-  if (atomic_fetch_add_explicit(&a->refs, (size_t)1, RAWWAKER_ASYNCFFI_PRIVATE_ORD(relaxed)) > SIZE_MAX / 2)
+  if (atomic_fetch_add_explicit(&a->refs, RAWWAKER_ASYNCFFI_PRIVATE_REF, RAWWAKER_ASYNCFFI_PRIVATE_ORD(relaxed)) > SIZE_MAX / 4)
     rawwaker_asyncffi_private_die("clone", "reference count overflow");
   return self;
 }
@@ -241,7 +282,7 @@ static inline rawwaker rawwaker_asyncffi_borrow(const rawwaker_asyncffi_context 
 
 static inline void rawwaker_asyncffi_private_adapter_init(rawwaker_asyncffi_adapter *a) {
   a->base.vtable = rawwaker_asyncffi_adapter_vtable();
-  atomic_store_explicit(&a->refs, (size_t)1, RAWWAKER_ASYNCFFI_PRIVATE_ORD(relaxed));
+  atomic_store_explicit(&a->refs, RAWWAKER_ASYNCFFI_PRIVATE_HOLD, RAWWAKER_ASYNCFFI_PRIVATE_ORD(relaxed));
   a->waker.data = NULL;
   a->waker.vtable = NULL;
 }
@@ -262,47 +303,45 @@ static inline rawwaker_asyncffi_context rawwaker_asyncffi_lend(rawwaker_asyncffi
     return cx;
   }
   rawwaker_asyncffi_adapter *a = l->now;
-  if (a->waker.vtable == NULL || !rawwaker_will_wake(&a->waker, w)) {
-    /* Clones that Rust still has must go on waking what they were made for. */
-    if (!rawwaker_asyncffi_private_alone(a)) {
-      if (a != &l->first) rawwaker_asyncffi_private_unref(a);
-      a = &l->first;
-      if (!rawwaker_asyncffi_private_alone(a)) {
-        a = (rawwaker_asyncffi_adapter *)rawwaker_asyncffi_private_alloc(sizeof *a, __func__);
-        rawwaker_asyncffi_private_adapter_init(a);
-      }
-      l->now = a;
+  if (!rawwaker_asyncffi_private_loan(a, w)) {
+    if (a != &l->first) rawwaker_asyncffi_private_unhold(a);
+    bool other = a != &l->first;
+    a = &l->first;
+    if (!other || !rawwaker_asyncffi_private_loan(a, w)) {
+      a = (rawwaker_asyncffi_adapter *)rawwaker_asyncffi_private_alloc(sizeof *a, __func__);
+      rawwaker_asyncffi_private_adapter_init(a);
+      rawwaker_asyncffi_private_loan(a, w);
     }
-    rawwaker_clone_from(&a->waker, w);
+    l->now = a;
   }
   cx.waker = &a->base;
   return cx;
 }
 
-static inline void rawwaker_asyncffi_private_release(rawwaker_asyncffi_adapter *a, const rawwaker_boxed *keep) {
-  if (&a->base == keep || a->waker.vtable == NULL || !rawwaker_asyncffi_private_alone(a)) return;
-  rawwaker w = a->waker;
-  a->waker.vtable = NULL;
-  rawwaker_drop(w);
-}
-
-/* What follows a poll with what lend gave: drops wakers that nobody waits for any more, and says that a panic was one.
+/* What follows a poll with what lend gave: ends the loan, and with it a waker that Rust has not kept, and says that a panic was one.
  * takes - | gives tag as rawwaker_poll | threads the polling one | signals no | fails: as rawwaker_drop */
 static inline rawwaker_poll rawwaker_asyncffi_settle(rawwaker_asyncffi_lender *l, const rawwaker_asyncffi_context *cx,
                                                      uint8_t tag) {
   static const char text[] = "async-ffi future panicked";
-  const rawwaker_boxed *keep = tag == RAWWAKER_ASYNCFFI_PENDING ? cx->waker : NULL;
-  rawwaker_asyncffi_private_release(&l->first, keep);
-  rawwaker_asyncffi_private_release(l->now, keep);
+  if (cx->waker == &l->now->base) rawwaker_asyncffi_private_unref(l->now);
   if (tag == RAWWAKER_ASYNCFFI_PANICKED) rawwaker_set_panic(text, sizeof text - 1);
   return tag;
+}
+
+static inline rawwaker_poll rawwaker_asyncffi_private_ended(rawwaker_asyncffi_lender *l, const rawwaker_asyncffi_context *cx,
+                                                            uint8_t tag, bool none) {
+  static const char text[] = "NULL for the memory of a result";
+  rawwaker_poll got = rawwaker_asyncffi_settle(l, cx, tag);
+  if (!none) return got;
+  rawwaker_set_panic(text, sizeof text - 1);
+  return RAWWAKER_PANICKED;
 }
 
 /* Gives up the future's hold of its adapters; the memory that l stands in is freed, now or with the last clone.
  * takes l | gives - | threads one, once | signals no | fails: as rawwaker_drop */
 static inline void rawwaker_asyncffi_lender_drop(rawwaker_asyncffi_lender *l) {
-  if (l->now != &l->first) rawwaker_asyncffi_private_unref(l->now);
-  rawwaker_asyncffi_private_unref(&l->first);
+  if (l->now != &l->first) rawwaker_asyncffi_private_unhold(l->now);
+  rawwaker_asyncffi_private_unhold(&l->first);
 }
 
 /* ------------------------------------------------------------------------------------------ the two futures --- */
@@ -350,8 +389,8 @@ static inline uint8_t rawwaker_asyncffi_poll(rawwaker_asyncffi_lent *l, const ra
     name##_private_raw *r = (name##_private_raw *)data;                                                             \
     rawwaker_asyncffi_context lent = rawwaker_asyncffi_lend(&r->lender, cx->waker);                                 \
     name##_poll got = r->f.poll(r->f.fut, &lent);                                                                   \
-    if (got.tag == RAWWAKER_ASYNCFFI_READY) name##_private_copy(out, &got);                                         \
-    return rawwaker_asyncffi_settle(&r->lender, &lent, got.tag);                                                    \
+    bool none = got.tag == RAWWAKER_ASYNCFFI_READY && !name##_private_copy(out, &got);                              \
+    return rawwaker_asyncffi_private_ended(&r->lender, &lent, got.tag, none);                                       \
   }                                                                                                                 \
   static inline void name##_private_raw_drop(void *data) {                                                          \
     name##_private_raw *r = (name##_private_raw *)data;                                                             \

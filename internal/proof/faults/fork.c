@@ -216,7 +216,7 @@ static int storms(unsigned long forks) {
   drain();
   rawwaker_sink_drop(sink);
   check(mine_dropped == 1 && rawwaker_live() == 0, "a waker of the parent is left");
-  printf("ok fork: faults %lu, each child single-threaded, none hangs; %lu found a cell locked for ever; the parent's %lu wakes and %lu calls: 0 lost\n",
+  printf("ok fork: faults %lu, each child single-threaded, none hangs; %lu found a cell in use; the parent's %lu wakes and %lu calls: 0 lost\n",
          forks, locked, woken, (unsigned long)fn_woken);
   return 0;
 }

@@ -232,8 +232,55 @@ static void clones_that_end_late(void) {
   for (int i = 0; i < 2; i++) CHECK(tasks[i].clones == tasks[i].ended && tasks[i].woken == POLLS / 2);
 }
 
+/* ------------------------------------------------------------- a waker that Rust has given up is kept by nobody ---- */
+
+static const rawwaker_boxed *given;   /* Rust's clone, until the test ends it */
+static ffi_u32_poll gives_poll(void *fut, rawwaker_asyncffi_context *cx) {
+  const int *what = (const int *)fut;
+  ffi_u32_poll p;
+  memset(&p, 0, sizeof p);
+  p.tag = *what == 0 ? RAWWAKER_ASYNCFFI_READY : RAWWAKER_ASYNCFFI_PENDING;
+  if (*what == 2) given = cx->waker->vtable->clone(cx->waker);
+  return p;
+}
+static void nobody_keeps_what_was_given_up(void) {
+  static task tasks[2];
+  int what = 1;
+  for (int i = 0; i < 2; i++) pthread_mutex_init(&tasks[i].lock, NULL);
+  ffi_u32_future ffi;
+  ffi.fut = &what;
+  ffi.poll = gives_poll;
+  ffi.drop = late_drop;
+  rawwaker_future f = ffi_u32_into_raw(ffi);
+  for (int round = 0; round < 8; round++) {
+    task *t = &tasks[round / 2 % 2];
+    rawwaker w = task_lend(t);
+    rawwaker_context cx;
+    cx.waker = &w;
+    what = round % 2 + 1;
+    CHECK(f.vtable->poll(f.data, &cx, NULL) == RAWWAKER_PENDING);
+    CHECK(t->clones - t->ended == (what == 2));
+    if (what == 1) continue;
+    /* As an operation that is given up, or that completes. */
+    if (round < 4)
+      given->vtable->drop(given);
+    else
+      given->vtable->wake(given);
+    CHECK(t->clones == t->ended);
+  }
+  CHECK(tasks[0].woken + tasks[1].woken == 2);
+  what = 0;
+  rawwaker n = rawwaker_noop();
+  rawwaker_context cx;
+  cx.waker = &n;
+  CHECK(f.vtable->poll(f.data, &cx, NULL) == RAWWAKER_PANICKED);
+  CHECK(strcmp(rawwaker_last_panic(), "NULL for the memory of a result") == 0);
+  f.vtable->drop(f.data);
+}
+
 int main(void) {
   both_ways();
+  nobody_keeps_what_was_given_up();
   clones_on_threads();
   clones_that_end_late();
   CHECK(rawwaker_live() == 0);

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::mem::{size_of, ManuallyDrop, MaybeUninit};
 use std::pin::Pin;
 use std::ptr::null_mut;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use crate::sys::{self, RawContext, RawFuture, PANICKED, PENDING, READY};
@@ -20,8 +20,9 @@ use crate::waker::{raw_ref, Adapter};
 pub struct Foreign<T> {
     raw: RawFuture,
     over: bool,
-    /// The Rust waker as C knows it: the same one for as long as `will_wake` holds.
-    adapter: Option<Arc<Adapter>>,
+    /// The Rust waker as C knows it: the same one for as long as C keeps it and `will_wake` holds. Weak: whoever awaits this is often
+    /// a task that its wakers keep alive, and a waker of it in here, when C keeps none, would be a cycle.
+    adapter: Weak<Adapter>,
     value: PhantomData<fn() -> T>,
 }
 
@@ -38,9 +39,11 @@ impl<T> Foreign<T> {
     ///
     /// # Safety
     /// `raw` is a future as `rawwaker.h` says, and nobody else's. What its poll writes before it gives `RAWWAKER_READY` is a
-    /// valid `T`, which may be sent to the thread that polls; the memory that it gets for that is zeroed.
+    /// valid `T`, which may be sent to the thread that polls; the memory that it gets for that is zeroed. Nothing checks that both
+    /// sides mean the same type: a future that writes more than `size_of::<T>()` bytes overruns the stack. A `T` of size zero
+    /// is made here when the future is ready, and means what it means in Rust: [`into_raw`](crate::into_raw) gives it away.
     pub unsafe fn from_raw(raw: RawFuture) -> Foreign<T> {
-        Foreign { raw, over: false, adapter: None, value: PhantomData }
+        Foreign { raw, over: false, adapter: Weak::new(), value: PhantomData }
     }
 
     /// Gives the C future back as it is.
@@ -50,7 +53,7 @@ impl<T> Foreign<T> {
     pub fn into_raw(self) -> RawFuture {
         assert!(!self.over, "Foreign::into_raw of a future that is over");
         let mut this = ManuallyDrop::new(self);
-        this.adapter = None;
+        this.adapter = Weak::new();
         this.raw
     }
 
@@ -58,7 +61,7 @@ impl<T> Foreign<T> {
         self.over = true;
         // SAFETY: once, because over was false; no poll is under way.
         unsafe { ((*self.raw.vtable).drop)(self.raw.data) }
-        self.adapter = None;
+        self.adapter = Weak::new();
     }
 }
 
@@ -68,13 +71,18 @@ impl<T> Future for Foreign<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let this = &mut *self;
         assert!(!this.over, "future polled after completion");
-        let waker = raw_ref(cx.waker()).unwrap_or_else(|| {
-            let keep = this.adapter.as_ref().is_some_and(|a| a.waker.will_wake(cx.waker()));
-            if !keep {
-                this.adapter = Some(Adapter::new(cx.waker().clone()));
+        let lent; // ends with the poll
+        let waker = match raw_ref(cx.waker()) {
+            Some(raw) => raw,
+            None => {
+                lent = this.adapter.upgrade().filter(|a| a.waker.will_wake(cx.waker())).unwrap_or_else(|| {
+                    let new = Adapter::new(cx.waker().clone());
+                    this.adapter = Arc::downgrade(&new);
+                    new
+                });
+                lent.lend()
             }
-            this.adapter.as_ref().expect("just set").lend()
-        });
+        };
         let mut out = MaybeUninit::<T>::zeroed();
         let to = if size_of::<T>() == 0 { null_mut() } else { out.as_mut_ptr().cast() };
         let mut cx = RawContext { waker: &waker };

@@ -6,7 +6,7 @@
 
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{RawWaker as StdRawWaker, RawWakerVTable as StdVTable, Waker};
 
 use crate::sys::{self, Boxed, BoxedVTable, RawWaker, RawWakerVTable};
@@ -42,7 +42,7 @@ unsafe fn box_drop(data: *const ()) {
 // --------------------------------------------------------------------------------- any other waker of C as a Waker
 
 /// Owns one reference.
-struct Pair(RawWaker);
+pub(crate) struct Pair(RawWaker);
 
 impl Drop for Pair {
     fn drop(&mut self) {
@@ -52,6 +52,20 @@ impl Drop for Pair {
 }
 
 impl Pair {
+    fn into_waker(self: Arc<Self>) -> Waker {
+        // SAFETY: the vtable keeps Waker's contract by C's own, and owns one reference of the Arc.
+        unsafe { Waker::from_raw(StdRawWaker::new(Arc::into_raw(self).cast(), &PAIR)) }
+    }
+
+    /// What `w` is made of, where that is a `Pair`.
+    fn of(w: &Waker) -> Weak<Pair> {
+        if !std::ptr::eq(w.vtable(), &PAIR) {
+            return Weak::new();
+        }
+        // SAFETY: with this vtable data is of an Arc<Pair>, alive while w is; ManuallyDrop keeps w's reference w's.
+        Arc::downgrade(&ManuallyDrop::new(unsafe { Arc::from_raw(w.data().cast::<Pair>()) }))
+    }
+
     fn wake_by_ref(&self) {
         // SAFETY: a waker that lives has its vtable.
         unsafe { ((*self.0.vtable).wake_by_ref)(self.0.data) }
@@ -109,21 +123,20 @@ pub unsafe fn waker_from_raw(raw: RawWaker) -> Waker {
         return Arc::try_unwrap(adapter).map_or_else(|shared| shared.waker.clone(), |last| last.waker);
     }
     // SAFETY: it reads two words.
-    let std = if unsafe { sys::rawwaker_is_box(&raw) } {
-        StdRawWaker::new(raw.data.cast(), &BOX)
-    } else {
-        StdRawWaker::new(Arc::into_raw(Arc::new(Pair(raw))).cast(), &PAIR)
-    };
-    // SAFETY: each vtable keeps Waker's contract by C's own, and owns one reference.
-    unsafe { Waker::from_raw(std) }
+    if !unsafe { sys::rawwaker_is_box(&raw) } {
+        return Arc::new(Pair(raw)).into_waker();
+    }
+    // SAFETY: the vtable keeps Waker's contract by C's own, and owns one reference.
+    unsafe { Waker::from_raw(StdRawWaker::new(raw.data.cast(), &BOX)) }
 }
 
-/// A `Waker` for one poll by C, which lends `raw`; `kept` is the future's own, and holds a clone of a foreign waker for as long as
-/// C lends the same one.
+/// A `Waker` for one poll by C, which lends `raw`. `kept` is the future's own: it knows the clone of a foreign waker for as long as a
+/// `Waker` made of it lives, so that C's is cloned once while C lends the same one. It keeps none alive itself: the future is often inside
+/// the very task, which its wakers keep alive.
 ///
 /// # Safety
 /// `raw` is borrowed for as long as `f` runs.
-pub(crate) unsafe fn with_lent<R>(raw: &RawWaker, kept: &mut Option<Waker>, f: impl FnOnce(&Waker) -> R) -> R {
+pub(crate) unsafe fn with_lent<R>(raw: &RawWaker, kept: &mut Weak<Pair>, f: impl FnOnce(&Waker) -> R) -> R {
     if is_noop(raw) {
         return f(Waker::noop());
     }
@@ -138,12 +151,16 @@ pub(crate) unsafe fn with_lent<R>(raw: &RawWaker, kept: &mut Option<Waker>, f: i
         return f(&lent);
     }
     // Equal words mean the same task only while a reference of it lives: so it is the clone that is compared.
-    let same = kept.as_ref().and_then(raw_ref).is_some_and(|k| k.will_wake(raw));
-    if !same {
-        // SAFETY: raw lives, and the clone is ours.
-        *kept = Some(unsafe { waker_from_raw(sys::rawwaker_clone(raw)) });
-    }
-    f(kept.as_ref().expect("just set"))
+    let waker = match kept.upgrade().filter(|pair| pair.0.will_wake(raw)) {
+        Some(pair) => pair.into_waker(),
+        None => {
+            // SAFETY: raw lives, and the clone is ours.
+            let waker = unsafe { waker_from_raw(sys::rawwaker_clone(raw)) };
+            *kept = Pair::of(&waker);
+            waker
+        }
+    };
+    f(&waker)
 }
 
 /// The two words that a `Waker` stands for, borrowed, where it came from C.

@@ -502,6 +502,160 @@ fn a_foreign_waker_that_c_lends_is_cloned_once_for_many_polls() {
     assert_eq!(REFERENCES.load(SeqCst), 1, "the one that was lent");
 }
 
+/// Polls a future of Rust as C does, under a waker of C's that is neither a box nor of Rust.
+///
+/// # Safety
+/// As the poll slot.
+unsafe fn poll_plain(raw: RawFuture, out: *mut c_void) -> u8 {
+    let waker = RawWaker { data: 7 as *mut c_void, vtable: &PLAIN };
+    let mut cx = RawContext { waker: &waker };
+    // SAFETY: as the caller has promised.
+    unsafe { ((*raw.vtable).poll)(raw.data, &mut cx, out) }
+}
+
+#[test]
+fn an_exported_future_keeps_no_waker_that_its_future_has_given_up() {
+    let _balance = balance();
+    REFERENCES.store(1, SeqCst);
+    let slot: Arc<Mutex<Option<Waker>>> = Arc::default();
+    let of_future = slot.clone();
+    let raw = into_raw(poll_fn(move |cx| -> Poll<()> {
+        *of_future.lock().unwrap() = Some(cx.waker().clone());
+        Poll::Pending
+    }));
+    for how in 0..4 {
+        // SAFETY: C's side of the contract.
+        assert_eq!(unsafe { poll_plain(raw, std::ptr::null_mut()) }, ffiwaker::PENDING);
+        assert_eq!(REFERENCES.load(SeqCst), 2, "the operation can wake the task");
+        let kept = slot.lock().unwrap().take().unwrap();
+        match how {
+            0 => drop(kept),
+            1 => kept.wake(),
+            2 => drop((kept.clone(), kept)),
+            _ => {
+                // SAFETY: each reference is used once.
+                unsafe { drop(waker_from_raw(waker_into_raw(kept))) }
+            }
+        }
+        assert_eq!(REFERENCES.load(SeqCst), 1, "the one that was lent: nobody waits for the task any more");
+    }
+    // SAFETY: the future is ours.
+    unsafe { ((*raw.vtable).drop)(raw.data) };
+    assert_eq!(REFERENCES.load(SeqCst), 1);
+}
+
+#[test]
+fn a_foreign_future_keeps_no_waker_that_its_future_has_given_up() {
+    let _balance = balance();
+    let mut state = Repolled { left: 9, ..Default::default() };
+    // SAFETY: REPOLLED's future of a u64.
+    let mut f = unsafe { Foreign::<u64>::from_raw(RawFuture { data: (&raw mut state).cast(), vtable: &REPOLLED }) };
+    for wakes in [false, true, false] {
+        let task = Arc::new(CountWakes(AtomicUsize::new(0)));
+        assert!(pin!(&mut f).poll(&mut Context::from_waker(&Waker::from(task.clone()))).is_pending());
+        assert_eq!(Arc::strong_count(&task), 2, "the operation can wake the task");
+        let kept = state.kept.take().expect("it keeps one");
+        // SAFETY: the state's own reference, used once.
+        unsafe { (if wakes { (*kept.vtable).wake } else { (*kept.vtable).drop })(kept.data) };
+        assert_eq!(Arc::strong_count(&task), 1, "nobody waits for the task any more");
+        assert_eq!(task.0.load(SeqCst), usize::from(wakes));
+    }
+    drop(f);
+    assert_eq!(state.drops.load(SeqCst), 1);
+}
+
+/// Stands for something by being there, or counts too: with a field, or of no bytes.
+struct Counted<T>(#[allow(dead_code)] T, &'static AtomicUsize);
+struct Empty;
+static EMPTY_DROPPED: AtomicUsize = AtomicUsize::new(0);
+impl Drop for Empty {
+    fn drop(&mut self) {
+        EMPTY_DROPPED.fetch_add(1, SeqCst);
+    }
+}
+impl<T> Drop for Counted<T> {
+    fn drop(&mut self) {
+        self.1.fetch_add(1, SeqCst);
+    }
+}
+
+#[test]
+fn a_result_is_dropped_once_by_whoever_awaits_it() {
+    let _balance = balance();
+    // SAFETY: the futures are of what is said, here and below.
+    drop(block_on(unsafe { Foreign::<Empty>::from_raw(into_raw(async { Empty })) }));
+    assert_eq!(EMPTY_DROPPED.swap(0, SeqCst), 1);
+    // SAFETY: as above.
+    let held = block_on(unsafe { Foreign::<Empty>::from_raw(into_raw(async { Empty })) });
+    assert_eq!(EMPTY_DROPPED.load(SeqCst), 0, "while it is held");
+    drop(held);
+    assert_eq!(EMPTY_DROPPED.swap(0, SeqCst), 1);
+    // With memory for it, which is not needed.
+    let mut byte = 9u8;
+    let raw = into_raw(async { Empty });
+    // SAFETY: C's side of the contract.
+    assert_eq!(unsafe { poll_plain(raw, (&raw mut byte).cast()) }, ffiwaker::READY);
+    // SAFETY: as above.
+    unsafe { ((*raw.vtable).drop)(raw.data) };
+    assert_eq!((byte, EMPTY_DROPPED.load(SeqCst)), (9, 0), "it is the caller's");
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+    // SAFETY: as above.
+    let held = block_on(unsafe { Foreign::from_raw(into_raw(async { Counted(1u64, &DROPPED) })) });
+    let held: Counted<u64> = held;
+    assert_eq!(DROPPED.load(SeqCst), 0);
+    drop(held);
+    assert_eq!(DROPPED.load(SeqCst), 1);
+}
+
+#[test]
+fn a_null_for_a_result_is_a_panic_and_the_result_is_dropped() {
+    let _balance = balance();
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+    let raw = into_raw(async { Counted(7u64, &DROPPED) });
+    // SAFETY: C's side of the contract, but for the NULL, which is the test.
+    unsafe {
+        assert_eq!(poll_plain(raw, std::ptr::null_mut()), ffiwaker::PANICKED);
+        assert_eq!(gofixture::last_panic(), "NULL for the memory of a result");
+        assert_eq!(DROPPED.load(SeqCst), 1);
+        assert_eq!(poll_plain(raw, std::ptr::null_mut()), ffiwaker::PANICKED);
+        assert_eq!(gofixture::last_panic(), "future polled after completion");
+        ((*raw.vtable).drop)(raw.data);
+    }
+    assert_eq!(DROPPED.load(SeqCst), 1);
+}
+
+/// Panics when it is dropped, with another one.
+struct Bomb(usize);
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0 > 0 {
+            std::panic::panic_any(Bomb(self.0 - 1));
+        }
+    }
+}
+
+#[test]
+fn whatever_a_panic_is_made_of_does_not_abort() {
+    let _balance = balance();
+    for bombs in 0..4 {
+        let raw = into_raw(async move { std::panic::panic_any(Bomb(bombs)) as u64 });
+        let mut out = 0u64;
+        // SAFETY: C's side of the contract.
+        unsafe {
+            assert_eq!(poll_plain(raw, (&raw mut out).cast()), ffiwaker::PANICKED);
+            assert_eq!(gofixture::last_panic(), "");
+            ((*raw.vtable).drop)(raw.data);
+        }
+    }
+    // A result whose drop panics, and that has nowhere to go.
+    let raw = into_raw(async { Bomb(1) });
+    // SAFETY: C's side of the contract, but for the NULL.
+    unsafe {
+        assert_eq!(poll_plain(raw, std::ptr::null_mut()), ffiwaker::PANICKED);
+        ((*raw.vtable).drop)(raw.data);
+    }
+}
+
 // Threads wake clones of Go's and of Rust's wakers while the futures that keep them are finished and dropped.
 #[test]
 fn a_storm_of_wakes_against_drops_ends_with_exact_counts() {

@@ -16,4 +16,11 @@ extern "C" {
     pub fn goWaker(out: *mut c_void);
     pub fn goRepoll(data: usize, vtable: usize, polls: u64);
     pub fn rawwaker_live() -> usize;
+    fn rawwaker_last_panic() -> *const std::ffi::c_char;
+}
+
+/// This thread's, copied.
+pub fn last_panic() -> String {
+    // SAFETY: never NULL, and this thread's until its next poll.
+    unsafe { std::ffi::CStr::from_ptr(rawwaker_last_panic()) }.to_string_lossy().into_owned()
 }

@@ -1,0 +1,181 @@
+//! The crate under Miri, which runs no C: the functions of `rawwaker.c` that it calls are written in Rust here.
+//!
+//!     cargo +nightly miri test --manifest-path interop/rust/Cargo.toml --test miri
+#![cfg(miri)]
+#![allow(clippy::undocumented_unsafe_blocks)] // what stands for C
+
+use std::cell::RefCell;
+use std::ffi::{c_char, c_void, CStr, CString};
+use std::future::{poll_fn, Future};
+use std::panic::{catch_unwind, panic_any, AssertUnwindSafe};
+use std::pin::pin;
+use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use ffiwaker::{
+    into_raw, waker_from_raw, waker_into_raw, Foreign, RawContext, RawFuture, RawWaker, RawWakerVTable, PANICKED,
+    PENDING, READY,
+};
+
+unsafe extern "C" fn noop_clone(_: *mut c_void) -> RawWaker {
+    rawwaker_noop()
+}
+unsafe extern "C" fn nothing(_: *mut c_void) {}
+static NOOP: RawWakerVTable = RawWakerVTable { clone: noop_clone, wake: nothing, wake_by_ref: nothing, drop: nothing };
+#[no_mangle]
+extern "C" fn rawwaker_noop() -> RawWaker {
+    RawWaker { data: null_mut(), vtable: &NOOP }
+}
+#[no_mangle]
+unsafe extern "C" fn rawwaker_clone(w: *const RawWaker) -> RawWaker {
+    unsafe { ((*(*w).vtable).clone)((*w).data) }
+}
+#[no_mangle]
+unsafe extern "C" fn rawwaker_drop(w: RawWaker) {
+    unsafe { ((*w.vtable).drop)(w.data) }
+}
+#[no_mangle]
+extern "C" fn rawwaker_is_box(_: *const RawWaker) -> bool {
+    false
+}
+#[no_mangle]
+extern "C" fn rawwaker_from_boxed(_: *const c_void) -> RawWaker {
+    RawWaker { data: null_mut(), vtable: null() }
+}
+thread_local!(static TEXT: RefCell<CString> = RefCell::default());
+#[no_mangle]
+unsafe extern "C" fn rawwaker_set_panic(msg: *const c_char, len: usize) {
+    let text = unsafe { std::slice::from_raw_parts(msg.cast::<u8>(), len) };
+    TEXT.set(CString::new(text).unwrap());
+}
+#[no_mangle]
+extern "C" fn rawwaker_last_panic() -> *const c_char {
+    TEXT.with_borrow(|t| t.as_ptr())
+}
+fn last_panic() -> String {
+    unsafe { CStr::from_ptr(rawwaker_last_panic()) }.to_str().unwrap().to_owned()
+}
+
+/// A waker of C's: an Arc, whose clones are counted.
+unsafe extern "C" fn plain_clone(data: *mut c_void) -> RawWaker {
+    unsafe { Arc::increment_strong_count(data.cast::<AtomicUsize>()) };
+    RawWaker { data, vtable: &PLAIN }
+}
+unsafe extern "C" fn plain_wake(data: *mut c_void) {
+    unsafe {
+        plain_wake_by_ref(data);
+        plain_drop(data)
+    }
+}
+unsafe extern "C" fn plain_wake_by_ref(data: *mut c_void) {
+    unsafe { (*data.cast::<AtomicUsize>()).fetch_add(1, SeqCst) };
+}
+unsafe extern "C" fn plain_drop(data: *mut c_void) {
+    unsafe { Arc::decrement_strong_count(data.cast::<AtomicUsize>()) }
+}
+static PLAIN: RawWakerVTable =
+    RawWakerVTable { clone: plain_clone, wake: plain_wake, wake_by_ref: plain_wake_by_ref, drop: plain_drop };
+
+struct Task;
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Both ways at once: a future of Rust, exported, under a `Foreign`, under a waker of Rust, of C, or none.
+fn under(mut f: impl FnMut(&Waker)) {
+    f(Waker::noop());
+    let task = Arc::new(Task);
+    f(&Waker::from(task.clone()));
+    assert_eq!(Arc::strong_count(&task), 1);
+}
+
+struct Empty;
+static DROPPED: AtomicUsize = AtomicUsize::new(0);
+impl Drop for Empty {
+    fn drop(&mut self) {
+        DROPPED.fetch_add(1, SeqCst);
+    }
+}
+
+#[test]
+fn results_cross_once() {
+    under(|w| {
+        let f = unsafe { Foreign::<Box<u64>>::from_raw(into_raw(async { Box::new(7u64) })) };
+        assert_eq!(pin!(f).poll(&mut Context::from_waker(w)), Poll::Ready(Box::new(7)));
+        let mut f = pin!(unsafe { Foreign::<Empty>::from_raw(into_raw(async { Empty })) });
+        let Poll::Ready(held) = f.as_mut().poll(&mut Context::from_waker(w)) else { panic!() };
+        assert_eq!(DROPPED.load(SeqCst), 0);
+        drop(held);
+        assert_eq!(DROPPED.swap(0, SeqCst), 1);
+    });
+}
+
+#[test]
+fn wakers_are_kept_while_something_can_wake() {
+    let slot: Arc<Mutex<Option<Waker>>> = Arc::default();
+    let keeps = slot.clone();
+    let raw = into_raw(poll_fn(move |cx| -> Poll<()> {
+        let mut kept = keeps.lock().unwrap();
+        match &mut *kept {
+            Some(k) => k.clone_from(cx.waker()),
+            None => *kept = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }));
+    let plain = Arc::new(AtomicUsize::new(0));
+    let waker = RawWaker { data: Arc::as_ptr(&plain).cast_mut().cast(), vtable: &PLAIN };
+    let mut cx = RawContext { waker: &waker };
+    for by_value in [false, true] {
+        for _ in 0..3 {
+            assert_eq!(unsafe { ((*raw.vtable).poll)(raw.data, &mut cx, null_mut()) }, PENDING);
+            assert_eq!(Arc::strong_count(&plain), 2);
+        }
+        let kept = slot.lock().unwrap().take().unwrap();
+        if by_value {
+            std::thread::spawn(move || kept.wake()).join().unwrap();
+        } else {
+            drop(unsafe { waker_from_raw(waker_into_raw(kept)) });
+        }
+        assert_eq!(Arc::strong_count(&plain), 1);
+    }
+    assert_eq!(plain.load(SeqCst), 1);
+    let mut f = pin!(unsafe { Foreign::<()>::from_raw(raw) });
+    under(|w| {
+        for _ in 0..3 {
+            assert!(f.as_mut().poll(&mut Context::from_waker(w)).is_pending());
+        }
+        slot.lock().unwrap().take();
+    });
+}
+
+struct Bomb;
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic_any(0u8)
+    }
+}
+
+#[test]
+fn panics_cross() {
+    under(|w| {
+        let f = unsafe { Foreign::<u64>::from_raw(into_raw(async { panic!("why") })) };
+        let f = AssertUnwindSafe(f);
+        let payload = catch_unwind(|| _ = pin!({ f }.0).poll(&mut Context::from_waker(w))).unwrap_err();
+        assert_eq!(payload.downcast_ref::<String>().unwrap(), "why");
+    });
+    let noop = rawwaker_noop();
+    let mut cx = RawContext { waker: &noop };
+    let mut poll = |raw: RawFuture, out: *mut c_void| unsafe {
+        let code = ((*raw.vtable).poll)(raw.data, &mut cx, out);
+        ((*raw.vtable).drop)(raw.data);
+        code
+    };
+    assert_eq!(poll(into_raw(async { panic_any(Bomb) as () }), null_mut()), PANICKED);
+    assert_eq!(poll(into_raw(async { Box::new(7u64) }), null_mut()), PANICKED);
+    assert_eq!(last_panic(), "NULL for the memory of a result");
+    let mut out = 0u64;
+    assert_eq!(poll(into_raw(async { 7u64 }), (&raw mut out).cast()), READY);
+    assert_eq!(out, 7);
+}
