@@ -31,6 +31,10 @@ const (
 	again
 )
 
+// Calls is how many functions of users are queued or running elsewhere than on the goroutine that has woken them: for tests that
+// wait until all have been called.
+var Calls atomic.Int64
+
 // Init sets the function, before any other use.
 func (c *Call) Init(f func()) { c.f = f }
 
@@ -56,6 +60,7 @@ func (c *Call) Run(at Place) {
 			continue
 		}
 		if s == idle {
+			Calls.Add(1)
 			at.Go(func() { c.goroutine(at) })
 		}
 		return
@@ -82,15 +87,24 @@ func (c *Call) run() {
 	for {
 		c.state.Swap(running) // acquires what the wakes before it released
 		c.f()
-		if c.state.CompareAndSwap(running, idle) {
+		if c.rest() {
 			return
 		}
 	}
 }
 
+// rest ends the goroutine's part, unless a call is due.
+func (c *Call) rest() bool {
+	if !c.state.CompareAndSwap(running, idle) {
+		return false
+	}
+	Calls.Add(-1)
+	return true
+}
+
 // replace has another goroutine make the call that is due, where the function has ended this one by Goexit, or by a panic.
 func (c *Call) replace(at Place) {
-	if !c.state.CompareAndSwap(running, idle) {
+	if !c.rest() {
 		c.state.Swap(queued) // it was again
 		at.Go(func() { c.goroutine(at) })
 	}

@@ -3,6 +3,7 @@
 package fuzz
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -39,7 +41,8 @@ func (w *world) makeC(k kind) *handle {
 	return &handle{w: rawwaker.FromRaw(t.token.Waker()), ref: r}
 }
 
-// settle waits until all that C has woken has arrived. Wakes of C arrive in their order, so one more does, which is waited for.
+// settle waits until all that C has woken has arrived. The dispatcher starts functions in the order of their wakes, so one more is woken and
+// waited for; then all have begun, and are over when none is left.
 func (w *world) settle() {
 	if w.bell == nil {
 		w.bell = make(chan struct{}, 1)
@@ -48,6 +51,17 @@ func (w *world) settle() {
 	}
 	ctest.WakeByRef(w.bells)
 	w.expect(rings(w.bell), "a wake from C does not arrive: a wake was lost")
+	w.expect(called(), "a function that C has woken is not called, or does not return")
+}
+
+// called waits until no function of a user's is due.
+func called() bool {
+	for deadline := time.Now().Add(10 * time.Second); wake.Calls.Load() != 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
 }
 
 func rings(bell chan struct{}) bool {
@@ -487,7 +501,7 @@ func (w *crowd) settleC() {
 	bell := make(chan struct{}, 1)
 	r := rawwaker.FromFunc(func() { bell <- struct{}{} }).IntoRaw()
 	ctest.Wake(r)
-	if !rings(bell) {
+	if !rings(bell) || !called() {
 		w.fail("a wake from C does not arrive: a wake was lost")
 	}
 }
