@@ -461,7 +461,10 @@ func TestFinishedTask(t *testing.T) {
 			for range n { // on this worker's list: the other one steals them
 				executor.Spawn(ex, valued(&freed, func(*rawwaker.Context) { ran.Add(1) }))
 			}
-			executor.Spawn(ex, blocks(func() {}))
+			executor.Spawn(ex, blocks(func() {})) // stolen with those before it, so no search is between
+			for range n {
+				executor.Detach(ex, future.Ready(struct{}{}))
+			}
 		}))
 		inside.Wait() // nothing runs any more; the race detector's sync.Pool may have sent some behind the second
 		collected(t, func() bool { return freed.Load() == ran.Load() })
@@ -544,17 +547,16 @@ func TestScope(t *testing.T) {
 				if when == "before the scope" {
 					cancel(why)
 				}
-				s := executor.NewScope(ctx, h.on)
+				s := executor.NewScope(unheard{ctx}, h.on)
 				if when == "before the spawn" {
 					cancel(why)
 				}
 				var first *executor.JoinHandle[int]
 				if when == "before the poll" {
 					// Queued behind one that ends the context, on the same worker or not.
-					executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+					h.spawn(future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
 						first = executor.SpawnIn(s, runs())
 						cancel(why)
-						executor.SpawnIn(s, runs())
 						return rawwaker.Ready(0)
 					}))
 				} else if when != "before Wait" {
@@ -562,15 +564,14 @@ func TestScope(t *testing.T) {
 				}
 				h.run()
 				cancel(why)
-				require.ErrorIs(t, s.Wait(), why, when)
-				require.ErrorIs(t, blockon.BlockOn(s.Done()), why, when)
-				require.Equal(t, why, context.Cause(s.Context()), when)
+				require.ErrorIs(t, s.Wait(), context.Canceled, when)
+				require.ErrorIs(t, blockon.BlockOn(s.Done()), context.Canceled, when)
 				if when != "before Wait" && when != "before the poll" {
 					_, err := outcome(first)
 					require.ErrorIs(t, err, executor.ErrAborted, when)
 				}
 			}
-			if h.run(); h.len() == 0 && ran.Load() > 1 { // an Executor's other worker may have polled the one spawned before the end
+			if _, local := h.on.(*executor.Local); ran.Load() > 1 || local && ran.Load() > 0 { // an Executor's other worker may have been faster than the end
 				t.Errorf("%d tasks ran", ran.Load())
 			}
 		})
@@ -604,14 +605,18 @@ func TestScope(t *testing.T) {
 			parent, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			counts := &counted{Context: parent}
+			var kept []*executor.Scope
 			for range 20 {
 				s := executor.NewScope(counts, ex)
 				executor.SpawnIn(s, future.Ready(1))
-				end(s)
+				if end(s); how != "forgotten" {
+					kept = append(kept, s)
+				}
 			}
 			require.NoError(t, ex.Wait(t.Context()))
 			require.Positive(t, counts.ever.Load(), "the test tests something")
 			collected(t, func() bool { return counts.left.Load() == 0 })
+			runtime.KeepAlive(kept)
 		})
 	}
 	t.Run("with_a_task_that_lives_ends_with_its_context_though_it_is_forgotten", func(t *testing.T) {
@@ -701,6 +706,12 @@ func TestBlockedWaker(t *testing.T) {
 		})
 	}
 }
+
+// unheard is a context whose end nobody is told of in time.
+type unheard struct{ context.Context }
+
+func (unheard) Value(any) any                { return nil }
+func (unheard) AfterFunc(func()) func() bool { return func() bool { return true } }
 
 // counted is a context that counts who is to be told of its end.
 type counted struct {
