@@ -15,6 +15,9 @@
 //
 // [Detach] spawns without a handle, as `go` does. A [Scope] is a group of tasks with one end, tied to a context.
 //
+// A waker, Drop or Poll of one task that panics, or calls runtime.Goexit, loses nothing of another task, and a waker that blocks delays none. A result that
+// was taken is kept by nothing of this package's; the memory of a type T itself stays with the handle and with clones of the task's waker.
+//
 // # When something hangs
 //
 // [Dump] lists the tasks that are not over. With FFIWAKERDEBUG=tasks=1 in the environment, or after [Diagnose], it says of each where it was

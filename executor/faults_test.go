@@ -444,7 +444,7 @@ func TestFinishedTask(t *testing.T) {
 	t.Run("leaves_the_list_of_another_worker_beside_a_poll_that_lasts", func(t *testing.T) {
 		ex := executor.New(executor.Workers(2))
 		defer ex.Close()
-		var freed atomic.Int32
+		var freed, ran atomic.Int32
 		goOn := make(chan struct{})
 		var inside sync.WaitGroup
 		blocks := func(then func()) rawwaker.Future[int] {
@@ -459,12 +459,15 @@ func TestFinishedTask(t *testing.T) {
 		const n = 20
 		executor.Spawn(ex, blocks(func() {
 			for range n { // on this worker's list: the other one steals them
-				executor.Spawn(ex, valued(&freed, nil))
+				executor.Spawn(ex, valued(&freed, func(*rawwaker.Context) { ran.Add(1) }))
 			}
-			executor.Spawn(ex, blocks(func() {}))
+			executor.Spawn(ex, blocks(func() {})) // stolen with those before it, so no search is between
+			for range n {
+				executor.Detach(ex, future.Ready(struct{}{}))
+			}
 		}))
-		inside.Wait()
-		collected(t, func() bool { return freed.Load() == n })
+		inside.Wait() // nothing runs any more; the race detector's sync.Pool may have sent some behind the second
+		collected(t, func() bool { return freed.Load() == ran.Load() })
 		close(goOn)
 	})
 }
@@ -502,10 +505,10 @@ func TestAwaitGivenUp(t *testing.T) {
 			h := executor.SpawnLocal[int](l, p)
 			for l.Tick() {
 			}
-			var woken [2]int
+			var woken [2]atomic.Int32
 			a, b := h.Outcome(), rawwaker.Future[rawwaker.Result[int]](h.Outcome())
 			poll := func(f rawwaker.Future[rawwaker.Result[int]], i int) {
-				f.Poll(bad(func() { woken[i]++ }))
+				f.Poll(bad(func() { woken[i].Add(1) }))
 			}
 			poll(a, 0)
 			poll(b, 1)
@@ -518,11 +521,12 @@ func TestAwaitGivenUp(t *testing.T) {
 			p.finish()
 			for l.Tick() {
 			}
-			require.Zero(t, woken[0], order)
 			if order == "first is given up" {
-				require.Equal(t, 1, woken[1], order)
-			} else {
-				require.Zero(t, woken[1], order)
+				collected(t, func() bool { return woken[1].Load() == 1 })
+			}
+			require.Zero(t, woken[0].Load(), order)
+			if order != "first is given up" {
+				require.Zero(t, woken[1].Load(), order)
 			}
 			require.Equal(t, 42, blockon.BlockOn[int](h))
 		}
@@ -543,17 +547,16 @@ func TestScope(t *testing.T) {
 				if when == "before the scope" {
 					cancel(why)
 				}
-				s := executor.NewScope(ctx, h.on)
+				s := executor.NewScope(unheard{ctx}, h.on)
 				if when == "before the spawn" {
 					cancel(why)
 				}
 				var first *executor.JoinHandle[int]
 				if when == "before the poll" {
 					// Queued behind one that ends the context, on the same worker or not.
-					executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+					h.spawn(future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
 						first = executor.SpawnIn(s, runs())
 						cancel(why)
-						executor.SpawnIn(s, runs())
 						return rawwaker.Ready(0)
 					}))
 				} else if when != "before Wait" {
@@ -561,15 +564,14 @@ func TestScope(t *testing.T) {
 				}
 				h.run()
 				cancel(why)
-				require.ErrorIs(t, s.Wait(), why, when)
-				require.ErrorIs(t, blockon.BlockOn(s.Done()), why, when)
-				require.Equal(t, why, context.Cause(s.Context()), when)
+				require.ErrorIs(t, s.Wait(), context.Canceled, when)
+				require.ErrorIs(t, blockon.BlockOn(s.Done()), context.Canceled, when)
 				if when != "before Wait" && when != "before the poll" {
 					_, err := outcome(first)
 					require.ErrorIs(t, err, executor.ErrAborted, when)
 				}
 			}
-			if h.run(); h.len() == 0 && ran.Load() > 1 { // an Executor's other worker may have polled the one spawned before the end
+			if _, local := h.on.(*executor.Local); ran.Load() > 1 || local && ran.Load() > 0 { // an Executor's other worker may have been faster than the end
 				t.Errorf("%d tasks ran", ran.Load())
 			}
 		})
@@ -603,14 +605,18 @@ func TestScope(t *testing.T) {
 			parent, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			counts := &counted{Context: parent}
+			var kept []*executor.Scope
 			for range 20 {
 				s := executor.NewScope(counts, ex)
 				executor.SpawnIn(s, future.Ready(1))
-				end(s)
+				if end(s); how != "forgotten" {
+					kept = append(kept, s)
+				}
 			}
 			require.NoError(t, ex.Wait(t.Context()))
 			require.Positive(t, counts.ever.Load(), "the test tests something")
 			collected(t, func() bool { return counts.left.Load() == 0 })
+			runtime.KeepAlive(kept)
 		})
 	}
 	t.Run("with_a_task_that_lives_ends_with_its_context_though_it_is_forgotten", func(t *testing.T) {
@@ -669,6 +675,43 @@ func TestScope(t *testing.T) {
 		}
 	}
 }
+
+// The wakers of who awaits tasks and a scope block, on an executor that has one goroutine for all.
+func TestBlockedWaker(t *testing.T) {
+	for _, on := range []string{"Executor", "Local"} {
+		t.Run("delays_no_other_task_of_its_"+on, func(t *testing.T) {
+			balance.Check(t)
+			ex, l := executor.New(executor.Workers(1)), executor.NewLocal()
+			defer ex.Close()
+			defer l.Close()
+			h := house{on: ex, spawn: func(f rawwaker.Future[int]) *executor.JoinHandle[int] { return executor.Spawn(ex, f) }, run: func() { settle(ex) }}
+			if on == "Local" {
+				h = house{on: l, spawn: func(f rawwaker.Future[int]) *executor.JoinHandle[int] { return executor.SpawnLocal(l, f) }, run: l.Run}
+			}
+			goOn := make(chan struct{})
+			blocks := func() *rawwaker.Context { return bad(func() { <-goOn }) }
+			s := executor.NewScope(context.Background(), h.on)
+			p := new(probe)
+			first := executor.SpawnIn[int](s, p)
+			first.Poll(blocks())
+			s.Done().Poll(blocks())
+			second := s.Done()
+			second.Poll(rawwaker.NewContext(rawwaker.Noop()))
+			p.finish()
+			other := h.spawn(future.Ready(1))
+			h.run()
+			require.True(t, other.IsDone())
+			require.NoError(t, blockon.BlockOn(second))
+			close(goOn)
+		})
+	}
+}
+
+// unheard is a context whose end nobody is told of in time.
+type unheard struct{ context.Context }
+
+func (unheard) Value(any) any                { return nil }
+func (unheard) AfterFunc(func()) func() bool { return func() bool { return true } }
 
 // counted is a context that counts who is to be told of its end.
 type counted struct {

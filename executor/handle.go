@@ -139,18 +139,8 @@ func (h worked[T]) drop() {
 func (h worked[T]) finish(err error) {
 	h.f, h.err = nil, err
 	if h.task.fate.Or(done)&joined != 0 {
-		wakeWaiter(&h.waker)
+		wake.Kept.Wake(&h.waker, wake.Worker) // what a user wrote runs elsewhere: this goroutine has other tasks
 	}
-}
-
-// wakeWaiter wakes who awaits a task or a scope. What that waker panics with is nobody's here: the task is over, and its worker has others.
-func wakeWaiter(w *rawwaker.AtomicWaker) {
-	defer func() {
-		if v := recover(); v != nil && diagnosing.Load() {
-			report("the waker of who awaits a task panicked: %v", v)
-		}
-	}()
-	w.Wake()
 }
 
 // detached is a task without a handle. Where its waker was given to nobody it is used again for another.

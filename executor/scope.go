@@ -158,14 +158,14 @@ func (s *Scope) settle(change func()) {
 		return
 	}
 	s.ended = true
-	waiters := make([]*scopeDone, 0, len(s.waiters))
+	waiters := make([]*rawwaker.AtomicWaker, 0, len(s.waiters))
 	for d := range s.waiters {
-		waiters = append(waiters, d)
+		waiters = append(waiters, &d.waker)
 	}
 	s.waiters = nil
 	cancel := s.because(errOver)
 	s.mu.Unlock()
-	defer each(waiters, func(d *scopeDone) { wakeWaiter(&d.waker) })
+	defer wake.WakeAll(waiters, wake.Worker)
 	defer close(s.ends)
 	s.stop()
 	cancel()

@@ -347,13 +347,17 @@ func TestTheWakerOfAHandleMayUseTheExecutor(t *testing.T) {
 		m.run()
 		var second *executor.JoinHandle[int]
 		called := 0
+		over := make(chan struct{})
 		w := rawwaker.FromFunc(func() {
 			called++
 			h.Abort()
 			second = m.spawn(future.Ready(5))
+			close(over)
 		})
 		require.False(t, h.Poll(rawwaker.NewContext(w)).IsReady())
 		p.finish()
+		m.run()
+		<-over // on a goroutine of its own: the worker does not wait for it
 		m.run()
 		require.Equal(t, 1, called)
 		v, err := outcome(second)

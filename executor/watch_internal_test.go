@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"context"
 	"math"
 	"runtime"
 	"testing"
@@ -118,4 +119,19 @@ func TestCount(t *testing.T) {
 		runtime.Gosched()
 	}
 	l.live, ex.workers[0].live = nil, nil
+}
+
+func TestScopeDone(t *testing.T) {
+	t.Run("given_up_is_forgotten_by_its_scope", func(t *testing.T) {
+		ex := New(Workers(1))
+		s := NewScope(context.Background(), ex)
+		SpawnIn[int](s, pendingUntilDropped(func() {}))
+		d := s.Done()
+		d.Poll(rawwaker.NewContext(rawwaker.Noop()))
+		require.Len(t, s.waiters, 1)
+		d.(rawwaker.Dropper).Drop()
+		require.Empty(t, s.waiters)
+		ex.Close()
+		require.NoError(t, s.Wait())
+	})
 }
