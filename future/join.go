@@ -14,6 +14,19 @@ func giveUp[T any](f rawwaker.Future[T]) {
 	}
 }
 
+// refuse panics for a future, stream or function that is nil, in the name of the call that it was given to.
+func refuse(call string, isNil bool, what string) {
+	if isNil {
+		panic("future: " + call + " of a nil " + what)
+	}
+}
+
+func refuseNil[T any](call string, fs []rawwaker.Future[T]) {
+	for _, f := range fs {
+		refuse(call, f == nil, "future")
+	}
+}
+
 // Pair is the result of [Join].
 type Pair[A, B any] struct {
 	First  A

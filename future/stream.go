@@ -71,46 +71,44 @@ func (s *received[T]) Drop() {
 }
 
 type unordered[T any] struct {
-	fs    []rawwaker.Future[T] // nil: it was ready
-	set   rawwaker.WakerSet
-	ready []T // and not given yet
+	fs  []rawwaker.Future[T] // nil: it was ready, or was given up; all are: over
+	set rawwaker.WakerSet
 }
 
-// Unordered is a stream of the results, in the order in which they come. Each future has a waker of its own, so that a wake polls
-// only what it is for: Rust's FuturesUnordered.
+// Unordered is a stream of the results, in the order in which the futures become ready; of several that are ready when they are polled
+// first, in their order. Each has a waker of its own, so that a wake polls only what it is for: Rust's FuturesUnordered. A call of
+// PollNext stops polling at the first that is ready, so Drop loses no result: the others still have theirs, and are dropped.
 func Unordered[T any](fs ...rawwaker.Future[T]) Stream[T] {
+	refuseNil("Unordered", fs)
 	s := &unordered[T]{fs: append([]rawwaker.Future[T](nil), fs...)}
 	s.set.Init(len(fs))
 	return s
 }
 
 func (s *unordered[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
-	if len(s.ready) == 0 {
-		s.ready = nil // what was given is free
-		for i, cx := range s.set.Woken(cx) {
-			if p := s.fs[i].Poll(cx); p.IsReady() {
-				s.fs[i] = nil
-				s.set.Done(i)
-				s.ready = append(s.ready, p.Value())
-			}
-		}
-	}
-	if len(s.ready) > 0 {
-		v := s.ready[0]
-		s.ready = s.ready[1:]
-		return item(v)
-	}
 	if s.set.Left() == 0 {
-		s.set.Drop()
+		s.Drop()
 		return end[T]()
+	}
+	for i, cx := range s.set.WokenNext(cx) {
+		if p := s.fs[i].Poll(cx); p.IsReady() {
+			s.fs[i] = nil
+			s.set.Done(i)
+			return item(p.Value())
+		}
 	}
 	return rawwaker.Pending[Item[T]]()
 }
 
 // Drop implements [rawwaker.Dropper].
 func (s *unordered[T]) Drop() {
+	fs := s.fs
+	if fs == nil {
+		return
+	}
+	s.fs = nil
 	s.set.Drop()
-	dropAll(s.fs)
+	dropAll(fs)
 }
 
 type next[T any] struct{ s Stream[T] }
