@@ -63,8 +63,12 @@ func (fr *frame) release() {
 }
 
 // BlockOn polls f until it is ready, and sleeps in between until f's waker is woken. If f panics, so does BlockOn, after
-// dropping f where it is a [rawwaker.Dropper]. A future that returns Pending and forgets the waker makes it sleep for ever.
+// dropping f where it is a [rawwaker.Dropper]; a [runtime.Goexit] goes on likewise. A future that returns Pending and forgets the waker makes
+// it sleep for ever. It panics where f is nil.
 func BlockOn[T any](f rawwaker.Future[T]) T {
+	if f == nil {
+		refuse("BlockOn of a nil future")
+	}
 	fr, plain := frames.Get().(*frame)
 	if !plain {
 		v, _ := Await(context.Background(), f) // which is never over
@@ -84,8 +88,14 @@ func BlockOn[T any](f rawwaker.Future[T]) T {
 }
 
 // Await is BlockOn that ctx can cancel: it then drops f where it is a [rawwaker.Dropper] and returns ctx.Err(), as soon as
-// the poll in progress has returned. If that poll was Ready, Ready wins. If ctx is over before, f is not polled at all.
+// the poll in progress has returned. If that poll was Ready, Ready wins. If ctx is over before, f is dropped and not polled at all.
 func Await[T any](ctx context.Context, f rawwaker.Future[T]) (T, error) {
+	if f == nil {
+		refuse("Await of a nil future")
+	}
+	if ctx == nil {
+		refuse("Await under a nil context")
+	}
 	fr, plain := frames.Get().(*frame)
 	if !plain {
 		fr, f = newTracedFrame(), rawwaker.Traced(f)
@@ -108,6 +118,9 @@ func Await[T any](ctx context.Context, f rawwaker.Future[T]) (T, error) {
 // Spin polls f until it is ready, without ever sleeping: the waker does nothing, and a CPU is busy all the time. It is
 // here to be compared with; use BlockOn.
 func Spin[T any](f rawwaker.Future[T]) T {
+	if f == nil {
+		refuse("Spin of a nil future")
+	}
 	w := rawwaker.Noop()
 	cx := rawwaker.NewContext(w)
 	g := guard[T]{f: f}
@@ -121,7 +134,10 @@ func Spin[T any](f rawwaker.Future[T]) T {
 	}
 }
 
-// guard ends a call, by return or panic: it gives the future up unless it was ready, and ends the waker.
+func refuse(what string) { panic("blockon: " + what) }
+
+// guard ends a call, by return, panic or Goexit: it gives the future up unless it was ready, and ends the waker. Its one leave is a deferred
+// call, so what Drop panics with goes on, the waker ends all the same, and Drop is called once.
 type guard[T any] struct {
 	f    rawwaker.Future[T]
 	fr   *frame

@@ -319,3 +319,68 @@ func TestBlockOnOfAReadyFutureAllocatesNothing(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(1000, func() { blockon.BlockOn(f) }))
 	require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = blockon.Await(context.Background(), f) }))
 }
+
+func TestNilIsRefusedWhereItIsGiven(t *testing.T) {
+	require.PanicsWithValue(t, "blockon: BlockOn of a nil future", func() { blockon.BlockOn[int](nil) })
+	require.PanicsWithValue(t, "blockon: Spin of a nil future", func() { blockon.Spin[int](nil) })
+	require.PanicsWithValue(t, "blockon: Await of a nil future", func() { _, _ = blockon.Await[int](t.Context(), nil) })
+	require.PanicsWithValue(t, "blockon: Await under a nil context", func() {
+		var none context.Context
+		_, _ = blockon.Await(none, rawwaker.Future[int](poll(pending)))
+	})
+}
+
+// fails is held, and its Drop ends otherwise than by a return.
+type fails struct {
+	held
+	drop func()
+}
+
+func (f *fails) Drop() { f.held.Drop(); f.drop() }
+
+// However the poll and the Drop end, there is one Drop, and the waker that was given out has ended.
+func TestDropIsCalledOnceHoweverItEnds(t *testing.T) {
+	ends := map[string]func(){
+		"returns": func() {}, "panics": func() { panic("boom") }, "calls Goexit": runtime.Goexit,
+	}
+	drivers := map[string]func(f rawwaker.Future[int]) int{"Await under a context that is over": func(f rawwaker.Future[int]) int {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		v, _ := blockon.Await(ctx, f)
+		return v
+	}, "Await that is cancelled": func(f rawwaker.Future[int]) int {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		v, _ := blockon.Await(ctx, f)
+		return v
+	}, "BlockOn": blockon.BlockOn[int], "Spin": blockon.Spin[int]}
+	for driver, drive := range drivers {
+		for polled, inPoll := range ends {
+			if polled == "returns" && (driver == "BlockOn" || driver == "Spin") {
+				continue // it would never end
+			}
+			for dropped, inDrop := range ends {
+				t.Run(driver+", a poll that "+polled+", a Drop that "+dropped, func(t *testing.T) {
+					balance.Check(t)
+					var kept *rawwaker.Waker
+					f := &fails{held: held{poll: func(cx *rawwaker.Context) rawwaker.Poll[int] {
+						kept = cx.Waker().Clone()
+						inPoll()
+						return rawwaker.Pending[int]()
+					}}, drop: inDrop}
+					ended := make(chan struct{})
+					go func() {
+						defer close(ended)
+						defer func() { _ = recover() }()
+						drive(f)
+					}()
+					<-ended
+					require.Equal(t, 1, strings.Count(f.log.String(), "d"))
+					if kept != nil {
+						kept.Wake() // of a call that is over: nothing happens
+					}
+				})
+			}
+		}
+	}
+}

@@ -51,6 +51,7 @@ func Async[T any](body func(aw *Awaiter) T) rawwaker.Future[T] {
 // Await polls f until it is ready, and lets the [Async] around it be pending meanwhile: Rust's `.await`. A future that is
 // given up in between, because its own Poll panicked or the Async was dropped, is dropped where it is a [rawwaker.Dropper].
 func Await[T any](aw *Awaiter, f rawwaker.Future[T]) T {
+	refuse("Await", f == nil, "future")
 	done := false
 	defer func() {
 		if d, ok := f.(rawwaker.Dropper); ok && !done {
@@ -115,7 +116,10 @@ func (f *async[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	}
 	aw.state = finished
 	aw.ended.raise()
-	return rawwaker.Ready(f.value)
+	var none T
+	v := f.value
+	f.value = none // now the caller's
+	return rawwaker.Ready(v)
 }
 
 func (f *async[T]) run() {
@@ -144,5 +148,5 @@ func (f *async[T]) Drop() {
 			panic(aw.ended.panicked)
 		}
 	}
-	aw.state = finished
+	aw.state, f.body = finished, nil
 }

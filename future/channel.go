@@ -2,6 +2,7 @@ package future
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
@@ -9,7 +10,8 @@ import (
 // channel is a bounded queue, and those who wait at its two ends, first come, first served. No slot is called under mu.
 type channel[T any] struct {
 	mu        sync.Mutex
-	buffer    []T // a ring
+	capacity  int
+	buffer    []T // a ring, which grows to capacity
 	head, n   int
 	closed    bool // by either end: nothing more goes in
 	senders   queue
@@ -80,24 +82,75 @@ func (w *waiter) wake() {
 	}
 }
 
-// Channel makes a queue for at most capacity values, which is at least 1. Both ends may be used by many goroutines and tasks at once; who
-// waits longest is served first. Close either end when you are done with it.
+// Channel makes a queue for at most capacity values, which is at least 1: its memory comes and goes with the values that are in it, so a very
+// large capacity is as good as none. Both ends may be used by many goroutines and tasks at once; who waits longest is served first. Close
+// either end when you are done with it.
+//
+// A [Sender.Send] or [Receiver.Recv] that was polled and is pending has a place in the queue of those that wait, and may have been given the next
+// place or value, which no other gets: Drop it where you give it up. One that is forgotten keeps that place or value for good.
 func Channel[T any](capacity int) (*Sender[T], *Receiver[T]) {
 	if capacity < 1 {
 		panic("future: Channel of a capacity below 1")
 	}
-	c := &channel[T]{buffer: make([]T, capacity)}
+	c := &channel[T]{capacity: capacity}
 	return &Sender[T]{c}, &Receiver[T]{c}
 }
 
 // put is false where there is no room for w, or, where that is nil, for one that has not waited. mu is held.
 func (c *channel[T]) put(v T, w *waiter) bool {
-	if !may(&c.senders, w, len(c.buffer)-c.n) {
+	if !may(&c.senders, w, c.capacity-c.n) {
 		return false
+	}
+	if c.n == len(c.buffer) {
+		c.resize(min(max(smallest, 2*c.n), c.capacity))
 	}
 	c.buffer[(c.head+c.n)%len(c.buffer)] = v
 	c.n++
 	return true
+}
+
+// smallest is the size of a ring that holds anything, in values, where the capacity is not less: it does not shrink below that.
+const smallest = 16
+
+// resize moves what is in the ring to one of another size.
+func (c *channel[T]) resize(size int) {
+	old := c.buffer
+	c.buffer = make([]T, size)
+	if first := copy(c.buffer, old[c.head:min(c.head+c.n, len(old))]); first < c.n {
+		copy(c.buffer[first:], old[:c.n-first])
+	}
+	c.head = 0
+}
+
+// unget puts back what a get has given, as the next that is received. It may be one more than the capacity then. Who waits for it must be
+// woken when the lock is not held. mu is held.
+func (c *channel[T]) unget(v T) *waiter {
+	if c.n == len(c.buffer) {
+		c.resize(c.n + 1)
+	}
+	c.head = (c.head + len(c.buffer) - 1) % len(c.buffer)
+	c.buffer[c.head] = v
+	c.n++
+	return c.receivers.call()
+}
+
+// called wakes the sender that a get has called. Should its waker panic or call runtime.Goexit, which is not the receiver's business, v is
+// put back, since the receiver cannot return it.
+func (c *channel[T]) called(next *waiter, v T) {
+	if next == nil {
+		return
+	}
+	woken := false
+	defer func() {
+		if !woken {
+			c.mu.Lock()
+			other := c.unget(v)
+			c.mu.Unlock()
+			other.wake()
+		}
+	}()
+	next.waker.Wake()
+	woken = true
 }
 
 // may says whether w, or one that has not waited, may have one of n: who was called may, and who comes anew where some are left that
@@ -118,6 +171,9 @@ func (c *channel[T]) get(w *waiter) (v T, ok bool) {
 	v, c.buffer[c.head] = c.buffer[c.head], zero
 	c.head = (c.head + 1) % len(c.buffer)
 	c.n--
+	if size := len(c.buffer) / 2; size >= smallest && c.n <= size/2 {
+		c.resize(size)
+	}
 	return v, true
 }
 
@@ -132,9 +188,14 @@ func (c *channel[T]) close() {
 		}
 	}
 	c.mu.Unlock()
-	for _, w := range all {
-		w.wake()
-	}
+	var begun atomic.Int64
+	each(func() (*waiter, bool) {
+		i := int(begun.Add(1))
+		if i > len(all) {
+			return nil, false
+		}
+		return all[i-1], true
+	}, (*waiter).wake)
 }
 
 // Sender is the end of a [Channel] where values go in.
@@ -191,6 +252,8 @@ func (f *send[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 	c.senders.answer(&f.w)
 	f.done = true
 	c.mu.Unlock()
+	var none T
+	f.v = none
 	f.w.waker.Drop()
 	next.wake()
 	return rawwaker.Ready(err)
@@ -198,7 +261,8 @@ func (f *send[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 
 // Drop implements [rawwaker.Dropper].
 func (f *send[T]) Drop() {
-	f.done = true
+	var none T
+	f.v, f.done = none, true
 	f.c.leave(&f.c.senders, &f.w)
 }
 
@@ -230,7 +294,7 @@ func (r *Receiver[T]) TryRecv() (v T, ok bool) {
 		next = c.senders.call()
 	}
 	c.mu.Unlock()
-	next.wake()
+	c.called(next, v)
 	return v, ok
 }
 
@@ -273,7 +337,7 @@ func (f *recv[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
 	f.done = true
 	c.mu.Unlock()
 	f.w.waker.Drop()
-	next.wake()
+	c.called(next, got.Value)
 	return rawwaker.Ready(got)
 }
 

@@ -47,7 +47,9 @@ func (g *goroutine[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[
 	}
 	g.Drop()
 	g.ending.raise()
-	return rawwaker.Ready(g.result)
+	result := g.result
+	g.result = rawwaker.Result[T]{} // now the caller's
+	return rawwaker.Ready(result)
 }
 
 func (g *goroutine[T]) run(ctx context.Context) {
@@ -56,7 +58,9 @@ func (g *goroutine[T]) run(ctx context.Context) {
 		g.ended.Store(true)
 		g.waker.Wake()
 	}()
-	g.result.Value, g.result.Err = g.f(ctx)
+	f := g.f
+	g.f = nil // what it holds ends with it
+	g.result.Value, g.result.Err = f(ctx)
 	g.ending.returned = true
 }
 
@@ -65,6 +69,8 @@ func (g *goroutine[T]) Drop() {
 	g.taken = true
 	if g.cancel != nil {
 		g.cancel()
+	} else {
+		g.f = nil // it never runs
 	}
 	g.waker.Drop()
 }

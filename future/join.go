@@ -7,10 +7,24 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// giveUp drops a future that has not been ready, where it is a Dropper.
+// giveUp drops a future that has not been ready, where it is a Dropper. It panics where that does, so the caller has taken the future out of
+// its own state before, and drops what else there is in a deferred call.
 func giveUp[T any](f rawwaker.Future[T]) {
 	if d, ok := f.(rawwaker.Dropper); ok {
 		d.Drop()
+	}
+}
+
+// refuse panics for a future, stream or function that is nil, in the name of the call that it was given to.
+func refuse(call string, isNil bool, what string) {
+	if isNil {
+		panic("future: " + call + " of a nil " + what)
+	}
+}
+
+func refuseNil[T any](call string, fs []rawwaker.Future[T]) {
+	for _, f := range fs {
+		refuse(call, f == nil, "future")
 	}
 }
 
@@ -27,8 +41,10 @@ type join[A, B any] struct {
 	done bool
 }
 
-// Join is ready when both are. They share the task's waker, so each wake polls both that are left. Drop drops those that are left.
+// Join is ready when both are. They share the task's waker, so each wake polls both that are left. Drop drops those that are left, and
+// forgets the result of one that was ready.
 func Join[A, B any](a rawwaker.Future[A], b rawwaker.Future[B]) rawwaker.Future[Pair[A, B]] {
+	refuse("Join", a == nil || b == nil, "future")
 	return &join[A, B]{a: a, b: b}
 }
 
@@ -50,13 +66,16 @@ func (f *join[A, B]) Poll(cx *rawwaker.Context) rawwaker.Poll[Pair[A, B]] {
 		return rawwaker.Pending[Pair[A, B]]()
 	}
 	f.done = true
-	return rawwaker.Ready(f.v)
+	v := f.v
+	f.v = Pair[A, B]{} // now the caller's
+	return rawwaker.Ready(v)
 }
 
 // Drop implements [rawwaker.Dropper].
 func (f *join[A, B]) Drop() {
 	a, b := f.a, f.b
 	f.a, f.b, f.done = nil, nil, true
+	f.v = Pair[A, B]{}
 	defer func() {
 		if b != nil {
 			giveUp(b)
@@ -75,8 +94,10 @@ type joinAll[T any] struct {
 }
 
 // JoinAll is ready when all are, with the results in their order; of none, at once. Each has a waker of its own, so a wake polls
-// only what it is for. Drop drops those that are left.
+// only what it is for. Drop drops those that are left, and forgets the results of those that were ready: what must not lose any takes
+// them one by one, from [Unordered].
 func JoinAll[T any](fs ...rawwaker.Future[T]) rawwaker.Future[[]T] {
+	refuseNil("JoinAll", fs)
 	f := &joinAll[T]{fs: append([]rawwaker.Future[T](nil), fs...), vs: make([]T, len(fs))}
 	f.set.Init(len(fs))
 	return f
@@ -97,17 +118,20 @@ func (f *joinAll[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[[]T] {
 	}
 	f.done = true
 	f.set.Drop()
-	return rawwaker.Ready(f.vs)
+	vs := f.vs
+	f.fs, f.vs = nil, nil
+	return rawwaker.Ready(vs)
 }
 
 // Drop implements [rawwaker.Dropper].
 func (f *joinAll[T]) Drop() {
-	f.done = true
+	fs := f.fs
+	f.fs, f.vs, f.done = nil, nil, true
 	f.set.Drop()
-	dropAll(f.fs)
+	dropAll(fs)
 }
 
-// dropAll gives up all that are left, also where one's Drop panics.
+// dropAll gives up all that are left, also where one's Drop panics or calls runtime.Goexit.
 func dropAll[T any](fs []rawwaker.Future[T]) {
 	next := 0
 	defer func() {
@@ -129,11 +153,15 @@ type race[T any] struct {
 	set rawwaker.WakerSet
 }
 
-// Race is ready with the first that is; the others are dropped then. It panics for none. Each has a waker of its own. Drop drops all.
+// Race is ready with the first that is; the others are dropped then, and those that come after it are not polled any more, so none of them
+// has a result that is lost. At the first poll they are polled in their order, so of several that are ready from the start the first
+// always wins; later in the order of their wakes. A loop that must be fair to all changes the order from one Race to the next. It panics
+// for none. Each has a waker of its own. Drop drops all.
 func Race[T any](fs ...rawwaker.Future[T]) rawwaker.Future[T] {
 	if len(fs) == 0 {
 		panic("future: Race of nothing")
 	}
+	refuseNil("Race", fs)
 	f := &race[T]{fs: append([]rawwaker.Future[T](nil), fs...)}
 	f.set.Init(len(fs))
 	return f
@@ -155,36 +183,36 @@ func (f *race[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 
 // Drop implements [rawwaker.Dropper].
 func (f *race[T]) Drop() {
-	f.set.Drop()
 	fs := f.fs
 	f.fs = nil
+	f.set.Drop()
 	dropAll(fs)
 }
 
 type timeout[T any] struct {
-	f     rawwaker.Future[T]
+	f     rawwaker.Future[T] // nil: over
 	sleep rawwaker.Future[struct{}]
-	done  bool
 }
 
 // Timeout is f, unless d passes before f is ready: then f is dropped, and the error is [context.DeadlineExceeded]. The time counts
-// from now. Drop drops f.
+// from now. f is polled first, so where both are ready it is f. Drop drops f.
 func Timeout[T any](f rawwaker.Future[T], d time.Duration) rawwaker.Future[rawwaker.Result[T]] {
+	refuse("Timeout", f == nil, "future")
 	return &timeout[T]{f: f, sleep: Sleep(d)}
 }
 
 func (t *timeout[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
-	if t.done {
+	if t.f == nil {
 		panic(completed)
 	}
 	if p := t.f.Poll(cx); p.IsReady() {
-		t.done = true
-		giveUp(t.sleep)
+		t.f = nil
+		t.Drop()
 		return rawwaker.Ready(rawwaker.Result[T]{Value: p.Value()})
 	}
 	if t.sleep.Poll(cx).IsReady() {
-		t.done = true
-		giveUp(t.f)
+		t.sleep = nil
+		t.Drop()
 		return rawwaker.Ready(rawwaker.Result[T]{Err: context.DeadlineExceeded})
 	}
 	return rawwaker.Pending[rawwaker.Result[T]]()
@@ -192,7 +220,14 @@ func (t *timeout[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]
 
 // Drop implements [rawwaker.Dropper].
 func (t *timeout[T]) Drop() {
-	t.done = true
-	giveUp(t.sleep)
-	giveUp(t.f)
+	f, sleep := t.f, t.sleep
+	t.f, t.sleep = nil, nil
+	defer func() {
+		if f != nil {
+			giveUp(f)
+		}
+	}()
+	if sleep != nil {
+		giveUp(sleep)
+	}
 }

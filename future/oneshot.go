@@ -43,7 +43,12 @@ func (s *OneshotSender[T]) Send(v T) bool {
 		panic("future: Send on a OneshotSender that has sent or was dropped")
 	}
 	s.value = v
-	return s.end(sent)&gone == 0
+	if s.end(sent)&gone == 0 {
+		return true
+	}
+	var none T
+	s.value = none // nobody reads it any more
+	return false
 }
 
 // Drop says that nothing will be sent: the receiver's answer is [ErrClosed]. After Send or Drop it does nothing.
@@ -86,7 +91,15 @@ func (r *OneshotReceiver[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.R
 	if s&sent == 0 {
 		return rawwaker.Ready(rawwaker.Result[T]{Err: ErrClosed})
 	}
-	return rawwaker.Ready(rawwaker.Result[T]{Value: r.value})
+	return rawwaker.Ready(rawwaker.Result[T]{Value: r.take()})
+}
+
+// take empties a oneshot that the sender has done with, since it may be kept for long by that.
+func (r *OneshotReceiver[T]) take() T {
+	var none T
+	v := r.value
+	r.value = none
+	return v
 }
 
 // Drop implements [rawwaker.Dropper].
@@ -95,7 +108,11 @@ func (r *OneshotReceiver[T]) Drop() {
 		return
 	}
 	r.over = true
-	if r.state.Or(gone)&waiting != 0 {
+	before := r.state.Or(gone)
+	if before&sent != 0 {
+		r.take()
+	}
+	if before&waiting != 0 {
 		r.waker.Drop()
 	}
 }

@@ -3,7 +3,7 @@
 package future
 
 import (
-	"context"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -15,50 +15,177 @@ import (
 // connection that was closed. To get conn: [net.TCPConn.SyscallConn], [os.File.SyscallConn] and the like; what a descriptor of C's
 // wants is os.NewFile of a dup that is non-blocking.
 //
-// From the first poll that finds nothing to read it costs one goroutine, asleep in Go's netpoller, and no thread. Drop lets go of that
-// goroutine, which stays until conn is readable or closed.
+// From the first poll that finds nothing to read, all Readables of a descriptor cost one goroutine, asleep in Go's netpoller, and no thread. Drop
+// lets go of that goroutine, which stays until conn is readable or closed: the next Readable of conn shares it again. In a testing/synctest
+// bubble each has a goroutine of its own.
 func Readable(conn syscall.RawConn) rawwaker.Future[error] {
-	return readiness(conn, unix.POLLIN, syscall.RawConn.Read)
+	refuse("Readable", conn == nil, "connection")
+	return &readiness{conn: conn, events: unix.POLLIN, wait: syscall.RawConn.Read}
 }
 
 // Writable is the same for writing.
 func Writable(conn syscall.RawConn) rawwaker.Future[error] {
-	return readiness(conn, unix.POLLOUT, syscall.RawConn.Write)
+	refuse("Writable", conn == nil, "connection")
+	return &readiness{conn: conn, events: unix.POLLOUT, wait: syscall.RawConn.Write}
 }
 
-func readiness(conn syscall.RawConn, events int16, wait func(syscall.RawConn, func(fd uintptr) bool) error) rawwaker.Future[error] {
-	ready := func(fd uintptr) bool {
-		for {
-			// Asked again each time: the netpoller tells of what has come since it told last, not of what is there.
-			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: events}}, 0)
-			if err != unix.EINTR {
-				return n != 0
-			}
+type readiness struct {
+	conn   syscall.RawConn
+	events int16
+	wait   func(conn syscall.RawConn, f func(fd uintptr) bool) error
+	waker  AtomicWaker
+
+	watch *watch // that it waits for
+	own   bool   // it has started that
+	alone bool   // another's has failed, perhaps of another connection: the next is its own
+	done  bool
+
+	prev, next *readiness // of the watch's list, under watches.mu
+}
+
+// watch is a goroutine that waits for one event of a descriptor. While it does, the descriptor's number is in use, so no other
+// connection has that number.
+type watch struct {
+	key   event
+	first *readiness // that wait for it
+	ended bool
+
+	// Written before ended is set.
+	err    error
+	ending ending
+}
+
+type event struct {
+	fd     uintptr
+	events int16
+}
+
+// watches has one for each event that is waited for, so that waits that are given up leave one goroutine, and one operation in the
+// connection's lock, which panics beyond 2^20 of them.
+var watches struct {
+	mu  sync.Mutex
+	all map[event]*watch
+}
+
+func (f *readiness) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
+	if f.done {
+		panic(completed)
+	}
+	f.waker.Register(cx.Waker()) // before anything is looked at
+	if w := f.watch; w != nil {
+		watches.mu.Lock()
+		ended := w.ended
+		watches.mu.Unlock()
+		if !ended {
+			return rawwaker.Pending[error]()
+		}
+		own := f.own
+		f.watch = nil
+		if own {
+			f.Drop()
+			w.ending.raise()
+			return rawwaker.Ready(w.err)
+		}
+		// It may have ended when conn was opened under the number of the one that it was for: what it says is only a hint.
+		f.alone = w.err != nil || !w.ending.returned
+	}
+	ready := false
+	err := f.conn.Control(func(fd uintptr) {
+		if ready = f.ready(fd); !ready {
+			f.join(fd)
+		}
+	})
+	if err == nil && !ready {
+		return rawwaker.Pending[error]()
+	}
+	f.Drop()
+	return rawwaker.Ready(err)
+}
+
+// ready asks again each time: the netpoller tells of what has come since it told last, not of what is there.
+func (f *readiness) ready(fd uintptr) bool {
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: f.events}}, 0)
+		if err != unix.EINTR {
+			return n != 0
 		}
 	}
-	return Then(now(conn, ready), func(err error) rawwaker.Future[error] {
-		if err != errNotYet {
-			return Ready(err)
-		}
-		return Map(Go(func(context.Context) (struct{}, error) { return struct{}{}, wait(conn, ready) }),
-			func(r rawwaker.Result[struct{}]) error { return r.Err })
-	})
 }
 
-// now is ready at its first poll, with errNotYet where conn is not.
-func now(conn syscall.RawConn, ready func(fd uintptr) bool) rawwaker.Future[error] {
-	return PollFn(func(*rawwaker.Context) rawwaker.Poll[error] {
-		is := false
-		err := conn.Control(func(fd uintptr) { is = ready(fd) })
-		if err == nil && !is {
-			err = errNotYet
+// join waits for the descriptor's watch, and starts it where there is none.
+func (f *readiness) join(fd uintptr) {
+	key := event{fd, f.events}
+	private := f.alone || inBubble()
+	watches.mu.Lock()
+	defer watches.mu.Unlock()
+	w := watches.all[key]
+	if f.own = private || w == nil; f.own {
+		w = &watch{key: key}
+		if !private {
+			if watches.all == nil {
+				watches.all = make(map[event]*watch)
+			}
+			watches.all[key] = w
 		}
-		return rawwaker.Ready(err)
-	})
+		go w.run(f.conn, f.wait, f.ready)
+	}
+	f.watch = w
+	if f.next = w.first; f.next != nil {
+		f.next.prev = f
+	}
+	w.first = f
 }
 
-type notYet struct{}
+func (w *watch) run(conn syscall.RawConn, wait func(syscall.RawConn, func(uintptr) bool) error, ready func(uintptr) bool) {
+	defer func() {
+		w.ending.recovered(recover())
+		watches.mu.Lock()
+		w.ended = true
+		if watches.all[w.key] == w {
+			delete(watches.all, w.key)
+		}
+		watches.mu.Unlock()
+		each(w.pop, func(f *readiness) { f.waker.Wake() })
+	}()
+	w.err = wait(conn, ready)
+	w.ending.returned = true
+}
 
-func (notYet) Error() string { return "not ready" }
+func (w *watch) pop() (*readiness, bool) {
+	watches.mu.Lock()
+	defer watches.mu.Unlock()
+	f := w.first
+	if f == nil {
+		return nil, false
+	}
+	w.remove(f)
+	return f, true
+}
 
-var errNotYet error = notYet{}
+// remove takes f off the list, if it is there. watches.mu is held.
+func (w *watch) remove(f *readiness) {
+	switch {
+	case f.prev != nil:
+		f.prev.next = f.next
+	case w.first == f:
+		w.first = f.next
+	default:
+		return
+	}
+	if f.next != nil {
+		f.next.prev = f.prev
+	}
+	f.prev, f.next = nil, nil
+}
+
+// Drop implements [rawwaker.Dropper].
+func (f *readiness) Drop() {
+	f.done = true
+	if w := f.watch; w != nil {
+		f.watch = nil
+		watches.mu.Lock()
+		w.remove(f)
+		watches.mu.Unlock()
+	}
+	f.waker.Drop()
+}

@@ -7,6 +7,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
 func TestReadableAndWritable(t *testing.T) {
@@ -55,6 +59,91 @@ func TestReadableAndWritable(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, blockon.BlockOn(future.Readable(readable)), "the end is something to read")
 	require.Error(t, blockon.BlockOn(future.Writable(writable)))
+}
+
+func TestReadable(t *testing.T) {
+	pipe := func(t *testing.T) (r, w *os.File, conn syscall.RawConn) {
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		t.Cleanup(func() { r.Close(); w.Close() })
+		conn, err = r.SyscallConn()
+		require.NoError(t, err)
+		return r, w, conn
+	}
+	t.Run("given up many times costs one goroutine for each connection", func(t *testing.T) {
+		_, w, conn := pipe(t)
+		before := runtime.NumGoroutine()
+		for range 1000 {
+			f := future.Readable(conn)
+			require.False(t, poll(f).IsReady())
+			drop(f)
+		}
+		require.LessOrEqual(t, runtime.NumGoroutine(), before+10)
+		f := future.Readable(conn)
+		require.False(t, poll(f).IsReady())
+		_, err := w.Write([]byte("x"))
+		require.NoError(t, err)
+		require.NoError(t, blockon.BlockOn(f), "and the next shares it")
+	})
+	t.Run("wakes all that wait, also beside wakers that fail", func(t *testing.T) {
+		_, w, conn := pipe(t)
+		wait := func() rawwaker.Future[struct{}] { return unit(future.Readable(conn)) }
+		through := make(chan struct{})
+		var good sync.WaitGroup
+		for range 10 {
+			wait().Poll(rawwaker.NewContext(rawwaker.FromFunc(func() { <-through })))
+			wait().Poll(rawwaker.NewContext(rawwaker.FromFunc(runtime.Goexit)))
+			polled := make(chan struct{})
+			good.Go(func() { blockon.BlockOn(&signalled{Future: wait(), first: polled}) })
+			<-polled
+		}
+		_, err := w.Write([]byte("x"))
+		require.NoError(t, err)
+		good.Wait()
+		close(through)
+	})
+	t.Run("ends with each one's own error", func(t *testing.T) {
+		r, _, conn := pipe(t)
+		var fs []rawwaker.Future[error]
+		for range 10 {
+			f := future.Readable(conn)
+			require.False(t, poll(f).IsReady())
+			fs = append(fs, f)
+		}
+		require.NoError(t, r.SetReadDeadline(time.Now()))
+		for _, f := range fs {
+			require.ErrorIs(t, blockon.BlockOn(f), os.ErrDeadlineExceeded)
+		}
+		require.NoError(t, r.SetReadDeadline(time.Time{}))
+		f := future.Readable(conn)
+		require.False(t, poll(f).IsReady())
+		r.Close()
+		require.Error(t, blockon.BlockOn(f))
+		require.Error(t, blockon.BlockOn(future.Readable(conn)))
+	})
+	t.Run("of a descriptor that is used again waits for what it is now", func(t *testing.T) {
+		for range 50 {
+			r, w, err := os.Pipe()
+			require.NoError(t, err)
+			conn, err := r.SyscallConn()
+			require.NoError(t, err)
+			f := future.Readable(conn)
+			require.False(t, poll(f).IsReady())
+			go r.Close()
+			require.Error(t, blockon.BlockOn(f))
+			_, w2, conn2 := pipe(t)
+			g := future.Readable(conn2)
+			require.False(t, poll(g).IsReady())
+			_, err = w2.Write([]byte("x"))
+			require.NoError(t, err)
+			require.NoError(t, blockon.BlockOn(g))
+			w.Close()
+		}
+	})
+	t.Run("of nothing is refused", func(t *testing.T) {
+		require.PanicsWithValue(t, "future: Readable of a nil connection", func() { future.Readable(nil) })
+		require.PanicsWithValue(t, "future: Writable of a nil connection", func() { future.Writable(nil) })
+	})
 }
 
 func TestReadableEndsWhenTheConnectionIsClosed(t *testing.T) {

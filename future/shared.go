@@ -2,6 +2,7 @@ package future
 
 import (
 	"errors"
+	"runtime/debug"
 	"sync"
 
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
@@ -9,77 +10,43 @@ import (
 
 // SharedFuture is one of several handles of one future, each of which is ready when that is.
 type SharedFuture[T any] struct {
-	s     *shared[T]
-	waker AtomicWaker
-	done  bool // its answer was given, or it was dropped; of who polls it
+	s    *shared[T]
+	wait rawwaker.BroadcastWaiter
+	done bool // its answer was given, or it was dropped; of who polls it
 }
 
 // shared is the future itself. Whoever of the handles is polled first after a wake polls it; a wake wakes all that wait, because
 // any one of them may be gone by then.
 type shared[T any] struct {
-	waker *rawwaker.Waker   // wakes shared
-	cx    *rawwaker.Context // of waker
+	waker *rawwaker.Broadcast // a clone of it that f has kept keeps no value
 
 	mu      sync.Mutex
 	f       rawwaker.Future[T] // nil: it is over
-	handles map[*SharedFuture[T]]struct{}
-	polling bool // by one of the handles
-	woken   bool // since the latest poll began; at first, too
+	handles int
 	value   T
 	err     error // it panicked
 }
 
-// Shared makes a future that may be awaited more than once, by [SharedFuture.Clone]; each gets a copy of the result. Where f panics, so
-// does each. f is dropped when all handles are.
+// Shared makes a future that may be awaited more than once, by [SharedFuture.Clone]; each gets a copy of the result, which lives as long as
+// any of the handles. Where f panics, so does each; where f calls runtime.Goexit, so does the poll, and the others panic with [ErrClosed]. f is
+// dropped when it has panicked or called Goexit, or when all handles are dropped.
 func Shared[T any](f rawwaker.Future[T]) *SharedFuture[T] {
-	s := &shared[T]{f: f, handles: make(map[*SharedFuture[T]]struct{}), woken: true}
-	s.waker = rawwaker.FromWake(s)
-	s.cx = rawwaker.NewContext(s.waker)
-	return s.handle()
-}
-
-func (s *shared[T]) handle() *SharedFuture[T] {
-	h := &SharedFuture[T]{s: s}
-	s.mu.Lock()
-	s.handles[h] = struct{}{}
-	s.mu.Unlock()
-	return h
+	refuse("Shared", f == nil, "future")
+	s := &shared[T]{f: f, waker: new(rawwaker.Broadcast), handles: 1}
+	s.waker.Init()
+	return &SharedFuture[T]{s: s}
 }
 
 // Clone returns another handle, also after h's answer was given. It panics after Drop of the last one before that.
 func (h *SharedFuture[T]) Clone() *SharedFuture[T] {
 	s := h.s
 	s.mu.Lock()
-	gone := s.err == errGivenUp
-	s.mu.Unlock()
-	if gone {
+	defer s.mu.Unlock()
+	if s.err == errGivenUp {
 		panic("future: Clone of a SharedFuture that was dropped")
 	}
-	return s.handle()
-}
-
-// Wake implements [rawwaker.Wake]: f has woken us.
-func (s *shared[T]) Wake() {
-	s.mu.Lock()
-	s.woken = true
-	polling := s.polling
-	s.mu.Unlock()
-	if !polling { // else the poller looks at woken when its poll is over
-		s.wakeAll()
-	}
-}
-
-// wakeAll wakes every handle that waits, over no lock.
-func (s *shared[T]) wakeAll() {
-	s.mu.Lock()
-	all := make([]*SharedFuture[T], 0, len(s.handles))
-	for h := range s.handles {
-		all = append(all, h)
-	}
-	s.mu.Unlock()
-	for _, h := range all {
-		h.waker.Wake()
-	}
+	s.handles++ // under the lock that has seen it is not over: the last Drop comes before that, or finds one more
+	return &SharedFuture[T]{s: s}
 }
 
 // Poll implements [rawwaker.Future].
@@ -88,16 +55,12 @@ func (h *SharedFuture[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 		panic(completed)
 	}
 	s := h.s
-	h.waker.Register(cx.Waker()) // before anything is looked at
+	h.wait.Register(cx.Waker()) // before anything is looked at
 	s.mu.Lock()
-	if s.f != nil {
-		if s.polling || !s.woken {
-			s.mu.Unlock()
-			return rawwaker.Pending[T]()
-		}
-		s.polling, s.woken = true, false
+	if f := s.f; f != nil {
+		inner := s.waker.Enter(&h.wait, cx)
 		s.mu.Unlock()
-		if !s.poll() {
+		if inner == nil || !s.poll(f, inner) {
 			return rawwaker.Pending[T]()
 		}
 		s.mu.Lock()
@@ -111,29 +74,32 @@ func (h *SharedFuture[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	return rawwaker.Ready(value)
 }
 
-// poll polls the future, for the one who has set polling. True: it is over.
-func (s *shared[T]) poll() (over bool) {
-	var p rawwaker.Poll[rawwaker.Result[T]]
+// poll polls the future, for the one who has entered. True: it is over.
+func (s *shared[T]) poll(f rawwaker.Future[T], cx *rawwaker.Context) (over bool) {
+	var p rawwaker.Poll[T]
 	returned := false
 	defer func() {
-		s.mu.Lock()
-		s.polling = false
-		over = p.IsReady() || !returned
-		again := s.woken || over
-		if over {
-			s.f = nil
-			if p.IsReady() {
-				s.value, s.err = p.Value().Value, p.Value().Err
-			} else {
-				s.err = ErrClosed // a Goexit
+		var err error
+		if !returned {
+			err = ErrClosed // a Goexit
+			if v := recover(); v != nil {
+				err = &PanicError{v, debug.Stack()}
 			}
 		}
-		s.mu.Unlock()
-		if again {
-			s.wakeAll()
+		if over = p.IsReady() || !returned; over {
+			s.mu.Lock()
+			s.f, s.err = nil, err
+			if p.IsReady() {
+				s.value = p.Value()
+			}
+			s.mu.Unlock()
+		}
+		defer s.waker.Exit(over)
+		if !returned {
+			giveUp(f)
 		}
 	}()
-	p = CatchPanic(s.f).Poll(s.cx)
+	p = f.Poll(cx)
 	returned = true
 	return over
 }
@@ -141,28 +107,28 @@ func (s *shared[T]) poll() (over bool) {
 // errGivenUp is what a handle would panic with that was made after the last was dropped: none is.
 var errGivenUp = errors.New("future: Shared was dropped")
 
+// leave ends the handle. The last one gives up the future that is not over.
 func (h *SharedFuture[T]) leave() {
 	h.done = true
-	h.s.mu.Lock()
-	delete(h.s.handles, h)
-	h.s.mu.Unlock()
-	h.waker.Drop()
+	s := h.s
+	s.mu.Lock()
+	s.handles--
+	var f rawwaker.Future[T]
+	if s.handles == 0 && s.f != nil {
+		f = s.f
+		s.f, s.err = nil, errGivenUp
+	}
+	s.mu.Unlock()
+	s.waker.Leave(&h.wait)
+	if f != nil {
+		defer s.waker.End()
+		giveUp(f)
+	}
 }
 
 // Drop implements [rawwaker.Dropper]. The last one drops the future.
 func (h *SharedFuture[T]) Drop() {
-	if h.done {
-		return
+	if !h.done {
+		h.leave()
 	}
-	h.leave()
-	s := h.s
-	s.mu.Lock()
-	f := s.f
-	if len(s.handles) > 0 || f == nil {
-		s.mu.Unlock()
-		return
-	}
-	s.f, s.err = nil, errGivenUp
-	s.mu.Unlock()
-	giveUp(f)
 }

@@ -21,7 +21,8 @@ type sleep struct {
 
 // Sleep is ready once d has passed since it was created: the article's TimerFuture. It costs no goroutine and no CPU
 // while it waits, and two polls in all where nothing else wakes its task. One of a second or more may come up to a millisecond
-// late: those that end in the same millisecond share a timer.
+// late: those that end in the same millisecond share a timer. (A waker of one of them that blocks delays the others by some milliseconds more;
+// one that panics ends the program, as in any timer.) In a testing/synctest bubble each has a timer of its own, and is exact.
 func Sleep(d time.Duration) rawwaker.Future[struct{}] {
 	return &sleep{deadline: time.Now().Add(d)}
 }
@@ -43,7 +44,7 @@ func (f *sleep) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 	}
 	switch {
 	case f.timer != nil || f.common != nil:
-	case left >= time.Second && !inBubble(f.deadline):
+	case left >= time.Second && left < far && !inBubble():
 		f.share()
 	default:
 		f.timer = time.AfterFunc(left, f.waker.Wake)
@@ -79,8 +80,15 @@ var (
 	}
 )
 
-// inBubble says whether t is of a testing/synctest bubble, whose clocks begin with the year 2000: there a timer is the bubble's own.
-func inBubble(t time.Time) bool { return t.Before(started) }
+// far is where a number of milliseconds, or their sum with a time, might overflow.
+const far = 100 * 365 * 24 * time.Hour
+
+// inBubble says whether the calling goroutine is in a testing/synctest bubble: there a timer is the bubble's own, and must not be shared with
+// others, nor those of others waited for. Times of a bubble have no monotonic reading; all others have one.
+func inBubble() bool {
+	now := time.Now()
+	return now == now.Round(0) // not Equal: Round takes the monotonic reading away
+}
 
 // share puts f on the list of its bell. The waker is registered.
 func (f *sleep) share() {
@@ -127,31 +135,26 @@ func (f *sleep) leave() {
 	}
 }
 
-// ring wakes all that are on the list, a few at a time, so that no lock is held over a wake.
+// ring wakes all that are on the list. No lock is held over a wake, and none of the wakes holds up the others.
 func (b *bell) ring() {
 	bells.mu.Lock()
 	if bells.all[b.at] == b {
 		delete(bells.all, b.at)
 	}
 	bells.mu.Unlock()
-	for {
-		var some [64]*sleep
-		n := 0
-		bells.mu.Lock()
-		for f := b.first; f != nil && n < len(some); n++ {
-			some[n] = f
-			f, f.prev, f.next = f.next, nil, nil
-			b.first = f
-		}
-		if b.first != nil {
-			b.first.prev = nil
-		}
-		bells.mu.Unlock()
-		if n == 0 {
-			return
-		}
-		for _, f := range some[:n] {
-			f.waker.Wake()
-		}
+	each(b.pop, func(f *sleep) { f.waker.Wake() })
+}
+
+// pop takes the first off the list.
+func (b *bell) pop() (f *sleep, ok bool) {
+	bells.mu.Lock()
+	defer bells.mu.Unlock()
+	if f = b.first; f == nil {
+		return nil, false
 	}
+	if b.first = f.next; b.first != nil {
+		b.first.prev = nil
+	}
+	f.prev, f.next = nil, nil
+	return f, true
 }

@@ -64,59 +64,60 @@ func (s *received[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 
 // Drop implements [rawwaker.Dropper].
 func (s *received[T]) Drop() {
-	if s.recv != nil {
-		giveUp(s.recv)
+	if recv := s.recv; recv != nil {
 		s.recv = nil
+		giveUp(recv)
 	}
 }
 
 type unordered[T any] struct {
-	fs    []rawwaker.Future[T] // nil: it was ready
-	set   rawwaker.WakerSet
-	ready []T // and not given yet
+	fs  []rawwaker.Future[T] // nil: it was ready, or was given up; all are: over
+	set rawwaker.WakerSet
 }
 
-// Unordered is a stream of the results, in the order in which they come. Each future has a waker of its own, so that a wake polls
-// only what it is for: Rust's FuturesUnordered.
+// Unordered is a stream of the results, in the order in which the futures become ready; of several that are ready when they are polled
+// first, in their order. Each has a waker of its own, so that a wake polls only what it is for: Rust's FuturesUnordered. A call of
+// PollNext stops polling at the first that is ready, so Drop loses no result: the others still have theirs, and are dropped.
 func Unordered[T any](fs ...rawwaker.Future[T]) Stream[T] {
+	refuseNil("Unordered", fs)
 	s := &unordered[T]{fs: append([]rawwaker.Future[T](nil), fs...)}
 	s.set.Init(len(fs))
 	return s
 }
 
 func (s *unordered[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
-	if len(s.ready) == 0 {
-		s.ready = nil // what was given is free
-		for i, cx := range s.set.Woken(cx) {
-			if p := s.fs[i].Poll(cx); p.IsReady() {
-				s.fs[i] = nil
-				s.set.Done(i)
-				s.ready = append(s.ready, p.Value())
-			}
-		}
-	}
-	if len(s.ready) > 0 {
-		v := s.ready[0]
-		s.ready = s.ready[1:]
-		return item(v)
-	}
 	if s.set.Left() == 0 {
-		s.set.Drop()
+		s.Drop()
 		return end[T]()
+	}
+	for i, cx := range s.set.WokenNext(cx) {
+		if p := s.fs[i].Poll(cx); p.IsReady() {
+			s.fs[i] = nil
+			s.set.Done(i)
+			return item(p.Value())
+		}
 	}
 	return rawwaker.Pending[Item[T]]()
 }
 
 // Drop implements [rawwaker.Dropper].
 func (s *unordered[T]) Drop() {
+	fs := s.fs
+	if fs == nil {
+		return
+	}
+	s.fs = nil
 	s.set.Drop()
-	dropAll(s.fs)
+	dropAll(fs)
 }
 
 type next[T any] struct{ s Stream[T] }
 
 // Next is the stream's next item. The stream stays the caller's: to drop Next before it is ready takes nothing out of it.
-func Next[T any](s Stream[T]) rawwaker.Future[Item[T]] { return &next[T]{s} }
+func Next[T any](s Stream[T]) rawwaker.Future[Item[T]] {
+	refuse("Next", s == nil, "stream")
+	return &next[T]{s}
+}
 
 func (n *next[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 	if n.s == nil {
@@ -134,30 +135,37 @@ type collect[T any] struct {
 	all []T
 }
 
-// Collect is all the values of a stream.
-func Collect[T any](s Stream[T]) rawwaker.Future[[]T] { return &collect[T]{s: s} }
+// Collect is all the values of a stream. After 64 values in one poll others get their turn. Dropped before the stream's end, it forgets
+// those it has.
+func Collect[T any](s Stream[T]) rawwaker.Future[[]T] {
+	refuse("Collect", s == nil, "stream")
+	return &collect[T]{s: s}
+}
 
 func (c *collect[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[[]T] {
 	if c.s == nil {
 		panic(completed)
 	}
-	for {
+	for range turns {
 		p := c.s.PollNext(cx)
 		if !p.IsReady() {
 			return rawwaker.Pending[[]T]()
 		}
 		if !p.Value().Ok {
-			c.s = nil
-			return rawwaker.Ready(c.all)
+			all := c.all
+			c.s, c.all = nil, nil
+			return rawwaker.Ready(all)
 		}
 		c.all = append(c.all, p.Value().Value)
 	}
+	cx.Waker().WakeByRef()
+	return rawwaker.Pending[[]T]()
 }
 
 // Drop implements [rawwaker.Dropper].
 func (c *collect[T]) Drop() {
 	if s := c.s; s != nil {
-		c.s = nil
+		c.s, c.all = nil, nil
 		giveUpStream(s)
 	}
 }
@@ -168,8 +176,13 @@ type forEach[T any] struct {
 }
 
 // ForEach calls fn with each value, in the poll, and is ready at the stream's end. After 64 values in one poll others get their turn.
-func ForEach[T any](s Stream[T], fn func(T)) rawwaker.Future[struct{}] { return &forEach[T]{s, fn} }
+func ForEach[T any](s Stream[T], fn func(T)) rawwaker.Future[struct{}] {
+	refuse("ForEach", s == nil, "stream")
+	refuse("ForEach", fn == nil, "function")
+	return &forEach[T]{s, fn}
+}
 
+// turns is how many rounds a loop over what is ready does in one poll, before it wakes itself and returns.
 const turns = 64
 
 func (f *forEach[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
@@ -200,39 +213,66 @@ func (f *forEach[T]) Drop() {
 }
 
 type mapStream[T, U any] struct {
-	s  Stream[T]
+	s  Stream[T] // nil: over
 	fn func(T) U
 }
 
 // MapStream is s with each value put through fn, in the poll.
-func MapStream[T, U any](s Stream[T], fn func(T) U) Stream[U] { return &mapStream[T, U]{s, fn} }
+func MapStream[T, U any](s Stream[T], fn func(T) U) Stream[U] {
+	refuse("MapStream", s == nil, "stream")
+	refuse("MapStream", fn == nil, "function")
+	return &mapStream[T, U]{s, fn}
+}
 
 func (m *mapStream[T, U]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[U]] {
+	if m.s == nil {
+		return end[U]()
+	}
 	p := m.s.PollNext(cx)
 	switch {
 	case !p.IsReady():
 		return rawwaker.Pending[Item[U]]()
 	case !p.Value().Ok:
+		m.s = nil
 		return end[U]()
 	}
 	return item(m.fn(p.Value().Value))
 }
 
 // Drop implements [rawwaker.Dropper].
-func (m *mapStream[T, U]) Drop() { giveUpStream(m.s) }
+func (m *mapStream[T, U]) Drop() {
+	if s := m.s; s != nil {
+		m.s = nil
+		giveUpStream(s)
+	}
+}
 
 type filter[T any] struct {
-	s    Stream[T]
+	s    Stream[T] // nil: over
 	keep func(T) bool
 }
 
 // Filter is those values of s for which keep says true. After 64 others in one poll other tasks get their turn.
-func Filter[T any](s Stream[T], keep func(T) bool) Stream[T] { return &filter[T]{s, keep} }
+func Filter[T any](s Stream[T], keep func(T) bool) Stream[T] {
+	refuse("Filter", s == nil, "stream")
+	refuse("Filter", keep == nil, "function")
+	return &filter[T]{s, keep}
+}
 
 func (f *filter[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
+	if f.s == nil {
+		return end[T]()
+	}
 	for range turns {
 		p := f.s.PollNext(cx)
-		if !p.IsReady() || !p.Value().Ok || f.keep(p.Value().Value) {
+		if !p.IsReady() {
+			return p
+		}
+		if !p.Value().Ok {
+			f.s = nil
+			return p
+		}
+		if f.keep(p.Value().Value) {
 			return p
 		}
 	}
@@ -241,15 +281,23 @@ func (f *filter[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 }
 
 // Drop implements [rawwaker.Dropper].
-func (f *filter[T]) Drop() { giveUpStream(f.s) }
+func (f *filter[T]) Drop() {
+	if s := f.s; s != nil {
+		f.s = nil
+		giveUpStream(s)
+	}
+}
 
 type take[T any] struct {
 	s    Stream[T] // nil: over, and dropped
 	left int
 }
 
-// Take is the first n values of s, which is dropped after them.
-func Take[T any](s Stream[T], n int) Stream[T] { return &take[T]{s, n} }
+// Take is the first n values of s, which is dropped after them; none where n is below 1.
+func Take[T any](s Stream[T], n int) Stream[T] {
+	refuse("Take", s == nil, "stream")
+	return &take[T]{s, n}
+}
 
 func (t *take[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 	if t.left <= 0 {

@@ -33,10 +33,13 @@ type WakerSet struct {
 	under    atomic.Pointer[wake.Core]
 	branches []branch
 	left     int
-	polled   bool // once: until then all are to be polled
+
+	// To be polled, of the polling goroutine: the branches from fresh on, which never were, and then this list, oldest wake first.
+	fresh      int
+	next, last *branch // last means something while next is not nil
 }
 
-// branch is one future's waker. Its core's word says whether it is on the list: not while Parked.
+// branch is one future's waker. Its core's word says whether it is on one of the lists: not while Parked.
 type branch struct {
 	core wake.Core
 	cx   Context
@@ -83,35 +86,12 @@ func (b *branch) push() {
 // Woken yields those that have been woken since they were polled last, oldest wake first, with the context to poll them with;
 // at first, all. cx is that of the combinator's own poll: its waker is woken with any of the set's. One that is woken while it is
 // being polled is left for the next poll, which it asks for. If the loop ends early, by a break or a panic, those that it has not come
-// to stay woken, and the combinator is woken for them.
+// to stay woken, at no cost for each, and the combinator is woken for them.
 func (s *WakerSet) Woken(cx *Context) iter.Seq2[int, *Context] {
 	return func(yield func(int, *Context) bool) {
-		s.parent.Register(cx.Waker()) // before the list is looked at
-		if root := cx.root(); root != s.under.Load() {
-			s.under.Store(root)
-			for i := range s.branches {
-				s.branches[i].core.Keep()
-			}
-		}
-		r := rest{set: s}
-		defer r.leave() // by a break, or by a panic: those that are left stay woken
-		if !s.polled {
-			s.polled = true
-			for i := range s.branches {
-				r.from = i + 1
-				if !s.branches[i].poll(yield) {
-					return
-				}
-			}
-			return
-		}
-		r.from = len(s.branches)
-		var fifo *branch
-		for b := s.woken.Swap(nil); b != nil; {
-			b.next, fifo, b = fifo, b, b.next
-		}
-		for b := fifo; b != nil; b = r.list {
-			r.list = b.next // before it may be listed again
+		s.take(cx)
+		defer s.rest()
+		for b := s.pop(); b != nil; b = s.pop() {
 			if !b.poll(yield) {
 				return
 			}
@@ -119,30 +99,72 @@ func (s *WakerSet) Woken(cx *Context) iter.Seq2[int, *Context] {
 	}
 }
 
-// rest is what a call of Woken has not yielded: the branches from a number on, and a list.
-type rest struct {
-	set  *WakerSet
-	from int
-	list *branch
+// rest asks for the poll that those get which are left: they are not asleep, so their own wakes no longer do.
+func (s *WakerSet) rest() {
+	if s.left > 0 && s.more() {
+		s.parent.Wake()
+	}
 }
 
-// leave lists them again and asks for the poll that they get: they are not asleep, so their own wakes no longer do.
-func (r *rest) leave() {
-	any := false
-	for i := r.from; i < len(r.set.branches); i++ {
-		any = true
-		r.set.branches[i].push()
-	}
-	for b := r.list; b != nil; {
-		next := b.next
-		any = true
-		b.push()
-		b = next
-	}
-	if any {
-		r.set.parent.Wake()
+// WokenNext is Woken for a stream, which breaks at its first item and whose owner then asks for the next one without a wake: a break
+// wakes nobody, and those that it left are yielded before others are looked for. After a break return Ready.
+func (s *WakerSet) WokenNext(cx *Context) iter.Seq2[int, *Context] {
+	return func(yield func(int, *Context) bool) {
+		for took := false; ; {
+			switch b := s.pop(); {
+			case b == nil && took:
+				return
+			case b == nil:
+				took = true
+				s.take(cx)
+			case !b.poll(yield):
+				return
+			}
+		}
 	}
 }
+
+// take appends to the list what has been woken, in the order of the wakes.
+func (s *WakerSet) take(cx *Context) {
+	s.parent.Register(cx.Waker()) // before the list is looked at
+	if root := cx.root(); root != s.under.Load() {
+		s.under.Store(root)
+		for i := range s.branches {
+			s.branches[i].core.Keep()
+		}
+	}
+	newest := s.woken.Load()
+	if newest == nil {
+		return
+	}
+	newest = s.woken.Swap(nil)
+	var oldest *branch
+	for b := newest; b != nil; {
+		b.next, oldest, b = oldest, b, b.next
+	}
+	if s.next == nil {
+		s.next = oldest
+	} else {
+		s.last.next = oldest
+	}
+	s.last = newest
+}
+
+// pop takes out the next that is to be polled, before its poll: that may panic, and a wake may list it again.
+func (s *WakerSet) pop() *branch {
+	if s.fresh < len(s.branches) {
+		s.fresh++
+		return &s.branches[s.fresh-1]
+	}
+	b := s.next
+	if b != nil {
+		s.next = b.next
+	}
+	return b
+}
+
+// more says whether pop has one more to give.
+func (s *WakerSet) more() bool { return s.fresh < len(s.branches) || s.next != nil }
 
 // poll yields b, and lets it sleep.
 func (b *branch) poll(yield func(int, *Context) bool) bool {

@@ -103,3 +103,50 @@ func TestABreakLeavesTheRestWoken(t *testing.T) {
 	require.Equal(t, []int{3}, woken(&s, parent, keep))
 	s.Drop()
 }
+
+func TestWakerSetWokenNext(t *testing.T) {
+	next := func(s *rawwaker.WakerSet, cx *rawwaker.Context) int {
+		for i := range s.WokenNext(cx) {
+			s.Done(i)
+			return i
+		}
+		return -1
+	}
+	t.Run("yields one at a time in the order of the wakes and wakes nobody for a break", func(t *testing.T) {
+		var s rawwaker.WakerSet
+		s.Init(4)
+		wakes := 0
+		parent := rawwaker.FromFunc(func() { wakes++ })
+		cx := rawwaker.NewContext(parent)
+		var keep []*rawwaker.Waker
+		for _, cx := range s.WokenNext(cx) {
+			keep = append(keep, cx.Waker().Clone())
+		}
+		require.Equal(t, -1, next(&s, cx))
+		keep[3].WakeByRef()
+		require.Equal(t, 1, wakes)
+		keep[1].WakeByRef()
+		require.Equal(t, 3, next(&s, cx))
+		require.Equal(t, 1, wakes, "the break has left one and wakes nobody")
+		keep[0].WakeByRef() // the list that the break has left comes first
+		require.Equal(t, 2, wakes)
+		require.Equal(t, 1, next(&s, cx))
+		require.Equal(t, 0, next(&s, cx))
+		require.Equal(t, 2, wakes)
+		require.Equal(t, -1, next(&s, cx))
+		keep[2].WakeByRef()
+		require.Equal(t, 3, wakes, "registered where nothing was left")
+		require.Equal(t, 2, next(&s, cx))
+		s.Drop()
+	})
+	t.Run("costs the same for each of many", func(t *testing.T) {
+		const n = 200_000 // with a cost for each that is left it would take minutes
+		var s rawwaker.WakerSet
+		s.Init(n)
+		cx := rawwaker.NewContext(rawwaker.Noop())
+		for i := range n {
+			require.Equal(t, i, next(&s, cx))
+		}
+		s.Drop()
+	})
+}

@@ -1,0 +1,158 @@
+package rawwaker
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
+)
+
+// Broadcast is the waker of a future that several tasks wait for: a wake of it wakes them all, and the one that comes first polls. Each has
+// a [BroadcastWaiter]. The zero Broadcast is empty: [Broadcast.Init] it once.
+//
+//	func (h *handle) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
+//		h.wait.Register(cx.Waker()) // before anything is looked at
+//		// If the future is over, return its result. Else, under the lock that says so:
+//		inner := h.b.Enter(&h.wait, cx)
+//		if inner == nil { // another polls, or nothing has woken it
+//			return rawwaker.Pending[int]()
+//		}
+//		p := h.future.Poll(inner)
+//		// If p is ready, say that the future is over.
+//		h.b.Exit(p.IsReady())
+//		return p
+//	}
+//
+// Its methods may be called on any goroutine. Where only C still has the waker, neither that nor the Broadcast is kept.
+type Broadcast struct {
+	core  wake.Core
+	cx    Context
+	under atomic.Pointer[wake.Core]
+
+	mu      sync.Mutex
+	first   *BroadcastWaiter
+	polling bool // between Enter and Exit
+	woken   bool // since the latest poll began; at first, too
+}
+
+// BroadcastWaiter is the place of one that waits. The zero value waits for nothing.
+type BroadcastWaiter struct {
+	waker      AtomicWaker
+	prev, next *BroadcastWaiter
+	listed     bool
+	root       *wake.Core // of the waker
+}
+
+// Init makes b one whose future is to be polled.
+func (b *Broadcast) Init() {
+	b.woken = true
+	b.core.InitRelay(b)
+	Bind(&b.cx, &b.core)
+	if wake.Tracing() {
+		b.core.Made("broadcast", "")
+	}
+}
+
+// Register keeps w for the next wake: see [AtomicWaker.Register].
+func (w *BroadcastWaiter) Register(waker *Waker) { w.waker.Register(waker) }
+
+// Enter has w woken with the others, until it is woken or left, and says whether the caller, who polls under cx, is to poll the
+// future: then it is the context to poll it with, and [Broadcast.Exit] must follow. w was registered before.
+func (b *Broadcast) Enter(w *BroadcastWaiter, cx *Context) *Context {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !w.listed {
+		w.listed = true
+		if w.next = b.first; w.next != nil {
+			w.next.prev = w
+		}
+		b.first = w
+	}
+	w.root = cx.root()
+	if b.polling || !b.woken {
+		return nil
+	}
+	b.polling, b.woken = true, false
+	b.keep(w.root)
+	b.core.Consume()
+	return &b.cx
+}
+
+// Exit ends the poll that Enter has begun, also where it has panicked. over: the future needs no more polls; its waker does nothing from now
+// on, and all that wait are woken.
+func (b *Broadcast) Exit(over bool) {
+	var all []*AtomicWaker
+	b.mu.Lock()
+	b.polling = false
+	if !over && !b.core.Sleep() {
+		b.woken = true
+	}
+	if over || b.woken {
+		all = b.take()
+	}
+	b.mu.Unlock()
+	if over {
+		End(&b.cx)
+	}
+	wake.WakeAll(all, wake.Anywhere)
+}
+
+// End says that the future was given up: its waker does nothing from now on. Not beside a poll.
+func (b *Broadcast) End() { End(&b.cx) }
+
+// Leave gives w up: it is not woken any more.
+func (b *Broadcast) Leave(w *BroadcastWaiter) {
+	b.mu.Lock()
+	if w.listed {
+		if w.prev != nil {
+			w.prev.next = w.next
+		} else {
+			b.first = w.next
+		}
+		if w.next != nil {
+			w.next.prev = w.prev
+		}
+		w.prev, w.next, w.listed = nil, nil, false
+	}
+	if b.under.Load() == w.root {
+		b.keep(nil)
+		if b.first != nil {
+			b.keep(b.first.root)
+		}
+	}
+	w.root = nil
+	b.mu.Unlock()
+	w.waker.Drop()
+}
+
+// keep has C's reference keep one of those that wait, and by that the others. mu is held.
+func (b *Broadcast) keep(root *wake.Core) {
+	if root != b.under.Load() {
+		b.under.Store(root)
+		b.core.Keep()
+	}
+}
+
+// take empties the list, so that no other wakes them a second time. mu is held.
+func (b *Broadcast) take() (all []*AtomicWaker) {
+	for w := b.first; w != nil; {
+		all = append(all, &w.waker)
+		next := w.next
+		w.prev, w.next, w.listed = nil, nil, false
+		w = next
+	}
+	b.first = nil
+	return all
+}
+
+// Rouse implements [wake.Target]: nobody polls, for then the core is not asleep.
+func (b *Broadcast) Rouse(at wake.Place) {
+	b.mu.Lock()
+	b.woken = true
+	all := b.take()
+	b.mu.Unlock()
+	wake.WakeAll(all, at)
+}
+
+// Under implements [wake.Relay].
+func (b *Broadcast) Under() *wake.Core { return b.under.Load() }
