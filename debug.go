@@ -11,7 +11,7 @@ import (
 var debugKeys = []string{"audit", "tasks", "trace"}
 
 var debugWords = func() map[string]string {
-	words, unknown := debugParse(os.Getenv("FFIWAKERDEBUG"))
+	words, unknown := debugParse(environment())
 	for _, key := range unknown {
 		fmt.Fprintf(os.Stderr, "ffiwaker: FFIWAKERDEBUG: no key %q; there are %s\n", key, strings.Join(debugKeys, ", "))
 	}

@@ -13,10 +13,11 @@ package ffiwaker
 
 import "embed"
 
-// Sources are rawwaker.h and rawwaker.c, the two files that a C host drops in, the auditor's two, and the trace's header. That they are embedded also makes the
+// Sources are rawwaker.h and rawwaker.c, the two files that a C host drops in, the auditor's two, and the headers of the other C in
+// this module, which a vendored copy needs where they are. That they are embedded also makes the
 // build cache see every edit of the header (golang/go#24355), here and in each cgo package that imports this one directly.
 //
-//go:embed rawwaker.h rawwaker.c rawwaker_audit.h rawwaker_audit.c trace.h
+//go:embed rawwaker.h rawwaker.c rawwaker_audit.h rawwaker_audit.c trace.h host.h hosts/ffiwaker.h
 var Sources embed.FS
 
 // ABIVersion is RAWWAKER_ABI_VERSION of the embedded header.

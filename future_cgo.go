@@ -7,6 +7,7 @@ package ffiwaker
 #include <stdlib.h>
 #include <string.h>
 
+#include "host.h"
 #include "rawwaker.h"
 #include "trace.h"
 
@@ -75,9 +76,22 @@ extern void ffiwakerFutureDrop(uint64_t id);
 
 static rawwaker_poll ffiwaker_go_poll(void *data, rawwaker_context *cx, void *out) {
 	const rawwaker *w = cx->waker;
-	return ffiwakerFuturePoll((uintptr_t)data, (uintptr_t)w->data, (uintptr_t)w->vtable, rawwaker_box_id(w), (uintptr_t)out);
+	if (ffiwaker_forked()) {
+		static const char why[] = "ffiwaker: poll of a Go future in a forked child: Go's threads are not there";
+		rawwaker_set_panic(why, sizeof why - 1);
+		return RAWWAKER_PANICKED;
+	}
+	int cancel = ffiwaker_hold_cancel();
+	rawwaker_poll got = ffiwakerFuturePoll((uintptr_t)data, (uintptr_t)w->data, (uintptr_t)w->vtable, rawwaker_box_id(w), (uintptr_t)out);
+	ffiwaker_restore_cancel(cancel);
+	return got;
 }
-static void ffiwaker_go_drop(void *data) { ffiwakerFutureDrop((uintptr_t)data); }
+static void ffiwaker_go_drop(void *data) {
+	if (ffiwaker_forked()) return; // what it held in Go goes with the child
+	int cancel = ffiwaker_hold_cancel();
+	ffiwakerFutureDrop((uintptr_t)data);
+	ffiwaker_restore_cancel(cancel);
+}
 static const rawwaker_future_vtable ffiwaker_go_future = { ffiwaker_go_poll, ffiwaker_go_drop };
 static uintptr_t ffiwaker_go_future_vtable(void) { return (uintptr_t)&ffiwaker_go_future; }
 

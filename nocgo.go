@@ -2,7 +2,10 @@
 
 package ffiwaker
 
-import "time"
+import (
+	"os"
+	"time"
+)
 
 // HasCgo says whether wakers can cross to C in this build.
 const HasCgo = false
@@ -37,6 +40,8 @@ func VTables() []NamedVTable   { return nil }
 func PollUnder(w Raw, data, vtable, out uintptr, note *uintptr) Polled {
 	panic("ffiwaker: PollUnder needs cgo")
 }
+
+func environment() string { return os.Getenv("FFIWAKERDEBUG") }
 
 var traceBegan time.Time
 

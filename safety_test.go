@@ -107,7 +107,7 @@ func TestEveryCFunctionCarriesItsContractLine(t *testing.T) {
 		n    int
 	}{
 		"rawwaker.h":       {`(?s)((?:/\*[^/]*?\*/\n)?)RAWWAKER_API [^;(]*?(rawwaker_\w+)\(`, 20},
-		"hosts/ffiwaker.h": {`(?m)((?:/\*[^/]*?\*/\n)?)^[a-z][\w *]*?(ffiwaker_\w+)\(`, 9},
+		"hosts/ffiwaker.h": {`(?s)((?:/\*[^/]*?\*/\n)?)FFIWAKER_API [^;(]*?(ffiwaker_\w+)\(`, 16},
 	} {
 		text, err := os.ReadFile(header)
 		require.NoError(t, err)
@@ -254,7 +254,7 @@ func write(t *testing.T, dir string, files map[string]string) {
 // readModule makes a test depend on what another go command will compile.
 func readModule(t *testing.T) {
 	t.Helper()
-	for _, pattern := range []string{"*.go", "rawwaker.*", "rawwaker/*.go", "blockon/*.go", "executor/*.go", "future/*.go", "internal/wake/*.go"} {
+	for _, pattern := range []string{"*.go", "rawwaker.*", "*.[ch]", "hosts/*.h", "hosts/archive/*", "rawwaker/*.go", "blockon/*.go", "executor/*.go", "future/*.go", "internal/wake/*.go"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		read(t, files...)
@@ -284,6 +284,43 @@ func TestAModuleThatVendorsThisOneBuildsAndRuns(t *testing.T) {
 	require.FileExists(t, filepath.Join(dir, "vendor", module, "rawwaker.c"))
 	require.FileExists(t, filepath.Join(dir, "vendor", module, "rawwaker.h"))
 	require.Equal(t, "Result: 42\n", mustRun(t, dir, []string{"GOFLAGS=-mod=vendor"}, "go", "run", "."))
+}
+
+// What a package includes of another folder is there in a vendored copy only if a Go package embeds it.
+func TestVendoring(t *testing.T) {
+	needCgo(t)
+	readModule(t)
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	library := "package main\n\nimport \"C\"\n\nimport (\n"
+	for _, pkg := range strings.Fields(mustRun(t, ".", nil, "go", "list", "-f", `{{if ne .Name "main"}}{{.ImportPath}}{{end}}`, "./...")) {
+		if !strings.Contains(pkg, "/internal/") {
+			library += "\t_ \"" + pkg + "\"\n"
+		}
+	}
+	require.Contains(t, library, module+"/hosts/archive")
+	dir := t.TempDir()
+	write(t, dir, map[string]string{
+		"main.go": library + ")\n\nfunc main() {}\n",
+		"host.c_": "#include \"ffiwaker.h\"\nint main(void) { return rawwaker_block_on(ffiwaker_sleep(1), 0); }\n",
+		"go.mod": "module example.com/consumer\n\ngo 1.26\n\nrequire " + module + " v0.0.0\n\nreplace " + module +
+			" => " + here + "\n",
+	})
+	mustRun(t, dir, []string{"GOFLAGS=-mod=mod"}, "go", "mod", "tidy")
+	mustRun(t, dir, []string{"GOFLAGS=-mod=mod"}, "go", "mod", "vendor")
+	for _, mode := range []string{"mod", "vendor"} {
+		t.Run("an_archive_of_all_packages_builds_with_mod="+mode, func(t *testing.T) {
+			env := []string{"GOFLAGS=-buildvcs=false -mod=" + mode}
+			mustRun(t, dir, env, "go", "build", "-buildmode=c-archive", "-o", "lib"+mode+".a", ".")
+			root := here
+			if mode == "vendor" {
+				root = filepath.Join(dir, "vendor", module)
+			}
+			mustRun(t, dir, nil, need(t, "gcc"), "-std=gnu11", "-Wall", "-Werror", "-I"+root, "-I"+root+"/hosts", "-x", "c", "host.c_", "-x", "none",
+				"lib"+mode+".a", "-pthread", "-o", "host-"+mode)
+			mustRun(t, dir, nil, "./host-"+mode)
+		})
+	}
 }
 
 func TestAModuleThatTakesThisOneAsAZipBuildsAndRuns(t *testing.T) {

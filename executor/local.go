@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 	"weak"
 
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
@@ -150,6 +151,28 @@ func (l *Local) alone(call string) {
 	if l.inside {
 		panic("executor: " + call + " inside a task of the same Local, or beside another Tick (await there instead)")
 	}
+}
+
+// TickN ticks up to n times and returns how many tasks it has polled. If that is less than n, none is left, as after a Tick that
+// returned false; otherwise perhaps more are left, and FD stays readable.
+func (l *Local) TickN(n int) int {
+	polled := 0
+	for polled < n && l.Tick() {
+		polled++
+	}
+	return polled
+}
+
+// TickFor ticks until d has passed, but once at least, and returns how many tasks it has polled. 0 means that none is left, as after
+// a Tick that returned false; otherwise perhaps some are, and then FD stays readable. If d is not positive, it does nothing.
+func (l *Local) TickFor(d time.Duration) int {
+	polled := 0
+	for began := time.Now(); d > 0 && l.Tick(); {
+		if polled++; time.Since(began) >= d {
+			break
+		}
+	}
+	return polled
 }
 
 // pop takes out the next. Where there is none, the next wake takes the flag away.

@@ -1,17 +1,32 @@
 /* The C halves of ffiwaker.h: types and errno, and what needs no Go. */
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* dladdr */
+#endif
 #include "ffiwaker.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#if !defined(_WIN32)
+#include <dlfcn.h>
+#pragma weak dladdr /* a static program has no loader */
+#endif
 
+#include "host.h"
+
+/* thread is a number of the calling thread's own; site, where it called from. */
 extern uintptr_t ffiwakerExecutorNew(int *err);
-extern void ffiwakerExecutorSpawn(uintptr_t ex, uintptr_t data, uintptr_t vtable);
-extern int ffiwakerExecutorTick(uintptr_t ex);
+extern uintptr_t ffiwakerExecutorSpawn(uintptr_t ex, uintptr_t data, uintptr_t vtable, uintptr_t site, int handle);
+extern size_t ffiwakerExecutorTick(uintptr_t ex, uintptr_t thread, int kind, uint64_t most);
 extern int ffiwakerExecutorFD(uintptr_t ex);
 extern void ffiwakerExecutorOnWake(uintptr_t ex, uintptr_t data, uintptr_t vtable);
 extern size_t ffiwakerExecutorTasks(uintptr_t ex);
-extern void ffiwakerExecutorDrop(uintptr_t ex);
+extern void ffiwakerExecutorDrop(uintptr_t ex, uintptr_t thread);
+extern void ffiwakerTaskAbort(uintptr_t task);
+extern uintptr_t ffiwakerTaskClone(uintptr_t task);
+extern void ffiwakerTaskDrop(uintptr_t task);
 extern void ffiwakerSleep(uint64_t ns, void *out);
 
 static _Noreturn void die(const char *call, const char *why) {
@@ -19,27 +34,52 @@ static _Noreturn void die(const char *call, const char *why) {
   abort();
 }
 
+/* Before and after each call into Go. */
+static int enter(const char *call) {
+  if (ffiwaker_forked()) die(call, "in a forked child, where Go's threads do not exist (exec first, or fork before the library is loaded)");
+  return ffiwaker_hold_cancel();
+}
+static void leave(int cancel) { ffiwaker_restore_cancel(cancel); }
+
+static uintptr_t this_thread(void) { return (uintptr_t)&errno; }
+
 static void check(rawwaker_future f, const char *call) {
   if (f.vtable == NULL) die(call, "NULL vtable");
   if (f.vtable->poll == NULL) die(call, "empty slot poll");
   if (f.vtable->drop == NULL) die(call, "empty slot drop");
 }
 
+bool ffiwaker_in_forked_child(void) { return ffiwaker_forked(); }
+
 ffiwaker_executor *ffiwaker_executor_new(void) {
-  int err = 0;
+  int cancel = enter(__func__), err = 0;
   uintptr_t ex = ffiwakerExecutorNew(&err);
+  leave(cancel);
   if (ex == 0) errno = err;
   return (ffiwaker_executor *)ex;
 }
 
-/* A task's future: f, with where its result goes and who is told. */
+/* A task's future: f, with where its result goes and what is called at its end. */
 typedef struct spawned {
-  rawwaker_future f;
+  rawwaker_future f; /* vtable NULL: the task has ended */
   void *out;
   void (*done)(void *arg, rawwaker_poll code);
   void *arg;
+  const char *call; /* that spawned it */
 } spawned;
 
+/* *out is written: f is dropped, then done is called. The panic's text is this thread's, and f's drop slot may set another. */
+static void spawned_end(spawned *s, rawwaker_poll code) {
+  rawwaker_future f = s->f;
+  s->f.vtable = NULL;
+  char *text = code == RAWWAKER_PANICKED && s->done != NULL ? strdup(rawwaker_last_panic()) : NULL;
+  f.vtable->drop(f.data);
+  if (s->done == NULL) return;
+  if (text != NULL) rawwaker_set_panic(text, strlen(text));
+  else if (code != RAWWAKER_PANICKED) rawwaker_set_panic("", 0);
+  free(text);
+  s->done(s->arg, code);
+}
 static rawwaker_poll spawned_poll(void *data, rawwaker_context *cx, void *out) {
   spawned *s = data;
   (void)out;
@@ -48,45 +88,134 @@ static rawwaker_poll spawned_poll(void *data, rawwaker_context *cx, void *out) {
   if (got != RAWWAKER_READY && got != RAWWAKER_PANICKED) {
     char why[32];
     snprintf(why, sizeof why, "slot poll gave %u", (unsigned)got);
-    die("ffiwaker_executor_spawn", why);
+    die(s->call, why);
   }
-  if (s->done != NULL) s->done(s->arg, got);
+  spawned_end(s, got);
   return RAWWAKER_READY;
 }
 static void spawned_drop(void *data) {
   spawned *s = data;
-  s->f.vtable->drop(s->f.data);
+  if (s->f.vtable != NULL) spawned_end(s, FFIWAKER_ABORTED);
   free(s);
 }
 static const rawwaker_future_vtable spawned_vtable = {spawned_poll, spawned_drop};
 
+static uintptr_t spawn(ffiwaker_executor *ex, rawwaker_future f, void *out, void (*done)(void *arg, rawwaker_poll code),
+                       void *arg, const char *call, void *site, int handle) {
+  int cancel = enter(call);
+  check(f, call);
+  spawned *s = malloc(sizeof *s);
+  if (s == NULL) die(call, "out of memory");
+  *s = (spawned){f, out, done, arg, call};
+  uintptr_t task = ffiwakerExecutorSpawn((uintptr_t)ex, (uintptr_t)s, (uintptr_t)&spawned_vtable, (uintptr_t)site, handle);
+  leave(cancel);
+  return task;
+}
+
+#if defined(__GNUC__)
+#define CALLER __builtin_return_address(0)
+#else
+#define CALLER NULL
+#endif
+
 void ffiwaker_executor_spawn(ffiwaker_executor *ex, rawwaker_future f, void *out,
                              void (*done)(void *arg, rawwaker_poll code), void *arg) {
-  check(f, __func__);
-  spawned *s = malloc(sizeof *s);
-  if (s == NULL) die(__func__, "out of memory");
-  *s = (spawned){f, out, done, arg};
-  ffiwakerExecutorSpawn((uintptr_t)ex, (uintptr_t)s, (uintptr_t)&spawned_vtable);
+  spawn(ex, f, out, done, arg, __func__, CALLER, 0);
 }
 
-bool ffiwaker_executor_tick(ffiwaker_executor *ex) { return ffiwakerExecutorTick((uintptr_t)ex) != 0; }
+ffiwaker_task *ffiwaker_executor_spawn_task(ffiwaker_executor *ex, rawwaker_future f, void *out,
+                                            void (*done)(void *arg, rawwaker_poll code), void *arg) {
+  return (ffiwaker_task *)spawn(ex, f, out, done, arg, __func__, CALLER, 1);
+}
 
-int ffiwaker_executor_fd(ffiwaker_executor *ex) { return ffiwakerExecutorFD((uintptr_t)ex); }
+/* Names site for a diagnosis: a function of the program where the loader knows one, else its address. */
+void ffiwaker_site(uintptr_t site, char *text, size_t size) {
+#if !defined(_WIN32)
+  Dl_info at;
+  if (dladdr != NULL && site != 0 && dladdr((void *)site, &at) != 0 && at.dli_fname != NULL) {
+    const char *slash = strrchr(at.dli_fname, '/'), *file = slash != NULL ? slash + 1 : at.dli_fname;
+    if (at.dli_sname != NULL)
+      snprintf(text, size, "%s(%s+0x%" PRIxPTR ")", file, at.dli_sname, site - (uintptr_t)at.dli_saddr);
+    else
+      snprintf(text, size, "%s(+0x%" PRIxPTR ")", file, site - (uintptr_t)at.dli_fbase);
+    return;
+  }
+#endif
+  snprintf(text, size, "0x%" PRIxPTR, site);
+}
 
-void ffiwaker_executor_on_wake(ffiwaker_executor *ex, void (*f)(void *arg), void *arg) {
-  rawwaker w = rawwaker_from_fn(f, arg, NULL);
+enum { ONE, UP_TO, FOR }; /* kinds of tick; as in archive.go */
+
+static size_t tick(ffiwaker_executor *ex, int kind, uint64_t most, const char *call) {
+  int cancel = enter(call);
+  size_t polled = ffiwakerExecutorTick((uintptr_t)ex, this_thread(), kind, most);
+  leave(cancel);
+  return polled;
+}
+
+bool ffiwaker_executor_tick(ffiwaker_executor *ex) { return tick(ex, ONE, 1, __func__) != 0; }
+
+size_t ffiwaker_executor_tick_n(ffiwaker_executor *ex, size_t n) { return tick(ex, UP_TO, n, __func__); }
+
+size_t ffiwaker_executor_tick_for(ffiwaker_executor *ex, uint64_t ns) { return tick(ex, FOR, ns, __func__); }
+
+int ffiwaker_executor_fd(ffiwaker_executor *ex) {
+  int cancel = enter(__func__), fd = ffiwakerExecutorFD((uintptr_t)ex);
+  leave(cancel);
+  return fd;
+}
+
+void ffiwaker_executor_on_wake(ffiwaker_executor *ex, void (*f)(void *arg), void *arg, void (*drop)(void *arg)) {
+  int cancel = enter(__func__);
+  if (f == NULL) die(__func__, "NULL f");
+  rawwaker w = rawwaker_from_fn(f, arg, drop);
   ffiwakerExecutorOnWake((uintptr_t)ex, (uintptr_t)w.data, (uintptr_t)w.vtable);
+  leave(cancel);
 }
 
-size_t ffiwaker_executor_tasks(ffiwaker_executor *ex) { return ffiwakerExecutorTasks((uintptr_t)ex); }
+size_t ffiwaker_executor_tasks(ffiwaker_executor *ex) {
+  int cancel = enter(__func__);
+  size_t tasks = ffiwakerExecutorTasks((uintptr_t)ex);
+  leave(cancel);
+  return tasks;
+}
 
-void ffiwaker_executor_drop(ffiwaker_executor *ex) { ffiwakerExecutorDrop((uintptr_t)ex); }
+void ffiwaker_executor_drop(ffiwaker_executor *ex) {
+  if (ffiwaker_forked()) return;
+  int cancel = enter(__func__);
+  ffiwakerExecutorDrop((uintptr_t)ex, this_thread());
+  leave(cancel);
+}
 
-rawwaker_future ffiwaker_sleep(uint64_t ns) {
+void ffiwaker_task_abort(ffiwaker_task *t) {
+  int cancel = enter(__func__);
+  ffiwakerTaskAbort((uintptr_t)t);
+  leave(cancel);
+}
+
+ffiwaker_task *ffiwaker_task_clone(ffiwaker_task *t) {
+  int cancel = enter(__func__);
+  uintptr_t clone = ffiwakerTaskClone((uintptr_t)t);
+  leave(cancel);
+  return (ffiwaker_task *)clone;
+}
+
+void ffiwaker_task_drop(ffiwaker_task *t) {
+  if (t == NULL || ffiwaker_forked()) return;
+  int cancel = enter(__func__);
+  ffiwakerTaskDrop((uintptr_t)t);
+  leave(cancel);
+}
+
+static rawwaker_future new_sleep(uint64_t ns, const char *call) {
   rawwaker_future f;
+  int cancel = enter(call);
   ffiwakerSleep(ns, &f);
+  leave(cancel);
   return f;
 }
+
+rawwaker_future ffiwaker_sleep(uint64_t ns) { return new_sleep(ns, __func__); }
 
 /* f against the clock. Each of the two is dropped once: when it has lost, or with the whole. */
 typedef struct timeout {
@@ -125,8 +254,9 @@ static const rawwaker_future_vtable timeout_vtable = {timeout_poll, timeout_drop
 
 rawwaker_future ffiwaker_timeout(rawwaker_future f, uint64_t ns, bool *expired) {
   check(f, __func__);
+  if (expired == NULL) die(__func__, "NULL expired");
   timeout *t = malloc(sizeof *t);
   if (t == NULL) die(__func__, "out of memory");
-  *t = (timeout){f, ffiwaker_sleep(ns), expired};
+  *t = (timeout){f, new_sleep(ns, __func__), expired};
   return (rawwaker_future){t, &timeout_vtable};
 }

@@ -23,17 +23,24 @@ package archive
 
 /*
 #cgo CFLAGS: -std=gnu11 -I${SRCDIR}/.. -I${SRCDIR}/../..
+#include <stddef.h>
 #include <stdint.h>
+
+void ffiwaker_site(uintptr_t site, char *text, size_t size);
 */
 import "C"
 
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime/cgo"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
+	"weak"
 
 	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
@@ -41,23 +48,59 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// The exported halves of the functions in archive.c. An executor's address in C is a cgo.Handle: a number that is never used
-// twice.
+// The exported halves of the functions in archive.c. An executor and a task's handle are each a cgo.Handle in C: a number that
+// is never used twice.
 
-// guard lets nothing unwind into C: misuse ends the process with one line.
+// guard lets no panic unwind into C: misuse ends the process with one line.
 func guard(call string) {
 	if v := recover(); v != nil {
-		ffiwaker.Die(call, fmt.Sprint(v))
+		text := fmt.Sprint(v)
+		for _, by := range []string{"rawwaker: ", "ffiwaker: ", "executor: ", "future: "} {
+			text = strings.TrimPrefix(text, by) // the line begins with one already
+		}
+		ffiwaker.Die(call, text)
 	}
 }
 
-func local(ex C.uintptr_t) (l *executor.Local) {
-	defer func() {
-		if recover() != nil {
-			panic("this executor was dropped before")
-		}
-	}()
-	return cgo.Handle(ex).Value().(*executor.Local)
+// host is an executor as C holds it.
+type host struct {
+	*executor.Local
+	ticker atomic.Uintptr // the thread that ticks; 0: none; dropped: no more
+	hooked atomic.Bool
+}
+
+const dropped = ^uintptr(0)
+
+func lookUp(ex C.uintptr_t) *host {
+	if ex == 0 {
+		panic("the executor is NULL")
+	}
+	h, ok := value(ex).(*host)
+	if !ok {
+		panic("this executor was dropped before")
+	}
+	return h
+}
+
+// value is nil if the handle was deleted.
+func value(handle C.uintptr_t) (v any) {
+	defer func() { _ = recover() }()
+	return cgo.Handle(handle).Value()
+}
+
+// claim makes thread the only one that ticks h, or drops it, until ticker is set again.
+func (h *host) claim(thread, to uintptr, verb string) {
+	if h.ticker.CompareAndSwap(0, to) {
+		return
+	}
+	switch h.ticker.Load() {
+	case thread:
+		panic(verb + " inside a tick of the same executor (return from the poll, the drop slot or done first)")
+	case dropped:
+		panic("this executor was dropped before")
+	default:
+		panic(verb + " while another thread ticks the executor (one thread at a time)")
+	}
 }
 
 //export ffiwakerExecutorNew
@@ -72,54 +115,145 @@ func ffiwakerExecutorNew(code *C.int) C.uintptr_t {
 		return 0
 	}
 	l.FD()
-	return C.uintptr_t(cgo.NewHandle(l))
+	return C.uintptr_t(cgo.NewHandle(&host{Local: l}))
 }
+
+// sited is a future that knows which call of C spawned it.
+type sited struct {
+	*rawwaker.CFuture[struct{}]
+	site C.uintptr_t
+}
+
+// SpawnSite names the place for a diagnosis.
+func (s sited) SpawnSite() string {
+	var text [256]C.char
+	C.ffiwaker_site(s.site, &text[0], C.size_t(len(text)))
+	return C.GoString(&text[0])
+}
+
+// diagnosed says whether executors ask for a task's site.
+var diagnosed = ffiwaker.Debug("tasks") == "1" || ffiwaker.Debug("trace") != ""
+
+type joinHandle = executor.JoinHandle[struct{}]
 
 //export ffiwakerExecutorSpawn
-func ffiwakerExecutorSpawn(ex, data, vtable C.uintptr_t) {
-	defer guard("ffiwaker_executor_spawn")
-	executor.SpawnLocal(local(ex), rawwaker.Future[struct{}](
-		rawwaker.FutureFromRaw[struct{}](rawwaker.RawFutureOf(uintptr(data), uintptr(vtable)))))
+func ffiwakerExecutorSpawn(ex, data, vtable, site C.uintptr_t, handle C.int) C.uintptr_t {
+	call := "ffiwaker_executor_spawn"
+	if handle != 0 {
+		call = "ffiwaker_executor_spawn_task"
+	}
+	defer guard(call)
+	l := lookUp(ex).Local
+	c := rawwaker.FutureFromRaw[struct{}](rawwaker.RawFutureOf(uintptr(data), uintptr(vtable)))
+	var f rawwaker.Future[struct{}] = c
+	if diagnosed {
+		f = sited{c, site}
+	}
+	task := executor.SpawnLocal(l, f)
+	if handle == 0 {
+		return 0
+	}
+	// Weak: a handle of C must keep neither the executor nor what the task was.
+	return C.uintptr_t(cgo.NewHandle(weak.Make(task)))
 }
 
+// What ffiwakerExecutorTick may be asked for; as in archive.c.
+const (
+	tickOne = iota
+	tickUpTo
+	tickFor
+)
+
 //export ffiwakerExecutorTick
-func ffiwakerExecutorTick(ex C.uintptr_t) C.int {
-	defer guard("ffiwaker_executor_tick")
-	if local(ex).Tick() {
-		return 1
+func ffiwakerExecutorTick(ex, thread C.uintptr_t, kind C.int, most C.uint64_t) C.size_t {
+	defer guard([...]string{"ffiwaker_executor_tick", "ffiwaker_executor_tick_n", "ffiwaker_executor_tick_for"}[kind])
+	h := lookUp(ex)
+	h.claim(uintptr(thread), uintptr(thread), "called")
+	defer h.ticker.Store(0)
+	switch kind {
+	case tickOne:
+		if h.Tick() {
+			return 1
+		}
+		return 0
+	case tickUpTo:
+		return C.size_t(h.TickN(int(min(uint64(most), math.MaxInt))))
+	default:
+		return C.size_t(h.TickFor(duration(most)))
 	}
-	return 0
+}
+
+// duration is ns, cut at 292 years.
+func duration(ns C.uint64_t) time.Duration {
+	return time.Duration(min(uint64(ns), math.MaxInt64))
 }
 
 //export ffiwakerExecutorFD
 func ffiwakerExecutorFD(ex C.uintptr_t) C.int {
 	defer guard("ffiwaker_executor_fd")
-	return C.int(local(ex).FD())
+	return C.int(lookUp(ex).FD())
 }
 
 //export ffiwakerExecutorOnWake
 func ffiwakerExecutorOnWake(ex, data, vtable C.uintptr_t) {
 	defer guard("ffiwaker_executor_on_wake")
-	local(ex).WakeWith(rawwaker.FromRaw(rawwaker.RawWakerOf(uintptr(data), uintptr(vtable))))
+	h := lookUp(ex)
+	if h.hooked.Swap(true) {
+		panic("this executor has a hook already (it is set once)")
+	}
+	h.WakeWith(rawwaker.FromRaw(rawwaker.RawWakerOf(uintptr(data), uintptr(vtable))))
 }
 
 //export ffiwakerExecutorTasks
 func ffiwakerExecutorTasks(ex C.uintptr_t) C.size_t {
 	defer guard("ffiwaker_executor_tasks")
-	return C.size_t(local(ex).Len())
+	return C.size_t(lookUp(ex).Len())
 }
 
 //export ffiwakerExecutorDrop
-func ffiwakerExecutorDrop(ex C.uintptr_t) {
+func ffiwakerExecutorDrop(ex, thread C.uintptr_t) {
 	defer guard("ffiwaker_executor_drop")
-	l := local(ex)
+	h := lookUp(ex)
+	h.claim(uintptr(thread), dropped, "called")
 	cgo.Handle(ex).Delete()
-	l.Close()
+	h.Close()
+}
+
+// The handle of a task holds a weak pointer: gone is over.
+func lookUpTask(t C.uintptr_t) weak.Pointer[joinHandle] {
+	if t == 0 {
+		panic("the task is NULL")
+	}
+	w, ok := value(t).(weak.Pointer[joinHandle])
+	if !ok {
+		panic("this handle was dropped before")
+	}
+	return w
+}
+
+//export ffiwakerTaskAbort
+func ffiwakerTaskAbort(t C.uintptr_t) {
+	defer guard("ffiwaker_task_abort")
+	if task := lookUpTask(t).Value(); task != nil {
+		task.Abort()
+	}
+}
+
+//export ffiwakerTaskClone
+func ffiwakerTaskClone(t C.uintptr_t) C.uintptr_t {
+	defer guard("ffiwaker_task_clone")
+	return C.uintptr_t(cgo.NewHandle(lookUpTask(t)))
+}
+
+//export ffiwakerTaskDrop
+func ffiwakerTaskDrop(t C.uintptr_t) {
+	defer guard("ffiwaker_task_drop")
+	lookUpTask(t)
+	cgo.Handle(t).Delete()
 }
 
 //export ffiwakerSleep
 func ffiwakerSleep(ns C.uint64_t, out unsafe.Pointer) {
 	defer guard("ffiwaker_sleep")
-	const longest = 1<<63 - 1
-	rawwaker.FutureIntoRaw(future.Sleep(time.Duration(min(uint64(ns), longest)))).Put(out)
+	rawwaker.FutureIntoRaw(future.Sleep(duration(ns))).Put(out)
 }

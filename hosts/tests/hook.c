@@ -51,7 +51,7 @@ int main(void) {
   static const rawwaker_future_vtable vtable = {counter_poll, counter_drop};
   ffiwaker_executor *ex = ffiwaker_executor_new();
   pthread_t ids[THREADS];
-  ffiwaker_executor_on_wake(ex, hook, NULL);
+  ffiwaker_executor_on_wake(ex, hook, NULL, NULL);
   for (int i = 0; i < THREADS; i++) {
     ffiwaker_executor_spawn(ex, (rawwaker_future){&counters[i], &vtable}, NULL, NULL, NULL);
     pthread_create(&ids[i], NULL, count, &counters[i]);
