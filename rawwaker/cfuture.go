@@ -74,7 +74,7 @@ func FutureFromRaw[T any](raw RawFuture) *CFuture[T] {
 	f := new(CFuture[T])
 	f.data, f.vtable = raw.Words()
 	if auditAll {
-		f.data, f.vtable = ffiwaker.AuditFuture(f.data, f.vtable)
+		f.data, f.vtable = ffiwaker.AuditFuture(f.data, f.vtable, unsafe.Sizeof(f.value))
 	}
 	runtime.SetFinalizer(&f.cfuture, (*cfuture).finalize)
 	return f
@@ -170,12 +170,17 @@ func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
 	}
 	debugGC()
 	got := ffiwaker.Polled{Code: ffiwaker.CodePending} // stays so where the waker may not be used, and that panics
+	returned := false
 	defer func() {
+		if !returned { // a panic of Go's that C was inside
+			ffiwaker.AuditUnwound(f.data, f.vtable)
+		}
 		if got.Code == ffiwaker.CodePending {
 			f.pending()
 		}
 	}()
-	if got = cx.pollRaw(f.data, f.vtable, out); got.Code == ffiwaker.CodePending {
+	got = cx.pollRaw(f.data, f.vtable, out)
+	if returned = true; got.Code == ffiwaker.CodePending {
 		return false
 	}
 	f.ended = true // its drop slot was called: polling stays set, so a Drop meanwhile or later does nothing
