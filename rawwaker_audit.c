@@ -332,12 +332,22 @@ static void happen(family *f, const char *what, uintptr_t reference, uintptr_t o
   atomic_store(&e->stamp, i + 1);
 }
 
+/* What is inside, below all wrappings that are there. */
+static rawwaker innermost(rawwaker w) {
+  while (rawwaker_is_audited(&w)) {
+    reference *r = w.data;
+    if ((atomic_load(&r->word) & (LIVE | CONSUMED)) != LIVE) break; /* ended behind the back of the one around it */
+    w = r->inner;
+  }
+  return w;
+}
+
 /* The same, to the watcher. r may be NULL; inner says that what is inside it is there. */
 static void tell(family *f, const char *what, const reference *r, bool inner, uintptr_t other) {
   void (*watch)(const rawwaker_audit_event *) = atomic_load(&audit.watch);
   if (watch == NULL) return;
   rawwaker_audit_event e = {what, f->number, r == NULL ? 0 : r->number, other, {NULL, NULL}, atomic_load(&f->there)};
-  if (r != NULL && inner) e.inner = r->inner;
+  if (r != NULL && inner) e.inner = innermost(r->inner);
   watch(&e);
 }
 
@@ -531,12 +541,6 @@ static family *family_new(bool of_future) {
 
 static void family_leave(family *f) {
   if (atomic_fetch_sub(&f->records, 1) == 1) pool_put(&audit.families, f);
-}
-
-/* What is inside, below all wrappings. */
-static rawwaker innermost(rawwaker w) {
-  while (rawwaker_is_audited(&w)) w = ((const reference *)w.data)->inner;
-  return w;
 }
 
 static kind *kind_of(family *f, rawwaker w) {

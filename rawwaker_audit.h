@@ -130,7 +130,7 @@ RAWWAKER_API size_t rawwaker_audit_found(void);
 
 /* What has happened to an audited waker or future. waker is the number of all that descends from one call of rawwaker_audit,
  * rawwaker_audit_lend or rawwaker_audit_future; reference and other are numbers in it, 0 where the event is of none. inner is what is inside
- * the reference, to look at before the watcher returns; its vtable is NULL where there is none any more. */
+ * the reference, below all wrappings, to look at before the watcher returns; its vtable is NULL where there is none any more. */
 typedef struct rawwaker_audit_event {
   const char *what;      /* "wake", "is cloned as", ...: as findings tell it; lives as long as the process */
   uint64_t waker, reference, other;
