@@ -8,6 +8,8 @@
  */
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
+#elif !defined(_DEFAULT_SOURCE)
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #endif
 #include "rawwaker_audit.h"
 
@@ -35,10 +37,11 @@
 #else
 #define STACK 1
 #endif
-#if defined(__GLIBC__)
+#if defined(__GLIBC__) && defined(_GNU_SOURCE)
 #include <dlfcn.h>
 #if __GLIBC_PREREQ(2, 35)
 #include <link.h>
+#include <sys/auxv.h>
 #define FINDS_OBJECTS 1
 #endif
 #endif
@@ -94,7 +97,7 @@ static void *memory(size_t size) {
   void *p = calloc(1, size);
   if (p == NULL) die("rawwaker_audit", "out of memory");
 #else
-#if !defined(MAP_ANONYMOUS)
+#if !defined(MAP_ANONYMOUS) && defined(MAP_ANON)
 #define MAP_ANONYMOUS MAP_ANON
 #endif
   void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -343,7 +346,7 @@ static rawwaker innermost(rawwaker w) {
 }
 
 /* The same, to the watcher. r may be NULL; inner says that what is inside it is there. */
-static void tell(family *f, const char *what, const reference *r, bool inner, uintptr_t other) {
+static void report(family *f, const char *what, const reference *r, bool inner, uintptr_t other) {
   void (*watch)(const rawwaker_audit_event *) = atomic_load(&audit.watch);
   if (watch == NULL) return;
   rawwaker_audit_event e = {what, f->number, r == NULL ? 0 : r->number, other, {NULL, NULL}, atomic_load(&f->there)};
@@ -354,12 +357,15 @@ static void tell(family *f, const char *what, const reference *r, bool inner, ui
 /* Both. */
 static void happen_to(reference *r, const char *what, bool inner, uintptr_t other) {
   happen(r->family, what, r->number, other);
-  tell(r->family, what, r, inner, other);
+  report(r->family, what, r, inner, other);
 }
 
 static const char *consumed(uint32_t word) { return word & WOKEN ? "wake" : word & DROPPED ? "drop" : "unwrap"; }
 
 /* -------------------------------------------------------------------------------------------------- the texts - */
+
+/* Where a finding is made: a slot that a signal handler may call looks nothing up. */
+typedef enum place { ANYWHERE, SIGNALS_TOO } place;
 
 typedef struct text {
   char *at;
@@ -438,10 +444,29 @@ static void say_where(text *t, const char *where, void *const *stack, int depth,
 #endif
 }
 
-static int look(void **stack) {
-#if STACK > 1
-  return backtrace(stack, STACK);
+/* Whether backtrace takes no lock: so it is in a program that glibc has loaded, since 2.35; and macOS follows frame pointers. */
+static bool looks_freely(void) {
+#if defined(FINDS_OBJECTS)
+  return getauxval(AT_BASE) != 0;
+#elif defined(__APPLE__)
+  return true;
 #else
+  return false;
+#endif
+}
+
+/* The stack of the caller; none where that might wait for another thread. */
+static int look(void **stack, place where) {
+#if STACK > 1
+  static _Atomic(bool) looking;
+  if (looks_freely()) return backtrace(stack, STACK);
+  if (where == SIGNALS_TOO || process_id() != atomic_load(&audit.process) || atomic_exchange(&looking, true)) return 0;
+  int n = backtrace(stack, STACK);
+  atomic_store(&looking, false);
+  return n;
+#else
+  (void)where;
+  (void)looks_freely;
   (void)stack;
   return 0;
 #endif
@@ -476,9 +501,6 @@ static int claim(void) {
   return -1;
 }
 
-/* Where a finding is made: a slot that a signal handler may call looks nothing up. */
-typedef enum place { ANYWHERE, SIGNALS_TOO } place;
-
 /* f and r may be NULL. Only the part of r that stays as long as it is pinned or called is looked at. */
 static void find(const char *rule, const char *contract, family *f, const reference *r, place where, const char *format, ...) {
   begin();
@@ -504,7 +526,7 @@ static void find(const char *rule, const char *contract, family *f, const refere
   va_end(args);
   say(&t, "\n  the rule: %s\n  on thread %n, from\n", contract, (uintptr_t)thread_id());
   void *stack[STACK];
-  say_where(&t, here.at, stack, look(stack), names);
+  say_where(&t, here.at, stack, look(stack, where), names);
   if (r != NULL) {
     if (r->clone)
       say(&t, "  reference %n was cloned from %n on thread %n, from\n", r->number, r->parent, (uintptr_t)r->thread);
@@ -589,7 +611,7 @@ static reference *reference_new(family *f, rawwaker inner, const reference *pare
   r->root = parent != NULL ? parent->root : r->number;
   r->thread = thread_id();
   r->where = here.at;
-  r->depth = look(r->stack);
+  r->depth = look(r->stack, ANYWHERE);
   r->kind = NULL;
   atomic_fetch_add(&f->records, 1);
   if (!lent) {
@@ -952,14 +974,14 @@ static rawwaker_poll audit_poll(void *data, rawwaker_context *cx, void *out) {
   f->inside = NULL;
   if (f->outside != NULL) f->outside->inside = f;
   here.polled = f;
-  tell(f->family, "poll", r, true, 0);
+  report(f->family, "poll", r, true, 0);
   rawwaker lent = {r, &audit_vtable};
   rawwaker_context mine = {&lent};
   _Alignas(64) unsigned char small[SMALL + CANARY];
   unsigned char *room = sized ? room_for(f, out, small) : NULL;
   rawwaker_poll got = f->inner.vtable->poll(f->inner.data, &mine, room != NULL ? room : out);
   const char *code = got == RAWWAKER_READY ? "is READY" : got == RAWWAKER_PENDING ? "is PENDING" : "is PANICKED";
-  tell(f->family, code, r, true, 0);
+  report(f->family, code, r, true, 0);
   happen(f->family, code, 0, 0);
   if (room != NULL) {
     size_t more = overrun(room, f->size);
@@ -983,7 +1005,7 @@ static rawwaker_poll audit_poll(void *data, rawwaker_context *cx, void *out) {
 static void audit_future_drop(void *data) {
   audited_future *f = data;
   happen(f->family, "drop", 0, 0);
-  tell(f->family, "drop", NULL, false, 0);
+  report(f->family, "drop", NULL, false, 0);
   uint32_t word = atomic_fetch_or(&f->word, GONE);
   if (word & GONE)
     find("future_double_drop", "a future is dropped exactly once", f->family, NULL, ANYWHERE, "drop of a future that was dropped");
@@ -1009,7 +1031,7 @@ static rawwaker_future wrap_future(rawwaker_future f, size_t size, const char *c
   atomic_store(&a->word, 0);
   atomic_fetch_add(&mine->records, 1);
   happen(mine, "is wrapped", 0, 0);
-  tell(mine, "is wrapped", NULL, false, 0);
+  report(mine, "is wrapped", NULL, false, 0);
   return (rawwaker_future){a, &audit_future_vtable};
 }
 
@@ -1026,7 +1048,7 @@ void rawwaker_audit_unwound(const rawwaker_future *f) {
     outside = a->outside;
     bool last = a == f->data;
     happen(a->family, "is unwound", 0, 0);
-    tell(a->family, "is unwound", a->lent, true, 0);
+    report(a->family, "is unwound", a->lent, true, 0);
     poll_end(a, 0);
     if (last) return;
   }

@@ -5,8 +5,9 @@
  *
  * The slots of an audited waker may be called wherever those of the waker inside may: they take no lock, wait for no other
  * thread, keep errno, are no cancellation points, and work in a forked child. wake_by_ref allocates nothing and is
- * async-signal-safe if the waker inside is. (A finding is the exception in one point: but for those of wake_by_ref, glibc is
- * asked for the names of functions, which takes its loader's lock.)
+ * async-signal-safe if the waker inside is. (Two exceptions: for a finding, but not for one of wake_by_ref, glibc is
+ * asked for the names of functions, which takes its loader's lock; and where its unwinder takes a lock, before 2.35 and in static
+ * programs, one thread at a time asks it for a stack, others and forked children go without.)
  *
  *   rule                    found
  *   double_drop             a reference was woken or dropped that had been consumed already
