@@ -60,13 +60,17 @@ static ffiwaker_words ffiwaker_audit(ffiwaker_words w, const char *where, uint64
 	rawwaker_audit_at(before);
 	return ffiwaker_audit_out(got);
 }
-static ffiwaker_words ffiwaker_audit_future(ffiwaker_words w, uint64_t goroutine) {
+static ffiwaker_words ffiwaker_audit_future(ffiwaker_words w, size_t size, uint64_t goroutine) {
 	rawwaker_future f = { (void *)w.data, (const rawwaker_future_vtable *)w.vtable };
 	uint64_t outer = ffiwaker_trace_enter(goroutine);
-	f = rawwaker_audit_future(f);
+	f = size == SIZE_MAX ? rawwaker_audit_future(f) : rawwaker_audit_future_sized(f, size);
 	ffiwaker_trace_enter(outer);
 	ffiwaker_words r = { (uintptr_t)f.data, (uintptr_t)f.vtable };
 	return r;
+}
+static void ffiwaker_audit_unwound(ffiwaker_words w) {
+	rawwaker_future f = { (void *)w.data, (const rawwaker_future_vtable *)w.vtable };
+	rawwaker_audit_unwound(&f);
 }
 static ffiwaker_words ffiwaker_audit_inner(ffiwaker_words w) {
 	rawwaker r = ffiwaker_audit_in(w);
@@ -145,12 +149,18 @@ func Audit(w Raw) Raw {
 	return fromWords(C.ffiwaker_audit(words(w), where(), traced()))
 }
 
-// AuditFuture is rawwaker_audit_future.
-func AuditFuture(data, vtable uintptr) (uintptr, uintptr) {
+// UnknownSize says to [AuditFuture] that only poll and its caller know how large the result is.
+const UnknownSize = ^uintptr(0)
+
+// AuditFuture is rawwaker_audit_future_sized, or rawwaker_audit_future.
+func AuditFuture(data, vtable, size uintptr) (uintptr, uintptr) {
 	auditing.Store(true)
-	f := fromWords(C.ffiwaker_audit_future(words(Raw{data, vtable}), traced()))
+	f := fromWords(C.ffiwaker_audit_future(words(Raw{data, vtable}), C.size_t(size), traced()))
 	return f.Data, f.VTable
 }
+
+// AuditUnwound is rawwaker_audit_unwound: a panic of Go has ended a poll of this future.
+func AuditUnwound(data, vtable uintptr) { C.ffiwaker_audit_unwound(words(Raw{data, vtable})) }
 
 // IsAudited is rawwaker_is_audited.
 func IsAudited(w Raw) bool { return C.ffiwaker_is_audited(words(w)) != 0 }
@@ -176,6 +186,9 @@ func AuditLive() int { return int(C.rawwaker_audit_live()) }
 
 // AuditLeaks is rawwaker_audit_leaks.
 func AuditLeaks() int { return int(C.rawwaker_audit_leaks()) }
+
+// AuditFound is rawwaker_audit_found.
+func AuditFound() int { return int(C.rawwaker_audit_found()) }
 
 // AuditPrint is rawwaker_audit_print.
 func AuditPrint(on bool) { C.rawwaker_audit_print(C.bool(on)) }

@@ -11,7 +11,13 @@ import (
 var debugKeys = []string{"audit", "tasks", "trace"}
 
 var debugWords = func() map[string]string {
-	words, unknown := debugParse(environment())
+	list := debugText()
+	if list != "" && secure() {
+		// As of the loader's variables: who sets them may not have the rights that this program has.
+		fmt.Fprintln(os.Stderr, "ffiwaker: FFIWAKERDEBUG: not obeyed: this program may do more than who has started it")
+		list = ""
+	}
+	words, unknown := debugParse(list)
 	for _, key := range unknown {
 		fmt.Fprintf(os.Stderr, "ffiwaker: FFIWAKERDEBUG: no key %q; there are %s\n", key, strings.Join(debugKeys, ", "))
 	}

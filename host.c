@@ -6,8 +6,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #if defined(_WIN32)
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
@@ -20,9 +18,6 @@
 #if defined(__linux__)
 #include <sys/auxv.h>
 #endif
-
-static bool library;      /* this is in a library, not in the program */
-static char *environment; /* FFIWAKERDEBUG, as it was when the library was loaded */
 
 static const unsigned char parent = 1;
 /* 0 in a child. On Linux it is in a page that the kernel clears: a fork by the system call alone is seen too. */
@@ -78,18 +73,13 @@ static void stay(void) {
   Dl_info here;
   if (dladdr == NULL || dlopen == NULL || dladdr((void *)(uintptr_t)&parent, &here) == 0 || here.dli_fname == NULL) return;
   if (in_program(&here)) return;
-  library = true;
   dlopen(here.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE); /* the handle is kept, and with it a reference */
 #endif
 }
 #endif
 
-const char *ffiwaker_environment(void) { return library ? environment : NULL; }
-
-/* Before Go's own constructor, which starts a thread that asks for the environment. */
+/* Before Go's own constructor, which starts threads. */
 __attribute__((constructor(101))) static void loaded(void) {
   watch_forks();
   stay();
-  const char *words = getenv("FFIWAKERDEBUG");
-  if (library) environment = strdup(words != NULL ? words : "");
 }

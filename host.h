@@ -11,11 +11,6 @@
  * takes - | gives the answer | threads any | signals yes | fails never */
 bool ffiwaker_forked(void);
 
-/* FFIWAKERDEBUG as getenv gave it when the library was loaded; NULL in a program, whose environment Go knows itself. (Of a library
- * Go knows only what the process was started with.)
- * takes - | gives borrowed text | threads any | signals no | fails never */
-const char *ffiwaker_environment(void);
-
 /* Around each call into Go: a thread that is cancelled there would unwind through Go's frames. */
 static inline int ffiwaker_hold_cancel(void) {
   int was = 0;

@@ -3,7 +3,6 @@
 package ffiwaker
 
 import (
-	"os"
 	"time"
 )
 
@@ -41,8 +40,6 @@ func PollUnder(w Raw, data, vtable, out uintptr, note *uintptr) Polled {
 	panic("ffiwaker: PollUnder needs cgo")
 }
 
-func environment() string { return os.Getenv("FFIWAKERDEBUG") }
-
 var traceBegan time.Time
 
 func traceBegin(uintptr) { traceBegan = time.Now() }
@@ -50,17 +47,24 @@ func TraceNow() int64    { return int64(time.Since(traceBegan)) }
 
 // The auditor is C's.
 
-func AuditAll() bool                              { return false }
-func Audit(Raw) Raw                               { panic("ffiwaker: Audit needs cgo") }
-func AuditFuture(_, _ uintptr) (uintptr, uintptr) { panic("ffiwaker: AuditFuture needs cgo") }
-func IsAudited(Raw) bool                          { return false }
-func AuditInner(w Raw) Raw                        { return w }
-func AuditUnwrap(w Raw) Raw                       { return w }
-func AuditAbandoned(Raw)                          {}
-func AuditCount(Raw) int                          { return 0 }
-func AuditLive() int                              { return 0 }
-func AuditLeaks() int                             { return 0 }
-func AuditPrint(bool)                             {}
-func AuditTake() (rule, text string, ok bool)     { return "", "", false }
-func AuditLock(int)                               {}
-func OnThread(Slot, Raw, int) (Raw, error)        { panic("ffiwaker: OnThread needs cgo") }
+// UnknownSize is for AuditFuture.
+const UnknownSize = ^uintptr(0)
+
+func AuditAll() bool { return false }
+func Audit(Raw) Raw  { panic("ffiwaker: Audit needs cgo") }
+func AuditFuture(_, _, _ uintptr) (uintptr, uintptr) {
+	panic("ffiwaker: AuditFuture needs cgo")
+}
+func AuditUnwound(_, _ uintptr)               {}
+func AuditFound() int                         { return 0 }
+func IsAudited(Raw) bool                      { return false }
+func AuditInner(w Raw) Raw                    { return w }
+func AuditUnwrap(w Raw) Raw                   { return w }
+func AuditAbandoned(Raw)                      {}
+func AuditCount(Raw) int                      { return 0 }
+func AuditLive() int                          { return 0 }
+func AuditLeaks() int                         { return 0 }
+func AuditPrint(bool)                         {}
+func AuditTake() (rule, text string, ok bool) { return "", "", false }
+func AuditLock(int)                           {}
+func OnThread(Slot, Raw, int) (Raw, error)    { panic("ffiwaker: OnThread needs cgo") }

@@ -1,22 +1,35 @@
 /* rawwaker_audit.c - see rawwaker_audit.h.
  *
+ * Nothing here waits for another thread: a record is one word that compare-and-swaps change, the memory of records is never given
+ * back, so that a stale pointer finds a record, and a thread that stops anywhere holds up to one record, text or place. What
+ * wake_by_ref calls is async-signal-safe: no allocation, no stdio, no lock, errno kept.
+ *
  * SPDX-License-Identifier: MIT
  */
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
+#elif !defined(_DEFAULT_SOURCE)
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #endif
 #include "rawwaker_audit.h"
 
-#include <inttypes.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(_WIN32)
+#include <io.h>
+#include <process.h>
+#else
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
 #if defined(__linux__)
 #include <sys/syscall.h>
-#include <unistd.h>
 #endif
 #if defined(__GLIBC__) || defined(__APPLE__)
 #include <execinfo.h>
@@ -24,65 +37,245 @@
 #else
 #define STACK 1
 #endif
+#if defined(__GLIBC__) && defined(_GNU_SOURCE)
+#include <dlfcn.h>
+#if __GLIBC_PREREQ(2, 35)
+#include <link.h>
+#include <sys/auxv.h>
+#define FINDS_OBJECTS 1
+#endif
+#endif
 
-/* One lock guards all that this file keeps. No slot is called under it. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* glibc allocates a dlopened library's thread variables when they are first used, which a signal handler must not do, unless
+ * they are of this model. They take a few bytes of the room that all libraries share: add no array. */
+#if defined(__GLIBC__) && defined(__GNUC__)
+#define THREAD_LOCAL static _Thread_local __attribute__((tls_model("initial-exec")))
+#else
+#define THREAD_LOCAL static _Thread_local
+#endif
 
-enum { EVENTS = 24, QUARANTINE = 65536, FUTURES = 4096 };
+enum {
+  EVENTS = 24,        /* of a family */
+  QUARANTINE = 65536, /* references that are gone */
+  FUTURES = 4096,     /* futures that are */
+  KINDS = 8,          /* of wakers that a future keeps at one time */
+  KEPT = 512,         /* findings that wait to be taken */
+  TEXTS = KEPT + 32,  /* and those that are being written */
+  TEXT = 6144,        /* bytes of a finding */
+  SMALL = 2048,       /* bytes of a result for which there is room on the stack */
+  CANARY = 2048       /* bytes after a result that nobody may write */
+};
+
+/* ---------------------------------------------------------------------------------------------------- memory - */
+
+/* Things of one size. The memory is kept for ever, and what is given back is given out again. */
+typedef struct node {
+  _Atomic(uint32_t) next; /* of those given back, the index and 1; 0 ends it */
+  uint32_t self;
+} node;
+
+enum { FIRST = 256, BLOCKS = 24 };
+typedef struct pool {
+  size_t size;
+  _Atomic(char *) blocks[BLOCKS]; /* of FIRST, 2 * FIRST, 4 * FIRST ... */
+  _Atomic(uint32_t) made;
+  _Atomic(uint64_t) back; /* the latest given back, index and 1; above it a number that is new for each change */
+} pool;
+
+static _Noreturn void die(const char *call, const char *why) {
+  fprintf(stderr, "rawwaker: %s: %s\n", call, why);
+  abort();
+}
+
+#if defined(__linux__) && defined(__GNUC__)
+extern void __lsan_register_root_region(const void *, size_t) __attribute__((weak));
+#endif
+
+/* Zeroed memory that is never freed; by no lock that malloc may hold. */
+static void *memory(size_t size) {
+#if defined(_WIN32)
+  void *p = calloc(1, size);
+  if (p == NULL) die("rawwaker_audit", "out of memory");
+#else
+#if !defined(MAP_ANONYMOUS) && defined(MAP_ANON)
+#define MAP_ANONYMOUS MAP_ANON
+#endif
+  void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) die("rawwaker_audit", "out of memory");
+#endif
+  return p;
+}
+
+/* It is in use from now on; what it points to is no leak. */
+static void keep(void *p, size_t size) {
+#if defined(__linux__) && defined(__GNUC__)
+  if (__lsan_register_root_region != NULL) __lsan_register_root_region(p, size);
+#endif
+  (void)p;
+  (void)size;
+}
+
+static void unmap(void *p, size_t size) {
+#if defined(_WIN32)
+  (void)size;
+  free(p);
+#else
+  munmap(p, size);
+#endif
+}
+
+/* The thing of that index, or NULL where its block is not there yet. */
+static void *pool_at(pool *p, uint32_t index, bool make) {
+  uint32_t k = 0, first = 0;
+  while (k < BLOCKS && index - first >= (uint32_t)FIRST << k) first += (uint32_t)FIRST << k++;
+  if (k >= BLOCKS) die("rawwaker_audit", "out of memory");
+  char *block = atomic_load(&p->blocks[k]);
+  if (block == NULL) {
+    if (!make) return NULL;
+    size_t size = p->size * ((size_t)FIRST << k);
+    char *mine = memory(size);
+    if (atomic_compare_exchange_strong(&p->blocks[k], &block, mine))
+      keep(block = mine, size);
+    else
+      unmap(mine, size);
+  }
+  return block + p->size * (index - first);
+}
+
+static void *pool_get(pool *p) {
+  uint64_t head = atomic_load(&p->back);
+  while ((uint32_t)head != 0) {
+    node *n = pool_at(p, (uint32_t)head - 1, false);
+    uint64_t rest = (((head >> 32) + 1) << 32) | atomic_load(&n->next);
+    if (atomic_compare_exchange_weak(&p->back, &head, rest)) return n;
+  }
+  uint32_t index = atomic_fetch_add(&p->made, 1);
+  node *n = pool_at(p, index, true);
+  n->self = index;
+  return n;
+}
+
+static void pool_put(pool *p, void *thing) {
+  node *n = thing;
+  uint64_t head = atomic_load(&p->back), now;
+  do {
+    atomic_store(&n->next, (uint32_t)head);
+    now = (((head >> 32) + 1) << 32) | (n->self + 1);
+  } while (!atomic_compare_exchange_weak(&p->back, &head, now));
+}
+
+/* --------------------------------------------------------------------------------------------------- records - */
 
 typedef struct event {
-  const char *what;
-  uint64_t reference, other;
-  long thread;
+  _Atomic(uintptr_t) stamp; /* its number and 1, once it is written */
+  _Atomic(const char *) what;
+  _Atomic(uintptr_t) reference, other;
+  _Atomic(long) thread;
 } event;
+
+/* A count, and above it what is counted: the two change together. All ones is more than fits, and stays. */
+enum { HALF = sizeof(size_t) * 4 };
+#define COUNT ((((size_t)1) << HALF) - 1)
+
+/* How many references there are to wakers with the same two words. count 0: free for others; all ones: being given out, or
+ * more than fits. Above it a number that is new each time it is given out. */
+typedef struct kind {
+  _Atomic(size_t) word;
+  _Atomic(uintptr_t) data, vtable;
+} kind;
 
 /* What came of one rawwaker_audit or rawwaker_audit_future: references that wake the same task. */
 typedef struct family {
-  struct family *next, *before;
-  struct reference *all; /* that are there */
-  uint64_t number, references, happened, wakes;
-  size_t there;   /* references, neither consumed nor lent */
-  size_t records; /* references and futures that point here; the last frees */
-  event events[EVENTS]; /* the latest, by happened modulo EVENTS */
+  node head;
+  uintptr_t number;
+  _Atomic(uintptr_t) references, happened, wakes;
+  _Atomic(size_t) there;   /* references, neither consumed nor lent */
+  _Atomic(size_t) records; /* references and futures that point here; the last gives it back */
+  bool of_future;
+  _Atomic(size_t) latest;  /* of a future: how many descend from the reference that its latest poll was lent, and its number above */
+  _Atomic(size_t) crowd;   /* references for which there was no kind */
+  kind kinds[KINDS];       /* of what the future keeps */
+  event events[EVENTS];    /* the latest, by happened modulo EVENTS */
 } family;
 
-/* consumed: by what, or NULL. calls: borrowing calls under way; while there are some, a consuming call is carried out by
- * the last of them. lent: of a context; returned: and its poll is over. A lent one is never consumed. */
+/* The word of a reference. */
+enum {
+  LIVE = 1,      /* not in the pool */
+  LENT = 2,      /* of a context; never consumed */
+  RETURNED = 4,  /* and its poll is over */
+  WOKEN = 8,     /* consumed, by wake */
+  DROPPED = 16,
+  UNWRAPPED = 32,
+  USED = 64,     /* a borrowing call came */
+  REPORTED = 128, /* as a leak */
+  CALL = 256,    /* borrowing calls under way; while there are some, a consuming call is carried out by the last of them */
+  CALLS = 0xFFF * CALL,
+  PIN = CALL << 12, /* threads that read it; it does not go back to the pool meanwhile */
+  CONSUMED = WOKEN | DROPPED | UNWRAPPED
+};
+#define PINS (0xFFFu * PIN)
+
 typedef struct reference {
-  struct reference *next, *before; /* of the family's; next also in the quarantine */
-  family *family;
+  node head;
+  _Atomic(uint32_t) word;
+  bool clone;
+  struct family *family;
   rawwaker inner;
-  const char *consumed;
-  uint64_t number, parent, root; /* root: the wrapped or lent one that it descends from */
-  unsigned calls;
-  bool lent, returned, clone, used, reported;
+  kind *kind; /* NULL: of the crowd, where the family is a future's */
+  uintptr_t number, parent, root; /* root: the wrapped or lent one that it descends from */
   long thread;
   const char *where;
   int depth;
   void *stack[STACK];
 } reference;
 
+/* The word of a future. It is kept after its drop, so that a second one is seen. */
+enum { POLLING = 1, OVER = 2 /* READY or PANICKED was given */, GONE = 4 };
+
+typedef struct audited_future {
+  node head;
+  _Atomic(uint32_t) word;
+  rawwaker_future inner;
+  family *family;
+  size_t size;             /* of its result; UNKNOWN */
+  unsigned char *room;     /* for one that is not SMALL */
+  reference *lent;         /* for the poll under way */
+  struct audited_future *outside, *inside; /* polls under way on this thread that have called this one, and that this one has called */
+} audited_future;
+
+#define UNKNOWN SIZE_MAX
+
+/* How a text is made. */
+enum { FREE, WRITING, READY };
+
 typedef struct finding {
-  struct finding *next;
+  _Atomic(size_t) order;
   const char *rule;
-  char *text;
+  size_t used;
+  char text[TEXT];
 } finding;
 
 static struct {
-  uint64_t made;
-  family *families;
-  size_t live;
-  reference *gone, **gone_end;
-  size_t quarantined;
-  struct audited_future *gone_futures[FUTURES];
-  size_t dropped;
-  finding *found, **found_end;
-  void (*watch)(const rawwaker_audit_event *);
-  bool silent;
-} audit;
+  pool families, references, futures;
+  _Atomic(uintptr_t) made;
+  _Atomic(size_t) live;
+  _Atomic(reference *) gone[QUARANTINE];
+  _Atomic(size_t) went;
+  _Atomic(audited_future *) gone_futures[FUTURES];
+  _Atomic(size_t) futures_went;
+  _Atomic(finding *) findings; /* TEXTS of them */
+  _Atomic(unsigned char) states[TEXTS];
+  _Atomic(size_t) found, kept, omitted;
+  _Atomic(long) process; /* that has begun; a forked child is another */
+  void (*_Atomic watch)(const rawwaker_audit_event *);
+  _Atomic(bool) silent;
+} audit = {.families = {.size = sizeof(family)}, .references = {.size = sizeof(reference)}, .futures = {.size = sizeof(audited_future)}};
 
-static _Thread_local const char *here;
-static _Thread_local int locks;
+THREAD_LOCAL struct {
+  const char *at;
+  audited_future *polled; /* the innermost one */
+  int locks;
+} here;
 
 static long thread_id(void) {
 #if defined(__linux__)
@@ -95,191 +288,376 @@ static long thread_id(void) {
 #endif
 }
 
-static void die(const char *call, const char *why) {
-  fprintf(stderr, "rawwaker: %s: %s\n", call, why);
-  abort();
+static long process_id(void) {
+#if defined(_WIN32)
+  return (long)_getpid();
+#else
+  return (long)getpid();
+#endif
 }
 
-static void *need(size_t size) {
-  void *p = calloc(1, size);
-  if (p == NULL) die("rawwaker_audit", "out of memory");
-  return p;
+/* One write to standard error, which is no cancellation point. */
+static void put(const char *text, size_t n) {
+#if defined(__linux__)
+  if (syscall(SYS_write, 2, text, n) < 0) return;
+#elif defined(_WIN32)
+  if (_write(2, text, (unsigned)n) < 0) return;
+#else
+  int old;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+  if (write(2, text, n) < 0) n = 0;
+  pthread_setcancelstate(old, &old);
+#endif
+}
+
+/* Whatever is lazy, before a signal can come. */
+static void begin(void) {
+  if (atomic_load(&audit.findings) != NULL) return;
+  size_t size = TEXTS * sizeof(finding);
+  finding *mine = memory(size), *none = NULL;
+  if (atomic_compare_exchange_strong(&audit.findings, &none, mine))
+    keep(mine, size);
+  else
+    unmap(mine, size);
+  atomic_store(&audit.process, process_id());
 }
 
 /* ------------------------------------------------------------------------------------------------- the record - */
 
-/* lock is held. */
-static void happen(family *f, const char *what, uint64_t reference, uint64_t other) {
-  f->events[f->happened++ % EVENTS] = (event){what, reference, other, thread_id()};
+static void happen(family *f, const char *what, uintptr_t reference, uintptr_t other) {
+  uintptr_t i = atomic_fetch_add(&f->happened, 1);
+  event *e = &f->events[i % EVENTS];
+  atomic_store(&e->stamp, 0);
+  atomic_store(&e->what, what);
+  atomic_store(&e->reference, reference);
+  atomic_store(&e->other, other);
+  atomic_store(&e->thread, thread_id());
+  atomic_store(&e->stamp, i + 1);
 }
 
-/* The same, to the watcher. r may be NULL. */
-static void tell(const family *f, const char *what, const reference *r, uint64_t other) {
-  if (audit.watch == NULL) return;
-  rawwaker_audit_event e = {what, f->number, 0, other, {NULL, NULL}, f->there};
-  if (r != NULL) {
-    e.reference = r->number;
-    if (r->consumed == NULL && !r->returned) e.inner = r->inner;
+/* What is inside, below all wrappings that are there. */
+static rawwaker innermost(rawwaker w) {
+  while (rawwaker_is_audited(&w)) {
+    reference *r = w.data;
+    if ((atomic_load(&r->word) & (LIVE | CONSUMED)) != LIVE) break; /* ended behind the back of the one around it */
+    w = r->inner;
   }
-  audit.watch(&e);
+  return w;
+}
+
+/* The same, to the watcher. r may be NULL; inner says that what is inside it is there. */
+static void report(family *f, const char *what, const reference *r, bool inner, uintptr_t other) {
+  void (*watch)(const rawwaker_audit_event *) = atomic_load(&audit.watch);
+  if (watch == NULL) return;
+  rawwaker_audit_event e = {what, f->number, r == NULL ? 0 : r->number, other, {NULL, NULL}, atomic_load(&f->there)};
+  if (r != NULL && inner) e.inner = innermost(r->inner);
+  watch(&e);
 }
 
 /* Both. */
-static void happen_to(reference *r, const char *what, uint64_t other) {
+static void happen_to(reference *r, const char *what, bool inner, uintptr_t other) {
   happen(r->family, what, r->number, other);
-  tell(r->family, what, r, other);
+  report(r->family, what, r, inner, other);
 }
+
+static const char *consumed(uint32_t word) { return word & WOKEN ? "wake" : word & DROPPED ? "drop" : "unwrap"; }
+
+/* -------------------------------------------------------------------------------------------------- the texts - */
+
+/* Where a finding is made: a slot that a signal handler may call looks nothing up. */
+typedef enum place { ANYWHERE, SIGNALS_TOO } place;
 
 typedef struct text {
   char *at;
   size_t used, room;
 } text;
 
-static void say(text *t, const char *format, ...) {
-  for (;;) {
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(t->at + t->used, t->room - t->used, format, args);
-    va_end(args);
-    if (n < 0) return;
-    if (t->used + (size_t)n < t->room) {
-      t->used += (size_t)n;
-      return;
-    }
-    t->room = 2 * t->room + (size_t)n;
-    t->at = realloc(t->at, t->room);
-    if (t->at == NULL) die("rawwaker_audit", "out of memory");
-  }
+static void add(text *t, const char *s, size_t n) {
+  if (n > t->room - t->used) n = t->room - t->used;
+  if (n > 0) memcpy(t->at + t->used, s, n);
+  t->used += n;
+}
+static void add_text(text *t, const char *s) { add(t, s, strlen(s)); }
+static void add_number(text *t, uint64_t n, unsigned base) {
+  char digits[24];
+  size_t i = sizeof digits;
+  do digits[--i] = "0123456789abcdef"[n % base];
+  while ((n /= base) != 0);
+  add(t, digits + i, sizeof digits - i);
 }
 
-static void say_where(text *t, const char *where, void *const *stack, int depth) {
+/* vprintf for signal handlers: %s a text, %n a uintptr_t. */
+static void vsay(text *t, const char *format, va_list args) {
+  for (const char *c = format; *c != '\0'; c++) {
+    if (*c != '%') {
+      add(t, c, 1);
+      continue;
+    }
+    if (*++c == 's')
+      add_text(t, va_arg(args, const char *));
+    else
+      add_number(t, va_arg(args, uintptr_t), 10);
+  }
+}
+static void say(text *t, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  vsay(t, format, args);
+  va_end(args);
+}
+
+static void say_address(text *t, void *at) {
+#ifdef FINDS_OBJECTS
+  struct dl_find_object o;
+  if (_dl_find_object(at, &o) == 0) { /* takes no lock */
+    const char *name = o.dlfo_link_map->l_name;
+    add_text(t, name[0] != '\0' ? name : "program");
+    add_text(t, "(+0x");
+    add_number(t, (uintptr_t)at - (uintptr_t)o.dlfo_link_map->l_addr, 16);
+    add_text(t, ") ");
+  }
+#endif
+  add_text(t, "[0x");
+  add_number(t, (uintptr_t)at, 16);
+  add_text(t, "]");
+}
+
+/* names: functions may be looked up, by locks and malloc. */
+static void say_where(text *t, const char *where, void *const *stack, int depth, bool names) {
   if (where != NULL) say(t, "    %s\n", where);
 #if STACK > 1
-  char **names = backtrace_symbols(stack, depth);
-  for (int i = 0; names != NULL && i < depth; i++) say(t, "    %s\n", names[i]);
-  free(names);
+  char **found = names ? backtrace_symbols(stack, depth) : NULL;
+  for (int i = 0; i < depth; i++) {
+    add_text(t, "    ");
+    if (found != NULL)
+      add_text(t, found[i]);
+    else
+      say_address(t, stack[i]);
+    add_text(t, "\n");
+  }
+  free(found);
 #else
   (void)stack;
   (void)depth;
+  (void)names;
+  (void)say_address;
 #endif
 }
 
-static int look(void **stack) {
-#if STACK > 1
-  return backtrace(stack, STACK);
+/* Whether backtrace takes no lock: so it is in a program that glibc has loaded, since 2.35; and macOS follows frame pointers. */
+static bool looks_freely(void) {
+#if defined(FINDS_OBJECTS)
+  return getauxval(AT_BASE) != 0;
+#elif defined(__APPLE__)
+  return true;
 #else
+  return false;
+#endif
+}
+
+/* The stack of the caller; none where that might wait for another thread. */
+static int look(void **stack, place where) {
+#if STACK > 1
+  static _Atomic(bool) looking;
+  if (looks_freely()) return backtrace(stack, STACK);
+  if (where == SIGNALS_TOO || process_id() != atomic_load(&audit.process) || atomic_exchange(&looking, true)) return 0;
+  int n = backtrace(stack, STACK);
+  atomic_store(&looking, false);
+  return n;
+#else
+  (void)where;
+  (void)looks_freely;
   (void)stack;
   return 0;
 #endif
 }
 
-/* lock is held. r may be NULL. */
-static void find(const char *rule, const char *contract, family *f, const reference *r, const char *format, ...) {
-  text t = {need(512), 0, 512};
-  char what[256];
+static void say_events(text *t, family *f) {
+  say(t, "  waker %n, in order:", f->number);
+  uintptr_t end = atomic_load(&f->happened), first = end > EVENTS ? end - EVENTS : 0;
+  if (first > 0) say(t, " ... ");
+  for (uintptr_t i = first; i < end; i++) {
+    event *e = &f->events[i % EVENTS];
+    if (atomic_load(&e->stamp) != i + 1) continue; /* being written */
+    uintptr_t reference = atomic_load(&e->reference), other = atomic_load(&e->other);
+    const char *what = atomic_load(&e->what);
+    long thread = atomic_load(&e->thread);
+    if (atomic_load(&e->stamp) != i + 1) continue;
+    say(t, "%s ", i > first ? ";" : "");
+    if (reference != 0) say(t, "%n ", reference);
+    say(t, "%s", what);
+    if (other != 0) say(t, " %n", other);
+    say(t, " (%n)", (uintptr_t)thread);
+  }
+  say(t, "\n");
+}
+
+/* A text that nobody has; -1: there is none. */
+static int claim(void) {
+  for (int i = 0; i < TEXTS; i++) {
+    unsigned char is = FREE;
+    if (atomic_load(&audit.states[i]) == FREE && atomic_compare_exchange_strong(&audit.states[i], &is, WRITING)) return i;
+  }
+  return -1;
+}
+
+/* f and r may be NULL. Only the part of r that stays as long as it is pinned or called is looked at. */
+static void find(const char *rule, const char *contract, family *f, const reference *r, place where, const char *format, ...) {
+  begin();
+  size_t order = atomic_fetch_add(&audit.found, 1);
+  bool silent = atomic_load(&audit.silent);
+  int i = silent && atomic_load(&audit.kept) >= KEPT ? -1 : claim();
+  if (i < 0) {
+    atomic_fetch_add(&audit.omitted, 1);
+    if (silent) return;
+    char line[256];
+    text t = {line, 0, sizeof line};
+    say(&t, "rawwaker audit: %s: there is no room to say more\n", rule);
+    put(line, t.used);
+    return;
+  }
+  finding *n = &atomic_load(&audit.findings)[i];
+  bool names = where == ANYWHERE && process_id() == atomic_load(&audit.process);
+  text t = {n->text, 0, sizeof n->text - 1};
+  say(&t, "rawwaker audit: %s: ", rule);
   va_list args;
   va_start(args, format);
-  vsnprintf(what, sizeof what, format, args);
+  vsay(&t, format, args);
   va_end(args);
-  say(&t, "rawwaker audit: %s: %s\n  the rule: %s\n  on thread %ld, from\n", rule, what, contract, thread_id());
+  say(&t, "\n  the rule: %s\n  on thread %n, from\n", contract, (uintptr_t)thread_id());
   void *stack[STACK];
-  say_where(&t, here, stack, look(stack));
+  say_where(&t, here.at, stack, look(stack, where), names);
   if (r != NULL) {
     if (r->clone)
-      say(&t, "  reference %" PRIu64 " was cloned from %" PRIu64 " on thread %ld, from\n", r->number, r->parent, r->thread);
+      say(&t, "  reference %n was cloned from %n on thread %n, from\n", r->number, r->parent, (uintptr_t)r->thread);
     else
-      say(&t, "  reference %" PRIu64 " was %s on thread %ld, from\n", r->number, r->lent ? "lent" : "wrapped", r->thread);
-    say_where(&t, r->where, r->stack, r->depth);
+      say(&t, "  reference %n was %s on thread %n, from\n", r->number, atomic_load(&((reference *)(uintptr_t)r)->word) & LENT ? "lent" : "wrapped",
+          (uintptr_t)r->thread);
+    say_where(&t, r->where, r->stack, r->depth, names);
   }
-  say(&t, "  waker %" PRIu64 ", in order:", f->number);
-  uint64_t first = f->happened > EVENTS ? f->happened - EVENTS : 0;
-  if (first > 0) say(&t, " ... ");
-  for (uint64_t i = first; i < f->happened; i++) {
-    const event *e = &f->events[i % EVENTS];
-    say(&t, "%s ", i > first ? ";" : "");
-    if (e->reference != 0) say(&t, "%" PRIu64 " ", e->reference);
-    say(&t, "%s", e->what);
-    if (e->other != 0) say(&t, " %" PRIu64, e->other);
-    say(&t, " (%ld)", e->thread);
+  if (f != NULL) say_events(&t, f);
+  if (t.used == t.room) memcpy(t.at + t.used - 4, "...\n", 4);
+  t.at[t.used] = '\0';
+  if (!silent) put(t.at, t.used);
+  n->rule = rule;
+  n->used = t.used;
+  atomic_store(&n->order, order);
+  if (atomic_fetch_add(&audit.kept, 1) < KEPT) {
+    atomic_store(&audit.states[i], READY);
+    return;
   }
-  say(&t, "\n");
-  if (!audit.silent) fputs(t.at, stderr);
-  finding *n = need(sizeof *n);
-  *n = (finding){NULL, rule, t.at};
-  if (audit.found == NULL) audit.found_end = &audit.found;
-  *audit.found_end = n;
-  audit.found_end = &n->next;
+  atomic_fetch_sub(&audit.kept, 1);
+  atomic_fetch_add(&audit.omitted, 1);
+  atomic_store(&audit.states[i], FREE);
 }
 
-static void family_leave(family *f) {
-  if (--f->records > 0) return;
-  if (f->next != NULL) f->next->before = f->before;
-  if (f->before != NULL)
-    f->before->next = f->next;
-  else
-    audit.families = f->next;
-  free(f);
-}
+/* ----------------------------------------------------------------------------------------- families, references - */
 
-static family *family_new(void) {
-  family *f = need(sizeof *f);
-  f->number = ++audit.made;
-  f->next = audit.families;
-  if (f->next != NULL) f->next->before = f;
-  audit.families = f;
+static family *family_new(bool of_future) {
+  family *f = pool_get(&audit.families);
+  memset((char *)f + sizeof f->head, 0, sizeof *f - sizeof f->head);
+  f->number = atomic_fetch_add(&audit.made, 1) + 1;
+  f->of_future = of_future;
   return f;
 }
 
-static void unlink_reference(reference *r) {
-  if (r->next != NULL) r->next->before = r->before;
-  if (r->before != NULL)
-    r->before->next = r->next;
-  else
-    r->family->all = r->next;
-  r->next = r->before = NULL;
+static void family_leave(family *f) {
+  if (atomic_fetch_sub(&f->records, 1) == 1) pool_put(&audit.families, f);
+}
+
+static kind *kind_of(family *f, rawwaker w) {
+  uintptr_t data = (uintptr_t)w.data, vtable = (uintptr_t)w.vtable;
+  for (kind *k = f->kinds; k < f->kinds + KINDS; k++) {
+    size_t word = atomic_load(&k->word);
+    while ((word & COUNT) != 0 && (word & COUNT) < COUNT - 1 && atomic_load(&k->data) == data && atomic_load(&k->vtable) == vtable)
+      if (atomic_compare_exchange_weak(&k->word, &word, word + 1)) return k;
+  }
+  for (kind *k = f->kinds; k < f->kinds + KINDS; k++) {
+    size_t word = atomic_load(&k->word), next = (word & ~COUNT) + COUNT + 1;
+    if ((word & COUNT) != 0 || !atomic_compare_exchange_strong(&k->word, &word, next | COUNT)) continue;
+    atomic_store(&k->data, data);
+    atomic_store(&k->vtable, vtable);
+    atomic_store(&k->word, next | 1);
+    return k;
+  }
+  return NULL;
+}
+
+static size_t of_kind(family *f, rawwaker w) {
+  size_t n = 0;
+  for (kind *k = f->kinds; k < f->kinds + KINDS; k++) {
+    size_t count = atomic_load(&k->word) & COUNT;
+    if (count != COUNT && atomic_load(&k->data) == (uintptr_t)w.data && atomic_load(&k->vtable) == (uintptr_t)w.vtable) n += count;
+  }
+  return n;
+}
+
+/* A reference that descends from root comes, or goes. */
+static void descend(family *f, uintptr_t root, bool comes) {
+  size_t word = atomic_load(&f->latest), next;
+  do {
+    if (word >> HALF != (root & COUNT) || (word & COUNT) == COUNT) return;
+    next = comes ? word + 1 : word - 1;
+  } while (!atomic_compare_exchange_weak(&f->latest, &word, next));
+}
+
+static reference *reference_new(family *f, rawwaker inner, const reference *parent, bool lent) {
+  reference *r = pool_get(&audit.references);
+  r->family = f;
+  r->inner = inner;
+  r->number = atomic_fetch_add(&f->references, 1) + 1;
+  r->clone = parent != NULL;
+  r->parent = parent != NULL ? parent->number : 0;
+  r->root = parent != NULL ? parent->root : r->number;
+  r->thread = thread_id();
+  r->where = here.at;
+  r->depth = look(r->stack, ANYWHERE);
+  r->kind = NULL;
+  atomic_fetch_add(&f->records, 1);
+  if (!lent) {
+    atomic_fetch_add(&audit.live, 1);
+    atomic_fetch_add(&f->there, 1);
+    if (f->of_future) {
+      descend(f, r->root, true);
+      r->kind = kind_of(f, innermost(inner));
+      if (r->kind == NULL) atomic_fetch_add(&f->crowd, 1);
+    }
+  }
+  atomic_fetch_add(&r->word, lent ? LIVE | LENT : LIVE);
+  return r;
 }
 
 /* What is over stays a while, so that a second use finds it. */
 static void quarantine(reference *r) {
-  unlink_reference(r);
-  if (!r->lent) {
-    audit.live--;
-    r->family->there--;
-  }
-  if (audit.gone == NULL) audit.gone_end = &audit.gone;
-  *audit.gone_end = r;
-  audit.gone_end = &r->next;
-  if (++audit.quarantined > QUARANTINE) {
-    reference *oldest = audit.gone;
-    audit.gone = oldest->next;
-    audit.quarantined--;
-    family_leave(oldest->family);
-    free(oldest);
+  for (;;) {
+    reference *old = atomic_exchange(&audit.gone[atomic_fetch_add(&audit.went, 1) % QUARANTINE], r);
+    if (old == NULL) return;
+    uint32_t word = atomic_load(&old->word);
+    if ((word & (CALLS | PINS)) == 0 && atomic_compare_exchange_strong(&old->word, &word, 0)) {
+      family_leave(old->family);
+      pool_put(&audit.references, old);
+      return;
+    }
+    r = old; /* somebody looks at it: a round more */
   }
 }
 
-static reference *reference_new(family *f, rawwaker inner, const reference *parent, bool lent) {
-  reference *r = need(sizeof *r);
-  r->family = f;
-  r->inner = inner;
-  r->number = ++f->references;
-  r->clone = parent != NULL;
-  r->parent = parent != NULL ? parent->number : 0;
-  r->root = parent != NULL ? parent->root : r->number;
-  r->lent = lent;
-  r->thread = thread_id();
-  r->where = here;
-  r->depth = look(r->stack);
-  f->records++;
-  r->next = f->all;
-  if (f->all != NULL) f->all->before = r;
-  f->all = r;
-  if (!lent) {
-    audit.live++;
-    f->there++;
-  }
-  return r;
+/* r is consumed, and no longer counted as there. Given away, it is: somebody keeps it where it is not seen. */
+static void uncount(const reference *r, bool given_away) {
+  family *f = r->family;
+  atomic_fetch_sub(&audit.live, 1);
+  atomic_fetch_sub(&f->there, 1);
+  if (!f->of_future || given_away) return;
+  descend(f, r->root, false);
+  if (r->kind == NULL)
+    atomic_fetch_sub(&f->crowd, 1);
+  else
+    atomic_fetch_sub(&r->kind->word, 1);
 }
+
+/* Keeps a record that may be gone from being another meanwhile. Gives its word. */
+static uint32_t pin(reference *r) { return atomic_fetch_add(&r->word, PIN); }
+static void unpin(reference *r) { atomic_fetch_sub(&r->word, PIN); }
 
 /* -------------------------------------------------------------------------------------------------- the slots - */
 
@@ -289,121 +667,146 @@ static void audit_wake_by_ref(void *data);
 static void audit_drop(void *data);
 static const rawwaker_vtable audit_vtable = {audit_clone, audit_wake, audit_wake_by_ref, audit_drop};
 
-static void check_lock(reference *r, const char *slot) {
-  if (locks > 0)
-    find("slot_under_lock", "call no slot while you hold a lock", r->family, r, "%s of reference %" PRIu64 " under a lock", slot,
-         r->number);
+/* What a caller finds who is that late is not his. */
+static void long_gone(const char *slot, place where) {
+  find("use_after_drop", "each reference is ended by exactly one wake or drop, and not used after it", NULL, NULL, where,
+       "%s of a reference that is gone for long", slot);
+}
+
+static void check_lock(reference *r, const char *slot, place where) {
+  if (here.locks > 0)
+    find("slot_under_lock", "call no slot while you hold a lock", r->family, r, where, "%s of reference %n under a lock", slot, r->number);
+}
+
+/* A call that must not be made, of a record that is pinned. */
+static void refuse(reference *r, uint32_t word, const char *slot, place where) {
+  happen_to(r, slot, false, 0);
+  check_lock(r, slot, where);
+  if (word & RETURNED)
+    find("use_after_poll", "the waker of a context is borrowed: clone it to keep it", r->family, r, where,
+         "%s of reference %n, which was lent for a poll that has returned", slot, r->number);
+  else
+    find("use_after_drop", "each reference is ended by exactly one wake or drop, and not used after it", r->family, r, where,
+         "%s of reference %n after %s", slot, r->number, consumed(word));
 }
 
 /* Begins a borrowing call; false: it must not be made. */
-static bool enter(reference *r, const char *slot) {
-  bool ok = true;
-  pthread_mutex_lock(&lock);
-  check_lock(r, slot);
-  if (strcmp(slot, "clone") != 0 || r->consumed != NULL || r->returned) happen_to(r, slot, 0);
-  if (r->consumed != NULL) {
-    find("use_after_drop", "each reference is ended by exactly one wake or drop, and not used after it", r->family, r,
-         "%s of reference %" PRIu64 " after %s", slot, r->number, r->consumed);
-    ok = false;
-  } else if (r->returned) {
-    find("use_after_poll", "the waker of a context is borrowed: clone it to keep it", r->family, r,
-         "%s of reference %" PRIu64 ", which was lent for a poll that has returned", slot, r->number);
-    ok = false;
-  } else {
-    r->calls++;
-    r->used = true;
+static bool enter(reference *r, const char *slot, place where) {
+  uint32_t word = atomic_load(&r->word);
+  for (;;) {
+    if (!(word & LIVE) || (word & (CONSUMED | RETURNED))) {
+      word = pin(r);
+      if (word & LIVE)
+        refuse(r, word, slot, where);
+      else
+        long_gone(slot, where);
+      unpin(r);
+      return false;
+    }
+    if ((word & CALLS) == CALLS) die(slot, "4,095 threads call slots of one reference");
+    if (atomic_compare_exchange_weak(&r->word, &word, (word + CALL) | USED)) break;
   }
-  pthread_mutex_unlock(&lock);
-  return ok;
+  check_lock(r, slot, where);
+  return true;
 }
 
-static void finish(const reference *r) {
+/* Carries a consuming call out, by whoever is the last on r. */
+static void finish(reference *r, uint32_t word) {
   rawwaker inner = r->inner;
-  bool woken = strcmp(r->consumed, "wake") == 0;
-  if (woken)
+  quarantine(r);
+  if (word & WOKEN)
     rawwaker_wake(inner);
   else
     rawwaker_drop(inner);
 }
 
 static void leave(reference *r) {
-  pthread_mutex_lock(&lock);
-  bool last = --r->calls == 0 && r->consumed != NULL;
-  if (last) {
-    reference copy = *r;
-    quarantine(r);
-    pthread_mutex_unlock(&lock);
-    finish(&copy);
-    return;
-  }
-  pthread_mutex_unlock(&lock);
+  uint32_t word = atomic_fetch_sub(&r->word, CALL);
+  if ((word & CALLS) == CALL && (word & (WOKEN | DROPPED))) finish(r, word);
 }
 
 static rawwaker audit_clone(void *data) {
+  int saved = errno;
   reference *r = data;
-  if (!enter(r, "clone")) return rawwaker_audit(rawwaker_noop());
+  if (!enter(r, "clone", ANYWHERE)) {
+    errno = saved;
+    return rawwaker_audit(rawwaker_noop());
+  }
   rawwaker inner = {NULL, NULL};
   bool empty = r->inner.vtable->clone == NULL;
   if (!empty) inner = r->inner.vtable->clone(r->inner.data);
-  pthread_mutex_lock(&lock);
   if (inner.vtable == NULL) {
-    find("empty_clone", "a clone gives a new reference that wakes the same task", r->family, r,
-         "%s of reference %" PRIu64 " gave no vtable", empty ? "the empty slot clone" : "clone", r->number);
+    find("empty_clone", "a clone gives a new reference that wakes the same task", r->family, r, ANYWHERE, "%s of reference %n gave no vtable",
+         empty ? "the empty slot clone" : "clone", r->number);
     inner = rawwaker_noop();
   }
   reference *c = reference_new(r->family, inner, r, false);
-  happen_to(r, "is cloned as", c->number);
-  pthread_mutex_unlock(&lock);
+  happen_to(r, "is cloned as", true, c->number);
   leave(r);
+  errno = saved;
   return (rawwaker){c, &audit_vtable};
 }
 
 static void audit_wake_by_ref(void *data) {
+  int saved = errno;
   reference *r = data;
-  if (!enter(r, "wake_by_ref")) return;
-  pthread_mutex_lock(&lock);
-  r->family->wakes++;
-  pthread_mutex_unlock(&lock);
-  rawwaker_wake_by_ref(&r->inner);
-  leave(r);
-}
-
-static void consume(reference *r, const char *slot) {
-  pthread_mutex_lock(&lock);
-  check_lock(r, slot);
-  happen_to(r, slot, 0);
-  if (r->lent) {
-    find("borrowed_consumed", "the waker of a context is borrowed: never wake or drop it by value", r->family, r,
-         "%s of reference %" PRIu64 ", which is lent", slot, r->number);
-  } else if (r->consumed != NULL) {
-    find("double_drop", "each reference is ended by exactly one wake or drop", r->family, r, "%s of reference %" PRIu64 " after %s", slot,
-         r->number, r->consumed);
-  } else {
-    if (r->calls > 0)
-      find("use_after_drop", "each reference is ended by exactly one wake or drop, and not used after it", r->family, r,
-           "%s of reference %" PRIu64 " while another call on it is under way", slot, r->number);
-    r->consumed = slot;
-    if (strcmp(slot, "wake") == 0) r->family->wakes++;
-    if (r->calls == 0) {
-      reference copy = *r;
-      quarantine(r);
-      pthread_mutex_unlock(&lock);
-      finish(&copy);
-      return;
-    }
+  if (enter(r, "wake_by_ref", SIGNALS_TOO)) {
+    happen_to(r, "wake_by_ref", true, 0);
+    atomic_fetch_add(&r->family->wakes, 1);
+    rawwaker_wake_by_ref(&r->inner);
+    leave(r);
   }
-  pthread_mutex_unlock(&lock);
+  errno = saved;
 }
 
-static void audit_wake(void *data) { consume(data, "wake"); }
-static void audit_drop(void *data) { consume(data, "drop"); }
+static void consume(reference *r, uint32_t flag, const char *slot) {
+  int saved = errno;
+  uint32_t word = atomic_load(&r->word);
+  while ((word & LIVE) && !(word & (LENT | CONSUMED)) && !atomic_compare_exchange_weak(&r->word, &word, word | flag)) {
+  }
+  if (!(word & LIVE) || (word & (LENT | CONSUMED))) {
+    word = pin(r);
+    if (!(word & LIVE)) {
+      long_gone(slot, ANYWHERE);
+    } else {
+      happen_to(r, slot, false, 0);
+      check_lock(r, slot, ANYWHERE);
+      if (word & LENT)
+        find("borrowed_consumed", "the waker of a context is borrowed: never wake or drop it by value", r->family, r, ANYWHERE,
+             "%s of reference %n, which is lent", slot, r->number);
+      else
+        find("double_drop", "each reference is ended by exactly one wake or drop", r->family, r, ANYWHERE, "%s of reference %n after %s", slot,
+             r->number, consumed(word));
+    }
+    unpin(r);
+    errno = saved;
+    return;
+  }
+  /* Ours now; and still there until the last call under way has left, or, where there is none, until finish. */
+  bool last = (word & CALLS) == 0;
+  if (!last) pin(r);
+  happen_to(r, slot, last, 0);
+  check_lock(r, slot, ANYWHERE);
+  if (flag & WOKEN) atomic_fetch_add(&r->family->wakes, 1);
+  uncount(r, false);
+  if (last) {
+    finish(r, flag);
+  } else {
+    find("use_after_drop", "each reference is ended by exactly one wake or drop, and not used after it", r->family, r, ANYWHERE,
+         "%s of reference %n while another call on it is under way", slot, r->number);
+    unpin(r);
+  }
+  errno = saved;
+}
+
+static void audit_wake(void *data) { consume(data, WOKEN, "wake"); }
+static void audit_drop(void *data) { consume(data, DROPPED, "drop"); }
 
 static rawwaker wrap(rawwaker w, bool lent, const char *call) {
   if (w.vtable == NULL) die(call, "NULL vtable");
-  pthread_mutex_lock(&lock);
-  reference *r = reference_new(family_new(), w, NULL, lent);
-  happen_to(r, lent ? "is lent" : "is wrapped", 0);
-  pthread_mutex_unlock(&lock);
+  begin();
+  reference *r = reference_new(family_new(false), w, NULL, lent);
+  happen_to(r, lent ? "is lent" : "is wrapped", true, 0);
   return (rawwaker){r, &audit_vtable};
 }
 
@@ -412,19 +815,32 @@ rawwaker rawwaker_audit(rawwaker w) { return wrap(w, false, __func__); }
 rawwaker rawwaker_audit_lend(const rawwaker *w) { return wrap(*w, true, __func__); }
 
 void rawwaker_audit_return(const rawwaker *w) {
+  if (!rawwaker_is_audited(w)) {
+    find("double_return", "a loan is ended once, by what was lent", NULL, NULL, ANYWHERE, "return of a waker that is not audited");
+    return;
+  }
   reference *r = w->data;
-  pthread_mutex_lock(&lock);
-  happen_to(r, "is returned", 0);
-  r->returned = true;
-  quarantine(r);
-  pthread_mutex_unlock(&lock);
+  uint32_t word = atomic_load(&r->word);
+  while ((word & LIVE) && (word & LENT) && !(word & RETURNED))
+    if (atomic_compare_exchange_weak(&r->word, &word, word | RETURNED)) {
+      happen_to(r, "is returned", false, 0);
+      quarantine(r);
+      return;
+    }
+  word = pin(r);
+  if (!(word & LIVE))
+    find("double_return", "a loan is ended once, by what was lent", NULL, NULL, ANYWHERE, "return of a reference that is gone for long");
+  else
+    find("double_return", "a loan is ended once, by what was lent", r->family, r, ANYWHERE, "return of reference %n, which %s", r->number,
+         word & LENT ? "was returned" : "is not lent");
+  unpin(r);
 }
 
 bool rawwaker_is_audited(const rawwaker *w) { return w->vtable == &audit_vtable; }
 
 const char *rawwaker_audit_at(const char *where) {
-  const char *before = here;
-  here = where;
+  const char *before = here.at;
+  here.at = where;
   return before;
 }
 
@@ -433,191 +849,277 @@ rawwaker rawwaker_audit_inner(const rawwaker *w) { return rawwaker_is_audited(w)
 bool rawwaker_audit_unwrap(rawwaker *w) {
   if (!rawwaker_is_audited(w)) return false;
   reference *r = w->data;
-  pthread_mutex_lock(&lock);
-  happen_to(r, "is unwrapped", 0);
-  bool ok = r->consumed == NULL && !r->lent && r->calls == 0;
-  if (ok) {
-    r->consumed = "unwrap";
-    *w = r->inner;
-    quarantine(r);
+  uint32_t word = atomic_load(&r->word);
+  while ((word & LIVE) && !(word & (LENT | CONSUMED | CALLS)))
+    if (atomic_compare_exchange_weak(&r->word, &word, word | UNWRAPPED)) {
+      happen_to(r, "is unwrapped", true, 0);
+      uncount(r, true);
+      *w = r->inner;
+      quarantine(r);
+      return true;
+    }
+  word = pin(r);
+  if (!(word & LIVE)) {
+    long_gone("unwrap", ANYWHERE);
   } else {
-    find(r->lent ? "borrowed_consumed" : "double_drop", "each reference is ended by exactly one wake or drop", r->family, r,
-         "reference %" PRIu64 " is given away after %s", r->number, r->consumed != NULL ? r->consumed : "a loan, or during another call");
+    happen_to(r, "is unwrapped", false, 0);
+    find(word & LENT ? "borrowed_consumed" : "double_drop", "each reference is ended by exactly one wake or drop", r->family, r, ANYWHERE,
+         "reference %n is given away after %s", r->number, word & CONSUMED ? consumed(word) : "a loan, or during another call");
   }
-  pthread_mutex_unlock(&lock);
-  return ok;
+  unpin(r);
+  return false;
 }
 
 void rawwaker_audit_abandoned(const rawwaker *w) {
   if (!rawwaker_is_audited(w)) return;
   reference *r = w->data;
-  pthread_mutex_lock(&lock);
-  if (!r->reported) {
-    r->reported = true;
-    find("leak", "each reference is ended by exactly one wake or drop", r->family, r, "reference %" PRIu64 " was lost by its owner", r->number);
-  }
-  pthread_mutex_unlock(&lock);
+  uint32_t word = pin(r);
+  if ((word & LIVE) && !(atomic_fetch_or(&r->word, REPORTED) & REPORTED))
+    find("leak", "each reference is ended by exactly one wake or drop", r->family, r, ANYWHERE, "reference %n was lost by its owner", r->number);
+  unpin(r);
 }
 
-size_t rawwaker_audit_count(const rawwaker *w) {
-  if (!rawwaker_is_audited(w)) return 0;
-  size_t n = 0;
-  pthread_mutex_lock(&lock);
-  for (const reference *r = ((reference *)w->data)->family->all; r != NULL; r = r->next) n += !r->lent && r->consumed == NULL;
-  pthread_mutex_unlock(&lock);
-  return n;
-}
+size_t rawwaker_audit_count(const rawwaker *w) { return rawwaker_is_audited(w) ? atomic_load(&((reference *)w->data)->family->there) : 0; }
 
-int rawwaker_audit_lock(int change) { return locks += change; }
+int rawwaker_audit_lock(int change) { return here.locks += change; }
 
 /* ------------------------------------------------------------------------------------------------- the future - */
 
-/* over: READY or PANICKED was given. Kept after its drop, so that a second one is seen. */
-typedef struct audited_future {
-  rawwaker_future inner;
-  family *family;
-  bool polling, over, dropped;
-} audited_future;
-
 static void overlap(const audited_future *f, const char *slot) {
-  find("slots_overlap", "calls of a future never come two at once", f->family, NULL, "%s of a future while a poll of it is under way", slot);
+  find("slots_overlap", "calls of a future never come two at once", f->family, NULL, ANYWHERE, "%s of a future while a poll of it is under way", slot);
 }
 
-/* Whether somebody keeps a waker that wakes what lent wakes. */
-static bool kept(const reference *lent) {
-  for (const reference *r = lent->family->all; r != NULL; r = r->next)
-    if (!r->lent && r->consumed == NULL && (r->root == lent->number || rawwaker_will_wake(&r->inner, &lent->inner))) return true;
-  return false;
+/* Whether somebody keeps a waker that wakes what the latest poll was lent. */
+static bool kept(family *f, const reference *lent) {
+  size_t latest = atomic_load(&f->latest);
+  if (latest >> HALF == (lent->number & COUNT) && (latest & COUNT) != 0) return true;
+  return of_kind(f, innermost(lent->inner)) != 0 || atomic_load(&f->crowd) != 0;
+}
+
+/* Drops what is inside f. f itself is kept a while, as references are. */
+static void future_end(audited_future *f) {
+  rawwaker_future inner = f->inner;
+  free(f->room);
+  f->room = NULL;
+  audited_future *old = atomic_exchange(&audit.gone_futures[atomic_fetch_add(&audit.futures_went, 1) % FUTURES], f);
+  if (old != NULL) {
+    family_leave(old->family);
+    pool_put(&audit.futures, old);
+  }
+  inner.vtable->drop(inner.data);
+}
+
+/* The end of a poll; a drop that came meanwhile is carried out. */
+static void poll_end(audited_future *f, uint32_t flags) {
+  reference *r = f->lent;
+  f->lent = NULL;
+  here.polled = f->outside;
+  if (f->outside != NULL) f->outside->inside = NULL;
+  atomic_fetch_or(&r->word, RETURNED);
+  quarantine(r);
+  if (flags != 0) atomic_fetch_or(&f->word, flags);
+  if (atomic_fetch_and(&f->word, ~(uint32_t)POLLING) & GONE) future_end(f);
+}
+
+/* Where poll writes its result: memory with nothing but a canary behind it. */
+static unsigned char *room_for(audited_future *f, void *out, unsigned char *small) {
+  unsigned char *room = small;
+  if (f->size > SMALL) {
+    if (f->room == NULL) f->room = malloc(f->size + CANARY);
+    if (f->room == NULL) return NULL;
+    room = f->room;
+  }
+  memcpy(room, out, f->size);
+  for (size_t i = 0; i < CANARY; i++) room[f->size + i] = (unsigned char)(0xA5 ^ i);
+  return room;
+}
+
+/* How many bytes were written behind the result, as far as can be seen. */
+static size_t overrun(const unsigned char *room, size_t size) {
+  size_t n = CANARY;
+  while (n > 0 && room[size + n - 1] == (unsigned char)(0xA5 ^ (n - 1))) n--;
+  return n;
+}
+
+static rawwaker_poll refused(const char *why) {
+  rawwaker_set_panic(why, strlen(why));
+  return RAWWAKER_PANICKED;
 }
 
 static rawwaker_poll audit_poll(void *data, rawwaker_context *cx, void *out) {
   audited_future *f = data;
-  pthread_mutex_lock(&lock);
   happen(f->family, "poll", 0, 0);
-  bool refuse = f->over || f->dropped || f->polling;
-  if (f->over || f->dropped)
-    find("poll_after_ready", "a future is not polled again after READY or PANICKED, nor after drop", f->family, NULL, "poll of a future %s",
-         f->dropped ? "that was dropped" : "that has ended");
-  else if (f->polling)
-    overlap(f, "poll");
-  if (!refuse) f->polling = true;
-  uint64_t before = f->family->wakes, made = f->family->references;
-  reference *r = refuse ? NULL : reference_new(f->family, *cx->waker, NULL, true);
-  tell(f->family, "poll", r, 0);
-  pthread_mutex_unlock(&lock);
-  if (refuse) {
-    static const char why[] = "polled against the contract: see the audit";
-    rawwaker_set_panic(why, sizeof why - 1);
-    return RAWWAKER_PANICKED;
+  uint32_t word = 0;
+  if (!atomic_compare_exchange_strong(&f->word, &word, POLLING)) {
+    if (word & (OVER | GONE))
+      find("poll_after_ready", "a future is not polled again after READY or PANICKED, nor after drop", f->family, NULL, ANYWHERE, "poll of a future %s",
+           word & GONE ? "that was dropped" : "that has ended");
+    else
+      overlap(f, "poll");
+    return refused("polled against the contract: see the audit");
   }
+  bool sized = f->size != UNKNOWN && f->size != 0;
+  if (sized && out == NULL) {
+    find("null_out", "out is sized and aligned for the type agreed on", f->family, NULL, ANYWHERE, "poll with a NULL out for a result of %n bytes",
+         (uintptr_t)f->size);
+    atomic_fetch_or(&f->word, OVER);
+    if (atomic_fetch_and(&f->word, ~(uint32_t)POLLING) & GONE) future_end(f);
+    return refused("polled with a NULL out: see the audit");
+  }
+  uintptr_t before = atomic_load(&f->family->wakes), made = atomic_load(&f->family->references);
+  reference *r = reference_new(f->family, *cx->waker, NULL, true);
+  atomic_store(&f->family->latest, (r->number & COUNT) << HALF);
+  f->lent = r;
+  f->outside = here.polled;
+  f->inside = NULL;
+  if (f->outside != NULL) f->outside->inside = f;
+  here.polled = f;
+  report(f->family, "poll", r, true, 0);
   rawwaker lent = {r, &audit_vtable};
   rawwaker_context mine = {&lent};
-  rawwaker_poll got = f->inner.vtable->poll(f->inner.data, &mine, out);
+  _Alignas(64) unsigned char small[SMALL + CANARY];
+  unsigned char *room = sized ? room_for(f, out, small) : NULL;
+  rawwaker_poll got = f->inner.vtable->poll(f->inner.data, &mine, room != NULL ? room : out);
   const char *code = got == RAWWAKER_READY ? "is READY" : got == RAWWAKER_PENDING ? "is PENDING" : "is PANICKED";
-  pthread_mutex_lock(&lock);
-  tell(f->family, code, r, 0);
-  r->returned = true;
+  report(f->family, code, r, true, 0);
   happen(f->family, code, 0, 0);
-  if (got == RAWWAKER_PENDING) {
-    if (f->family->wakes == before && !kept(r))
-      find("pending_without_waker", "a future that returns PENDING has kept a clone of the waker of that poll", f->family, r,
-           f->family->references == made + 1 ? "poll gave PENDING and kept no waker, and no wake came"
-                                             : "poll gave PENDING and kept no clone of this poll's waker, and no wake came");
-  } else if (got != RAWWAKER_READY && got != RAWWAKER_PANICKED) {
-    find("no_such_code", "poll returns one of the three codes", f->family, NULL, "poll gave %u", (unsigned)got);
+  if (room != NULL) {
+    size_t more = overrun(room, f->size);
+    memcpy(out, room, f->size);
+    if (more != 0)
+      find("result_too_large", "out is sized and aligned for the type agreed on", f->family, NULL, ANYWHERE,
+           "poll wrote %n bytes or more to out, which has %n", (uintptr_t)(f->size + more), (uintptr_t)f->size);
   }
-  quarantine(r);
-  f->polling = false;
-  f->over = got != RAWWAKER_PENDING;
-  pthread_mutex_unlock(&lock);
+  if (got == RAWWAKER_PENDING) {
+    if (atomic_load(&f->family->wakes) == before && !kept(f->family, r))
+      find("pending_without_waker", "a future that returns PENDING has kept a clone of the waker of that poll", f->family, r, ANYWHERE,
+           atomic_load(&f->family->references) == made + 1 ? "poll gave PENDING and kept no waker, and no wake came"
+                                                           : "poll gave PENDING and kept no clone of this poll's waker, and no wake came");
+  } else if (got != RAWWAKER_READY && got != RAWWAKER_PANICKED) {
+    find("no_such_code", "poll returns one of the three codes", f->family, NULL, ANYWHERE, "poll gave %n", (uintptr_t)got);
+  }
+  poll_end(f, got == RAWWAKER_PENDING ? 0 : OVER);
   return got;
 }
 
 static void audit_future_drop(void *data) {
   audited_future *f = data;
-  pthread_mutex_lock(&lock);
   happen(f->family, "drop", 0, 0);
-  tell(f->family, "drop", NULL, 0);
-  bool again = f->dropped;
-  if (again)
-    find("future_double_drop", "a future is dropped exactly once", f->family, NULL, "drop of a future that was dropped");
-  else if (f->polling)
-    overlap(f, "drop");
-  f->dropped = true;
-  if (!again) { /* kept a while, as references are */
-    audited_future **place = &audit.gone_futures[audit.dropped++ % FUTURES];
-    if (*place != NULL) {
-      family_leave((*place)->family);
-      free(*place);
-    }
-    *place = f;
-  }
-  rawwaker_future inner = f->inner;
-  pthread_mutex_unlock(&lock);
-  if (!again) inner.vtable->drop(inner.data);
+  report(f->family, "drop", NULL, false, 0);
+  uint32_t word = atomic_fetch_or(&f->word, GONE);
+  if (word & GONE)
+    find("future_double_drop", "a future is dropped exactly once", f->family, NULL, ANYWHERE, "drop of a future that was dropped");
+  else if (word & POLLING)
+    overlap(f, "drop"); /* the end of the poll carries it out; f may be gone by now */
+  else
+    future_end(f);
 }
 
 static const rawwaker_future_vtable audit_future_vtable = {audit_poll, audit_future_drop};
 
-rawwaker_future rawwaker_audit_future(rawwaker_future f) {
-  if (f.vtable == NULL) die(__func__, "NULL vtable");
-  audited_future *a = need(sizeof *a);
-  pthread_mutex_lock(&lock);
-  *a = (audited_future){f, family_new(), false, false, false};
-  a->family->records++;
-  happen(a->family, "is wrapped", 0, 0);
-  tell(a->family, "is wrapped", NULL, 0);
-  pthread_mutex_unlock(&lock);
+static rawwaker_future wrap_future(rawwaker_future f, size_t size, const char *call) {
+  if (f.vtable == NULL) die(call, "NULL vtable");
+  begin();
+  audited_future *a = pool_get(&audit.futures);
+  family *mine = family_new(true);
+  a->inner = f;
+  a->family = mine;
+  a->size = size;
+  a->room = NULL;
+  a->lent = NULL;
+  a->outside = a->inside = NULL;
+  atomic_store(&a->word, 0);
+  atomic_fetch_add(&mine->records, 1);
+  happen(mine, "is wrapped", 0, 0);
+  report(mine, "is wrapped", NULL, false, 0);
   return (rawwaker_future){a, &audit_future_vtable};
+}
+
+rawwaker_future rawwaker_audit_future(rawwaker_future f) { return wrap_future(f, UNKNOWN, __func__); }
+
+rawwaker_future rawwaker_audit_future_sized(rawwaker_future f, size_t size) { return wrap_future(f, size, __func__); }
+
+void rawwaker_audit_unwound(const rawwaker_future *f) {
+  if (f->vtable != &audit_future_vtable) return;
+  audited_future *innermost_one = f->data;
+  if (innermost_one->lent == NULL) return;
+  while (innermost_one->inside != NULL) innermost_one = innermost_one->inside;
+  for (audited_future *a = innermost_one, *outside;; a = outside) {
+    outside = a->outside;
+    bool last = a == f->data;
+    happen(a->family, "is unwound", 0, 0);
+    report(a->family, "is unwound", a->lent, true, 0);
+    poll_end(a, 0);
+    if (last) return;
+  }
 }
 
 /* ----------------------------------------------------------------------------------------------- the findings - */
 
 size_t rawwaker_audit_leaks(void) {
   size_t leaks = 0;
-  pthread_mutex_lock(&lock);
-  for (family *f = audit.families; f != NULL; f = f->next)
-    for (reference *r = f->all; r != NULL; r = r->next) {
-      if (r->lent || r->reported || r->consumed != NULL) continue;
-      r->reported = true;
+  begin();
+  uint32_t many = atomic_load(&audit.references.made);
+  for (uint32_t i = 0; i < many; i++) {
+    reference *r = pool_at(&audit.references, i, false);
+    if (r == NULL) continue;
+    uint32_t word = atomic_load(&r->word);
+    if (!(word & LIVE) || (word & (LENT | REPORTED | CONSUMED))) continue;
+    word = pin(r);
+    if ((word & LIVE) && !(word & (LENT | CONSUMED)) && !(atomic_fetch_or(&r->word, REPORTED) & REPORTED)) {
       leaks++;
-      if (r->clone && !r->used)
-        find("forgotten", "each reference is ended by exactly one wake or drop", f, r,
-             "reference %" PRIu64 " was never woken and never dropped", r->number);
+      if (r->clone && !(word & USED))
+        find("forgotten", "each reference is ended by exactly one wake or drop", r->family, r, ANYWHERE, "reference %n was never woken and never dropped",
+             r->number);
       else
-        find("leak", "each reference is ended by exactly one wake or drop", f, r, "reference %" PRIu64 " is still there", r->number);
+        find("leak", "each reference is ended by exactly one wake or drop", r->family, r, ANYWHERE, "reference %n is still there", r->number);
     }
-  pthread_mutex_unlock(&lock);
+    unpin(r);
+  }
   return leaks;
 }
 
-size_t rawwaker_audit_live(void) {
-  pthread_mutex_lock(&lock);
-  size_t n = audit.live;
-  pthread_mutex_unlock(&lock);
-  return n;
-}
+size_t rawwaker_audit_live(void) { return atomic_load(&audit.live); }
 
-void rawwaker_audit_print(bool on) {
-  pthread_mutex_lock(&lock);
-  audit.silent = !on;
-  pthread_mutex_unlock(&lock);
-}
+void rawwaker_audit_print(bool on) { atomic_store(&audit.silent, !on); }
 
 void rawwaker_audit_watch(void (*watch)(const rawwaker_audit_event *event)) {
-  pthread_mutex_lock(&lock);
-  audit.watch = watch;
-  pthread_mutex_unlock(&lock);
+  begin();
+  atomic_store(&audit.watch, watch);
+}
+
+size_t rawwaker_audit_found(void) { return atomic_load(&audit.found); }
+
+static char *copied(const char *text, size_t n) {
+  char *copy = malloc(n + 1);
+  if (copy == NULL) die("rawwaker_audit_take", "out of memory");
+  memcpy(copy, text, n);
+  copy[n] = '\0';
+  return copy;
 }
 
 bool rawwaker_audit_take(const char **rule, char **out) {
-  pthread_mutex_lock(&lock);
-  finding *f = audit.found;
-  if (f != NULL) audit.found = f->next;
-  pthread_mutex_unlock(&lock);
-  if (f == NULL) return false;
-  *rule = f->rule;
-  *out = f->text;
-  free(f);
+  begin();
+  finding *all = atomic_load(&audit.findings);
+  for (;;) {
+    int oldest = -1;
+    for (int i = 0; i < TEXTS; i++)
+      if (atomic_load(&audit.states[i]) == READY && (oldest < 0 || atomic_load(&all[i].order) < atomic_load(&all[oldest].order))) oldest = i;
+    if (oldest < 0) break;
+    unsigned char is = READY;
+    if (!atomic_compare_exchange_strong(&audit.states[oldest], &is, WRITING)) continue; /* another thread has taken it */
+    *rule = all[oldest].rule;
+    *out = copied(all[oldest].text, all[oldest].used);
+    atomic_store(&audit.states[oldest], FREE);
+    atomic_fetch_sub(&audit.kept, 1);
+    return true;
+  }
+  size_t omitted = atomic_exchange(&audit.omitted, 0);
+  if (omitted == 0) return false;
+  char line[256];
+  text t = {line, 0, sizeof line};
+  say(&t, "rawwaker audit: findings_omitted: %n findings more were made and not kept: %n waited to be taken\n", (uintptr_t)omitted, (uintptr_t)KEPT);
+  *rule = "findings_omitted";
+  *out = copied(line, t.used);
   return true;
 }

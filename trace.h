@@ -1,4 +1,4 @@
-/* The trace's half in C, for this folder's Go alone. */
+/* The trace's half in C, and what of the environment C must read, for this folder's Go alone. */
 #ifndef FFIWAKER_TRACE_H
 #define FFIWAKER_TRACE_H
 
@@ -12,5 +12,12 @@ int64_t ffiwaker_trace_now(void);
 
 /* Says which goroutine is in C on this thread; gives what was said before. */
 uint64_t ffiwaker_trace_enter(uint64_t goroutine);
+
+/* Whether this program may do more than the one that has started it: set-user-ID, file capabilities, a security module. */
+int ffiwaker_secure(void);
+
+/* FFIWAKERDEBUG as C's environment had it when this was loaded: what the host has set by setenv before dlopen counts, which Go's copy,
+ * made from what the process was started with, does not have. */
+const char *ffiwaker_debug_text(void);
 
 #endif

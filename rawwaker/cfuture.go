@@ -74,7 +74,7 @@ func FutureFromRaw[T any](raw RawFuture) *CFuture[T] {
 	f := new(CFuture[T])
 	f.data, f.vtable = raw.Words()
 	if auditAll {
-		f.data, f.vtable = ffiwaker.AuditFuture(f.data, f.vtable)
+		f.data, f.vtable = ffiwaker.AuditFuture(f.data, f.vtable, unsafe.Sizeof(f.value))
 	}
 	runtime.SetFinalizer(&f.cfuture, (*cfuture).finalize)
 	return f
@@ -171,11 +171,14 @@ func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
 	debugGC()
 	got := ffiwaker.Polled{Code: ffiwaker.CodePending} // stays so where the waker may not be used, and that panics
 	// Nobody else reads data during a poll, so C notes there what a panic or Goexit of a callback would leave behind.
-	data := f.data
+	data, returned := f.data, false
 	f.data = 0
 	defer func() {
 		ended := f.data&ffiwaker.NoteEnded != 0
 		f.data = data
+		if !returned { // a panic of Go's that C was inside
+			ffiwaker.AuditUnwound(data, f.vtable)
+		}
 		switch {
 		case got.Code != ffiwaker.CodePending:
 		case ended:
@@ -184,7 +187,8 @@ func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
 			f.pending()
 		}
 	}()
-	if got = cx.pollRaw(data, f.vtable, out, &f.data); got.Code == ffiwaker.CodePending {
+	got = cx.pollRaw(data, f.vtable, out, &f.data)
+	if returned = true; got.Code == ffiwaker.CodePending {
 		return false
 	}
 	f.ended = true // its drop slot was called: polling stays set, so a Drop meanwhile or later does nothing

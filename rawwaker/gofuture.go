@@ -54,7 +54,7 @@ func FutureIntoRaw[T any](f Future[T]) RawFuture {
 		default:
 			*(*T)(out) = v
 		}
-	}})
+	}}, unsafe.Sizeof(*new(T)))
 }
 
 // FutureIntoRawFunc is FutureIntoRaw for results that C cannot hold as they are, strings and errors among them: put
@@ -66,17 +66,17 @@ func FutureIntoRawFunc[T any](f Future[T], put func(out unsafe.Pointer, v T)) Ra
 	if put == nil {
 		panic("rawwaker: FutureIntoRawFunc of a nil function")
 	}
-	return export(&typed[T]{f, put})
+	return export(&typed[T]{f, put}, ffiwaker.UnknownSize)
 }
 
-func export(f pollDropper) RawFuture {
+func export(f pollDropper, size uintptr) RawFuture {
 	if unsafe.Sizeof(uintptr(0)) < 8 {
 		panic("rawwaker: a Go future in C is a 64-bit number, and pointers here are shorter")
 	}
 	wake.Futures.Add(1)
 	data, vtable := uintptr(goFutures.Put(&goFuture{f: f, cx: newLent()})), ffiwaker.GoFutureVTable()
 	if auditAll {
-		data, vtable = ffiwaker.AuditFuture(data, vtable)
+		data, vtable = ffiwaker.AuditFuture(data, vtable, size)
 	}
 	return RawFutureOf(data, vtable)
 }

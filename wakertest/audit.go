@@ -32,10 +32,12 @@ func AuditFuture(raw rawwaker.RawFuture) rawwaker.RawFuture {
 	if raw.VTable == nil {
 		panic("wakertest: AuditFuture of a nil vtable")
 	}
-	return rawwaker.RawFutureOf(ffiwaker.AuditFuture(raw.Words()))
+	data, vtable := raw.Words()
+	return rawwaker.RawFutureOf(ffiwaker.AuditFuture(data, vtable, ffiwaker.UnknownSize))
 }
 
-// Findings takes what was found so far, oldest first.
+// Findings takes what was found so far, oldest first. Of those that nobody takes 512 are kept; if there were more, the last one given here is
+// of the rule findings_omitted and says how many.
 func Findings() []Finding {
 	var all []Finding
 	for {
@@ -48,7 +50,7 @@ func Findings() []Finding {
 }
 
 // Leaks reports each audited reference that is there now, once, and returns how many: call it when none should be. They are among the
-// [Findings] then. A reference that a Go [rawwaker.Waker] holds is reported by itself where the collector has found it undropped, if
+// [Findings] then. Nothing calls it at the program's end. It sees references to wakers, and no futures that were never dropped. A reference that a Go [rawwaker.Waker] holds is reported by itself where the collector has found it undropped, if
 // FFIWAKERDEBUG=audit=1 is set.
 func Leaks() int { return ffiwaker.AuditLeaks() }
 

@@ -155,7 +155,7 @@ var paragraph = func() map[string]string {
 	for word, rules := range map[string]string{
 		"Ownership": "clone_is_a_reference wake_consumes wake_by_ref_borrows drop_wakes_nobody references_balance context_is_borrowed drop_before_the_poll " +
 			"drop_while_pending drop_after_ready out_only_when_ready close_drops_the_rest double_drop use_after_drop borrowed_consumed use_after_poll leak forgotten " +
-			"future_double_drop wake_after_the_end waker_outlives_its_task",
+			"future_double_drop result_too_large null_out double_return wake_after_the_end waker_outlives_its_task",
 		"Threads": "storm unknown_thread polls_on_any_thread drop_beside_the_wake executor_storm slots_overlap",
 		"Promises": "wake_before_the_poll wake_during_the_poll wake_after_the_poll pending_keeps_a_waker wakes_when_it_can_go_on latest_waker_is_woken polls_every_task " +
 			"wake_inside_the_poll spawn_inside_a_poll set_before_wake pending_without_waker poll_after_ready no_such_code",

@@ -80,6 +80,9 @@ const broken broken_all[] = {
     U(polls_once_too_often, "polls a future after READY", "poll_after_ready"),
     U(drops_a_future_twice, "drops a future twice", "future_double_drop"),
     U(drops_inside_a_poll, "drops a future while it is being polled", "slots_overlap"),
+    U(takes_a_result_for_smaller, "gives a future of 32 bytes memory for 8", "result_too_large"),
+    U(polls_without_out, "gives a future of 8 bytes a NULL out", "null_out"),
+    U(returns_a_loan_twice, "ends one loan of a waker twice", "double_return"),
     {NULL, NULL, NULL, NULL, NULL, false},
 };
 

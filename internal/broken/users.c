@@ -18,6 +18,20 @@ static rawwaker_poll poll(void *data, rawwaker_context *cx, void *out) {
 static void drop(void *data) { (void)data; }
 static const rawwaker_future_vtable vtable = {poll, drop};
 
+/* A future of 32 bytes, for a caller who takes it to have 8. */
+static rawwaker_poll wide_poll(void *data, rawwaker_context *cx, void *out) {
+  (void)data, (void)cx;
+  for (int i = 0; i < 4; i++) ((uint64_t *)out)[i] = 42;
+  return RAWWAKER_READY;
+}
+static const rawwaker_future_vtable wide_vtable = {wide_poll, drop};
+
+static void poll_sized(rawwaker_future inner, rawwaker_context *cx, void *out) {
+  rawwaker_future f = rawwaker_audit_future_sized(inner, sizeof(uint64_t));
+  f.vtable->poll(f.data, cx, out);
+  f.vtable->drop(f.data);
+}
+
 void broken_user(const broken *b, rawwaker w) {
   rawwaker_future f = rawwaker_audit_future((rawwaker_future){NULL, &vtable});
   rawwaker_context cx = {&w};
@@ -60,6 +74,15 @@ void broken_user(const broken *b, rawwaker w) {
   } else if (broken_is(b, "drops_inside_a_poll")) {
     drops_inside = true;
     f.vtable->poll(f.data, &cx, NULL);
+  } else if (broken_is(b, "takes_a_result_for_smaller")) {
+    uint64_t out = 0;
+    poll_sized((rawwaker_future){NULL, &wide_vtable}, &cx, &out);
+  } else if (broken_is(b, "polls_without_out")) {
+    poll_sized((rawwaker_future){NULL, &vtable}, &cx, NULL);
+  } else if (broken_is(b, "returns_a_loan_twice")) {
+    rawwaker lent = rawwaker_audit_lend(&w);
+    rawwaker_audit_return(&lent);
+    rawwaker_audit_return(&lent);
   }
   rawwaker_drop(w);
 }

@@ -55,6 +55,7 @@ typedef struct alone {
   unsigned long rounds, polls, last;
   bool done;
 } alone;
+static bool debugging; /* by FFIWAKERDEBUG: each reference is another, then */
 static rawwaker_poll alone_poll(void *data, rawwaker_context *cx, void *out) {
   alone *a = data;
   (void)out;
@@ -62,7 +63,7 @@ static rawwaker_poll alone_poll(void *data, rawwaker_context *cx, void *out) {
     target = rawwaker_clone(cx->waker);
     a->last = signals;
   } else {
-    check(rawwaker_will_wake(&target, cx->waker), "a task kept its waker");
+    check(debugging || rawwaker_will_wake(&target, cx->waker), "a task kept its waker");
     /* The handler wakes first and counts after. */
     while (signals == a->last) usleep(10);
     check(signals == a->last + 1, "one signal a round");
@@ -181,6 +182,8 @@ static void rounds_of(unsigned long rounds, bool blocked, bool crowd) {
 }
 
 int main(int argc, char **argv) {
+  const char *debug = getenv("FFIWAKERDEBUG");
+  debugging = debug != NULL && *debug != '\0';
   unsigned long rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 500;
   setvbuf(stdout, NULL, _IOLBF, 0);
   host_id = syscall(SYS_gettid);

@@ -115,7 +115,7 @@ var ErrEmpty = errors.New("no trace: not a line that FFIWAKERDEBUG=trace=FILE ha
 
 // what the auditor calls what the rest calls otherwise.
 var names = map[string]string{
-	"is wrapped": "wrapped", "is lent": "lent", "is cloned as": "clone", "is returned": "returned", "is unwrapped": "unwrapped",
+	"is wrapped": "wrapped", "is lent": "lent", "is cloned as": "clone", "is returned": "returned", "is unwrapped": "unwrapped", "is unwound": "panicked",
 	"is READY": "ready", "is PENDING": "pending", "is PANICKED": "panicked",
 }
 

@@ -1,0 +1,28 @@
+//go:build cgo
+
+package ctest
+
+// #include "callback.h"
+import "C"
+
+import (
+	"runtime/cgo"
+	"unsafe"
+
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// Callback is a future of C whose poll is poll, which is lent a waker and gives a code. When that is ready size bytes are written, each 0x41.
+func Callback(size uintptr, poll func(w rawwaker.RawWaker) uint8) rawwaker.RawFuture {
+	c := C.ctest_callback_new(C.uintptr_t(cgo.NewHandle(poll)), C.uintptr_t(size))
+	return rawwaker.RawFutureOf(uintptr(unsafe.Pointer(c)), uintptr(C.ctest_callback_vtable()))
+}
+
+//export ctestCallback
+func ctestCallback(handle, data, vtable C.uintptr_t) C.uint8_t {
+	poll := cgo.Handle(handle).Value().(func(rawwaker.RawWaker) uint8)
+	return C.uint8_t(poll(rawWaker(uintptr(data), uintptr(vtable))))
+}
+
+//export ctestCallbackDrop
+func ctestCallbackDrop(handle C.uintptr_t) { cgo.Handle(handle).Delete() }

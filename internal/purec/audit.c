@@ -1,0 +1,384 @@
+/* The auditor among threads that stop, are cancelled, are interrupted by signals, or fork: ./audit [rounds].
+ *
+ *   storm      threads clone, wake and drop, and misuse; every finding and every wake is counted, and nothing is left
+ *   stopped    threads stop for good inside an audited wake, a watcher and a finding's text; the others' calls all come back
+ *   signals    handlers wake by reference, rightly and wrongly, inside every slot; errno is kept
+ *   forks      children wake, rightly and wrongly, beside threads that are inside the auditor
+ *   findings   those that nobody takes are counted
+ */
+#if !defined(_GNU_SOURCE)
+#define _GNU_SOURCE
+#endif
+#include "rawwaker_audit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void check(bool ok, const char *why) {
+  if (ok) return;
+  printf("FAIL audit: %s\n", why);
+  fflush(stdout);
+  _exit(1);
+}
+
+/* A waker of ours that counts. */
+static atomic_size_t wakes, references;
+static rawwaker counting(void);
+static rawwaker count_clone(void *data) { (void)data; return counting(); }
+static void count_by_ref(void *data) { (void)data; atomic_fetch_add(&wakes, 1); }
+static void count_drop(void *data) { (void)data; atomic_fetch_sub(&references, 1); }
+static void count_wake(void *data) { count_by_ref(data); count_drop(data); }
+static const rawwaker_vtable count_vtable = {count_clone, count_wake, count_by_ref, count_drop};
+static rawwaker counting(void) {
+  atomic_fetch_add(&references, 1);
+  return (rawwaker){NULL, &count_vtable};
+}
+
+static size_t taken(const char *rule) { /* all of the findings; how many were of that rule */
+  size_t n = 0;
+  const char *is;
+  char *text;
+  while (rawwaker_audit_take(&is, &text)) {
+    size_t more = 1, kept = 0;
+    if (strcmp(is, "findings_omitted") == 0) {
+      check(sscanf(text, "rawwaker audit: findings_omitted: %zu findings more were made and not kept: %zu", &more, &kept) == 2 && kept == 512,
+            "an omission without its count");
+      n += more;
+    } else {
+      check(strstr(text, is) != NULL && strstr(text, "the rule: ") != NULL, "a text without its rule");
+      n += strcmp(is, rule) == 0;
+    }
+    free(text);
+  }
+  return n;
+}
+
+/* ---------------------------------------------------------------------------------------------------- storm ------ */
+
+enum { THREADS = 4 };
+static rawwaker shared;
+static unsigned long rounds = 20000;
+static atomic_size_t asked;
+
+static void *storm_run(void *arg) {
+  unsigned long me = (unsigned long)(uintptr_t)arg;
+  for (unsigned long i = 0; i < rounds; i++) {
+    rawwaker c = rawwaker_clone(&shared), d = rawwaker_clone(&c);
+    rawwaker_wake_by_ref(&shared);
+    rawwaker_wake_by_ref(&d);
+    rawwaker_wake(d);
+    rawwaker_drop(c);
+    atomic_fetch_add(&asked, 3);
+    if (i % 16 == me) rawwaker_drop(c); /* misuse: one finding each */
+    if (i % 64 == me) check(rawwaker_audit_count(&shared) >= 1 && rawwaker_audit_live() >= 1, "the shared one is not counted");
+  }
+  return NULL;
+}
+
+static void storm(void) {
+  rawwaker_audit_print(false);
+  size_t before = rawwaker_audit_found(), misuses = 0;
+  shared = rawwaker_audit(counting());
+  pthread_t t[THREADS];
+  for (uintptr_t i = 0; i < THREADS; i++) check(pthread_create(&t[i], NULL, storm_run, (void *)i) == 0, "no thread");
+  for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
+  for (unsigned long me = 0; me < THREADS; me++)
+    for (unsigned long i = me; i < rounds; i += 16) misuses++;
+  check(atomic_load(&wakes) == atomic_load(&asked), "a wake was lost or made twice");
+  check(rawwaker_audit_found() - before == misuses, "not one finding for each misuse");
+  check(taken("double_drop") == misuses, "findings taken and omitted are not those that were made");
+  check(rawwaker_audit_live() == 1 && rawwaker_audit_count(&shared) == 1, "a count is wrong");
+  check(rawwaker_audit_leaks() == 1, "the shared one is a leak");
+  rawwaker_drop(shared);
+  check(rawwaker_audit_leaks() == 0 && rawwaker_audit_live() == 0 && atomic_load(&references) == 0, "something is left");
+  check(taken("leak") == 1, "the leak was not told");
+  rawwaker_audit_print(true);
+  printf("   storm: %zu wakes, lost 0; %zu misuses, each found once\n", atomic_load(&wakes), misuses);
+}
+
+/* A drop inside a wake_by_ref of the same reference: found, and carried out when that has returned. */
+static rawwaker suicidal;
+static bool in_by_ref, dropped_in_by_ref;
+static int drops;
+static void suicidal_by_ref(void *data) {
+  (void)data;
+  in_by_ref = true;
+  rawwaker_drop(suicidal);
+  in_by_ref = false;
+}
+static void suicidal_drop(void *data) {
+  (void)data;
+  drops++;
+  dropped_in_by_ref = in_by_ref;
+}
+static rawwaker suicidal_clone(void *data);
+static const rawwaker_vtable suicidal_vtable = {suicidal_clone, suicidal_drop, suicidal_by_ref, suicidal_drop};
+static rawwaker suicidal_clone(void *data) { return (rawwaker){data, &suicidal_vtable}; }
+static void overlap(void) {
+  rawwaker_audit_print(false);
+  suicidal = rawwaker_audit((rawwaker){NULL, &suicidal_vtable});
+  rawwaker_wake_by_ref(&suicidal);
+  check(drops == 1 && !dropped_in_by_ref && rawwaker_audit_live() == 0, "a drop inside a call was not carried out after it");
+  check(taken("use_after_drop") == 1, "a drop inside a call was not found");
+  rawwaker_audit_print(true);
+}
+
+/* Many wakers, futures and polls at once: records go round through the quarantine. */
+static rawwaker_poll keeps_poll(void *data, rawwaker_context *cx, void *out) {
+  rawwaker *kept = data;
+  if (kept->vtable != NULL) {
+    rawwaker_drop(*kept);
+    kept->vtable = NULL;
+    *(uint64_t *)out = 7;
+    return RAWWAKER_READY;
+  }
+  *kept = rawwaker_clone(cx->waker);
+  return RAWWAKER_PENDING;
+}
+static void keeps_drop(void *data) {
+  rawwaker *kept = data;
+  if (kept->vtable != NULL) rawwaker_drop(*kept);
+}
+static const rawwaker_future_vtable keeps = {keeps_poll, keeps_drop};
+
+static void *futures_run(void *arg) {
+  for (unsigned long i = 0; i < rounds / 4; i++) {
+    rawwaker kept = {NULL, NULL}, w = counting();
+    rawwaker_future f = rawwaker_audit_future_sized((rawwaker_future){&kept, &keeps}, sizeof(uint64_t));
+    rawwaker_context cx = {&w};
+    uint64_t out[2] = {0, 42};
+    check(f.vtable->poll(f.data, &cx, out) == RAWWAKER_PENDING, "not pending");
+    if (i % 2 == 0) check(f.vtable->poll(f.data, &cx, out) == RAWWAKER_READY && out[0] == 7 && out[1] == 42, "not ready with 7");
+    f.vtable->drop(f.data);
+    rawwaker_drop(w);
+  }
+  return arg;
+}
+static void futures(void) {
+  size_t before = rawwaker_audit_found();
+  pthread_t t[THREADS];
+  for (int i = 0; i < THREADS; i++) check(pthread_create(&t[i], NULL, futures_run, NULL) == 0, "no thread");
+  for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
+  check(rawwaker_audit_found() == before, "a finding of sound futures");
+  check(rawwaker_audit_live() == 0 && atomic_load(&references) == 0, "futures have left something");
+}
+
+/* --------------------------------------------------------------------------------------------------- stopped ----- */
+
+static sem_t inside, go;
+static void stop_here(void *arg) {
+  (void)arg;
+  sem_post(&inside);
+  while (sem_wait(&go) != 0 || true) pause(); /* for good */
+}
+static _Atomic(const char *) stops_at; /* the event whose next watcher stops */
+static void stopping_watch(const rawwaker_audit_event *e) {
+  const char *at = atomic_load(&stops_at);
+  if (at != NULL && strcmp(e->what, at) == 0 && atomic_compare_exchange_strong(&stops_at, &at, NULL)) stop_here(NULL);
+}
+static void *call_run(void *arg) { /* 0: wake_by_ref; 1: clone; 2: drop */
+  switch ((int)(uintptr_t)arg) {
+    case 0: rawwaker_wake_by_ref(&shared); break;
+    case 1: (void)rawwaker_clone(&shared); break;
+    default: rawwaker_drop(rawwaker_clone(&shared));
+  }
+  return NULL;
+}
+static void stopped(void) {
+  sem_init(&inside, 0, 0);
+  sem_init(&go, 0, 0);
+  rawwaker_audit_print(false);
+  shared = rawwaker_audit(counting());
+  pthread_t t;
+  rawwaker_audit_watch(stopping_watch);
+  for (uintptr_t slot = 0; slot < 3; slot++) {
+    static const char *const at[] = {"wake_by_ref", "is cloned as", "drop"};
+    atomic_store(&stops_at, at[slot]);
+    check(pthread_create(&t, NULL, call_run, (void *)slot) == 0, "no thread");
+    pthread_detach(t);
+    while (sem_wait(&inside) != 0) {
+    }
+  }
+  /* And inside the waker within, whose slot the auditor calls. */
+  rawwaker stuck = rawwaker_audit(rawwaker_from_fn(stop_here, NULL, NULL));
+  rawwaker other = shared;
+  shared = stuck;
+  check(pthread_create(&t, NULL, call_run, NULL) == 0, "no thread");
+  pthread_detach(t);
+  while (sem_wait(&inside) != 0) {
+  }
+  shared = other;
+  /* The others go on, through all of the auditor. */
+  size_t before = atomic_load(&wakes), found = rawwaker_audit_found();
+  for (int i = 0; i < 1000; i++) {
+    rawwaker c = rawwaker_clone(&shared);
+    rawwaker_wake_by_ref(&c);
+    rawwaker_wake(c);
+    rawwaker_drop(c); /* misuse */
+  }
+  check(atomic_load(&wakes) == before + 2000 && rawwaker_audit_found() == found + 1000, "a stopped thread has taken others' wakes");
+  check(taken("double_drop") == 1000 && rawwaker_audit_live() > 0, "a stopped thread has taken others' findings");
+  rawwaker_audit_watch(NULL);
+  rawwaker_audit_print(true);
+  printf("   stopped: 4 threads inside the auditor, others' 2,000 wakes and 1,000 findings came\n");
+}
+
+/* --------------------------------------------------------------------------------------------------- signals ----- */
+
+static rawwaker gone;
+static volatile sig_atomic_t signals, errno_changed, in_handler;
+static void on_signal(int sig) {
+  (void)sig;
+  int saved = errno;
+  errno = EDOM;
+  in_handler = 1;
+  rawwaker_wake_by_ref(&shared);
+  if (signals % 8 == 0) rawwaker_wake_by_ref(&gone); /* misuse: a finding in a handler */
+  in_handler = 0;
+  if (errno != EDOM) errno_changed = 1;
+  errno = saved;
+  signals++;
+}
+static atomic_size_t allocations_in_handlers;
+void *__real_malloc(size_t);
+void *__real_calloc(size_t, size_t);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_malloc(size_t n) {
+  if (in_handler) atomic_fetch_add(&allocations_in_handlers, 1);
+  return __real_malloc(n);
+}
+void *__wrap_calloc(size_t n, size_t size) {
+  if (in_handler) atomic_fetch_add(&allocations_in_handlers, 1);
+  return __real_calloc(n, size);
+}
+
+static void signals_run(unsigned many) {
+  int full = open("/dev/full", O_WRONLY), standard = dup(2);
+  check(full >= 0 && dup2(full, 2) == 2, "no /dev/full"); /* a finding is printed in a handler, and the write fails */
+  shared = rawwaker_audit(counting());
+  gone = rawwaker_clone(&shared);
+  rawwaker_drop(gone);
+  size_t before = atomic_load(&wakes), found = rawwaker_audit_found();
+  size_t mine = 0, misuses = 0;
+  struct sigaction a;
+  memset(&a, 0, sizeof a);
+  a.sa_handler = on_signal;
+  sigaction(SIGALRM, &a, NULL);
+  setitimer(ITIMER_REAL, &(struct itimerval){{0, 200}, {0, 200}}, NULL);
+  while ((unsigned)signals < many) {
+    rawwaker c = rawwaker_clone(&shared);
+    rawwaker_wake_by_ref(&c);
+    rawwaker_wake(c);
+    mine += 2;
+    if (mine % 64 == 0) rawwaker_drop(c), misuses++;
+  }
+  setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 0}}, NULL);
+  signal(SIGALRM, SIG_IGN);
+  size_t n = (size_t)signals;
+  check(!errno_changed, "errno changed in a handler");
+  check(atomic_load(&allocations_in_handlers) == 0, "a handler has allocated");
+  check(atomic_load(&wakes) - before == mine + n, "a wake of a handler was lost");
+  check(rawwaker_audit_found() - found >= misuses + (n + 7) / 8, "a misuse in a handler was not found");
+  (void)taken("");
+  rawwaker_drop(shared);
+  dup2(standard, 2);
+  close(standard);
+  close(full);
+  printf("   signals: %zu handlers have woken, lost 0; errno kept, nothing allocated\n", n);
+}
+
+/* ----------------------------------------------------------------------------------------------------- forks ----- */
+
+static atomic_bool stop;
+static void *fork_run(void *arg) {
+  while (!atomic_load(&stop)) {
+    rawwaker c = rawwaker_clone(&shared);
+    rawwaker_wake_by_ref(&shared);
+    rawwaker_drop(c);
+    rawwaker_drop(c); /* misuse */
+  }
+  return arg;
+}
+static void forks(int many) {
+  rawwaker_audit_print(false);
+  shared = rawwaker_audit(counting());
+  pthread_t t[2];
+  for (int i = 0; i < 2; i++) check(pthread_create(&t[i], NULL, fork_run, NULL) == 0, "no thread");
+  for (int i = 0; i < many; i++) {
+    pid_t child = fork();
+    if (child == 0) {
+      alarm(60); /* a hang, however slow the machine */
+      rawwaker_wake_by_ref(&shared);
+      rawwaker c = rawwaker_clone(&shared);
+      rawwaker_wake(c);
+      rawwaker_wake_by_ref(&c); /* misuse */
+      rawwaker_drop(c);         /* misuse */
+      _exit(0);
+    }
+    int status;
+    check(child > 0 && waitpid(child, &status, 0) == child && status == 0, "a child hung in the auditor, or crashed");
+  }
+  atomic_store(&stop, true);
+  for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
+  (void)taken("");
+  rawwaker_drop(shared);
+  rawwaker_audit_print(true);
+  printf("   forks: %d children have woken and ended\n", many);
+}
+
+/* -------------------------------------------------------------------------------------------------- findings ----- */
+
+static void findings(void) {
+  rawwaker_audit_print(false);
+  rawwaker w = rawwaker_audit(counting());
+  rawwaker_drop(w);
+  for (int i = 0; i < 100000; i++) rawwaker_drop(w);
+  check(taken("double_drop") == 100000, "findings that nobody took are not counted");
+  check(taken("") == 0, "a finding comes twice");
+  /* Two returns of one loan, of another's record, and of what is no loan: told, and nothing is broken. */
+  w = rawwaker_audit(counting());
+  rawwaker lent = rawwaker_audit_lend(&w);
+  rawwaker_audit_return(&lent);
+  for (int i = 0; i < 70000; i++) { /* more than the quarantine holds: a record that is on its list twice comes out twice */
+    if (i == 0) rawwaker_audit_return(&lent);
+    rawwaker_drop(rawwaker_audit(counting()));
+  }
+  rawwaker plain = rawwaker_noop();
+  rawwaker_audit_return(&plain);
+  rawwaker_audit_return(&w);
+  rawwaker many[4];
+  for (int i = 0; i < 4; i++) many[i] = rawwaker_audit(counting());
+  for (int i = 0; i < 4; i++)
+    for (int j = 0; j < i; j++) check(many[i].data != many[j].data, "one record is two references");
+  for (int i = 0; i < 4; i++) rawwaker_drop(many[i]);
+  rawwaker_drop(w);
+  check(taken("double_return") == 3 && rawwaker_audit_live() == 0 && atomic_load(&references) == 0, "a return has broken something");
+  rawwaker_audit_print(true);
+  printf("   findings: 100,000 that nobody took are counted\n");
+}
+
+int main(int argc, char **argv) {
+  if (argc > 1) rounds = strtoul(argv[1], NULL, 10);
+  storm();
+  futures();
+  overlap();
+  findings();
+  signals_run((unsigned)(rounds / 20 + 20));
+  forks((int)(rounds / 200 + 5));
+  stopped(); /* last: its threads stay */
+  printf("audit: ok\n");
+  fflush(stdout);
+  _exit(0);
+}
