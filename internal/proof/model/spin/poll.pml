@@ -207,6 +207,9 @@ inline box_poll(f, b) {
   :: else
   fi;
 #endif
+#ifdef TWIN_UNWOUND_POLL_FORGETS_WHAT_IT_TOOK
+  woken = woken && !panics;
+#endif
 #ifdef TWIN_UNWOUND_POLL_IDLES_A_LISTED_BOX
   if
   :: panics && !looping && !born -> box_idle(b); was = 0
