@@ -48,6 +48,7 @@ pub const MODELS: &[Model] = &[
             Twin::register_drops_what_it_was_to_wake,
         ],
     },
+    Model { name: "cell_once", run: cell_once, bounds: [ALL, ALL, ALL], twins: &[Twin::cell_take_ignores_a_register] },
     Model {
         name: "cell_of_two",
         run: cell_of_two,
@@ -223,6 +224,28 @@ fn cell() {
     });
     rawwaker_cell_drop(c);
     join(threads);
+    assert!(p.head.is_freed(), "property: the cell's references are given up once");
+}
+
+/// One who registers once, and after the wake looks at the flag without the cell: the wake alone makes it visible.
+fn cell_once() {
+    let c = Cell::new();
+    let p = Parker::new();
+    let flags = Flags::new(1);
+    let wakes = go(move || {
+        flags.set(0);
+        rawwaker_cell_wake(c);
+    });
+    let mut first = true;
+    let polls = rawwaker_block_on(p, |w| {
+        if std::mem::replace(&mut first, false) {
+            rawwaker_cell_register(c, w);
+        }
+        flags.all_set()
+    });
+    join([wakes]);
+    rawwaker_cell_drop(c);
+    assert!(polls <= 2, "property: one poll for the wake at most");
     assert!(p.head.is_freed(), "property: the cell's references are given up once");
 }
 
