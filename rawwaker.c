@@ -493,13 +493,20 @@ void rawwaker_cell_drop(rawwaker_cell *c) {
 
 /* How many threads use something that one of them will end: its count in steps of USER, and two bits. CLOSED: no new use
  * may begin. GONE: set by one compare-and-swap from exactly CLOSED, so by one thread, which ends the thing. GONE without
- * CLOSED, and a use that began under CLOSED, cannot be. A thread that finds CLOSED is counted until it has left again, and
- * that delays GONE: it is why "the last one out" would be two threads, and why a bit of its own says who it is. */
+ * CLOSED, and a use that began under CLOSED, cannot be. A thread that finds CLOSED is not counted: if it stopped there, it
+ * would keep the thing open. The owner counts itself, also under CLOSED, while it ends: so two threads may be "the last one
+ * out", and a bit of its own says which. */
 typedef _Atomic(size_t) uses;
 enum { CLOSED = 1, GONE = 2, USER = 4 };
 
-/* Whether the thing may be used, until use_end, which follows in either case. */
-static bool use_begin(uses *u) { return (atomic_fetch_add_explicit(u, USER, ORD_USE) & CLOSED) == 0; }
+/* Whether the thing may be used, until use_end. */
+static bool use_begin(uses *u) {
+  size_t n = atomic_load_explicit(u, memory_order_relaxed);
+  do {
+    if ((n & CLOSED) != 0) return false;
+  } while (!atomic_compare_exchange_weak_explicit(u, &n, n + USER, ORD_USE, memory_order_relaxed));
+  return true;
+}
 
 /* Whether the caller is the one to end the thing. */
 static bool use_end(uses *u) {
@@ -700,7 +707,7 @@ bool rawwaker_sink_on_wake(rawwaker_sink *s, rawwaker w) {
     while (!atomic_compare_exchange_weak_explicit(&s->hook, &h->older, h, ORD_HOOK, memory_order_relaxed)) {
     }
   }
-  if (!s->forever && use_end(&s->hooked)) hooks_drop(sink_hooks(s), __func__); /* closed meanwhile */
+  if (open && !s->forever && use_end(&s->hooked)) hooks_drop(sink_hooks(s), __func__); /* closed meanwhile */
   if (!open) {
     free(h);
     checked_drop(w, __func__);
@@ -720,10 +727,14 @@ static void sink_rouse(rawwaker_sink *s, uint32_t sleep) {
     sink_write(s);
     sink_call(s);
   } else {
-    if (use_begin(&s->descriptor)) sink_write(s);
-    if (use_end(&s->descriptor)) sink_shut(s);
-    if (use_begin(&s->hooked)) sink_call(s);
-    if (use_end(&s->hooked)) hooks_leave(sink_hooks(s));
+    if (use_begin(&s->descriptor)) {
+      sink_write(s);
+      if (use_end(&s->descriptor)) sink_shut(s);
+    }
+    if (use_begin(&s->hooked)) {
+      sink_call(s);
+      if (use_end(&s->hooked)) hooks_leave(sink_hooks(s));
+    }
   }
   atomic_compare_exchange_strong_explicit(&s->sleeping, &sleep, 0, ORD_SLEEP, memory_order_relaxed);
   cancel_restore(cancel);
@@ -732,16 +743,20 @@ static void sink_rouse(rawwaker_sink *s, uint32_t sleep) {
 
 void rawwaker_sink_kick(rawwaker_sink *s) {
   int saved = errno, cancel = cancel_hold();
-  if (s->forever || use_begin(&s->descriptor)) sink_write(s);
-  if (!s->forever && use_end(&s->descriptor)) sink_shut(s);
+  if (s->forever || use_begin(&s->descriptor)) {
+    sink_write(s);
+    if (!s->forever && use_end(&s->descriptor)) sink_shut(s);
+  }
   cancel_restore(cancel);
   errno = saved;
 }
 
 void rawwaker_sink_ack(rawwaker_sink *s) {
   int saved = errno, cancel = cancel_hold();
-  if (s->forever || use_begin(&s->descriptor)) sink_read(s);
-  if (!s->forever && use_end(&s->descriptor)) sink_shut(s);
+  if (s->forever || use_begin(&s->descriptor)) {
+    sink_read(s);
+    if (!s->forever && use_end(&s->descriptor)) sink_shut(s);
+  }
   cancel_restore(cancel);
   errno = saved;
 }

@@ -233,12 +233,20 @@ const GONE: usize = 2;
 const USER: usize = 4;
 
 fn use_begin(u: &Word) -> bool {
-    if broken(Twin::use_looks_then_counts) {
-        let open = u.load(ORD_USE) & CLOSED == 0;
-        u.fetch_add(USER, ORD_USE);
-        return open;
+    let mut n = u.load(RELAXED);
+    loop {
+        if n & CLOSED != 0 {
+            return false;
+        }
+        if broken(Twin::use_looks_then_counts) {
+            u.fetch_add(USER, ORD_USE);
+            return true;
+        }
+        let more = n + USER;
+        if u.compare_exchange(&mut n, more, ORD_USE) {
+            return true;
+        }
     }
-    u.fetch_add(USER, ORD_USE) & CLOSED == 0
 }
 
 fn use_end(u: &Word) -> bool {
@@ -376,7 +384,7 @@ pub fn rawwaker_sink_on_wake(s: &Sink, w: Waker) {
             hooks_drop(older);
         }
     }
-    if use_end(&s.hooked) {
+    if open && use_end(&s.hooked) {
         hooks_drop(sink_hooks(s));
     }
     if !open {
@@ -428,25 +436,32 @@ fn sink_rouse(s: &Sink, sleep: usize) {
     } else {
         if use_begin(&s.uses) {
             sink_write(s);
-        }
-        if use_end(&s.uses) {
-            s.descriptor.close();
+            if use_end(&s.uses) {
+                s.descriptor.close();
+            }
         }
         if use_begin(&s.hooked) {
             sink_call(s);
-        }
-        if use_end(&s.hooked) {
-            hooks_leave(&s.left, sink_hooks(s));
+            if use_end(&s.hooked) {
+                hooks_leave(&s.left, sink_hooks(s));
+            }
         }
     }
     flag_cleared(s, sleep);
 }
 
 pub fn rawwaker_sink_close(s: &Sink) {
-    s.uses.fetch_add(USER, ORD_USE);
-    s.uses.fetch_or(CLOSED, ORD_USE);
-    if use_end(&s.uses) {
-        s.descriptor.close();
+    if broken(Twin::last_out_without_a_bit) {
+        s.uses.fetch_or(CLOSED, ORD_USE);
+        if s.uses.load(ORD_USE) == CLOSED {
+            s.descriptor.close();
+        }
+    } else {
+        s.uses.fetch_add(USER, ORD_USE);
+        s.uses.fetch_or(CLOSED, ORD_USE);
+        if use_end(&s.uses) {
+            s.descriptor.close();
+        }
     }
     s.hooked.fetch_add(USER, ORD_USE);
     s.hooked.fetch_or(CLOSED, ORD_USE);
