@@ -95,8 +95,9 @@ pub const MODELS: &[Model] = &[
         name: "closed_asleep",
         run: closed_asleep,
         bounds: [3, 2, 2],
-        twins: &[Twin::use_looks_then_counts, Twin::last_out_without_a_bit],
+        twins: &[Twin::use_looks_then_counts],
     },
+    Model { name: "closed_by_one", run: closed_by_one, bounds: [4, 3, OFF], twins: &[Twin::last_out_without_a_bit] },
     Model { name: "last", run: last, bounds: [ALL, 3, 2], twins: &[Twin::last_drop_untold] },
     Model {
         name: "retire",
@@ -500,14 +501,22 @@ fn sink_drop() {
 
 /// Two wakes find a sleeper, and its owner drops the sink meanwhile: nothing is written to a closed descriptor, and it is closed once.
 fn closed_asleep() {
+    closed_by(&[0, 1]);
+}
+
+fn closed_by_one() {
+    closed_by(&[0]);
+}
+
+fn closed_by(ids: &[usize]) {
     let s = rawwaker_sink_new(false);
-    let boxes = [0, 1].map(|i| rawwaker_box_new(s, i, false));
+    let boxes: Vec<_> = ids.iter().map(|i| rawwaker_box_new(s, *i, false)).collect();
     assert!(rawwaker_sink_sleep(s), "property: nothing is listed yet");
-    let threads = boxes.map(|b| {
+    let threads: Vec<_> = boxes.iter().map(|b| {
         let w = rawwaker_box_ref(b);
         go(move || w.wake())
-    });
-    for b in boxes {
+    }).collect();
+    for b in &boxes {
         rawwaker_box_close(b);
     }
     rawwaker_sink_drop(s);
