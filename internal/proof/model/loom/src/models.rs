@@ -46,6 +46,8 @@ pub const MODELS: &[Model] = &[
             Twin::cell_wakes_what_it_keeps,
             Twin::register_keeps_nothing_and_wakes_nobody,
             Twin::register_drops_what_it_was_to_wake,
+            Twin::register_gives_back_by_load_and_store,
+            Twin::take_gives_back_by_load_and_store,
         ],
     },
     Model { name: "cell_once", run: cell_once, bounds: [ALL, ALL, ALL], twins: &[Twin::cell_take_ignores_a_register] },
@@ -122,6 +124,12 @@ pub const MODELS: &[Model] = &[
     Model { name: "poll_by_two", run: poll_by_two, bounds: [4, 2, 2], twins: &[Twin::loop_from_any] },
     Model { name: "born", run: born, bounds: [3, 2, 2], twins: &[Twin::born_always_freed, Twin::adopt_does_not_tell] },
     Model { name: "hook", run: hook, bounds: [4, 2, 2], twins: &[Twin::hook_before_its_fields, Twin::hook_frees_older, Twin::a_wake_drops_the_hook] },
+    Model {
+        name: "leave",
+        run: leave,
+        bounds: [ALL, 3, OFF],
+        twins: &[Twin::left_taken_by_load_and_store, Twin::left_pushed_by_load_and_store],
+    },
     Model {
         name: "task",
         run: task,
@@ -788,6 +796,21 @@ fn hook() {
     assert!(polls == 1, "property: one poll for the wake");
     assert!(b.head.is_freed() && s.is_freed(), "property: freed with the last reference");
     assert!(p.head.is_freed(), "property: every hook's waker is dropped with the sink, once");
+}
+
+/// Two wakes each leave a hook, and it is reaped meanwhile: each is dropped once.
+fn leave() {
+    let left = keep(Word::new(0));
+    let p = Parker::new();
+    let threads = [0, 1].map(|_| {
+        let w = Waker::Parker(p).clone_ref();
+        go(move || leave_one(left, w))
+    });
+    reap(left);
+    join(threads);
+    reap(left);
+    parker_drop(p);
+    assert!(p.head.is_freed(), "property: what a wake leaves is dropped, once");
 }
 
 /// A task of two workers, woken by two threads.

@@ -183,7 +183,7 @@ pub fn rawwaker_cell_register(c: &Cell, w: Waker) {
         c.word.store(WAITING, ORD_REGISTERED);
     } else if !c.word.compare_exchange(&mut { REGISTERING }, WAITING, ORD_REGISTERED) {
         c.waker.set(None);
-        let was = c.word.exchange(WAITING, ORD_REGISTERED);
+        let was = given_back(c, ORD_REGISTERED, Twin::register_gives_back_by_load_and_store);
         assert!(was == REGISTERING | WAKING, "property: only a take comes between");
         if broken(Twin::register_drops_what_it_was_to_wake) {
             w.drop_ref();
@@ -196,6 +196,15 @@ pub fn rawwaker_cell_register(c: &Cell, w: Waker) {
     }
 }
 
+fn given_back(c: &Cell, o: Ord, torn: Twin) -> usize {
+    if broken(torn) {
+        let was = c.word.load(o);
+        c.word.store(WAITING, o);
+        return was;
+    }
+    c.word.exchange(WAITING, o)
+}
+
 fn rawwaker_cell_take(c: &Cell) -> Option<Waker> {
     let was = c.word.fetch_or(WAKING, ORD_TAKE);
     if was != WAITING && !(broken(Twin::cell_take_ignores_a_register) && was == REGISTERING) {
@@ -203,7 +212,7 @@ fn rawwaker_cell_take(c: &Cell) -> Option<Waker> {
     }
     let kept = c.waker.get();
     c.waker.set(None);
-    let was = c.word.exchange(WAITING, ORD_TAKEN);
+    let was = given_back(c, ORD_TAKEN, Twin::take_gives_back_by_load_and_store);
     assert!(was == WAKING, "property: a take is alone");
     kept
 }
@@ -354,13 +363,33 @@ fn hooks_leave(left: &Word, newest: usize) {
     }
     let mut older = left.load(RELAXED);
     oldest.older.set(older);
+    if broken(Twin::left_pushed_by_load_and_store) {
+        oldest.older.set(left.load(ORD_LIST));
+        left.store(newest, ORD_LIST);
+        return;
+    }
     while !left.compare_exchange(&mut older, newest, ORD_LIST) {
         oldest.older.set(older);
     }
 }
 
+/// A hook that a wake leaves.
+pub fn leave_one(left: &Word, w: Waker) {
+    let h = keep(Hook { w: Mem::new(Some(w)), older: Mem::new(NULL), life: Life::new() });
+    hooks_leave(left, h as *const Hook as usize);
+}
+
+pub fn reap(left: &Word) {
+    if broken(Twin::left_taken_by_load_and_store) {
+        let all = left.load(ORD_LIST);
+        left.store(NULL, ORD_LIST);
+        return hooks_drop(all);
+    }
+    hooks_drop(left.exchange(NULL, ORD_LIST));
+}
+
 pub fn rawwaker_sink_reap(s: &Sink) {
-    hooks_drop(s.left.exchange(NULL, ORD_LIST));
+    reap(&s.left);
 }
 
 pub fn rawwaker_sink_on_wake(s: &Sink, w: Waker) {

@@ -243,6 +243,10 @@ twins! {
     register_keeps_nothing_and_wakes_nobody
     /// A register ends by a store, whatever has come meanwhile.
     register_ends_by_a_store
+    /// A register that a take has met gives the cell back by a load and a store.
+    register_gives_back_by_load_and_store
+    /// A take gives the cell back by a load and a store.
+    take_gives_back_by_load_and_store
     /// A register that a take has met empties the cell and wakes nobody.
     register_drops_what_it_was_to_wake
     /// A producer reads the box once more after the push.
@@ -285,6 +289,10 @@ twins! {
     use_looks_then_counts
     /// The last one out ends the thing; no bit says who that is.
     last_out_without_a_bit
+    /// What wakes have left is taken by a load and a store.
+    left_taken_by_load_and_store
+    /// A wake leaves a hook by a load and a store.
+    left_pushed_by_load_and_store
     /// The wake that is the last to use a hook drops it.
     a_wake_drops_the_hook
     /// The loop takes a wake and does not say so.
