@@ -93,12 +93,7 @@ pub const MODELS: &[Model] = &[
         bounds: [3, 2, 2],
         twins: &[Twin::drop_without_mark, Twin::drop_takes_by_load_and_store, Twin::push_without_sink_ref],
     },
-    Model {
-        name: "closed_asleep",
-        run: closed_asleep,
-        bounds: [3, 2, 2],
-        twins: &[Twin::use_looks_then_counts],
-    },
+    Model { name: "closed_asleep", run: closed_asleep, bounds: [3, 2, 2], twins: &[Twin::use_looks_then_counts] },
     Model { name: "closed_by_one", run: closed_by_one, bounds: [4, 3, OFF], twins: &[Twin::last_out_without_a_bit] },
     Model { name: "last", run: last, bounds: [ALL, 3, 2], twins: &[Twin::last_drop_untold] },
     Model {
@@ -123,7 +118,12 @@ pub const MODELS: &[Model] = &[
     Model { name: "poll_loop_close", run: poll_loop_close, bounds: [3, 2, 2], twins: &[Twin::idle_without_second_look] },
     Model { name: "poll_by_two", run: poll_by_two, bounds: [4, 2, 2], twins: &[Twin::loop_from_any] },
     Model { name: "born", run: born, bounds: [3, 2, 2], twins: &[Twin::born_always_freed, Twin::adopt_does_not_tell] },
-    Model { name: "hook", run: hook, bounds: [4, 2, 2], twins: &[Twin::hook_before_its_fields, Twin::hook_frees_older, Twin::a_wake_drops_the_hook] },
+    Model {
+        name: "hook",
+        run: hook,
+        bounds: [4, 2, 2],
+        twins: &[Twin::hook_before_its_fields, Twin::hook_frees_older, Twin::a_wake_drops_the_hook],
+    },
     Model {
         name: "leave",
         run: leave,
@@ -520,10 +520,13 @@ fn closed_by(ids: &[usize]) {
     let s = rawwaker_sink_new(false);
     let boxes: Vec<_> = ids.iter().map(|i| rawwaker_box_new(s, *i, false)).collect();
     assert!(rawwaker_sink_sleep(s), "property: nothing is listed yet");
-    let threads: Vec<_> = boxes.iter().map(|b| {
-        let w = rawwaker_box_ref(b);
-        go(move || w.wake())
-    }).collect();
+    let threads: Vec<_> = boxes
+        .iter()
+        .map(|b| {
+            let w = rawwaker_box_ref(b);
+            go(move || w.wake())
+        })
+        .collect();
     for b in &boxes {
         rawwaker_box_close(b);
     }
