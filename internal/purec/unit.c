@@ -1232,6 +1232,27 @@ static void a_hook_may_drop_its_sink(void) {
   }
 }
 
+static bool can_be_cancelled(void) {
+  int state;
+  pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
+  return state == PTHREAD_CANCEL_ENABLE;
+}
+static void each_call_gives_the_cancel_state_back(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_notice n[2];
+  rawwaker_box *b = rawwaker_box_new(s, 1, 0);
+  CHECK(rawwaker_sink_sleep(s) && can_be_cancelled());
+  rawwaker_wake(rawwaker_box_ref(b));
+  CHECK(can_be_cancelled());
+  rawwaker_sink_ack(s);
+  CHECK(can_be_cancelled());
+  rawwaker_sink_kick(s);
+  CHECK(can_be_cancelled() && drain(s, n, 2) == 1);
+  rawwaker_box_close(b);
+  rawwaker_sink_drop(s);
+  CHECK(can_be_cancelled());
+}
+
 static void set_another_and_drop_the_sink(void) {
   rawwaker_sink_close(in_hook.s);
   CHECK(rawwaker_sink_on_wake(in_hook.s, rawwaker_from_fn(in_hook_call, NULL, in_hook_drop)) && in_hook.drops == 1);
@@ -1519,6 +1540,7 @@ int main(int argc, char **argv) {
   run("a sink may be closed before it is dropped, and hooks be set beside that", a_sink_may_be_closed_before_it_is_dropped);
   run("wake_by_ref may be called in a signal handler and keeps errno", signals_and_errno);
   run("out of memory for a box is NULL", no_memory_for_a_runtime);
+  run("each call on a sink gives the cancel state back", each_call_gives_the_cancel_state_back);
   if (argc > 1 && strcmp(argv[1], "-no-deaths") == 0)
     printf("# SKIP the deaths: this tool's own report would stand beside the line\n");
   else

@@ -26,6 +26,7 @@ byte next[NB];
 bool alive[NB];
 byte head = NIL;
 bool sleeping;
+byte same;          /* a bit for each process: the flag, while it is set, holds the number that this one has read */
 bool readable;      /* the descriptor */
 byte sinkrefs;
 bool sinkalive = true;
@@ -120,7 +121,7 @@ inline box_unref(x) {
   r = 0
 }
 
-/* box_push. It says by unref that the mark was found, and box_unref is to follow, with sink_unref. */
+/* box_push, sink_rouse. It says by unref that the mark was found, and box_unref is to follow, with sink_unref. */
 inline box_push(x) {
   sink_ref();
   atomic { sink; h = head; push = false }
@@ -143,15 +144,17 @@ inline box_push(x) {
     box(x);
 #endif
     if
-    :: atomic { sleeping -> sink }
-      atomic { sink; was = sleeping; sleeping = false }
-      if
-      :: was -> atomic { sink; readable = true } /* rawwaker_sink_kick */
-      :: else
-      fi
+    :: atomic { sleeping -> sink; same = same | (1 << _pid) }
+      atomic { sink; readable = true } /* sink_rouse */
+      atomic {
+        sink;
+        if
+        :: same & (1 << _pid) -> sleeping = false; same = same - (1 << _pid)
+        :: else
+        fi
+      }
     :: atomic { else -> sink }
     fi;
-    was = 0;
     sink_unref()
   :: else
   fi
@@ -403,7 +406,7 @@ proctype Drainer() {
     :: over -> break
     :: stop -> over = true /* one more look, as Inbox.Close does */
     :: else ->
-      atomic { sink; sleeping = true }
+      atomic { sink; sleeping = true; same = 0 }
       if
       :: atomic { head == NIL -> sink; waits = true }
         atomic { readable -> sink; readable = false; waits = false }

@@ -1,6 +1,9 @@
-/* The inbox of a Local on which a host sleeps: Arm, Take, FD, OnWake, enter, leave and Close in internal/wake/inbox.go; push, pop, Tick and empty in
- * executor/local.go; box_push and sink_rouse of C. Task 0 is woken by goroutines, task 1 by a thread of C through a box. The host
- * waits for the descriptor, or with HOOK for the call of its function; either may be set up late. With CLOSE another goroutine closes. */
+/* The inbox of a Local on which a host sleeps: Arm, Take, FD, OnWake, enter, leave and Close in internal/wake/inbox.go; push,
+ * pop, Tick and empty in executor/local.go; box_push and sink_rouse of C. A goroutine wakes task 0; a thread of C wakes task 1
+ * through a box. The host waits for the descriptor, or with HOOK for the call of its function; either may be set up late.
+ *   BUDGET  the host ticks once for each time that it finds the descriptor readable, instead of until a Tick returns false.
+ *   CLOSE   another goroutine closes.
+ *   STOP    one of the two wakers may stop for good between any two of its steps. The other's task must get its wakes. */
 #ifndef GOWAKES
 #define GOWAKES 1
 #endif
@@ -20,9 +23,17 @@ bool ticking;
 bool shut;            /* home.closed */
 bool done[2];
 byte events[2];
+byte seen[2];         /* events, as the task's last poll has seen them */
 byte need[2];
 
-bool armed = true;    /* the sink's flag */
+/* The sink's flag holds the number of a sleep. A process compares it only with the number that it has read: its bit in same
+ * says that the flag, while it is set, still holds that one. */
+bool armed = true;
+byte same;
+#define GO 1
+#define C 2
+#define HOST 4
+
 byte head;            /* the list: empty, or 1 with the box, or the mark */
 bool readable;
 bool watched;
@@ -36,6 +47,18 @@ bool queued;          /* the box's word */
 bool boxclosed;
 byte boxrefs = 3;     /* twos and a one: C's waker, Go's hold */
 bool finished;
+
+#ifdef STOP
+byte stopped = 255;   /* the task whose waker has stopped; 2: neither does */
+bool inside[2];       /* its waker is between a wake's first step and its last */
+#define running(t) provided (stopped != t)
+#define enters(t) inside[t] = true
+#define leaves(t) inside[t] = false
+#else
+#define running(t)
+#define enters(t) skip
+#define leaves(t) skip
+#endif
 
 #define bit(t) (1 << t)
 #define sink assert(sinkrefs > 0)
@@ -96,28 +119,49 @@ inline last() {
   fi
 }
 
+/* The steps on the flag, by process me. */
+inline set_flag() { atomic { sink; armed = true; same = 0 } }
+inline saw_flag(me) { atomic { armed -> sink; same = same | me } }
+inline clear_flag(me) {
+#ifdef TWIN_FLAG_CLEARED_BY_A_STORE
+  atomic { sink; armed = false; same = same & (7 - me) }
+#else
+  atomic {
+    sink;
+    if
+    :: same & me -> armed = false
+    :: else
+    fi;
+    same = same & (7 - me)
+  }
+#endif
+}
+
 /* Inbox.Take */
-inline take() {
+inline take(me) {
   enter();
   if
   :: ok ->
     ok = false;
     if
-    :: atomic { armed -> sink }
-      atomic { sink; got = armed; armed = false }
+    :: saw_flag(me)
+#ifdef TWIN_FLAG_CLEARED_FIRST
+      clear_flag(me);
+#endif
       if
-      :: got ->
-        got = false;
-        if
-        :: watched -> atomic { sink; readable = true }
-        :: !watched
-        fi;
-        if
-        :: hook -> called = true
-        :: !hook
-        fi
-      :: else
-      fi
+      :: watched -> atomic { sink; readable = true }
+      :: !watched
+      fi;
+#ifdef TWIN_FLAG_CLEARED_BEFORE_THE_HOOK
+      clear_flag(me);
+#endif
+      if
+      :: hook -> called = true
+      :: !hook
+      fi;
+#if !defined(TWIN_FLAG_CLEARED_FIRST) && !defined(TWIN_FLAG_CLEARED_BEFORE_THE_HOOK)
+      clear_flag(me)
+#endif
     :: atomic { !armed -> sink }
     fi;
     leave()
@@ -126,40 +170,41 @@ inline take() {
 }
 
 /* Local.push: the token comes with the call */
-inline push(t) {
+inline push(t, me) {
   atomic { assert(!(queue & bit(t))); queue = queue | bit(t); asleep = !ticking; late = shut }
   if
   :: late -> late = false; asleep = false; atomic { queue = 0; done[0] = true; done[1] = true } /* sweep */
-  :: !late && asleep -> asleep = false; take()
+  :: !late && asleep -> asleep = false; take(me)
   :: else
   fi
 }
 
 /* Core.Wake, task.rouse */
-inline wake(t) {
+inline wake(t, me) {
   atomic { was = word[t]; word[t] = NOTIFIED }
   if
-  :: was == PARKED -> was = 0; push(t)
+  :: was == PARKED -> was = 0; push(t, me)
   :: else -> was = 0
   fi
 }
 
-proctype GoWaker() {
+proctype GoWaker() running(0) {
   byte n = GOWAKES, was;
-  bool ok, got, asleep, late, gone;
+  bool ok, asleep, late, gone;
   do
-  :: n > 0 -> atomic { n--; events[0]++ }
-    wake(0)
+  :: n > 0 -> atomic { n--; events[0]++; enters(0) }
+    wake(0, GO);
+    leaves(0)
   :: else -> break
   od
 }
 
 /* box_wake_by_ref, the last one box_wake; box_push, sink_rouse */
-proctype CWaker() {
+proctype CWaker() running(1) {
   byte n = CWAKES;
   bool got, mark;
   do
-  :: n > 0 -> atomic { n--; events[1]++ }
+  :: n > 0 -> atomic { n--; events[1]++; enters(1) }
     atomic { got = !queued; queued = true }
     if
     :: got ->
@@ -177,23 +222,19 @@ proctype CWaker() {
       :: mark -> mark = false; box_unref(2)
       :: else ->
         if
-        :: atomic { armed -> sink }
-          atomic { sink; got = armed; armed = false }
+        :: saw_flag(C)
+          atomic { sink; readable = true }
           if
-          :: got ->
-            got = false;
-            atomic { sink; readable = true }
-            if
-            :: chook -> called = true
-            :: !chook
-            fi
-          :: else
-          fi
+          :: chook -> called = true
+          :: !chook
+          fi;
+          clear_flag(C)
         :: atomic { !armed -> sink }
         fi
       fi
     :: else
-    fi
+    fi;
+    leaves(1)
   :: else -> break
   od;
   box_unref(2)
@@ -216,7 +257,7 @@ inline drain() {
       :: atomic { boxclosed -> queued = true }
       fi;
       if
-      :: got -> got = false; wake(1)
+      :: got -> got = false; wake(1, HOST)
       :: else
       fi;
       box_unref(2)
@@ -227,41 +268,72 @@ inline drain() {
   fi
 }
 
-/* Inbox.Arm; ok is what it gives */
+/* Whether nothing is listed and nothing queued: idle. */
+inline look() {
+  if
+#ifndef TWIN_ARM_DOES_NOT_LOOK_AT_THE_LIST
+  :: atomic { head == 1 -> sink; idle = false }
+  :: atomic { head != 1 -> sink }
+#else
+  :: true ->
+#endif
+#ifndef TWIN_ARM_DOES_NOT_LOOK_AT_THE_QUEUE
+    atomic { idle = (queue == 0 || shut) } /* Local.empty */
+#else
+    idle = true
+#endif
+  fi
+}
+
+inline quiet() {
+  if
+  :: watched -> atomic { sink; readable = false }
+  :: !watched
+  fi
+}
+
+/* Inbox.Arm; ok is what it gives. The descriptor is quieted before the flag is set: a wake that clears the flag of this sleep has
+ * made it readable after that. */
 inline arm() {
   enter();
   if
   :: ok ->
-#ifndef TWIN_QUIET_AFTER_THE_LOOK
+#ifdef TWIN_QUIET_WITHOUT_A_LOOK
+    quiet();
+    set_flag();
+    look();
     if
-    :: watched -> atomic { sink; readable = false }
-    :: !watched
-    fi;
-#endif
-    atomic { sink; armed = true }
-    if
-#ifndef TWIN_ARM_DOES_NOT_LOOK_AT_THE_LIST
-    :: atomic { head == 1 -> sink; ok = false }
-    :: atomic { head != 1 -> sink }
-#else
-    :: true ->
-#endif
-#ifndef TWIN_ARM_DOES_NOT_LOOK_AT_THE_QUEUE
-      atomic { ok = (queue == 0 || shut) } /* Local.empty */
-#else
-      skip
-#endif
-    fi;
-#ifdef TWIN_QUIET_AFTER_THE_LOOK
-    if
-    :: watched -> atomic { sink; readable = false }
-    :: !watched
-    fi;
-#endif
-    if
-    :: !ok -> atomic { sink; armed = false }
+    :: !idle -> atomic { sink; armed = false }
     :: else
     fi;
+#else
+    look();
+    if
+    :: idle ->
+#ifdef TWIN_QUIET_AFTER_THE_FLAG
+      set_flag();
+      quiet();
+#else
+      quiet();
+      set_flag();
+#endif
+#ifndef TWIN_ARM_DOES_NOT_LOOK_AGAIN
+      look();
+#endif
+      if
+      :: !idle ->
+        atomic { sink; armed = false }
+        if
+        :: watched -> atomic { sink; readable = true }
+        :: !watched
+        fi
+      :: else
+      fi
+    :: else
+    fi;
+#endif
+    ok = idle;
+    idle = false;
     leave()
   :: else -> ok = true
   fi
@@ -291,7 +363,7 @@ inline close() {
 /* A host that ticks until both tasks are over. */
 proctype Host() {
   byte t, was;
-  bool ok, got, asleep, late, gone, seen, set;
+  bool ok, got, asleep, late, gone, idle, set;
   do
   :: /* Local.Tick */
     do
@@ -317,9 +389,9 @@ proctype Host() {
           word[t] = EMPTY
         :: word[t] == EMPTY
         fi;
-        seen = (events[t] >= need[t]);
+        seen[t] = events[t];
         if
-        :: seen -> atomic { seen = false; done[t] = true }
+        :: seen[t] >= need[t] -> done[t] = true
         :: else ->
           atomic { /* Local.leave */
             if
@@ -328,7 +400,13 @@ proctype Host() {
             :: !shut && word[t] != EMPTY -> queue = queue | bit(t)
             fi
           }
+        fi;
+#ifdef BUDGET
+        if
+        :: set -> break /* Tick has returned true */
+        :: else
         fi
+#endif
       :: else ->
         drain();
         arm();
@@ -350,29 +428,15 @@ proctype Host() {
 #ifdef HOOK
       chook = true; /* OnWake, WakeRaw: rawwaker_sink_on_wake, then hook.Store */
       hook = true;
-#ifndef TWIN_HOOK_IS_SET_WITHOUT_A_LOOK
-      enter(); /* Idle */
+#ifndef TWIN_HOOK_IS_SET_WITHOUT_A_CALL
+#ifdef TWIN_HOOK_GOES_BY_THE_FLAG
       if
-      :: ok -> ok = false;
-        if
-        :: atomic { head == 1 -> sink; called = true }
-        :: atomic { head != 1 -> sink }
-#ifndef TWIN_IDLE_DOES_NOT_LOOK_AT_THE_FLAG
-          if
-          :: atomic { !armed -> sink; called = true } /* taken away when nobody was to be called */
-          :: atomic { armed -> sink }
-          fi
+      :: atomic { !armed -> called = true }
+      :: atomic { armed -> skip }
+      fi
+#else
+      called = true
 #endif
-        fi;
-        leave()
-      :: else
-      fi;
-      atomic {
-        if
-        :: queue != 0 && !shut -> called = true
-        :: else
-        fi
-      }
 #endif
 #else
       enter(); /* FD */
@@ -380,11 +444,15 @@ proctype Host() {
       :: ok -> ok = false;
         watched = true;
 #ifndef TWIN_DESCRIPTOR_IS_GIVEN_WITHOUT_A_KICK
+#ifdef TWIN_DESCRIPTOR_GOES_BY_THE_FLAG
         if
         :: atomic { !armed -> sink }
           atomic { sink; readable = true }
         :: atomic { armed -> sink }
         fi;
+#else
+        atomic { sink; readable = true }
+#endif
 #endif
         leave()
       :: else
@@ -414,7 +482,7 @@ proctype Host() {
 #ifdef CLOSE
 proctype Closer() {
   byte was;
-  bool ok, got, asleep, late, gone;
+  bool ok, asleep, late, gone;
   close()
 }
 #endif
@@ -432,6 +500,17 @@ init {
 #endif
     run Host()
   }
+#ifdef STOP
+  if
+  :: stopped = 0
+  :: stopped = 1
+  :: stopped = 2
+  fi;
+  timeout;
+  assert(finished || (inside[0] && stopped == 0) || seen[0] == events[0]);
+  assert(finished || (inside[1] && stopped == 1) || seen[1] == events[1])
+#else
   (_nr_pr == 1) ->
   assert(finished && over && sinkrefs == 0 && boxrefs == 0 && head == DROPPED)
+#endif
 }

@@ -2,6 +2,7 @@
  * futures, siblings, each of which a thread of C completes by the waker that it keeps in a rawwaker_cell; the dispatcher drains.
  *   BORN   one future; the task has no box at first, and another goroutine may lend it to C during the first poll, so it may have two.
  *   TWO    another thread polls the second future first, under the same box, at the same time.
+ *   UNWIND  one poll is left by a panic that unwinds through C: Core.PollRaw leaves the box as if the poll had returned.
  *   CLOSE  that other thread polls only, and the box is closed meanwhile (in C; in Go a task ends after its poll).
  * The list is a set here, and the dispatcher comes whenever it is not empty: box.pml and sink.pml have the rest. */
 #ifndef EVENTS
@@ -55,6 +56,9 @@ bool ended;
 bool xdone = true;   /* the other poller has ended */
 bool over;
 byte out;
+#ifdef UNWIND
+bool panicked;       /* there is one panic at most */
+#endif
 
 #define box(b) assert(alive[b])
 
@@ -121,6 +125,12 @@ inline future_poll(f, b) {
     fi
   fi;
   atomic { old = 0; got = (events[f] >= need[f]); polled[f] = false }
+#ifdef UNWIND
+  if
+  :: !got && !panicked -> atomic { panicked = true; panics = true } /* a callback of Go's panics, after the registration */
+  :: true
+  fi
+#endif
 }
 
 /* Its slot drop. */
@@ -174,7 +184,7 @@ inline box_poll(f, b) {
   do
   :: future_poll(f, b);
     if
-    :: !looping || got -> break
+    :: !looping || got || panics -> break
     :: else
     fi;
     if
@@ -191,6 +201,21 @@ inline box_poll(f, b) {
     atomic { box(b); queued[b] = LOOP; assert(!(listed & (1 << b))); assert(fresh[b] || closed[b]); fresh[b] = false }
   od;
   polls = 0;
+#ifdef TWIN_UNWOUND_POLL_LEAVES_LOOP
+  if
+  :: panics -> panics = false; looped[b] = false; looping = false; goto unwound
+  :: else
+  fi;
+#endif
+#ifdef TWIN_UNWOUND_POLL_FORGETS_WHAT_IT_TOOK
+  woken = woken && !panics;
+#endif
+#ifdef TWIN_UNWOUND_POLL_IDLES_A_LISTED_BOX
+  if
+  :: panics && !looping && !born -> box_idle(b); was = 0
+  :: else
+  fi;
+#endif
   if
   :: !born && looping ->
 #ifdef TWIN_LEAVES_WITHOUT_A_LOOK
@@ -231,7 +256,10 @@ inline box_poll(f, b) {
     fi
 #endif
   fi;
-  looping = false
+#ifdef TWIN_UNWOUND_POLL_LEAVES_LOOP
+unwound:
+#endif
+  atomic { looping = false; panics = false }
 }
 
 /* Core.adopt and rawwaker_box_adopt */
@@ -295,7 +323,7 @@ inline box_close(b) {
 /* The task, by task.run: Clear, the polls, Sleep. */
 proctype Task() {
   byte b, was, old, polls;
-  bool born, looping, got, woken, gone;
+  bool born, looping, got, woken, gone, panics;
   do
   :: if
     :: atomic { word != EMPTY -> skip }
@@ -365,7 +393,7 @@ proctype Lender() {
 /* Another poll under the same box, which a reference of this thread's keeps. */
 proctype Other() {
   byte b, was, old, polls;
-  bool born, looping, got, woken, gone;
+  bool born, looping, got, woken, gone, panics;
   b = xbox;
   box_poll(1, b);
   if

@@ -1,38 +1,67 @@
-/* The sink's flag, its list and its descriptor, between threads of C that wake, the dispatcher (dispatch, drain, rawwaker_sink_sleep)
- * and the one BlockOn that spins (Parker.spin), all in internal/wake/cross_cgo.go; and the hook (rawwaker_sink_on_wake, sink_rouse). Boxes are a
- * bit each here: box.pml has the rest of them. Box and core 0 are the spinner's; 1 those of a goroutine that is parked, and
- * goes on when it is woken; with BOTH it is a BlockOn, too, so that two want to spin. */
-#ifndef WAKERS
-#define WAKERS 2
+/* The sink's flag, its list and its descriptor: threads of C that wake (box_push, sink_rouse), the owner that drains and sleeps
+ * (dispatch, drain, rawwaker_sink_sleep), and a BlockOn that spins on its own box (BlockOn, Parker.spin). Boxes are a bit each here: box.pml has
+ * the rest of them; close.pml has how a descriptor and a hook end. Waker i wakes box i, of task i. The first SPINNERS tasks are each
+ * a BlockOn; any other is polled by whoever wakes it.
+ *   HOOKS  the owner waits for the call of a hook, not for the descriptor; a newer hook is put up meanwhile.
+ *   STOP   one thread stops for good between any two of its steps: a waker, or a BlockOn that spins. Every wake of another task
+ *          must be delivered; a wake that coalesces with one under way may wait for that one. */
+#ifndef SPINNERS
+#define SPINNERS 1
 #endif
 #ifndef ROUNDS
-#define ROUNDS 2 /* wakes of core 0 by each of its wakers; of core 1 there is one wake */
+#define ROUNDS 2 /* wakes of task 0; of task 1 there is ONCE */
+#endif
+#ifndef ONCE
+#define ONCE 1
 #endif
 #ifndef TRIES
-#define TRIES 1 /* spinTries */
+#define TRIES 1  /* spinTries */
 #endif
 
 #define EMPTY 0
 #define NOTIFIED 1
 #define PARKED 2
 
-bool queued[2];       /* IDLE, WOKEN */
+#define IDLE 0
+#define WOKEN 1
+#define LOOP 3
+
+byte queued[2];
 byte head;            /* the list, a bit for each box */
-bool sleeping;
+byte sleeping;        /* the number of the sleep; 0: awake */
+byte sleeps;          /* the owner's counter */
 bool readable;        /* the descriptor */
 byte hook;            /* the newest; 0: none */
 bool hookalive[3];
+bool called;          /* a hook has been called */
 
 byte word[2];
 byte token[2];        /* the parkers' channels */
 byte events[2];       /* what the wakers make true, before they wake */
+byte seen[2];         /* events, as the last poll has seen them */
 byte total[2];
-bool fresh[2];        /* a wake's exchange on the box came since the last drain of it */
+bool fresh[2];        /* a wake's exchange on the box came since it was last drained, or left by the spinner */
 byte out;             /* wakers that have ended */
 byte finished;
-bool spinning;
 
-/* Core.WakeAt and Parker.Rouse, by a drainer */
+#ifdef STOP
+byte stopped = 255;   /* the process that has stopped: */
+#define WAKER0 1
+#define WAKER1 2
+#define SLEEPER0 3
+#define SLEEPER1 4
+bool inside[2];       /* waker x is between a wake's first step and its last */
+#define running provided (stopped != _pid)
+#define enters(i) inside[i] = true
+#define leaves(i) inside[i] = false
+#else
+#define running
+#define enters(i) skip
+#define leaves(i) skip
+#endif
+
+#if SPINNERS
+/* Core.WakeAt and Parker.Rouse, by the drainer */
 inline wake_core(c) {
   atomic { was = word[c]; word[c] = NOTIFIED }
   if
@@ -41,59 +70,94 @@ inline wake_core(c) {
   fi;
   was = 0
 }
+#endif
+inline take_out(c) { atomic { assert(queued[c] == WOKEN && fresh[c]); queued[c] = IDLE; fresh[c] = false; list = list - (1 << c) } }
 
 /* drain: rawwaker_sink_take and rawwaker_box_read until there is nothing more */
 inline drain() {
   do
   :: atomic { head != 0 -> list = head; head = 0 }
     do
-    :: list & 1 -> atomic { assert(queued[0] && fresh[0]); queued[0] = false; fresh[0] = false; list = list - 1 }
+    :: list & 1 -> take_out(0);
+#if SPINNERS > 0
       wake_core(0)
-    :: list & 2 -> atomic { assert(queued[1] && fresh[1]); queued[1] = false; fresh[1] = false; list = list - 2 }
+#else
+      seen[0] = events[0]
+#endif
+    :: list & 2 -> take_out(1);
+#if SPINNERS > 1
       wake_core(1)
+#else
+      seen[1] = events[1]
+#endif
     :: list == 0 -> break
     od
   :: atomic { head == 0 -> break }
   od
 }
 
+/* What a waking thread does when it has seen the flag set: sink_rouse. */
+inline kick() { readable = true }
+inline call_hook() {
+  h = hook;
+  if
+  :: h != 0 -> atomic { assert(hookalive[h]); h = 0; called = true }
+  :: else
+  fi
+}
+inline clear_flag() {
+#ifdef TWIN_FLAG_CLEARED_BY_A_STORE
+  sleeping = 0;
+#else
+  atomic {
+    if
+    :: sleeping == e -> sleeping = 0
+    :: else
+    fi
+  }
+#endif
+}
+
 /* box_wake_by_ref, box_push, sink_rouse */
-proctype Waker(byte x; byte n) {
-  byte h;
-  bool was, push;
+proctype Waker(byte x; byte n) running {
+  byte h, e;
+  bool push;
   do
   :: n > 0 ->
-    atomic { events[x]++; n-- }
-    atomic { push = !queued[x]; queued[x] = true; fresh[x] = true }
+    atomic { events[x]++; n--; enters(x) }
+    atomic { push = (queued[x] == IDLE); queued[x] = WOKEN; fresh[x] = true }
 #ifdef TWIN_FLAG_READ_BEFORE_THE_PUSH
-    was = sleeping;
+    e = sleeping;
 #endif
     if
     :: push ->
       atomic { push = false; assert(!(head & (1 << x))); head = head | (1 << x) }
 #ifndef TWIN_FLAG_READ_BEFORE_THE_PUSH
-      was = sleeping;
+      e = sleeping;
 #endif
+#ifdef TWIN_FLAG_CLEARED_BEFORE_THE_WRITE
+      atomic { e = sleeping; sleeping = 0 }
       if
-      :: was ->
-        atomic { was = sleeping; sleeping = false }
-        if
-        :: was ->
-          atomic { was = false; readable = true }
-          h = hook;
-          if
-          :: h != 0 -> atomic { assert(hookalive[h]); h = 0 }
-          :: else
-          fi
-        :: else
-        fi
+      :: e != 0 -> kick(); call_hook()
       :: else
       fi
-    :: else
-    fi
-#ifdef TWIN_FLAG_READ_BEFORE_THE_PUSH
-    ; was = false
+#else
+      if
+      :: e != 0 ->
+        kick();
+#ifdef TWIN_FLAG_CLEARED_BEFORE_THE_HOOK
+        clear_flag();
+        call_hook()
+#else
+        call_hook();
+        clear_flag()
 #endif
+      :: else
+      fi
+#endif
+    :: else
+    fi;
+    atomic { e = 0; leaves(x) }
   :: else -> break
   od;
   out++
@@ -102,7 +166,7 @@ proctype Waker(byte x; byte n) {
 #ifdef HOOKS
 /* rawwaker_sink_on_wake, twice: the older one stays */
 proctype Setter() {
-  byte older;
+  byte older = 1;
   do
   :: older < 2 ->
     atomic { hookalive[older + 1] = true }
@@ -116,82 +180,127 @@ proctype Setter() {
 }
 #endif
 
-#ifdef KICK
-/* startElsewhere: the dispatcher comes although no wake has called it */
-proctype Kicker() { readable = true }
+/* rawwaker_sink_sleep: a number that is new for each sleep */
+inline set_flag() {
+#ifdef TWIN_FLAG_CLEARED_BY_A_CAS_OF_A_CONSTANT
+  sleeping = 1
+#else
+  atomic { sleeps++; sleeping = sleeps }
 #endif
+}
 
 /* dispatch */
 proctype Dispatcher() {
   byte list, was;
   do
   :: drain();
-#ifdef TWIN_SLEEPER_DOES_NOT_LOOK_AGAIN
-    sleeping = true;
-    atomic { readable -> readable = false }
-#else
-    /* rawwaker_sink_sleep */
-    sleeping = true;
+    set_flag();
     if
-    :: atomic { head == 0 -> skip }
-end:  atomic { readable -> readable = false }
+#ifndef TWIN_SLEEPER_DOES_NOT_LOOK_AGAIN
     :: atomic { head != 0 -> skip }
-      sleeping = false
-    fi
+      sleeping = 0
+    :: atomic { head == 0 -> skip }
+#else
+    :: true ->
 #endif
+#ifdef HOOKS
+end:  atomic { called -> called = false }
+#else
+end:  atomic { readable -> readable = false }
+#endif
+    fi
   od
 }
 
+#if SPINNERS
 /* Parker.spin; woken is what it gives */
 inline spin(c) {
+#ifdef TWIN_SPINNER_TAKES_FLAG_AND_LIST
   if
-  :: atomic { !spinning -> spinning = true }
-    atomic { slept = sleeping; sleeping = false; tries = 0; woken = false }
-    do
-    :: tries < TRIES ->
-      if
-      :: atomic { word[c] == NOTIFIED -> woken = true; break }
-      :: atomic { word[c] != NOTIFIED -> tries++ }
-      fi;
-      if
-      :: head != 0 -> drain()
-      :: head == 0
-      fi
-    :: tries == TRIES -> break
-    od;
-#ifndef TWIN_SPINNER_KEEPS_THE_FLAG
+  :: atomic { sleeping != 0 -> slept = true; sleeping = 0 }
+  :: atomic { sleeping == 0 -> slept = false }
+  fi;
+  atomic { tries = 0; woken = false }
+  do
+  :: tries < TRIES ->
     if
-    :: slept ->
-      sleeping = true;
-#ifndef TWIN_SPINNER_DOES_NOT_LOOK_AGAIN
-      do
-      :: atomic { head != 0 -> skip }
-        sleeping = false;
-        drain();
-        sleeping = true
-      :: atomic { head == 0 -> break }
-      od
-#endif
-    :: else
+    :: atomic { word[c] == NOTIFIED -> woken = true; break }
+    :: atomic { word[c] != NOTIFIED -> tries++ }
     fi;
-#endif
-    atomic { spinning = false; tries = 0; slept = false }
     if
-    :: atomic { woken || word[c] == NOTIFIED -> woken = true }
-    :: atomic { else -> skip }
+    :: head != 0 -> drain()
+    :: head == 0
     fi
-  :: atomic { spinning -> woken = false }
+  :: tries == TRIES -> break
+  od;
+  if
+  :: slept ->
+    set_flag();
+    do
+    :: atomic { head != 0 -> skip }
+      sleeping = 0;
+      drain();
+      set_flag()
+    :: atomic { head == 0 -> break }
+    od
+  :: else
+  fi;
+  atomic { tries = 0; slept = false };
+#else
+  atomic {
+    slept = (queued[c] == IDLE);
+    tries = 0;
+    woken = false;
+    if
+    :: slept -> queued[c] = LOOP
+    :: else
+    fi
+  }
+  do
+  :: tries < TRIES ->
+    if
+    :: atomic { word[c] == NOTIFIED -> woken = true; break }
+    :: atomic { word[c] != NOTIFIED -> tries++ }
+    fi;
+    if
+    :: slept && queued[c] == WOKEN -> break
+    :: else
+    fi
+  :: tries == TRIES -> break
+  od;
+  if
+  :: slept -> /* box_idle */
+#ifdef TWIN_SPINNER_LEAVES_WITHOUT_A_LOOK
+    queued[c] = IDLE; fresh[c] = false;
+#else
+    atomic {
+      if
+      :: queued[c] == WOKEN -> assert(fresh[c]); woken = true
+      :: else
+      fi;
+      queued[c] = IDLE;
+      fresh[c] = false
+    }
+#endif
+    slept = false
+  :: else
+  fi;
+  tries = 0;
+#endif
+  if
+  :: atomic { woken || word[c] == NOTIFIED -> woken = true }
+  :: atomic { else -> skip }
   fi
 }
 
 /* BlockOn's loop over Parker.Park, whose wakes come from C */
-proctype Sleeper(byte c) {
-  byte list, was, tries, seen;
+proctype Sleeper(byte c) running {
+  byte list, was, tries;
   bool slept, woken;
   do
-  :: seen = events[c]; /* the poll */
+  :: seen[c] = events[c]; /* the poll */
     if
-    :: seen == total[c] -> break
+    :: seen[c] == total[c] -> break
     :: else
     fi;
     if
@@ -208,43 +317,49 @@ proctype Sleeper(byte c) {
       :: atomic { word[c] != EMPTY -> skip }
       fi
     fi;
-    atomic { assert(word[c] == NOTIFIED); word[c] = EMPTY; woken = false }
+    atomic { word[c] = EMPTY; woken = false } /* an exchange: a wake found in the box, and one in the word */
   od;
   finished++
 }
 
+#endif
+
 init {
-  byte i, n;
   atomic {
-    for (i : 0 .. WAKERS - 1) {
-      n = (i % 2 -> 1 : ROUNDS);
-      total[i % 2] = total[i % 2] + n;
-      run Waker(i % 2, n)
-    }
+    total[0] = ROUNDS;
+    total[1] = ONCE;
+    run Waker(0, ROUNDS);
+    run Waker(1, ONCE);
+#if SPINNERS
     run Sleeper(0);
-#ifdef BOTH
+#endif
+#if SPINNERS == 2
     run Sleeper(1);
-#else
-    word[1] = PARKED;
-    finished = 1;
 #endif
 #ifdef HOOKS
+    hook = 1;
+    hookalive[1] = true;
     run Setter();
-#endif
-#ifdef KICK
-    run Kicker();
 #endif
     run Dispatcher()
   }
-#ifdef BOTH
-  (finished == 2 && out == WAKERS) ->
-  assert(token[0] == 0 && token[1] == 0)
+#ifdef STOP
+  if
+  :: stopped = WAKER0
+  :: stopped = WAKER1
+#if SPINNERS
+  :: stopped = SLEEPER0
+#endif
+  fi;
+  timeout;
+  assert((stopped == WAKER0 && inside[0]) || stopped == SLEEPER0 || seen[0] == events[0]);
+  assert((stopped == WAKER1 && inside[1]) || stopped == SLEEPER1 || seen[1] == events[1])
 #else
-  (finished == 2 && out == WAKERS && token[1] == 1) ->
-  assert(token[0] == 0)
+  (finished == SPINNERS && out == 2 && seen[0] == total[0] && seen[1] == total[1]) ->
+  assert(token[0] == 0 && token[1] == 0)
 #endif
 }
 
 #ifdef LIVE
-ltl ends { <> (finished == 2) }
+ltl ends { <> (seen[0] == ROUNDS && seen[1] == ONCE) }
 #endif

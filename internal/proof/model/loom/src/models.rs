@@ -42,9 +42,20 @@ pub const MODELS: &[Model] = &[
         twins: &[
             Twin::tests_before_it_registers,
             Twin::wakes_before_it_sets,
-            Twin::cell_unlocked,
+            Twin::cell_take_ignores_a_register,
             Twin::cell_wakes_what_it_keeps,
+            Twin::register_keeps_nothing_and_wakes_nobody,
+            Twin::register_drops_what_it_was_to_wake,
+            Twin::register_gives_back_by_load_and_store,
+            Twin::take_gives_back_by_load_and_store,
         ],
+    },
+    Model { name: "cell_once", run: cell_once, bounds: [ALL, ALL, ALL], twins: &[Twin::cell_take_ignores_a_register] },
+    Model {
+        name: "cell_of_two",
+        run: cell_of_two,
+        bounds: [3, 2, 2],
+        twins: &[Twin::register_ends_by_a_store, Twin::register_drops_what_it_was_to_wake],
     },
     Model {
         name: "sleep",
@@ -52,13 +63,17 @@ pub const MODELS: &[Model] = &[
         bounds: [3, 2, 1],
         twins: &[
             Twin::sleeps_without_looking,
-            Twin::flag_only_read,
             Twin::flag_set_plainly,
             Twin::flag_read_plainly,
-            Twin::flag_taken_by_load_and_store,
+            Twin::flag_cleared_by_store,
+            Twin::flag_of_a_constant,
         ],
     },
-    Model { name: "spin", run: spin, bounds: [3, 2, 1], twins: &[Twin::flag_back_without_looking] },
+    Model { name: "stopped_1", run: stopped::<1>, bounds: [3, 2, OFF], twins: &[] },
+    Model { name: "stopped_2", run: stopped::<2>, bounds: [3, 2, OFF], twins: &[] },
+    Model { name: "stopped_3", run: stopped::<3>, bounds: [3, 2, OFF], twins: &[] },
+    Model { name: "stopped_4", run: stopped::<4>, bounds: [3, 2, OFF], twins: &[Twin::flag_cleared_before_the_write] },
+    Model { name: "spin", run: spin, bounds: [3, 2, OFF], twins: &[Twin::spin_leaves_by_a_store] },
     Model {
         name: "list",
         run: list,
@@ -78,6 +93,8 @@ pub const MODELS: &[Model] = &[
         bounds: [3, 2, 2],
         twins: &[Twin::drop_without_mark, Twin::drop_takes_by_load_and_store, Twin::push_without_sink_ref],
     },
+    Model { name: "closed_asleep", run: closed_asleep, bounds: [3, 2, 2], twins: &[Twin::use_looks_then_counts] },
+    Model { name: "closed_by_one", run: closed_by_one, bounds: [4, 3, OFF], twins: &[Twin::last_out_without_a_bit] },
     Model { name: "last", run: last, bounds: [ALL, 3, 2], twins: &[Twin::last_drop_untold] },
     Model {
         name: "retire",
@@ -101,7 +118,18 @@ pub const MODELS: &[Model] = &[
     Model { name: "poll_loop_close", run: poll_loop_close, bounds: [3, 2, 2], twins: &[Twin::idle_without_second_look] },
     Model { name: "poll_by_two", run: poll_by_two, bounds: [4, 2, 2], twins: &[Twin::loop_from_any] },
     Model { name: "born", run: born, bounds: [3, 2, 2], twins: &[Twin::born_always_freed, Twin::adopt_does_not_tell] },
-    Model { name: "hook", run: hook, bounds: [4, 2, 2], twins: &[Twin::hook_before_its_fields, Twin::hook_frees_older] },
+    Model {
+        name: "hook",
+        run: hook,
+        bounds: [4, 2, 2],
+        twins: &[Twin::hook_before_its_fields, Twin::hook_frees_older, Twin::a_wake_drops_the_hook],
+    },
+    Model {
+        name: "leave",
+        run: leave,
+        bounds: [ALL, 3, OFF],
+        twins: &[Twin::left_taken_by_load_and_store, Twin::left_pushed_by_load_and_store],
+    },
     Model {
         name: "task",
         run: task,
@@ -208,6 +236,53 @@ fn cell() {
     assert!(p.head.is_freed(), "property: the cell's references are given up once");
 }
 
+/// One who registers once, and after the wake looks at the flag without the cell: the wake alone makes it visible.
+fn cell_once() {
+    let c = Cell::new();
+    let p = Parker::new();
+    let flags = Flags::new(1);
+    let wakes = go(move || {
+        flags.set(0);
+        rawwaker_cell_wake(c);
+    });
+    let mut first = true;
+    let polls = rawwaker_block_on(p, |w| {
+        if std::mem::replace(&mut first, false) {
+            rawwaker_cell_register(c, w);
+        }
+        flags.all_set()
+    });
+    join([wakes]);
+    rawwaker_cell_drop(c);
+    assert!(polls <= 2, "property: one poll for the wake at most");
+    assert!(p.head.is_freed(), "property: the cell's references are given up once");
+}
+
+/// Two threads register the waker of one task, as when it has moved; a third sets the flag and wakes.
+fn cell_of_two() {
+    let c = Cell::new();
+    let p = Parker::new();
+    let flags = Flags::new(1);
+    let mine = Waker::Parker(p).clone_ref();
+    let threads = [
+        go(move || {
+            flags.set(0);
+            rawwaker_cell_wake(c);
+        }),
+        go(move || {
+            rawwaker_cell_register(c, mine);
+            mine.drop_ref();
+        }),
+    ];
+    rawwaker_block_on(p, |w| {
+        rawwaker_cell_register(c, w);
+        flags.all_set()
+    });
+    join(threads);
+    rawwaker_cell_drop(c);
+    assert!(p.head.is_freed(), "property: the cell's references are given up once");
+}
+
 /// Reads all that is listed.
 fn drain(s: &Sink, mut each: impl FnMut(Notice)) {
     let mut list = rawwaker_sink_take(s);
@@ -260,39 +335,69 @@ fn sleep() {
         rawwaker_box_close(b);
         assert!(b.head.is_freed(), "property: freed with the last reference");
     }
-    let (sleeps, kicks) = (s.sleeps.load(Relaxed), s.kicks.load(Relaxed));
-    assert!(kicks <= sleeps, "property: of many wakes, one writes for each sleep");
 }
 
-/// A dispatcher sleeps on the sink, and a BlockOn of Go that spins (Parker.spin) takes the flag and the list away from it and gives both
-/// back. Of what is listed at the end, somebody has been told.
+/// The same, but one of the two threads stops for good after so many steps of its wake. The other's wake is delivered.
+fn stopped<const STEPS: usize>() {
+    let s = rawwaker_sink_new(true);
+    let flags = Flags::new(2);
+    let boxes = [0, 1].map(|i| rawwaker_box_new(s, i, false));
+    let threads = [0, 1].map(|i| {
+        let w = rawwaker_box_ref(boxes[i]);
+        go(move || {
+            if i == 0 {
+                stop_after(STEPS);
+            }
+            flags.set(i);
+            w.wake();
+        })
+    });
+    host(s, |id| {
+        assert!(flags.is_set(id), "property: what was before a wake is seen by the poll after it");
+        id == 1
+    });
+    join(threads);
+}
+
+/// A BlockOn of Go that spins (Parker.spin) on its own box, in LOOP, and then parks; the dispatcher, which sleeps on the sink, delivers
+/// what the spinner has not found. A second box ends the dispatcher.
 fn spin() {
     let s = rawwaker_sink_new(true);
     let boxes = [0, 1].map(|i| rawwaker_box_new(s, i, false));
-    assert!(rawwaker_sink_sleep(s), "property: nothing is listed yet");
-    let threads = boxes.map(|b| {
-        let w = rawwaker_box_ref(b);
-        go(move || w.wake())
+    let flags = Flags::new(1);
+    let p = go::Parker::new();
+    let [v, w] = boxes.map(rawwaker_box_ref);
+    let wakes = go(move || {
+        flags.set(0);
+        v.wake();
+        w.wake();
     });
-    let mut polls = 0;
-    let mut take = || drain(s, |_| polls += 1);
-    let slept = s.sleeping.exchange(0, SEQ_CST) != 0;
-    if s.head.load(SEQ_CST) != 0 {
-        take();
-    }
-    if slept {
-        s.sleeping.store_among_exchanges(1, SEQ_CST);
-        while !broken(Twin::flag_back_without_looking) && s.head.load(SEQ_CST) != 0 {
-            s.sleeping.store_among_exchanges(0, SEQ_CST);
-            take();
-            s.sleeping.store_among_exchanges(1, SEQ_CST);
+    let dispatcher = go(move || {
+        host(s, |id| {
+            if id == 0 {
+                p.wake();
+            }
+            id == 1
+        });
+    });
+    let mut polls = 1;
+    while !flags.all_set() {
+        polls += 1;
+        let b = boxes[0];
+        let mut woken = false;
+        if b.queued.compare_exchange(&mut { IDLE }, LOOP, ORD_CONSUME) {
+            if broken(Twin::spin_leaves_by_a_store) {
+                b.queued.store_among_exchanges(IDLE, ORD_CLOSE);
+            } else {
+                woken = box_idle(b) == WOKEN;
+            }
+        }
+        if !woken {
+            p.park();
         }
     }
-    join(threads);
-    let told = s.kicks.load(Relaxed) > 0;
-    assert!(told || s.head.load(RELAXED) == 0, "property: nobody sleeps while something is listed that nobody was told of");
-    drain(s, |_| polls += 1);
-    assert!(polls == 2, "property: one poll for each wake");
+    join([wakes, dispatcher]);
+    assert!(polls <= 2, "property: one poll for the wake");
     for b in boxes {
         rawwaker_box_close(b);
         assert!(b.head.is_freed(), "property: freed with the last reference");
@@ -399,6 +504,35 @@ fn sink_drop() {
     }
     rawwaker_sink_drop(s);
     join(threads);
+    assert!(boxes.iter().all(|b| b.head.is_freed()) && s.is_freed(), "property: freed with the last reference");
+}
+
+/// Two wakes find a sleeper, and its owner drops the sink meanwhile: nothing is written to a closed descriptor, and it is closed once.
+fn closed_asleep() {
+    closed_by(&[0, 1]);
+}
+
+fn closed_by_one() {
+    closed_by(&[0]);
+}
+
+fn closed_by(ids: &[usize]) {
+    let s = rawwaker_sink_new(false);
+    let boxes: Vec<_> = ids.iter().map(|i| rawwaker_box_new(s, *i, false)).collect();
+    assert!(rawwaker_sink_sleep(s), "property: nothing is listed yet");
+    let threads: Vec<_> = boxes
+        .iter()
+        .map(|b| {
+            let w = rawwaker_box_ref(b);
+            go(move || w.wake())
+        })
+        .collect();
+    for b in &boxes {
+        rawwaker_box_close(b);
+    }
+    rawwaker_sink_drop(s);
+    join(threads);
+    assert!(s.descriptor.is_closed(), "property: the descriptor is closed when nobody writes any more");
     assert!(boxes.iter().all(|b| b.head.is_freed()) && s.is_freed(), "property: freed with the last reference");
 }
 
@@ -658,11 +792,28 @@ fn hook() {
     join([hooks]);
     rawwaker_box_close(b);
     rawwaker_sink_drop(s);
-    parker_drop(p);
+    rawwaker_sink_reap(s);
     join([wakes]);
+    rawwaker_sink_reap(s);
+    parker_drop(p);
     assert!(polls == 1, "property: one poll for the wake");
     assert!(b.head.is_freed() && s.is_freed(), "property: freed with the last reference");
     assert!(p.head.is_freed(), "property: every hook's waker is dropped with the sink, once");
+}
+
+/// Two wakes each leave a hook, and it is reaped meanwhile: each is dropped once.
+fn leave() {
+    let left = keep(Word::new(0));
+    let p = Parker::new();
+    let threads = [0, 1].map(|_| {
+        let w = Waker::Parker(p).clone_ref();
+        go(move || leave_one(left, w))
+    });
+    reap(left);
+    join(threads);
+    reap(left);
+    parker_drop(p);
+    assert!(p.head.is_freed(), "property: what a wake leaves is dropped, once");
 }
 
 /// A task of two workers, woken by two threads.

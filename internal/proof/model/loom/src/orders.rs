@@ -33,8 +33,8 @@ macro_rules! table {
         static USED: [Mark; NAMES.len()] = [const { Mark::new(false) }; NAMES.len()];
     };
 }
-table!(ORD_REF ORD_UNREF ORD_NOTIFY ORD_CONSUME ORD_CONSUMED ORD_KEPT ORD_CLOSE ORD_LIST ORD_SLEEP ORD_LOCK ORD_UNLOCK
-    ORD_HOOK ORD_HOOKED);
+table!(ORD_REF ORD_UNREF ORD_NOTIFY ORD_CONSUME ORD_CONSUMED ORD_KEPT ORD_CLOSE ORD_LIST ORD_SLEEP ORD_REGISTER ORD_REGISTERED
+    ORD_TAKE ORD_TAKEN ORD_USE ORD_HOOK ORD_HOOKED);
 
 /// Where the C code says memory_order_relaxed itself.
 pub const RELAXED: Ord = Ord::Is(Order::Relaxed);
@@ -199,10 +199,13 @@ impl Word {
         let o = o.both();
         self.touch().fetch_or(n, o)
     }
-    /// A compare-and-swap whose failure is relaxed, as each in rawwaker.c. False: expected is what was found.
+    /// A compare-and-swap whose failure is relaxed, as nearly each in rawwaker.c. False: expected is what was found.
     pub fn compare_exchange(&self, expected: &mut usize, new: usize, o: Ord) -> bool {
-        let o = o.both();
-        match self.touch().compare_exchange(*expected, new, o, Ordering::Relaxed) {
+        self.compare_exchange_or(expected, new, o, RELAXED)
+    }
+    pub fn compare_exchange_or(&self, expected: &mut usize, new: usize, o: Ord, failed: Ord) -> bool {
+        let (o, failed) = (o.both(), failed.load());
+        match self.touch().compare_exchange(*expected, new, o, failed) {
             Ok(_) => true,
             Err(found) => {
                 *expected = found;

@@ -150,67 +150,76 @@ pub fn rawwaker_block_on(p: &'static Parker, mut poll: impl FnMut(Waker) -> bool
 
 // ------------------------------------------------------------------------------------------------------- the cell
 
+const WAITING: usize = 0;
+const REGISTERING: usize = 1;
+const WAKING: usize = 2;
+
 pub struct Cell {
-    lock: Word,
+    word: Word,
     waker: Mem<Option<Waker>>,
-    spinning: Sleepers,
 }
 
 impl Cell {
     pub fn new() -> &'static Cell {
-        keep(Cell { lock: Word::new(0), waker: Mem::new(None), spinning: Sleepers::new() })
+        keep(Cell { word: Word::new(WAITING), waker: Mem::new(None) })
     }
-}
-
-fn cell_lock(c: &Cell) {
-    if broken(Twin::cell_unlocked) {
-        return;
-    }
-    // Spinning has no end in loom: who fails sleeps until the unlock. And fails without a write, for loom might place such a 1 of an
-    // exchange after the unlock's 0.
-    while !c.lock.compare_exchange(&mut 0, 1, ORD_LOCK) {
-        c.spinning.sleep();
-    }
-}
-
-fn cell_unlock(c: &Cell) {
-    if broken(Twin::cell_unlocked) {
-        return;
-    }
-    c.lock.store(0, ORD_UNLOCK);
-    c.spinning.rouse_all();
-}
-
-fn cell_swap(c: &Cell, new: Option<Waker>) -> Option<Waker> {
-    cell_lock(c);
-    let old = c.waker.get();
-    c.waker.set(new);
-    cell_unlock(c);
-    old
 }
 
 pub fn rawwaker_cell_register(c: &Cell, w: Waker) {
-    cell_lock(c);
-    let same = c.waker.get().is_some_and(|kept| kept.will_wake(w));
-    cell_unlock(c);
-    if same {
+    if !c.word.compare_exchange_or(&mut { WAITING }, REGISTERING, ORD_REGISTER, ORD_REGISTER) {
+        if !broken(Twin::register_keeps_nothing_and_wakes_nobody) {
+            w.wake_by_ref();
+            thread::yield_now(); // for loom: whoever owns the cell goes on before the next register comes
+        }
         return;
     }
-    if let Some(old) = cell_swap(c, Some(w.clone_ref())) {
+    let kept = c.waker.get();
+    let mut old = None;
+    if !kept.is_some_and(|kept| kept.will_wake(w)) {
+        old = kept;
+        c.waker.set(Some(w.clone_ref()));
+    }
+    if broken(Twin::register_ends_by_a_store) {
+        c.word.store(WAITING, ORD_REGISTERED);
+    } else if !c.word.compare_exchange(&mut { REGISTERING }, WAITING, ORD_REGISTERED) {
+        c.waker.set(None);
+        let was = given_back(c, ORD_REGISTERED, Twin::register_gives_back_by_load_and_store);
+        assert!(was == REGISTERING | WAKING, "property: only a take comes between");
+        if broken(Twin::register_drops_what_it_was_to_wake) {
+            w.drop_ref();
+        } else {
+            w.wake();
+        }
+    }
+    if let Some(old) = old {
         old.drop_ref();
     }
 }
 
+fn given_back(c: &Cell, o: Ord, torn: Twin) -> usize {
+    if broken(torn) {
+        let was = c.word.load(o);
+        c.word.store(WAITING, o);
+        return was;
+    }
+    c.word.exchange(WAITING, o)
+}
+
 fn rawwaker_cell_take(c: &Cell) -> Option<Waker> {
-    cell_swap(c, None)
+    let was = c.word.fetch_or(WAKING, ORD_TAKE);
+    if was != WAITING && !(broken(Twin::cell_take_ignores_a_register) && was == REGISTERING) {
+        return None;
+    }
+    let kept = c.waker.get();
+    c.waker.set(None);
+    let was = given_back(c, ORD_TAKEN, Twin::take_gives_back_by_load_and_store);
+    assert!(was == WAKING, "property: a take is alone");
+    kept
 }
 
 pub fn rawwaker_cell_wake(c: &Cell) {
     if broken(Twin::cell_wakes_what_it_keeps) {
-        cell_lock(c);
-        let w = c.waker.get();
-        cell_unlock(c);
-        if let Some(w) = w {
+        if let Some(w) = c.waker.get() {
             w.wake_by_ref();
         }
         return;
@@ -228,15 +237,47 @@ pub fn rawwaker_cell_drop(c: &Cell) {
 
 // ------------------------------------------------------------------------------------------------------- the sink
 
+const CLOSED: usize = 1;
+const GONE: usize = 2;
+const USER: usize = 4;
+
+fn use_begin(u: &Word) -> bool {
+    let mut n = u.load(RELAXED);
+    loop {
+        if n & CLOSED != 0 {
+            return false;
+        }
+        if broken(Twin::use_looks_then_counts) {
+            u.fetch_add(USER, ORD_USE);
+            return true;
+        }
+        let more = n + USER;
+        if u.compare_exchange(&mut n, more, ORD_USE) {
+            return true;
+        }
+    }
+}
+
+fn use_end(u: &Word) -> bool {
+    if u.fetch_sub(USER, ORD_USE) != USER | CLOSED {
+        return false;
+    }
+    broken(Twin::last_out_without_a_bit) || u.compare_exchange(&mut { CLOSED }, CLOSED | GONE, ORD_USE)
+}
+
 pub struct Sink {
     pub head: Word,
     pub sleeping: Word,
     forever: bool,
     refs: Word,
+    uses: Word,
+    hooked: Word,
     hook: Word,
-    descriptor: Descriptor,
+    pub descriptor: Descriptor,
+    /// What wakes have left to rawwaker_sink_reap. In C it is one for all sinks, and stays when this one goes.
+    left: Word,
     life: &'static Life,
-    /// How often the flag was set, and the descriptor written: for a property, not in C.
+    /// How often the flag was set, and the descriptor written.
     pub sleeps: Counter,
     pub kicks: Counter,
 }
@@ -272,8 +313,11 @@ pub fn rawwaker_sink_new(forever: bool) -> &'static Sink {
         sleeping: Word::of(life, 0),
         forever,
         refs: Word::of(life, 1),
+        uses: Word::of(life, 0),
+        hooked: Word::of(life, 0),
         hook: Word::of(life, NULL),
         descriptor: Descriptor::new(),
+        left: Word::new(NULL),
         life,
         sleeps: Counter::new(0),
         kicks: Counter::new(0),
@@ -291,51 +335,104 @@ fn sink_unref(s: &Sink) {
     if s.forever || s.refs.fetch_sub(1, ORD_UNREF) != 1 {
         return;
     }
-    let mut h = s.hook.load(RELAXED);
+    s.life.free();
+}
+
+fn hooks_drop(mut h: usize) {
     while h != NULL {
         let hook = Hook::at(h);
+        hook.life.touch();
         h = hook.older.get();
         if let Some(w) = hook.w.get() {
             w.drop_ref();
         }
         hook.life.free();
     }
-    s.life.free();
+}
+
+fn hooks_leave(left: &Word, newest: usize) {
+    if newest == NULL {
+        return;
+    }
+    if broken(Twin::a_wake_drops_the_hook) {
+        panic!("property: no wake drops a hook");
+    }
+    let mut oldest = Hook::at(newest);
+    while oldest.older.get() != NULL {
+        oldest = Hook::at(oldest.older.get());
+    }
+    let mut older = left.load(RELAXED);
+    oldest.older.set(older);
+    if broken(Twin::left_pushed_by_load_and_store) {
+        oldest.older.set(left.load(ORD_LIST));
+        left.store(newest, ORD_LIST);
+        return;
+    }
+    while !left.compare_exchange(&mut older, newest, ORD_LIST) {
+        oldest.older.set(older);
+    }
+}
+
+/// A hook that a wake leaves.
+pub fn leave_one(left: &Word, w: Waker) {
+    let h = keep(Hook { w: Mem::new(Some(w)), older: Mem::new(NULL), life: Life::new() });
+    hooks_leave(left, h as *const Hook as usize);
+}
+
+pub fn reap(left: &Word) {
+    if broken(Twin::left_taken_by_load_and_store) {
+        let all = left.load(ORD_LIST);
+        left.store(NULL, ORD_LIST);
+        return hooks_drop(all);
+    }
+    hooks_drop(left.exchange(NULL, ORD_LIST));
+}
+
+pub fn rawwaker_sink_reap(s: &Sink) {
+    reap(&s.left);
 }
 
 pub fn rawwaker_sink_on_wake(s: &Sink, w: Waker) {
-    let mut older = s.hook.load(RELAXED);
     let late = broken(Twin::hook_before_its_fields);
     let h = keep(Hook { w: Mem::new(None), older: Mem::new(NULL), life: Life::new() });
-    if !late {
-        h.w.set(Some(w));
-    }
-    h.older.set(older);
-    while !s.hook.compare_exchange(&mut older, h as *const Hook as usize, ORD_HOOK) {
-        h.older.set(older);
-    }
-    if late {
-        h.w.set(Some(w));
-    }
-    if broken(Twin::hook_frees_older) && older != NULL {
-        let hook = Hook::at(older);
-        if let Some(w) = hook.w.get() {
-            w.drop_ref();
+    let open = use_begin(&s.hooked);
+    if open {
+        let mut older = s.hook.load(RELAXED);
+        if !late {
+            h.w.set(Some(w));
         }
-        hook.life.free();
-        h.older.set(NULL);
+        h.older.set(older);
+        while !s.hook.compare_exchange(&mut older, h as *const Hook as usize, ORD_HOOK) {
+            h.older.set(older);
+        }
+        if late {
+            h.w.set(Some(w));
+        }
+        if broken(Twin::hook_frees_older) && older != NULL {
+            h.older.set(NULL);
+            hooks_drop(older);
+        }
+    }
+    if open && use_end(&s.hooked) {
+        hooks_drop(sink_hooks(s));
+    }
+    if !open {
+        w.drop_ref();
     }
 }
 
-fn rawwaker_sink_kick(s: &Sink) {
+fn sink_hooks(s: &Sink) -> usize {
+    s.hook.load(ORD_HOOKED)
+}
+
+fn sink_write(s: &Sink) {
     s.life.touch();
     s.kicks.fetch_add(1, Relaxed);
     s.descriptor.kick();
 }
 
-fn sink_rouse(s: &Sink) {
-    rawwaker_sink_kick(s);
-    let h = s.hook.load(ORD_HOOKED);
+fn sink_call(s: &Sink) {
+    let h = sink_hooks(s);
     if h != NULL {
         let hook = Hook::at(h);
         hook.life.touch();
@@ -344,12 +441,73 @@ fn sink_rouse(s: &Sink) {
     }
 }
 
-pub fn rawwaker_sink_sleep(s: &Sink) -> bool {
-    s.sleeps.fetch_add(1, Relaxed);
-    if broken(Twin::flag_set_plainly) {
-        s.sleeping.store(1, RELAXED);
+fn flag_cleared(s: &Sink, sleep: usize) {
+    if broken(Twin::flag_cleared_by_store) {
+        s.sleeping.store_among_exchanges(0, ORD_SLEEP);
     } else {
-        s.sleeping.store_among_exchanges(1, ORD_SLEEP);
+        s.sleeping.compare_exchange(&mut { sleep }, 0, ORD_SLEEP);
+    }
+}
+
+fn sink_rouse(s: &Sink, sleep: usize) {
+    if broken(Twin::flag_cleared_before_the_write) {
+        flag_cleared(s, sleep);
+        if stops() {
+            return;
+        }
+    }
+    if s.forever {
+        sink_write(s);
+        if stops() {
+            return;
+        }
+        sink_call(s);
+    } else {
+        if use_begin(&s.uses) {
+            sink_write(s);
+            if use_end(&s.uses) {
+                s.descriptor.close();
+            }
+        }
+        if use_begin(&s.hooked) {
+            sink_call(s);
+            if use_end(&s.hooked) {
+                hooks_leave(&s.left, sink_hooks(s));
+            }
+        }
+    }
+    flag_cleared(s, sleep);
+}
+
+pub fn rawwaker_sink_close(s: &Sink) {
+    if broken(Twin::last_out_without_a_bit) {
+        s.uses.fetch_or(CLOSED, ORD_USE);
+        if s.uses.load(ORD_USE) == CLOSED {
+            s.descriptor.close();
+        }
+    } else {
+        s.uses.fetch_add(USER, ORD_USE);
+        s.uses.fetch_or(CLOSED, ORD_USE);
+        if use_end(&s.uses) {
+            s.descriptor.close();
+        }
+    }
+    s.hooked.fetch_add(USER, ORD_USE);
+    s.hooked.fetch_or(CLOSED, ORD_USE);
+    if use_end(&s.hooked) {
+        hooks_drop(sink_hooks(s));
+    }
+}
+
+pub fn rawwaker_sink_sleep(s: &Sink) -> bool {
+    let mut sleep = s.sleeps.fetch_add(1, Relaxed) + 1;
+    if broken(Twin::flag_of_a_constant) {
+        sleep = 1;
+    }
+    if broken(Twin::flag_set_plainly) {
+        s.sleeping.store(sleep, RELAXED);
+    } else {
+        s.sleeping.store_among_exchanges(sleep, ORD_SLEEP);
     }
     if broken(Twin::sleeps_without_looking) || s.head.load(ORD_LIST) == NULL {
         return true;
@@ -366,10 +524,10 @@ pub fn wait_and_ack(s: &Sink) {
 
 // -------------------------------------------------------------------------------------------------------- the box
 
-const IDLE: usize = 0;
+pub const IDLE: usize = 0;
 pub const WOKEN: usize = 1;
 const LAST: usize = 2;
-const LOOP: usize = 3;
+pub const LOOP: usize = 3;
 const HOLD: usize = 1;
 const REF: usize = 2;
 
@@ -421,23 +579,20 @@ fn box_push(b: &RawBox) {
     if broken(Twin::touches_after_push) {
         b.touch();
     }
+    if stops() {
+        return;
+    }
     let plain = broken(Twin::flag_read_plainly);
-    let asleep = if plain { s.sleeping.load(RELAXED) } else { s.sleeping.load(ORD_SLEEP) };
-    if asleep != 0 && (broken(Twin::flag_only_read) || flag_taken(s)) {
-        sink_rouse(s);
+    let sleep = if plain { s.sleeping.load(RELAXED) } else { s.sleeping.load(ORD_SLEEP) };
+    if stops() {
+        return;
+    }
+    if sleep != 0 {
+        sink_rouse(s, sleep);
     }
     if keeps {
         sink_unref(s);
     }
-}
-
-fn flag_taken(s: &Sink) -> bool {
-    if broken(Twin::flag_taken_by_load_and_store) {
-        let was = s.sleeping.load(ORD_SLEEP);
-        s.sleeping.store_among_exchanges(0, ORD_SLEEP);
-        return was != 0;
-    }
-    s.sleeping.exchange(0, ORD_SLEEP) != 0
 }
 
 fn box_free(b: &RawBox) {
@@ -494,7 +649,7 @@ fn box_wake_by_ref(b: &RawBox) {
 fn box_wake(b: &RawBox) {
     if box_notify(b) != IDLE {
         box_unref(b);
-    } else {
+    } else if !stops() {
         box_push(b);
     }
 }
@@ -570,10 +725,11 @@ pub fn rawwaker_sink_drop(s: &Sink) {
         b = this.next.get();
         box_unref(this);
     }
+    rawwaker_sink_close(s);
     sink_unref(s);
 }
 
-fn box_idle(b: &RawBox) -> usize {
+pub fn box_idle(b: &RawBox) -> usize {
     if b.closed.load(ORD_CLOSE) != 0 {
         b.queued.exchange(WOKEN, ORD_CLOSE);
         return IDLE;

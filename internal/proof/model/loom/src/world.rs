@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::Mutex;
 
 use loom::cell::UnsafeCell;
-use loom::thread::{self, JoinHandle, Thread};
+use loom::thread::{self, JoinHandle, Thread, ThreadId};
 
 use crate::orders::{self, Word, ACQ_REL, RELAXED};
 
@@ -16,6 +16,7 @@ static ARENA: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
 pub fn begin() {
     EXECUTIONS.fetch_add(1, Relaxed);
     ARENA.lock().unwrap().clear();
+    *STOPS.lock().unwrap() = None;
     orders::begin();
 }
 
@@ -91,10 +92,6 @@ impl Sleepers {
             t.unpark();
         }
     }
-    pub fn rouse_all(&self) {
-        let all = std::mem::take(&mut *self.0.lock().unwrap());
-        all.iter().for_each(Thread::unpark);
-    }
 }
 
 /// A semaphore. What was before a post is before the wait that it ends, as POSIX promises.
@@ -133,21 +130,48 @@ impl Semaphore {
 pub struct Descriptor {
     readable: Word,
     asleep: Sleepers,
+    open: Life,
 }
 
 impl Descriptor {
     pub fn new() -> Descriptor {
-        Descriptor { readable: Word::new(0), asleep: Sleepers::new() }
+        Descriptor { readable: Word::new(0), asleep: Sleepers::new(), open: Life::new() }
     }
     pub fn kick(&self) {
+        self.open.touch();
         self.readable.exchange(1, RELAXED);
         self.asleep.rouse_one();
+    }
+    pub fn close(&self) {
+        self.open.free();
+    }
+    pub fn is_closed(&self) -> bool {
+        self.open.is_over()
     }
     /// Waits until it is readable, and makes it unreadable: poll() and rawwaker_sink_ack.
     pub fn wait_and_ack(&self) {
         while self.readable.exchange(0, RELAXED) == 0 {
             self.asleep.sleep();
         }
+    }
+}
+
+/// The thread that stops for good, and after how many of the steps of a wake.
+static STOPS: Mutex<Option<(ThreadId, usize)>> = Mutex::new(None);
+
+/// This thread will stop for good after so many steps of its wake.
+pub fn stop_after(steps: usize) {
+    *STOPS.lock().unwrap() = Some((thread::current().id(), steps));
+}
+/// Whether this thread is to stop here: between two steps. It ends then, and the wake is never finished.
+pub fn stops() -> bool {
+    let mut stops = STOPS.lock().unwrap();
+    match stops.as_mut() {
+        Some((who, left)) if *who == thread::current().id() => {
+            *left = left.saturating_sub(1);
+            *left == 0
+        }
+        _ => false,
     }
 }
 
@@ -203,18 +227,28 @@ twins! {
     unref_relaxed
     /// The sleeper goes to sleep without looking once more.
     sleeps_without_looking
-    /// Who has spun gives the flag back without looking once more.
-    flag_back_without_looking
+    /// A BlockOn that has spun leaves LOOP by a store of IDLE.
+    spin_leaves_by_a_store
     /// The sleeper clears the word by a store.
     clears_by_store
     /// The polling side tests its condition, then registers.
     tests_before_it_registers
     /// The completing side wakes, then makes the condition true.
     wakes_before_it_sets
-    /// The cell is not locked.
-    cell_unlocked
-    /// The cell is read without a lock, by a wake that leaves the waker there.
+    /// A take that finds a register takes the waker all the same.
+    cell_take_ignores_a_register
+    /// A wake leaves the waker in the cell.
     cell_wakes_what_it_keeps
+    /// A register that finds another, or a wake, keeps nothing and wakes nobody.
+    register_keeps_nothing_and_wakes_nobody
+    /// A register ends by a store, whatever has come meanwhile.
+    register_ends_by_a_store
+    /// A register that a take has met gives the cell back by a load and a store.
+    register_gives_back_by_load_and_store
+    /// A take gives the cell back by a load and a store.
+    take_gives_back_by_load_and_store
+    /// A register that a take has met empties the cell and wakes nobody.
+    register_drops_what_it_was_to_wake
     /// A producer reads the box once more after the push.
     touches_after_push
     /// A poll sets IDLE.
@@ -245,10 +279,22 @@ twins! {
     flag_set_plainly
     /// A producer looks at the flag by a plain load.
     flag_read_plainly
-    /// A producer takes the flag away by a load and a store.
-    flag_taken_by_load_and_store
-    /// Each producer that sees the flag writes.
-    flag_only_read
+    /// A wake clears the flag by a store.
+    flag_cleared_by_store
+    /// Each sleep has the same number.
+    flag_of_a_constant
+    /// A wake clears the flag, then writes.
+    flag_cleared_before_the_write
+    /// A use looks whether the thing is closed, then counts itself in.
+    use_looks_then_counts
+    /// The last one out ends the thing; no bit says who that is.
+    last_out_without_a_bit
+    /// What wakes have left is taken by a load and a store.
+    left_taken_by_load_and_store
+    /// A wake leaves a hook by a load and a store.
+    left_pushed_by_load_and_store
+    /// The wake that is the last to use a hook drops it.
+    a_wake_drops_the_hook
     /// The loop takes a wake and does not say so.
     loop_does_not_tell
     /// The loop takes a wake away by a load and a store.
