@@ -126,11 +126,82 @@ func TestAWakeOfCMakesTheDescriptorReadableAndCallsTheHook(t *testing.T) {
 	require.False(t, l.Tick())
 	require.False(t, readable(fd, 0))
 	called := make(chan struct{}, 1)
-	l.OnWake(func() { called <- struct{}{} })
+	l.OnWake(func() {
+		select {
+		case called <- struct{}{}:
+		default:
+		}
+	})
 	s.Wake()
 	<-called
 	for l.Tick() {
 	}
 	require.EqualValues(t, 42, blockon.BlockOn[uint64](h))
 	s.Free()
+}
+
+// A host may stop after any number of ticks.
+func TestFDIsReadableWhileThereIsSomethingToTick(t *testing.T) {
+	for _, by := range []string{"C", "Go", "spawn"} {
+		t.Run("after_wakes_by_"+by, func(t *testing.T) {
+			balance.Check(t)
+			l := executor.NewLocal()
+			defer l.Close()
+			fd := l.FD()
+			const tasks = 3
+			var scripts [tasks]*ctest.Script
+			var wakers [tasks]*rawwaker.Waker
+			spawn := func(i int) {
+				executor.DetachLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
+					if wakers[i] == nil {
+						wakers[i] = cx.Waker().Clone()
+						return rawwaker.Pending[struct{}]()
+					}
+					return rawwaker.Ready(struct{}{})
+				}))
+			}
+			left := tasks
+			switch by {
+			case "C":
+				for i := range scripts {
+					scripts[i] = ctest.NewScript("kr")
+					executor.SpawnLocal(l, rawwaker.Future[uint64](rawwaker.FutureFromRaw[uint64](scripts[i].Raw())))
+				}
+			case "Go":
+				for i := range wakers {
+					spawn(i)
+				}
+			}
+			for l.Tick() {
+			}
+			require.False(t, readable(fd, 0))
+			switch by {
+			case "C":
+				for _, s := range scripts {
+					s.Wake()
+				}
+			case "Go":
+				for _, w := range wakers {
+					w.WakeByRef()
+				}
+			case "spawn":
+				for i := range wakers {
+					spawn(i)
+				}
+			}
+			for ; left > 0; left-- {
+				require.True(t, readable(fd, 0), "%d are left", left)
+				require.True(t, l.Tick())
+			}
+			require.False(t, l.Tick())
+			require.False(t, readable(fd, 0))
+			for i := range tasks {
+				if by == "C" {
+					scripts[i].Free()
+				} else {
+					wakers[i].Drop()
+				}
+			}
+		})
+	}
 }

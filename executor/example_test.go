@@ -48,7 +48,12 @@ func ExampleLocal_OnWake() {
 	l := executor.NewLocal()
 	defer l.Close()
 	tick := make(chan struct{}, 1)
-	l.OnWake(func() { tick <- struct{}{} })
+	l.OnWake(func() {
+		select {
+		case tick <- struct{}{}:
+		default: // it was told already
+		}
+	})
 	h := executor.SpawnLocal(l, future.Async(func(aw *future.Awaiter) string {
 		future.Await(aw, future.Sleep(time.Millisecond))
 		return "ticked"
