@@ -176,6 +176,9 @@ func TestAuditOfWhatCrosses(t *testing.T) {
 	for _, c := range underAudit {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			if asan && (c.name == "takes_a_poll_that_a_panic_has_left_for_over" || c.name == "and_the_polls_inside_it") {
+				t.Skip("AddressSanitizer keeps the frames of C poisoned that a panic has left")
+			}
 			cmd := exec.Command(os.Args[0], "-test.run=^TestAuditChild$", "-test.v")
 			cmd.Env = append(os.Environ(), "FFIWAKERDEBUG=audit=1", "AUDIT_CASE="+c.name)
 			out, err := cmd.CombinedOutput()

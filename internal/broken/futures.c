@@ -129,8 +129,13 @@ static void complete(void *arg) {
   }
   if (is(o, "drop_races_with_wake")) {
     if (dropped) return;
-    struct timespec moment = {0, 200000};
-    nanosleep(&moment, NULL);
+    for (int i = 0; i < 200 && !dropped; i++) { /* until drop has come, where it comes */
+      struct timespec moment = {0, 100000};
+      nanosleep(&moment, NULL);
+      lock(o);
+      dropped = o->dropped;
+      unlock(o);
+    }
     rawwaker_wake_by_ref(&w);
     return;
   }

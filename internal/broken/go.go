@@ -287,7 +287,12 @@ func (o *operation) complete() {
 		if over {
 			return
 		}
-		time.Sleep(200 * time.Microsecond)
+		for i := 0; i < 200 && !over; i++ { // until Drop has come, where it comes
+			time.Sleep(100 * time.Microsecond)
+			o.mu.Lock()
+			over = o.over
+			o.mu.Unlock()
+		}
 		w.WakeByRef()
 		return
 	}

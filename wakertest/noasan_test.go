@@ -1,0 +1,5 @@
+//go:build !asan
+
+package wakertest_test
+
+const asan = false
