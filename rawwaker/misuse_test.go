@@ -238,6 +238,9 @@ func TestFutureIntoRaw(t *testing.T) {
 		return &dropping[uint64]{dropped, func(*rawwaker.Context) rawwaker.Poll[uint64] { return rawwaker.Ready[uint64](42) }}
 	}
 	t.Run("a_NULL_out_is_a_panic", func(t *testing.T) {
+		if ffiwaker.AuditAll() {
+			t.Skip("the auditor reports it, and passes no such poll on")
+		}
 		balance.Check(t)
 		var dropped atomic.Int32
 		d := ready(&dropped)
