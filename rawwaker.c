@@ -1082,18 +1082,14 @@ static rawwaker_box *loop_end(rawwaker_box *b, bool born, bool *woken) {
   return b;
 }
 
-rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **box, rawwaker_future f, void *out, bool *woken) {
-  uintptr_t note;
-  return rawwaker_box_poll_noted(s, box, f, out, woken, &note);
-}
 
-rawwaker_poll rawwaker_box_poll_noted(rawwaker_sink *s, rawwaker_box **box, rawwaker_future f, void *out, bool *woken,
-                                      uintptr_t *note) {
+static rawwaker_poll box_poll(const char *call, rawwaker_sink *s, rawwaker_box **box, rawwaker_future f, void *out, bool *woken,
+                              uintptr_t *note) {
   rawwaker_box *b = *box;
   bool born = b == NULL, looping = born;
   if (born) {
     b = box_alloc(s); /* most are ready at once, or wake themselves: it counts only if it is kept */
-    if (b == NULL) die("rawwaker_box_poll", "out of memory");
+    if (b == NULL) die(call, "out of memory");
     atomic_store_explicit(&b->queued, LOOP, memory_order_relaxed);
   } else if (!b->tell) {
     uint32_t idle = IDLE;
@@ -1121,6 +1117,16 @@ rawwaker_poll rawwaker_box_poll_noted(rawwaker_sink *s, rawwaker_box **box, raww
     if (kept != NULL) *box = kept;
   }
   return got;
+}
+
+rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **box, rawwaker_future f, void *out, bool *woken) {
+  uintptr_t note;
+  return box_poll(__func__, s, box, f, out, woken, &note);
+}
+
+rawwaker_poll rawwaker_box_poll_noted(rawwaker_sink *s, rawwaker_box **box, rawwaker_future f, void *out, bool *woken,
+                                      uintptr_t *note) {
+  return box_poll(__func__, s, box, f, out, woken, note);
 }
 
 rawwaker_box *rawwaker_box_poll_left(uintptr_t note, bool *woken) {

@@ -341,7 +341,8 @@ RAWWAKER_API rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **b,
 /* The same, for a runtime whose callbacks may unwind through f's poll: *note, which must not move, is written before each poll.
  * If the call does not return, *note goes to rawwaker_box_poll_left, once, which leaves the box as if the poll had returned
  * RAWWAKER_PENDING. f is still to be dropped.
- * takes - (f stays yours, note is borrowed) | gives as rawwaker_box_poll | threads as there | signals no | fails: as there */
+ * takes - (f stays yours, note is borrowed) | gives as rawwaker_box_poll | threads as there | signals no | fails: abort out of
+ * memory */
 RAWWAKER_API rawwaker_poll rawwaker_box_poll_noted(rawwaker_sink *s, rawwaker_box **b, rawwaker_future f, void *out, bool *woken,
                                                    uintptr_t *note);
 

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -296,6 +297,15 @@ static void boxes(void) {
   CALL(rawwaker_sink_drop, s);
 }
 
+/* A poll that does not return: what a callback into another language may do. */
+static jmp_buf out_of_the_poll;
+static rawwaker_poll unwinds(void *data, rawwaker_context *cx, void *out) {
+  (void)data;
+  (void)out;
+  CALL(rawwaker_wake_by_ref, cx->waker);
+  longjmp(out_of_the_poll, 1);
+}
+
 static void polls(void) {
   bool told_woken;
   int out = 0;
@@ -315,6 +325,15 @@ static void polls(void) {
     CHECK(told_woken);
     CALL(rawwaker_box_close, b);
   }
+  static const rawwaker_future_vtable unwinding = {unwinds, future_drop};
+  static uintptr_t note; /* these three outlive the jump */
+  static bool left_woken;
+  static rawwaker_box *left;
+  left = NULL;
+  if (setjmp(out_of_the_poll) == 0)
+    CALL(rawwaker_box_poll_noted, s, &left, (rawwaker_future){NULL, &unwinding}, &out, &told_woken, &note);
+  left = CALL(rawwaker_box_poll_left, note, &left_woken);
+  CHECK(left == NULL && left_woken && CALL(rawwaker_box_word) != 0);
   rawwaker_notice n[2];
   drain(s, n, 2);
   CALL(rawwaker_sink_drop, s);
