@@ -23,7 +23,9 @@ func each[T any](pop func() (T, bool), do func(T)) {
 	}
 	r := &round[T]{do: do, next: pop}
 	r.ready = []T{first, second}
+	r.mu.Lock() // watch may run before AfterFunc has returned here
 	r.timer = time.AfterFunc(patience, r.watch)
+	r.mu.Unlock()
 	defer r.wait()
 	r.run()
 }
