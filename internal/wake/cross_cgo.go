@@ -280,34 +280,68 @@ func CoreOfID(id uint64) *Core {
 // spin waits a little for a wake from C, in the word of the parker's own box, so that a hot exchange with a C thread goes through
 // neither descriptor nor dispatcher. It touches nothing that another task's wake needs: a spinner that is stopped delays its own
 // wakes only. Only where this core has crossed to C, and another CPU could wake it.
-func (p *Parker) spin() bool {
+//
+// After a wake the box stays in LOOP, over the poll that follows, for the next one may come before the next park. It leaves it before the
+// parker sleeps; at the end of the core it is closed, as any box.
+func (p *Parker) spin() (woken bool) {
+	if p.loop != nil && atomic.LoadUint32(p.loop) == ffiwaker.BoxWoken {
+		p.looped(ffiwaker.BoxLoop)
+		return true
+	}
 	x := p.crossing.Load()
-	if x == nil || !canSpin.Load() || !spinning.CompareAndSwap(false, true) {
+	if x == nil {
 		return false
 	}
-	x.mu.Lock()
-	box := x.box // stays while p parks
-	x.mu.Unlock()
-	var word *uint32
-	watching := false
-	if box != 0 {
-		word = ffiwaker.BoxWord(box)
-		watching = atomic.CompareAndSwapUint32(word, ffiwaker.BoxIdle, ffiwaker.BoxLoop) // else a wake is on its way here
-	}
-	for range spinTries {
-		if p.word.Load() == Notified || watching && atomic.LoadUint32(word) == ffiwaker.BoxWoken {
-			break
+	if canSpin.Load() && spinning.CompareAndSwap(false, true) {
+		if p.loop == nil {
+			p.enterLoop(x)
 		}
+		for range spinTries {
+			if p.word.Load() == Notified || p.loop != nil && atomic.LoadUint32(p.loop) == ffiwaker.BoxWoken {
+				woken = true
+				break
+			}
+		}
+		spinning.Store(false)
 	}
-	woken := watching && atomic.SwapUint32(word, ffiwaker.BoxIdle) == ffiwaker.BoxWoken
-	spinning.Store(false)
+	if p.loop == nil {
+		return woken
+	}
+	if !woken {
+		return p.looped(ffiwaker.BoxIdle)
+	}
+	if atomic.LoadUint32(p.loop) == ffiwaker.BoxWoken {
+		p.looped(ffiwaker.BoxLoop)
+	}
+	return true
+}
+
+// enterLoop leaves the word alone if a wake is on its way here through the list.
+func (p *Parker) enterLoop(x *crossing) {
+	x.mu.Lock()
+	box := x.box // stays until the core's end
+	x.mu.Unlock()
+	if box == 0 {
+		return
+	}
+	if word := ffiwaker.BoxWord(box); atomic.CompareAndSwapUint32(word, ffiwaker.BoxIdle, ffiwaker.BoxLoop) {
+		p.loop = word
+	}
+}
+
+// looped takes a wake out of the box that is in LOOP, which it leaves in next: LOOP or IDLE.
+func (p *Parker) looped(next uint32) (woken bool) {
+	woken = atomic.SwapUint32(p.loop, next) == ffiwaker.BoxWoken
+	if next == ffiwaker.BoxIdle {
+		p.loop = nil
+	}
 	if woken {
 		ffiwaker.Live() // any call of C: the race detector takes it for a synchronisation with the call that has woken
 		if Tracing() {
 			p.Trace("delivered")
 		}
 	}
-	return woken || p.word.Load() == Notified
+	return woken
 }
 
 // canSpin: some other CPU can run Go meanwhile. Looked at again whenever a core crosses.

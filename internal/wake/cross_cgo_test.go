@@ -3,6 +3,7 @@
 package wake
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -229,4 +230,63 @@ func TestInboxCloseGivesTheDescriptorUpAtOnce(t *testing.T) {
 	in.Take(Anywhere)
 	in.leave()
 	require.True(t, in.over.Load())
+}
+
+// A BlockOn that was woken while it spun stays in LOOP over its next poll, and leaves LOOP before it sleeps.
+func TestParkerInLoop(t *testing.T) {
+	over := make(chan struct{})
+	close(over)
+	for _, spins := range []bool{true, false} { // false: another one spins
+		p := NewParker()
+		w, ok := p.Cross()
+		require.True(t, ok)
+		word := ffiwaker.BoxWord(w.Data)
+		state := func() uint32 { return atomic.LoadUint32(word) }
+		if !spins {
+			for !spinning.CompareAndSwap(false, true) {
+				runtime.Gosched()
+			}
+		}
+		p.enterLoop(p.crossing.Load())
+		for range 2 {
+			require.EqualValues(t, ffiwaker.BoxLoop, state())
+			ffiwaker.WakeByRef(w) // during the poll
+			require.EqualValues(t, ffiwaker.BoxWoken, state())
+			require.False(t, p.Asleep())
+			require.True(t, p.Park(nil))
+			require.EqualValues(t, ffiwaker.BoxLoop, state())
+		}
+		p.Wake() // of Go
+		require.True(t, p.Park(nil))
+		require.False(t, p.Park(over))
+		require.EqualValues(t, ffiwaker.BoxIdle, state())
+		require.Nil(t, p.loop)
+		if !spins {
+			spinning.Store(false)
+		}
+		ffiwaker.WakeByRef(w) // through the list
+		require.True(t, p.Park(nil))
+
+		for !atomic.CompareAndSwapUint32(word, ffiwaker.BoxIdle, ffiwaker.BoxLoop) {
+			runtime.Gosched() // until the dispatcher has read it
+		}
+		p.loop = word
+		p.End() // as after the poll that is ready
+		ffiwaker.WakeByRef(w)
+		require.EqualValues(t, ffiwaker.BoxWoken, state())
+		ffiwaker.Drop(w)
+	}
+}
+
+func TestAParkerWhoseBoxIsListedDoesNotEnterLoop(t *testing.T) {
+	p := NewParker()
+	w, ok := p.Cross()
+	require.True(t, ok)
+	word := ffiwaker.BoxWord(w.Data)
+	atomic.StoreUint32(word, ffiwaker.BoxWoken)
+	p.enterLoop(p.crossing.Load())
+	require.Nil(t, p.loop)
+	atomic.StoreUint32(word, ffiwaker.BoxIdle)
+	p.End()
+	ffiwaker.Drop(w)
 }

@@ -5,7 +5,8 @@ import "sync/atomic"
 // Parker is a core whose target is one goroutine, which sleeps on it.
 type Parker struct {
 	Core
-	ch chan struct{} // made at the first park: it belongs to the synctest bubble of whoever parks, if any
+	ch   chan struct{} // made at the first park: it belongs to the synctest bubble of whoever parks, if any
+	loop *uint32       // the word of its box, while that is in LOOP: see spin
 }
 
 // Rouse implements [Target]. The channel has room: only the wake that takes Parked away sends, and one is parked at most.
