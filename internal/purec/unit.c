@@ -1289,6 +1289,45 @@ static void a_sink_may_be_closed_before_it_is_dropped(void) {
   CHECK(in_hook.drops == 2);
 }
 
+static int forever_calls;
+static void forever_wake_by_ref(void *data) {
+  (void)data;
+  forever_calls++;
+}
+/* No reference of it is counted, as the sink never drops it. */
+static const rawwaker_vtable forever_vtable = {NULL, NULL, forever_wake_by_ref, NULL};
+static void a_sink_for_ever_calls_its_hook_and_is_not_closed(void) {
+  rawwaker_notice n[2];
+  CHECK(rawwaker_sink_on_wake(forever, (rawwaker){NULL, &forever_vtable}));
+  rawwaker_sink_close(forever);
+  CHECK(fcntl(rawwaker_sink_fd(forever), F_GETFD) >= 0);
+  rawwaker_box *b = rawwaker_box_new(forever, 9, 0);
+  CHECK(rawwaker_sink_sleep(forever));
+  rawwaker_wake(rawwaker_box_ref(b));
+  CHECK(forever_calls == 1 && readable(forever) && drain(forever, n, 2) == 1);
+  rawwaker_sink_ack(forever);
+  rawwaker_box_close(b);
+}
+
+/* The last but the deaths: a process names its reaper once. */
+static void a_reaper_is_kicked_and_no_other_call_drops_its_hooks(void) {
+  void **word = rawwaker_sink_reaper(forever);
+  CHECK(*word == NULL && !readable(forever));
+  in_hook_begin(drop_the_sink);
+  descriptor = rawwaker_sink_fd(in_hook.s);
+  rawwaker_box *b = rawwaker_box_new(in_hook.s, 1, 0);
+  rawwaker_sink *other = rawwaker_sink_new(0);
+  rawwaker_wake(rawwaker_box_ref(b));
+  CHECK(*word != NULL && readable(forever));
+  rawwaker_box_close(b);
+  CHECK(rawwaker_sink_on_wake(other, rawwaker_noop()));
+  rawwaker_sink_drop(other);
+  CHECK(in_hook.drops == 0 && *word != NULL);
+  rawwaker_sink_ack(forever);
+  rawwaker_sink_reap();
+  CHECK(in_hook.drops == 1 && *word == NULL);
+}
+
 static rawwaker from_handler;
 static void handler(int sig) {
   (void)sig;
@@ -1541,6 +1580,8 @@ int main(int argc, char **argv) {
   run("wake_by_ref may be called in a signal handler and keeps errno", signals_and_errno);
   run("out of memory for a box is NULL", no_memory_for_a_runtime);
   run("each call on a sink gives the cancel state back", each_call_gives_the_cancel_state_back);
+  run("a sink for ever calls its hook and is not closed", a_sink_for_ever_calls_its_hook_and_is_not_closed);
+  run("a reaper is kicked, and no other call drops its hooks", a_reaper_is_kicked_and_no_other_call_drops_its_hooks);
   if (argc > 1 && strcmp(argv[1], "-no-deaths") == 0)
     printf("# SKIP the deaths: this tool's own report would stand beside the line\n");
   else
