@@ -361,6 +361,7 @@ func futures[T any]() []scenario[Future[T]] {
 					f.complete()
 				})
 				for !there.Load() {
+					runtime.Gosched()
 				}
 				for n := 0; n < i*10; n++ {
 					there.Load()

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -32,11 +33,15 @@ func TestACoreThatTwoLendAtOnceCrossesOnce(t *testing.T) {
 	}
 }
 
-// meeting returns what n goroutines call to go on together.
+// meeting returns what n goroutines call to go on together. One that waits long sleeps: the other may need its CPU.
 func meeting(n int32) (meet func()) {
 	var there atomic.Int32
 	return func() {
-		for there.Add(1); there.Load() < n; {
+		there.Add(1)
+		for turns := 0; there.Load() < n; turns++ {
+			if turns > 10_000 {
+				time.Sleep(time.Microsecond)
+			}
 		}
 	}
 }

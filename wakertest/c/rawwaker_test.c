@@ -971,8 +971,7 @@ struct racing {
 static void *complete_elsewhere(void *arg) {
   struct racing *r = arg;
   atomic_store(&r->there, 1);
-  while (atomic_load(&r->there) != 2) {
-  }
+  while (atomic_load(&r->there) != 2) sched_yield();
   complete(r->f);
   return NULL;
 }

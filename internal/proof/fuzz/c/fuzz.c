@@ -955,7 +955,8 @@ static void dirty(const rawwaker *w) {
   if (w->vtable == shared.fn_waker.vtable) shared.fn_wakes++;
   if (w->vtable == &token_vtable) shared.token_wakes++;
 }
-static void maybe(void) { /* a cell may hold either */
+/* A cell may hold either; and a register that meets another one, a wake, a take or a drop wakes what it was given. */
+static void maybe(void) {
   shared.fn_maybe++;
   shared.token_maybe++;
 }
@@ -1008,6 +1009,7 @@ static rawwaker_poll gate_poll(void *data, rawwaker_context *cx, void *out) {
   struct gate *g = data;
   (void)out;
   g->polls++;
+  maybe();
   rawwaker_cell_register(&g->cell, cx->waker);
   return g->opens >= g->wants ? RAWWAKER_READY : RAWWAKER_PENDING;
 }
@@ -1090,7 +1092,9 @@ static void s_step(int who, own *me, const operation *o) {
       if (w.vtable != NULL) s_put(y, w);
       break;
     case op_cell_register:
-      if (y->vtable != NULL) rawwaker_cell_register(c, y);
+      if (y->vtable == NULL) break;
+      maybe();
+      rawwaker_cell_register(c, y);
       break;
     case op_cell_wake:
       maybe();
