@@ -115,8 +115,7 @@ func (l *Local) push(t *task, at wake.Place) {
 	asleep, late := !l.ticking, l.closed
 	l.mu.Unlock()
 	switch {
-	case late:
-		l.sweepLate(at, l.sweep)
+	case late: // Close sweeps until no task is on its way into the queue, so that its goroutine ends all that nobody polls
 	case asleep:
 		l.in.Take(at)
 	}
@@ -447,8 +446,8 @@ func (l *Local) WakeWith(w *rawwaker.Waker) {
 }
 
 // Close refuses further tasks, ends those that are left with [ErrClosed], drops each of their futures exactly once, and gives the
-// descriptor back. Inside a task it may be called too: that one's future is dropped when its poll returns. A Run on another
-// goroutine returns. The error is always nil. A Close beside another one, and a Drop that panics or calls runtime.Goexit: as [Executor.Close].
+// descriptor back; all that on the calling goroutine. Inside a task it may be called too: that one's future is dropped when its poll returns.
+// A Run on another goroutine returns. The error is always nil. A Close beside another one, and a Drop that panics or calls runtime.Goexit: as [Executor.Close].
 func (l *Local) Close() error {
 	l.closing.run(l.end)
 	return nil
@@ -460,7 +459,6 @@ func (l *Local) end() {
 	for _, t := range all {
 		t.doom(closed)
 	}
-	inside := l.late.Load() != 0 && insideTask() // a late sweep may be what calls this
 	defer func() {
 		l.in.Close()
 		defer l.silence()
@@ -473,7 +471,7 @@ func (l *Local) end() {
 		}
 	}()
 	defer persist(func() {
-		for l.sweep(); onTheWay(l, all) || !inside && l.late.Load() != 0; l.sweep() {
+		for l.sweep(); onTheWay(l, all); l.sweep() {
 			runtime.Gosched()
 		}
 	})

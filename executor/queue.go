@@ -1,11 +1,9 @@
 package executor
 
 import (
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 	"sync"
 	"sync/atomic"
-
-	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
-	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
 // ring is a queue, first in first out. It grows, and gives its memory back when it has been long and is empty.
@@ -66,8 +64,6 @@ type home struct {
 	live   []*task // the list, with those that are over and not yet taken out; each knows where it stands
 	closed bool    // for ever; nothing is spawned, and the queue is Close's
 	free   []*detached
-
-	late atomic.Int32 // goroutines that sweep what came after that
 
 	// unfinished counts the listed tasks that have no result yet.
 	unfinished atomic.Int64
@@ -153,15 +149,6 @@ func (h *home) remove(t *task) {
 	if empty {
 		h.of.emptied()
 	}
-}
-
-// sweepLate sweeps on a goroutine, which Close waits for: it may have been here before.
-func (h *home) sweepLate(at wake.Place, sweep func()) {
-	h.late.Add(1)
-	at.Go(func() {
-		defer h.late.Add(-1)
-		sweep()
-	})
 }
 
 // sweep ends what is queued in a home that is shut.

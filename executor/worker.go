@@ -25,6 +25,8 @@ type worker struct {
 	bubble  int     // 1: the goroutine belongs to a synctest bubble
 	stolen  []*task // over, and to be taken off the lists of other workers: up to batch of them, each in one go
 
+	late atomic.Int32 // goroutines that sweep what was queued after Close had begun
+
 	// Of the goroutine.
 	searching bool
 	inside    *task           // it runs, or ends: should a panic come out, it is this one's
@@ -91,10 +93,19 @@ func (w *worker) push(t *task, at wake.Place) {
 	w.mu.Unlock()
 	switch {
 	case late:
-		w.sweepLate(at, w.ex.sweep)
+		w.sweepLate(at)
 	case !alone:
 		w.ex.call(at)
 	}
+}
+
+// sweepLate sweeps on a goroutine, which Close waits for: it may have been here before.
+func (w *worker) sweepLate(at wake.Place) {
+	w.late.Add(1)
+	at.Go(func() {
+		defer w.late.Add(-1)
+		w.ex.sweep()
+	})
 }
 
 // call starts a worker, unless all are awake or one looks for something to do.

@@ -11,16 +11,10 @@
 
 static ffiwaker_executor *ex;
 
-static void slept(void *arg, rawwaker_poll code) {
-  if (code == RAWWAKER_READY) printf("slept %s ms\n", (const char *)arg);
-}
+/* The codes, in the order of the spawns. They are printed at the end: on a machine under load, tasks may end in any order. */
+static rawwaker_poll codes[5] = {RAWWAKER_PENDING, RAWWAKER_PENDING, RAWWAKER_PENDING, RAWWAKER_PENDING, RAWWAKER_PENDING};
 
-static bool expired;
-
-static void timed(void *arg, rawwaker_poll code) {
-  (void)arg;
-  printf("timeout: %s, code %d\n", expired ? "expired" : "in time", code);
-}
+static void done(void *arg, rawwaker_poll code) { *(rawwaker_poll *)arg = code; }
 
 /* A word that a thread sets. */
 static rawwaker_cell cell;
@@ -44,12 +38,6 @@ static void *set_word(void *arg) {
   return arg;
 }
 
-static int result;
-static void got_word(void *arg, rawwaker_poll code) {
-  (void)arg;
-  printf("a thread of C said %d, code %d\n", result, code);
-}
-
 int main(void) {
   static const rawwaker_future_vtable word_vtable = {word_poll, word_drop};
   ex = ffiwaker_executor_new();
@@ -57,11 +45,13 @@ int main(void) {
     perror("ffiwaker_executor_new");
     return 1;
   }
-  ffiwaker_executor_spawn(ex, ffiwaker_sleep(60000000), NULL, slept, "60");
-  ffiwaker_executor_spawn(ex, ffiwaker_sleep(20000000), NULL, slept, "20");
-  ffiwaker_executor_spawn(ex, ffiwaker_sleep(40000000), NULL, slept, "40");
-  ffiwaker_executor_spawn(ex, ffiwaker_timeout(ffiwaker_sleep(3600000000000), 80000000, &expired), NULL, timed, NULL);
-  ffiwaker_executor_spawn(ex, (rawwaker_future){NULL, &word_vtable}, &result, got_word, NULL);
+  static bool expired;
+  static int result;
+  ffiwaker_executor_spawn(ex, (rawwaker_future){NULL, &word_vtable}, &result, done, &codes[0]);
+  ffiwaker_executor_spawn(ex, ffiwaker_sleep(20000000), NULL, done, &codes[1]);
+  ffiwaker_executor_spawn(ex, ffiwaker_sleep(40000000), NULL, done, &codes[2]);
+  ffiwaker_executor_spawn(ex, ffiwaker_sleep(60000000), NULL, done, &codes[3]);
+  ffiwaker_executor_spawn(ex, ffiwaker_timeout(ffiwaker_sleep(3600000000000), 80000000, &expired), NULL, done, &codes[4]);
   while (ffiwaker_executor_tick(ex)) { /* each is polled once, and keeps its waker */
   }
 
@@ -78,6 +68,9 @@ int main(void) {
   }
   pthread_join(id, NULL);
   ffiwaker_executor_drop(ex);
+  printf("a thread of C said %d, code %d\n", result, codes[0]);
+  for (int i = 1; i <= 3; i++) printf("slept %d ms, code %d\n", 20 * i, codes[i]);
+  printf("timeout: %s, code %d\n", expired ? "expired" : "in time", codes[4]);
   puts("no task left");
   return 0;
 }

@@ -112,9 +112,8 @@ FFIWAKER_API void ffiwaker_executor_on_wake(ffiwaker_executor *ex, void (*f)(voi
  * takes - | gives the count | threads any | signals no | fails: as all */
 FFIWAKER_API size_t ffiwaker_executor_tasks(ffiwaker_executor *ex);
 
-/* Drops each future that is left, calls its done with FFIWAKER_ABORTED, and closes the descriptor. All of it is over when
- * this returns. It happens on this thread, but for a task that another thread wakes at that moment: that one may end on a
- * thread of the library. ex must not be used in those calls, nor after. Once it has returned, nothing writes *out, and
+/* Drops each future that is left, calls its done with FFIWAKER_ABORTED, and closes the descriptor: all on this thread, and
+ * over when this returns. ex must not be used in those calls, nor after. Once it has returned, nothing writes *out, and
  * wakes do nothing. The descriptor's number is free as soon as no wake is writing to it, and no wake writes to a number that
  * may have been reused. If a thread stops for good inside that write, one descriptor stays open, of which epoll reports
  * nothing.

@@ -17,6 +17,7 @@ typedef struct job {
 } job;
 static job jobs[TASKS];
 static atomic_bool over;
+static pthread_t host; /* which ticks and drops: all that ends, ends here */
 
 static rawwaker_poll job_poll(void *data, rawwaker_context *cx, void *out) {
   (void)out;
@@ -27,12 +28,13 @@ static rawwaker_poll job_poll(void *data, rawwaker_context *cx, void *out) {
 }
 static void job_drop(void *data) {
   job *j = data;
+  j->wrong = j->wrong || !pthread_equal(pthread_self(), host);
   j->drops++;
   rawwaker_cell_drop(&j->cell);
 }
 static void job_done(void *arg, rawwaker_poll code) {
   job *j = arg;
-  j->wrong = j->wrong || j->drops != 1 || (code != RAWWAKER_READY && code != FFIWAKER_ABORTED);
+  j->wrong = j->wrong || !pthread_equal(pthread_self(), host) || j->drops != 1 || (code != RAWWAKER_READY && code != FFIWAKER_ABORTED);
   j->dones++;
 }
 static const rawwaker_future_vtable vtable = {job_poll, job_drop};
@@ -54,6 +56,7 @@ static void *disturb(void *arg) {
 
 int main(void) {
   int ended = 0, wrong = 0;
+  host = pthread_self();
   for (int round = 0; round < ROUNDS; round++) {
     pthread_t ids[THREADS];
     ffiwaker_executor *ex = ffiwaker_executor_new();
