@@ -397,7 +397,8 @@ func (l *Local) FD() int {
 // OnWake sets the function that a wake or spawn calls that finds l asleep: after the creation of l, or after a Tick that has
 // returned false. It is called at least once each time, perhaps again, and perhaps by several goroutines at once; so let it do what may be done
 // twice, such as a send that gives up if the channel is full. It runs on any goroutine, must not block and must not Tick. Set while something
-// is runnable, it is called at once. nil takes it away. After Close has returned no call begins, unless that Close was called inside f.
+// is runnable, it is called at once. nil takes it away. After Close has returned no call begins, unless that Close was called inside f:
+// Close waits for the call that is under way, so f must not need a lock that Close's caller holds.
 func (l *Local) OnWake(f func()) {
 	var hook *wake.Call
 	if f != nil {
