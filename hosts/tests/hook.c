@@ -1,11 +1,13 @@
-/* A host without a descriptor to watch: it sleeps on a condition, and the hook tells it. A storm of wakes from four threads. */
+/* A host without a descriptor to watch: it sleeps on a condition, and the hook wakes it. Two threads wake as fast as
+ * they can; two others wait for the poll that follows each wake, so most of their wakes find the host asleep. */
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
 #include "ffiwaker.h"
 
-enum { THREADS = 4, WAKES = 50000 };
+enum { THREADS = 4, WAKES = 50000, WAKES_ONE_BY_ONE = 1000 };
 
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t called = PTHREAD_COND_INITIALIZER;
@@ -23,26 +25,27 @@ static void hook(void *arg) {
 
 typedef struct counter {
   rawwaker_cell cell;
-  atomic_int sent;
-  int seen, polls;
+  atomic_int sent, seen;
+  int all;
+  bool one_by_one;
 } counter;
 static counter counters[THREADS];
 
 static rawwaker_poll counter_poll(void *data, rawwaker_context *cx, void *out) {
   counter *c = data;
   (void)out;
-  c->polls++;
   rawwaker_cell_register(&c->cell, cx->waker);
-  c->seen = atomic_load(&c->sent);
-  return c->seen == WAKES ? RAWWAKER_READY : RAWWAKER_PENDING;
+  c->seen = c->sent;
+  return c->seen == c->all ? RAWWAKER_READY : RAWWAKER_PENDING;
 }
 static void counter_drop(void *data) { rawwaker_cell_drop(&((counter *)data)->cell); }
 
 static void *count(void *arg) {
   counter *c = arg;
-  for (int i = 0; i < WAKES; i++) {
-    atomic_fetch_add(&c->sent, 1);
+  for (int i = 1; i <= c->all; i++) {
+    c->sent = i;
     rawwaker_cell_wake(&c->cell);
+    while (c->one_by_one && c->seen < i) sched_yield();
   }
   return NULL;
 }
@@ -53,6 +56,8 @@ int main(void) {
   pthread_t ids[THREADS];
   ffiwaker_executor_on_wake(ex, hook, NULL, NULL);
   for (int i = 0; i < THREADS; i++) {
+    counters[i].one_by_one = i % 2 != 0;
+    counters[i].all = counters[i].one_by_one ? WAKES_ONE_BY_ONE : WAKES;
     ffiwaker_executor_spawn(ex, (rawwaker_future){&counters[i], &vtable}, NULL, NULL, NULL);
     pthread_create(&ids[i], NULL, count, &counters[i]);
   }
