@@ -412,6 +412,8 @@ RAWWAKER_PIN(sizeof(rawwaker_poll) == 1);
 RAWWAKER_PIN(sizeof(rawwaker_boxed) == sizeof(void *));
 RAWWAKER_PIN(sizeof(rawwaker_boxed_vtable) == 4 * sizeof(void *));
 RAWWAKER_PIN(sizeof(rawwaker_notice) == 16);
+RAWWAKER_PIN(sizeof(rawwaker_cell) == 3 * sizeof(void *));
+RAWWAKER_PIN(offsetof(rawwaker_cell, private_waker) == sizeof(void *));
 #undef RAWWAKER_PIN
 
 #ifdef __cplusplus

@@ -24,8 +24,9 @@
  *                 ffiwaker_task_drop and ffiwaker_executor_drop do nothing; a poll of a Go future gives RAWWAKER_PANICKED;
  *                 every other call but ffiwaker_in_forked_child aborts with one line. rawwaker_wake_by_ref is memory-safe;
  *                 as the child shares the parent's descriptor, it may wake the parent spuriously.
- *   Constructors  Of the program, with libffiwaker.a: a call waits for ever, because Go starts after them. Of a library loaded
- *                 later by dlopen: fine. rawwaker_wake_by_ref is safe in both.
+ *   Constructors  Of the program, with libffiwaker.a: a call waits for ever if Go starts after them, as it does where the
+ *                 host's objects stand before the archive. With libffiwaker.so, or of a library loaded later by dlopen:
+ *                 fine. rawwaker_wake_by_ref is safe in each.
  *   dlclose       Go cannot be unloaded. The library stays, also one that libffiwaker.a was linked into.
  *
  *   Each function carries one line, as in rawwaker.h: takes | gives | threads | signals | fails. "fails: as all" is an abort
