@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static void gap(void);
@@ -369,6 +370,27 @@ static void drop_sink(void) {
   reused = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); /* the number, if it is free */
 }
 
+/* The same, when there is no descriptor to put under the number: it is only made unreadable. */
+static void drop_sink_without_descriptors(void) {
+  if (sink_dropped) return;
+  sink_dropped = true;
+  int fd = rawwaker_sink_fd(sink);
+  struct rlimit limit, none;
+  check(getrlimit(RLIMIT_NOFILE, &limit) == 0, "no limit");
+  none = limit;
+  none.rlim_cur = 0;
+  check(setrlimit(RLIMIT_NOFILE, &none) == 0, "the limit stays");
+  rawwaker_sink_drop(sink);
+  check(setrlimit(RLIMIT_NOFILE, &limit) == 0, "the limit stays");
+  check(fcntl(fd, F_GETFD) < 0 || !readable(fd), "an ended host is still roused");
+}
+
+static int descriptors(void) {
+  int n = 0;
+  for (int fd = 0; fd < 64; fd++) n += fcntl(fd, F_GETFD) >= 0;
+  return n;
+}
+
 static void beside(const script *s, unsigned long one, unsigned long two) {
   scenario = s->name;
   first = s->first;
@@ -379,6 +401,7 @@ static void beside(const script *s, unsigned long one, unsigned long two) {
   closed = sink_dropped = false;
   called = dropped_hooks = 0;
   reused = -1;
+  int open_before = descriptors();
   sink = rawwaker_sink_new(0);
   box = rawwaker_box_new(sink, 7, 0);
   other_box = rawwaker_box_new(sink, 8, 0);
@@ -407,6 +430,7 @@ static void beside(const script *s, unsigned long one, unsigned long two) {
   rawwaker_sink_reap();
   check(dropped_hooks == 1, "the hook was not dropped, once");
   check(fd == reused || fcntl(fd, F_GETFD) < 0, "the descriptor stays open");
+  check(descriptors() == open_before, "a descriptor is left open");
   rawwaker_box_close(box);
   rawwaker_box_close(other_box);
   rawwaker_drop(mine);
@@ -420,6 +444,7 @@ static const script besides[] = {
     {"a wake of a host that sleeps again twice", false, wake_mine_by_ref, sleep_again, sleep_again},
     {"a wake of a host that ends", false, wake_mine_by_ref, wake_other, drop_sink},
     {"a wake of a host that sleeps again, and ends", false, wake_mine_by_ref, sleep_again, drop_sink},
+    {"a wake of a host that ends, without descriptors", false, wake_mine_by_ref, wake_other, drop_sink_without_descriptors},
 };
 
 static const halt halts[] = {

@@ -553,6 +553,12 @@ static void block_on_panicked(void) {
   CHECK(rawwaker_last_panic()[0] == '\0');
 }
 
+static void nothing_is_left(void) {
+  bool woken = true;
+  CHECK(rawwaker_box_poll_left(0, &woken) == NULL);
+  CHECK(!woken);
+}
+
 static void *other_threads_panic(void *arg) {
   CHECK(rawwaker_last_panic()[0] == '\0');
   rawwaker_set_panic("other", 5); /* freed with the thread, which a leak checker sees */
@@ -1529,7 +1535,9 @@ static void no_memory_for_a_runtime(void) {
 }
 
 int main(int argc, char **argv) {
+  run("the panic's text is the thread's own and cut at 1 KiB, also the first of the process", panic_text);
   run("the linked version is the header's", version);
+  run("a poll that was not in the loop leaves nothing to end", nothing_is_left);
   run("each verb calls its slot, once, and no other", verbs);
   run("will_wake is equal data and equal vtable address", will_wake);
   run("data may be any integer and change with each clone", data_is_any_integer);
@@ -1547,7 +1555,6 @@ int main(int argc, char **argv) {
   run("block_on polls once for each wake, before, during and after a poll, also nested", block_on_polls_once_a_wake);
   run("block_on sleeps between its wakes", block_on_sleeps_between_wakes);
   run("block_on hands a panic on, leaves *out alone and drops the future once", block_on_panicked);
-  run("the panic's text is the thread's own and cut at 1 KiB", panic_text);
   run("a panic's text outlives what the drop slot polls and sets", the_text_outlives_the_drop);
   run("a panic's text may be made of the one before", the_text_of_a_text);
   run("without memory for it a panic's text is empty", no_memory_for_a_text);

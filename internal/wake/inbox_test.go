@@ -3,6 +3,7 @@
 package wake
 
 import (
+	"math"
 	"sync"
 	"testing"
 
@@ -189,4 +190,28 @@ func TestHookTarget(t *testing.T) {
 		target.leave(Dispatcher) // returns, although nobody receives
 		require.False(t, <-dropped)
 	})
+}
+
+// Each sleep has a number of its own, also if the host arms the inbox while another goroutine sets a hook.
+func TestInboxNumbers(t *testing.T) {
+	in := new(Inbox)
+	var numbers [2][1000]uint32
+	var wg sync.WaitGroup
+	for i := range numbers {
+		wg.Go(func() {
+			for j := range numbers[i] {
+				numbers[i][j] = in.next()
+			}
+		})
+	}
+	wg.Wait()
+	given := map[uint32]bool{}
+	for _, each := range numbers {
+		for _, n := range each {
+			require.False(t, given[n])
+			given[n] = true
+		}
+	}
+	in.sleeps.Store(math.MaxUint32)
+	require.EqualValues(t, 1, in.next()) // 0 says that the host is awake
 }

@@ -65,8 +65,7 @@ func splice(text []byte, from, to int, with string) []byte {
 	return append(out, text[to:]...)
 }
 
-// Edits in C, by pattern: what each finds, and what is put there instead. They are tried on each line of the counted wakers, the parker,
-// the cell, the sink and the box.
+// Edits in C, by pattern: what each finds, and what is put there instead. They are tried on each line from the counted wakers on.
 var editsC = []struct {
 	name    string
 	pattern *regexp.Regexp
@@ -76,16 +75,22 @@ var editsC = []struct {
 	{"== to !=", regexp.MustCompile(` == `), ` != `},
 	{"!= to ==", regexp.MustCompile(` != `), ` == `},
 	{"> to >=", regexp.MustCompile(` > `), ` >= `},
+	{">= 0 to < 0", regexp.MustCompile(` >= 0\b`), ` < 0`},
+	{"< 0 to >= 0", regexp.MustCompile(` < 0\b`), ` >= 0`},
 	{"&& to ||", regexp.MustCompile(` && `), ` || `},
 	{"never", regexp.MustCompile(`\bif \((!?\w[\w>.-]*)\)`), `if (false)`},
 	{"always", regexp.MustCompile(`\bif \((!?\w[\w>.-]*)\)`), `if (true)`},
+	{"counted in and not used", regexp.MustCompile(`\bif \((use_begin\([^)]*\))\)`), `if ($1 && false)`},
+	{"used and counted out though it was not counted in", regexp.MustCompile(`\bif \((use_begin\([^)]*\))\)`), `if ($1 || true)`},
+	{"ended by none", regexp.MustCompile(`\b(use_end\([^)]*\))\)`), `$1 && false)`},
+	{"ended by each", regexp.MustCompile(`\b(use_end\([^)]*\))\)`), `($1 || true))`},
 	// the counts
 	{"one more", regexp.MustCompile(`, (1|n|HOLD), ORD_(REF|UNREF)`), `, $1 + 1, ORD_$2`},
 	{"REF to 2 REF", regexp.MustCompile(`refs - REF,`), `refs - 2 * REF,`},
 	{"REF to 0", regexp.MustCompile(`counted_ref\((.*), REF\)`), `counted_ref($1, 0)`},
 	{"add to sub", regexp.MustCompile(`atomic_fetch_add_explicit`), `atomic_fetch_sub_explicit`},
 	// the steps
-	{"left out", regexp.MustCompile(`^(\s+)(?:(?:counted_ref|counted_free|counted_unref|box_unref|box_push|box_free|sink_ref|sink_unref|sink_rouse|sink_write|sink_call|sink_shut|sink_replace|rawwaker_sink_close|hooks_leave|hooks_drop|semaphore_post|semaphore_wait|waiting_sleep|waiting_park|parker_drop|checked_drop|checked_wake|checked_wake_by_ref|fn_drop|fn_wake_by_ref|parker_wake_by_ref|box_wake_by_ref|rawwaker_wake_by_ref|atomic_\w+)\(.*\));$`), `$1;`},
+	{"left out", regexp.MustCompile(`^(\s+)(?:(?:counted_ref|counted_free|counted_unref|box_unref|box_push|box_free|sink_ref|sink_unref|sink_rouse|sink_use|use|sink_read|sink_write|sink_call|sink_shut|sink_replace|rawwaker_sink_close|hooks_leave|hooks_drop|close|dup2|dup3|free|semaphore_post|semaphore_wait|waiting_sleep|waiting_park|parker_drop|checked_drop|checked_wake|checked_wake_by_ref|fn_drop|fn_wake_by_ref|parker_wake_by_ref|box_wake_by_ref|rawwaker_wake_by_ref|atomic_\w+)\(.*\));$`), `$1;`},
 	{"exchange to load and store", regexp.MustCompile(`atomic_exchange_explicit\(`), `torn_exchange(`},
 	{"compare-and-swap to load and store", regexp.MustCompile(`atomic_compare_exchange_(?:weak|strong)_explicit\(`), `torn_compare_exchange(`},
 	{"WOKEN to IDLE", regexp.MustCompile(`, WOKEN, ORD`), `, IDLE, ORD`},
@@ -99,10 +104,10 @@ var editsC = []struct {
 	{"flag cleared by a store", regexp.MustCompile(`atomic_compare_exchange_strong_explicit\(&s->sleeping, &sleep, 0, ORD_SLEEP, memory_order_relaxed\)`),
 		`atomic_store_explicit(&s->sleeping, 0, ORD_SLEEP)`},
 	{"each sleep has the same number", regexp.MustCompile(`&s->sleeping, sleep, ORD_SLEEP`), `&s->sleeping, 1, ORD_SLEEP`},
-	{"flag cleared before the write", regexp.MustCompile(`^  if \(s->forever\) \{`),
-		`  atomic_compare_exchange_strong_explicit(&s->sleeping, &sleep, 0, ORD_SLEEP, memory_order_relaxed);  if (s->forever) {`},
+	{"flag cleared before the write", regexp.MustCompile(`^  int saved = errno, cancel = cancel_hold\(\);`),
+		`  atomic_compare_exchange_strong_explicit(&s->sleeping, &sleep, 0, ORD_SLEEP, memory_order_relaxed); int saved = errno, cancel = cancel_hold();`},
 	{"no GONE bit", regexp.MustCompile(`return atomic_compare_exchange_strong_explicit\(u, &closed, .*`), `return (void)closed, true;`},
-	{"used although it is closed", regexp.MustCompile(`\(n & CLOSED\) != 0`), `false`},
+	{"used although it is closed", regexp.MustCompile(`\(before & CLOSED\) != 0`), `false`},
 	{"a wake drops the hook", regexp.MustCompile(`hooks_leave\(sink_hooks\(s\)\)`), `hooks_drop(sink_hooks(s), __func__)`},
 	{"a take ignores a register", regexp.MustCompile(`was != WAITING\)`), `was != WAITING && was != REGISTERING)`},
 	{"cancellation is left off", regexp.MustCompile(`^(\s+)cancel_restore\(cancel\);`), `$1;`},
@@ -131,7 +136,7 @@ func inC() []mutant {
 	var all []mutant
 	on, function, comment := false, "", false
 	offset := 0
-	begin := regexp.MustCompile(`^[a-z].*?\b(\w+)\([^;]*\{`)
+	begin := regexp.MustCompile(`^[a-z_].*?\b(\w+)\([^;]*(?:\{|,$)`) // also where its parameters take two lines
 	seen := map[string]int{}
 	for i, line := range strings.SplitAfter(string(text), "\n") {
 		at := offset
@@ -139,7 +144,7 @@ func inC() []mutant {
 		if strings.Contains(line, "counted wakers: what all three share") {
 			on = true
 		}
-		if m := begin.FindStringSubmatch(line); m != nil {
+		if m := begin.FindStringSubmatch(strings.TrimSuffix(line, "\n")); m != nil {
 			function = m[1]
 		}
 		inside := comment || strings.HasPrefix(strings.TrimSpace(line), "/*") || strings.HasPrefix(strings.TrimSpace(line), "//")
@@ -199,6 +204,7 @@ var (
 	programs = []program{
 		{name: "unit", sources: []string{"internal/purec/unit.c"}, link: refusing, asan: []string{"-no-deaths"}, tsan: []string{"-no-deaths"}},
 		{name: "gaps", sources: []string{"internal/purec/gaps.c"}, includes: true, asan: []string{""}},
+		{name: "gaps-on-pipes", sources: []string{"internal/purec/gaps.c"}, library: []string{"-U__linux__"}, includes: true, asan: []string{""}},
 		{name: "races", sources: []string{"internal/purec/races.c"}, asan: []string{"4000"}, tsan: []string{"1500"}},
 		{name: "kit", sources: []string{"wakertest/c/own.c", "wakertest/c/rawwaker_test.c"}, asan: []string{""}, tsan: []string{""}},
 		{name: "stress", sources: []string{"internal/purec/stress.c"}, asan: []string{"2000 1", "2000 2"}, tsan: []string{"2000 3", "2000 4"}},

@@ -3,12 +3,13 @@
 // Command mutate makes one edit at a time in the code that holds the state words, and looks whether a test, a sanitizer or a model
 // notices. It never edits the tree: C is compiled from a copy, Go is built with an overlay.
 //
-//	go run ./internal/proof/mutate [-only c|go|orders] [-match REGEXP] [-by REGEXP] [-every N] [-jobs 2] [-list] [-v] [-rounds 3] [-explained] [-hints]
+//	go run ./internal/proof/mutate [-only c|go|orders] [-match REGEXP] [-by REGEXP] [-every N] [-jobs 2] [-list] [-v] [-rounds 3] [-explained] [-hints] [-unhinted] [-limit 15m]
 //
 // A mutant that nothing notices must stand in equivalent.txt with its reason; otherwise the exit status is 1. Those that stand there are
 // run with -explained only: then one that is noticed after all is an error, too. What only an order of memory tells, or an interleaving
 // that no machine shows in time, stands in modelled.txt with the twin of a model that has the same edit: that is run, and must fail.
-// noticed.txt saves time: it says which test noticed a mutant the last time, and is asked first; -hints writes it anew.
+// noticed.txt saves time: it names the test that noticed a mutant the last time, which is asked first. -hints writes it anew: keys that are
+// gone leave it, and mutants that were not run keep what they had. With -unhinted only those are run that it does not have.
 package main
 
 import (
@@ -60,6 +61,8 @@ var (
 	explained = flag.Bool("explained", false, "run those of equivalent.txt, too")
 	rounds    = flag.Int("rounds", 3, "how often all tests are asked, before a mutant has survived: threads do not do the same each time")
 	hints     = flag.Bool("hints", false, "write noticed.txt anew")
+	unhinted  = flag.Bool("unhinted", false, "only those that noticed.txt does not have")
+	limit     = flag.Duration("limit", 0, "begin no mutant after this time; the rest is not reported")
 )
 
 func main() {
@@ -94,10 +97,15 @@ func table(text, between string) map[string]string {
 
 func run(temp string) int {
 	reasons, hint, twins := table(equivalents, " # "), table(noticed, "\t"), table(modelled, "\t")
-	var all []mutant
+	var all, whole []mutant
+	began := time.Now()
 	want, whose := regexp.MustCompile(*match), regexp.MustCompile(*by)
 	n := 0
-	for _, m := range slices.Concat(orders(), inC(), inGo()) {
+	whole = slices.Concat(orders(), inC(), inGo())
+	for _, m := range whole {
+		if *unhinted && (hint[m.key] != "" || twins[m.key] != "" || m.kind == "orders") {
+			continue
+		}
 		if (*only == "" || *only == m.kind) && want.MatchString(m.key) && (*by == "" || whose.MatchString(hint[m.key])) {
 			if n++; n%*every == 0 {
 				all = append(all, m)
@@ -141,16 +149,31 @@ func run(temp string) int {
 			}
 		})
 	}
+	done := 0
 	for i := range all {
+		if *limit != 0 && time.Since(began) > *limit {
+			break
+		}
 		next <- i
+		done++
 	}
 	close(next)
 	wg.Wait()
+	if done < len(all) {
+		fmt.Printf("LEFT OUT    %d of %d: the time is up\n", len(all)-done, len(all))
+		all, got = all[:done], got[:done]
+	}
 	if *hints {
-		text := noticedHead
 		for i, v := range got {
+			delete(hint, all[i].key)
 			if v.by != "" && all[i].kind != "orders" && !strings.HasPrefix(v.by, "model") {
-				text += all[i].key + "\t" + v.by + "\n"
+				hint[all[i].key] = v.by
+			}
+		}
+		text := noticedHead
+		for _, m := range whole {
+			if hint[m.key] != "" {
+				text += m.key + "\t" + hint[m.key] + "\n"
 			}
 		}
 		check(os.WriteFile("internal/proof/mutate/noticed.txt", []byte(text), 0o644))
@@ -202,7 +225,7 @@ func report(all []mutant, got []verdict, reasons map[string]string) (status int)
 			status = 1
 		}
 	}
-	if *only == "" && *match == "" && *by == "" && *every == 1 {
+	if *only == "" && *match == "" && *by == "" && *every == 1 && !*unhinted && *limit == 0 {
 		for key := range reasons {
 			fmt.Printf("STALE       equivalent.txt: %s\n", key)
 			status = 1

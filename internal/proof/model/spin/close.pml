@@ -1,31 +1,41 @@
-/* How a sink's descriptor and its hook end: use_begin, use_end, sink_rouse, hooks_leave, rawwaker_sink_close and rawwaker_sink_reap of
- * rawwaker.c. Each of the two has a word: a count, a bit CLOSED and a bit GONE. A waking thread counts itself in, writes or calls, and counts
- * itself out; rawwaker_sink_close sets CLOSED. The thread that then counts the last one out tries to set GONE by compare-and-swap; the one
- * that succeeds ends the thing. Without HOOK this is the descriptor: the thread that sets GONE closes it. With HOOK it is the hook, which
- * no wake may drop: a waking thread that sets GONE leaves it to rawwaker_sink_reap.
- *   STOP  one waking thread stops for good between any two of its steps. Nothing is written to a number that may have been
- *         reused, the hook is not called after its argument is freed, and nobody waits. */
+/* How a sink's descriptor and its hooks end: use_begin, use_end, sink_use, sink_rouse, hooks_leave, rawwaker_sink_on_wake, rawwaker_sink_close
+ * and rawwaker_sink_reap of rawwaker.c. Each of the two has a word: a count, a bit CLOSED and a bit GONE. A thread counts itself in, writes or
+ * calls, and counts itself out; so does rawwaker_sink_close, which sets CLOSED meanwhile. A thread that finds CLOSED is refused and not
+ * counted. The thread that counts the last one out under CLOSED sets GONE by compare-and-swap, and ends the thing. Without HOOK this is the
+ * descriptor: that thread closes it. With HOOK it is the hooks, which no wake may drop: a wake leaves them to rawwaker_sink_reap.
+ *   STOP     one waking thread stops for good between any two of its steps. Nothing is written to a number that may have been
+ *            reused, no hook is called after its argument is freed, and no thread waits.
+ *   NO_GONE  the compare-and-swap is left out. The same holds: the count never rises under CLOSED, so one thread finds the last use. */
 #ifndef WAKERS
 #define WAKERS 2
 #endif
 #ifndef ROUNDS
 #define ROUNDS 2
 #endif
+#ifndef CLOSERS
+#define CLOSERS 1 /* Inbox.Close and the drop of the sink both close it */
+#endif
+#ifdef HOOK
+#define SETTERS 1
+#else
+#define SETTERS 0
+#endif
 
 byte count;
 bool closed;          /* CLOSED */
 bool gone;            /* GONE */
 
-bool alive = true;    /* the descriptor is open; the hook's argument is there */
+bool alive = true;    /* the descriptor is open; the hooks' arguments are there */
 bool dead;            /* the number stands for a descriptor that nobody watches: dup3 */
-byte ended;           /* how often it was closed, or the argument freed */
-bool handed;          /* hooks_leave: a waking thread has left the hook to others */
-bool dropped;         /* rawwaker_sink_close has returned */
+byte hooks = 1;
+byte ended;           /* how many hooks were dropped; how often the descriptor was closed */
+bool handed;          /* hooks_leave: a waking thread has left the hooks to others */
+byte dropped;         /* calls of rawwaker_sink_close that have returned */
 byte out;
 
 #ifdef STOP
 byte stopped = 255;
-bool inside[WAKERS + 1]; /* from the step that counts the process in to the end of its wake */
+bool inside[WAKERS + CLOSERS + SETTERS + 1]; /* from the step that counts the process in to the end of its wake */
 #define running provided (stopped != _pid)
 #define enters inside[_pid] = true
 #define leaves inside[_pid] = false
@@ -43,81 +53,83 @@ inline use() {
   assert(alive)
 }
 
-inline finish() { atomic { assert(alive); alive = false; ended++ } }
+inline finish() { atomic { assert(alive); alive = false; ended = ended + hooks } }
 
-/* The compare-and-swap from (CLOSED, 0, no GONE): won says whether it has succeeded. */
-inline try_gone() {
-#ifdef TWIN_NO_GONE_BIT
-  won = true
+/* use_begin, whose loop ends in one step that looks and counts; ok is what it gives */
+inline use_begin() {
+#if defined(TWIN_REFUSED_USES_ARE_COUNTED) || defined(TWIN_REFUSED_USES_ARE_COUNTED_AND_NO_GONE_BIT)
+  atomic { ok = !closed; count++; enters } /* who is refused calls use_end, too */
+#else
+#ifdef TWIN_CLOSED_IS_READ_BEFORE_THE_COUNT
+  ok = !closed;
+  if
+  :: ok -> atomic { count++; enters }
+  :: else
+  fi
 #else
   atomic {
-    won = (count == 0 && closed && !gone);
+    ok = !closed;
     if
-    :: won -> gone = true
+    :: ok -> count++; enters
     :: else
     fi
   }
 #endif
+#endif
 }
 
-proctype Waker() running {
-  byte n = ROUNDS;
-  bool shut, last, won;
-  do
-  :: n > 0 ->
-    n--;
-    /* use_begin */
-#ifdef TWIN_CLOSED_IS_READ_BEFORE_THE_COUNT
-    shut = closed;
-    atomic { count++; enters }
-#else
-#ifdef TWIN_COUNTED_ALTHOUGH_IT_IS_CLOSED
-    atomic { shut = closed; count++; enters }
-#else
+/* use_end; won is what it gives */
+inline use_end() {
+  atomic { assert(count > 0); count--; won = (count == 0 && closed && !gone) }
+#if !defined(NO_GONE) && !defined(TWIN_REFUSED_USES_ARE_COUNTED_AND_NO_GONE_BIT)
+  if
+  :: won ->
     atomic {
-      shut = closed;
+      won = (count == 0 && closed && !gone); /* the compare-and-swap */
       if
-      :: !shut -> count++; enters
+      :: won -> gone = true
       :: else
       fi
     }
+  :: else
+  fi
 #endif
-#endif
+}
+
+/* sink_use; the hook's part of sink_rouse */
+proctype Waker() running {
+  byte n = ROUNDS;
+  bool ok, won;
+  do
+  :: n > 0 ->
+    n--;
+    use_begin();
     if
-    :: shut
-    :: else -> use()
+    :: ok -> use()
+    :: else
     fi;
-#if !defined(TWIN_COUNTED_ALTHOUGH_IT_IS_CLOSED) && !defined(TWIN_CLOSED_IS_READ_BEFORE_THE_COUNT)
-    if
-    :: shut
-    :: else ->
-#endif
-      /* use_end */
-      atomic { count--; last = (count == 0 && closed && !gone) }
-      if
-      :: last ->
-        last = false;
-        try_gone();
-        if
-        :: won ->
-          won = false;
-#if defined(HOOK) && !defined(TWIN_A_WAKE_FREES_THE_HOOK)
-          handed = true /* hooks_leave */
+#if defined(TWIN_REFUSED_USES_ARE_COUNTED) || defined(TWIN_REFUSED_USES_ARE_COUNTED_AND_NO_GONE_BIT)
+    use_end();
 #else
-#ifdef HOOK
-          assert(false); /* user code in a wake, which may be in a signal handler */
+    if
+    :: ok -> use_end()
+    :: else
+    fi;
 #endif
-          finish()
+    if
+    :: won ->
+#ifndef HOOK
+      finish() /* sink_shut */
+#else
+#ifdef TWIN_A_WAKE_FREES_THE_HOOK
+      assert(false); /* user code in a wake, which may be in a signal handler */
+#else
+      handed = true /* hooks_leave */
 #endif
-        :: else
-        fi
-      :: else
-      fi
-#if !defined(TWIN_COUNTED_ALTHOUGH_IT_IS_CLOSED) && !defined(TWIN_CLOSED_IS_READ_BEFORE_THE_COUNT)
-    fi
 #endif
-    ;
-    atomic { leaves; shut = false }
+    :: else
+    fi;
+    atomic { leaves; ok = false; won = false }
   :: else -> break
   od;
   out++
@@ -125,45 +137,67 @@ proctype Waker() running {
 
 /* rawwaker_sink_close */
 proctype Owner() {
-  bool won;
+  bool ok, won;
 #ifdef TWIN_DUP_AFTER_CLOSED
   closed = true;
   if
-  :: count != 0 -> assert(alive); dead = true
+  :: count != 0 -> atomic { assert(alive); dead = true }
   :: else
   fi;
+  atomic { won = (count == 0 && !gone); gone = gone || won }
 #else
-#ifndef HOOK
-  /* Counted in itself, so that the number is not closed before dup3 has put a dead descriptor there. */
-  atomic { closed = true; count++ }
+  use_begin();
   if
-  :: count != 1 -> atomic { assert(alive); dead = true }
+  :: ok ->
+    ok = false;
+#ifndef HOOK
+    /* Counted itself, so that the number is not closed before dup3 has put a dead descriptor there. */
+    atomic { ok = (count > 1 && !closed); closed = true }
+    if
+    :: ok -> atomic { assert(alive); dead = true }
+    :: else
+    fi;
+#else
+    closed = true;
+#endif
+    use_end()
   :: else
+#if defined(TWIN_REFUSED_USES_ARE_COUNTED) || defined(TWIN_REFUSED_USES_ARE_COUNTED_AND_NO_GONE_BIT)
+    -> use_end()
+#endif
   fi;
-  count--;
-#else
-  closed = true;
-#endif
-#endif
-#ifdef TWIN_NO_GONE_BIT
-  won = (count == 0);
-#else
-  try_gone();
 #endif
   if
   :: won -> finish()
   :: else
   fi;
-  dropped = true;
+  dropped++;
   out++
 }
 
 #ifdef HOOK
+/* rawwaker_sink_on_wake: the older hook stays */
+proctype Setter() {
+  bool ok, won;
+  use_begin();
+  if
+  :: ok ->
+    atomic { assert(alive); hooks++ }
+    use_end()
+  :: else /* it drops its own */
+  fi;
+  if
+  :: won -> finish()
+  :: else
+  fi;
+  out++
+}
+
 /* The dispatcher, whose descriptor hooks_leave writes, has rawwaker_sink_reap called. */
 proctype Dispatcher() {
   if
   :: handed -> finish()
-  :: atomic { out == WAKERS + 1 && !handed -> skip }
+  :: atomic { out == WAKERS + CLOSERS + SETTERS && !handed -> skip }
   fi
 }
 #endif
@@ -172,22 +206,23 @@ init {
   byte i;
   atomic {
     for (i : 1 .. WAKERS) { run Waker() }
-    run Owner();
+    for (i : 1 .. CLOSERS) { run Owner() }
 #ifdef HOOK
+    run Setter();
     run Dispatcher()
 #endif
   }
 #ifdef STOP
   stopped = 1;
   timeout;
-  assert(dropped);
+  assert(dropped == CLOSERS);
 #ifdef HOOK
-  assert(ended == 1 || inside[1])
+  assert(ended == hooks || inside[1])
 #else
   assert(ended == 1 || dead && inside[1]) /* one descriptor stays open, and is nobody's */
 #endif
 #else
-  (out == WAKERS + 1 && _nr_pr == 1) ->
-  assert(dropped && ended == 1 && count == 0)
+  (out == WAKERS + CLOSERS + SETTERS && _nr_pr == 1) ->
+  assert(dropped == CLOSERS && ended == hooks && count == 0)
 #endif
 }

@@ -1,7 +1,9 @@
 /* The sink's flag, its list and its descriptor: threads of C that wake (box_push, sink_rouse), the owner that drains and sleeps
- * (dispatch, drain, rawwaker_sink_sleep), and a BlockOn that spins on its own box (BlockOn, Parker.spin). Boxes are a bit each here: box.pml has
- * the rest of them; close.pml has how a descriptor and a hook end. Waker i wakes box i, of task i. The first SPINNERS tasks are each
- * a BlockOn; any other is polled by whoever wakes it.
+ * (dispatch, drain, rawwaker_sink_sleep), and a BlockOn that spins on its own box (BlockOn, Parker.spin, enterLoop, looped) and stays in LOOP
+ * over the poll after a spin that was woken. That takes two wakes of its task.
+ * Boxes are a bit each here: box.pml has the rest of them; close.pml has how a descriptor and a hook end. Waker i wakes box i, of task i. The
+ * first SPINNERS tasks are each a BlockOn; any other is polled by whoever wakes it.
+ *   CPOLL  a BlockOn's polls are of a C future, under the same box (rawwaker_box_poll; poll.pml has its loop).
  *   HOOKS  the owner waits for the call of a hook, not for the descriptor; a newer hook is put up meanwhile.
  *   STOP   one thread stops for good between any two of its steps: a waker, or a BlockOn that spins. Every wake of another task
  *          must be delivered; a wake that coalesces with one under way may wait for that one. */
@@ -35,12 +37,15 @@ byte hook;            /* the newest; 0: none */
 bool hookalive[3];
 bool called;          /* a hook has been called */
 
+bool looped[2];       /* somebody is in LOOP with the box: the parker, whose loop is not nil, or a C poll */
+bool closed[2];
+
 byte word[2];
 byte token[2];        /* the parkers' channels */
 byte events[2];       /* what the wakers make true, before they wake */
 byte seen[2];         /* events, as the last poll has seen them */
 byte total[2];
-bool fresh[2];        /* a wake's exchange on the box came since it was last drained, or left by the spinner */
+bool fresh[2];        /* a wake's exchange on the box came since it was last drained, or taken by the spinner */
 byte out;             /* wakers that have ended */
 byte finished;
 
@@ -71,7 +76,18 @@ inline wake_core(c) {
   was = 0
 }
 #endif
-inline take_out(c) { atomic { assert(queued[c] == WOKEN && fresh[c]); queued[c] = IDLE; fresh[c] = false; list = list - (1 << c) } }
+/* box_idle in one step; got: it was woken, and is not closed */
+inline take_out(c) {
+  atomic {
+    assert(queued[c] == WOKEN && !looped[c]);
+    list = list - (1 << c);
+    got = !closed[c];
+    if
+    :: got -> assert(fresh[c]); queued[c] = IDLE; fresh[c] = false
+    :: else
+    fi
+  }
+}
 
 /* drain: rawwaker_sink_take and rawwaker_box_read until there is nothing more */
 inline drain() {
@@ -80,18 +96,25 @@ inline drain() {
     do
     :: list & 1 -> take_out(0);
 #if SPINNERS > 0
-      wake_core(0)
+      if
+      :: got -> wake_core(0)
+      :: else
+      fi
 #else
       seen[0] = events[0]
 #endif
     :: list & 2 -> take_out(1);
 #if SPINNERS > 1
-      wake_core(1)
+      if
+      :: got -> wake_core(1)
+      :: else
+      fi
 #else
       seen[1] = events[1]
 #endif
     :: list == 0 -> break
-    od
+    od;
+    got = false
   :: atomic { head == 0 -> break }
   od
 }
@@ -131,7 +154,7 @@ proctype Waker(byte x; byte n) running {
 #endif
     if
     :: push ->
-      atomic { push = false; assert(!(head & (1 << x))); head = head | (1 << x) }
+      atomic { push = false; assert(!(head & (1 << x)) && !looped[x]); head = head | (1 << x) }
 #ifndef TWIN_FLAG_READ_BEFORE_THE_PUSH
       e = sleeping;
 #endif
@@ -192,6 +215,7 @@ inline set_flag() {
 /* dispatch */
 proctype Dispatcher() {
   byte list, was;
+  bool got;
   do
   :: drain();
     set_flag();
@@ -213,6 +237,65 @@ end:  atomic { readable -> readable = false }
 }
 
 #if SPINNERS
+/* Parker.enterLoop */
+inline enter_loop(c) {
+  atomic {
+#ifdef TWIN_LOOP_IS_ENTERED_FROM_ANY
+    loop = true;
+#else
+    loop = (queued[c] == IDLE);
+#endif
+    if
+    :: loop -> assert(!looped[c] && !(head & (1 << c))); looped[c] = true; queued[c] = LOOP
+    :: else
+    fi
+  }
+}
+
+/* Parker.looped; woken is what it gives */
+inline looped_to(c, next) {
+#ifdef TWIN_SPINNER_LEAVES_WITHOUT_A_LOOK
+  atomic { looped[c] = (next == LOOP); loop = looped[c]; woken = loop; queued[c] = next; fresh[c] = false }
+#else
+  atomic {
+    assert(looped[c] && (queued[c] == LOOP || queued[c] == WOKEN && fresh[c]));
+    woken = (queued[c] == WOKEN);
+    queued[c] = next;
+    fresh[c] = false;
+    loop = (next == LOOP);
+    looped[c] = loop
+  }
+#endif
+}
+
+#ifdef CPOLL
+/* Core.PollRaw, whose loop is over after one poll. In a box that is in LOOP already, or listed, it leaves the word alone. */
+inline poll_raw(c) {
+  atomic {
+    slept = (queued[c] == IDLE);
+    if
+    :: slept -> assert(!looped[c] && !loop); looped[c] = true; queued[c] = LOOP
+    :: else
+    fi
+  }
+  seen[c] = events[c];
+#ifdef TWIN_POLL_LEAVES_LOOP_FOR_THE_SPINNER
+  if
+  :: loop -> slept = true
+  :: else
+  fi;
+#endif
+  if
+  :: slept -> atomic { slept = (queued[c] == WOKEN); queued[c] = IDLE; fresh[c] = false; looped[c] = false }
+    if
+    :: slept -> word[c] = NOTIFIED; slept = false /* Core.Wake */
+    :: else
+    fi
+  :: else
+  fi
+}
+#endif
+
 /* Parker.spin; woken is what it gives */
 inline spin(c) {
 #ifdef TWIN_SPINNER_TAKES_FLAG_AND_LIST
@@ -245,60 +328,66 @@ inline spin(c) {
     od
   :: else
   fi;
-  atomic { tries = 0; slept = false };
-#else
-  atomic {
-    slept = (queued[c] == IDLE);
-    tries = 0;
-    woken = false;
-    if
-    :: slept -> queued[c] = LOOP
-    :: else
-    fi
-  }
-  do
-  :: tries < TRIES ->
-    if
-    :: atomic { word[c] == NOTIFIED -> woken = true; break }
-    :: atomic { word[c] != NOTIFIED -> tries++ }
-    fi;
-    if
-    :: slept && queued[c] == WOKEN -> break
-    :: else
-    fi
-  :: tries == TRIES -> break
-  od;
-  if
-  :: slept -> /* box_idle */
-#ifdef TWIN_SPINNER_LEAVES_WITHOUT_A_LOOK
-    queued[c] = IDLE; fresh[c] = false;
-#else
-    atomic {
-      if
-      :: queued[c] == WOKEN -> assert(fresh[c]); woken = true
-      :: else
-      fi;
-      queued[c] = IDLE;
-      fresh[c] = false
-    }
-#endif
-    slept = false
-  :: else
-  fi;
-  tries = 0;
-#endif
   if
   :: atomic { woken || word[c] == NOTIFIED -> woken = true }
   :: atomic { else -> skip }
+  fi;
+  atomic { tries = 0; slept = false }
+#else
+  if
+  :: atomic { loop && queued[c] == WOKEN -> skip }
+    looped_to(c, LOOP)
+  :: atomic { !loop || queued[c] != WOKEN -> skip }
+    if
+    :: true -> /* not one of the one that may spin */
+    :: true ->
+      if
+      :: !loop -> enter_loop(c)
+      :: else
+      fi;
+      do
+      :: tries < TRIES ->
+        if
+        :: atomic { word[c] == NOTIFIED -> woken = true; break }
+        :: atomic { word[c] != NOTIFIED -> tries++ }
+        fi;
+        if
+        :: atomic { loop && queued[c] == WOKEN -> woken = true; break }
+        :: atomic { !loop || queued[c] != WOKEN -> skip }
+        fi
+      :: tries == TRIES -> break
+      od;
+      tries = 0
+    fi;
+    if
+    :: !loop
+#ifndef TWIN_SPINNER_SLEEPS_IN_LOOP
+    :: loop && !woken -> looped_to(c, IDLE)
+#else
+    :: loop && !woken
+#endif
+    :: loop && woken ->
+      if
+      :: atomic { queued[c] == WOKEN -> skip }
+        looped_to(c, LOOP)
+      :: atomic { queued[c] != WOKEN -> skip }
+      fi
+    fi
   fi
+#endif
 }
 
 /* BlockOn's loop over Parker.Park, whose wakes come from C */
 proctype Sleeper(byte c) running {
   byte list, was, tries;
-  bool slept, woken;
+  bool slept, woken, loop, got;
   do
-  :: seen[c] = events[c]; /* the poll */
+  :: /* the poll */
+#ifdef CPOLL
+    poll_raw(c);
+#else
+    seen[c] = events[c];
+#endif
     if
     :: seen[c] == total[c] -> break
     :: else
@@ -319,6 +408,7 @@ proctype Sleeper(byte c) running {
     fi;
     atomic { word[c] = EMPTY; woken = false } /* an exchange: a wake found in the box, and one in the word */
   od;
+  atomic { closed[c] = true; queued[c] = WOKEN; looped[c] = false } /* Core.End, rawwaker_box_close */
   finished++
 }
 
@@ -356,7 +446,8 @@ init {
   assert((stopped == WAKER1 && inside[1]) || stopped == SLEEPER1 || seen[1] == events[1])
 #else
   (finished == SPINNERS && out == 2 && seen[0] == total[0] && seen[1] == total[1]) ->
-  assert(token[0] == 0 && token[1] == 0)
+  assert(token[0] == 0 && token[1] == 0);
+  assert((SPINNERS < 1 || queued[0] == WOKEN) && (SPINNERS < 2 || queued[1] == WOKEN))
 #endif
 }
 

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use loom::sync::Mutex;
 
 use crate::orders::*;
+use crate::raw::{RawBox, IDLE, LOOP, WOKEN};
 use crate::world::*;
 
 const EMPTY: usize = 0;
@@ -42,7 +43,7 @@ impl Core {
     }
 }
 
-/// wake.Parker, without spin: that reads a sink.
+/// wake.Parker.
 pub struct Parker {
     core: Core,
     ch: Semaphore,
@@ -64,8 +65,14 @@ impl Parker {
         self.ch.post(); // a select that waits looks
     }
     pub fn park(&self) -> bool {
+        self.park_after(|| false)
+    }
+    pub fn is_notified(&self) -> bool {
+        self.core.word.load(ACQ_REL) == NOTIFIED
+    }
+    fn park_after(&self, spin: impl FnOnce() -> bool) -> bool {
         let word = &self.core.word;
-        if word.load(ACQ_REL) == NOTIFIED {
+        if self.is_notified() || spin() {
             word.exchange(EMPTY, ACQ_REL);
             return true;
         }
@@ -89,6 +96,87 @@ impl Parker {
     /// What is in the channel for the next one who parks; nothing, ever.
     pub fn tokens_left(&self) -> usize {
         self.ch.count() - self.done.load(RELAXED)
+    }
+}
+
+/// What a Parker does that has crossed to C: its box, and Parker.loop.
+pub struct Spinner {
+    pub p: &'static Parker,
+    pub b: &'static RawBox,
+    looping: bool,
+}
+
+impl Spinner {
+    pub fn new(p: &'static Parker, b: &'static RawBox) -> Spinner {
+        Spinner { p, b, looping: false }
+    }
+    pub fn park(&mut self) {
+        let p = self.p;
+        p.park_after(|| self.spin());
+    }
+    fn is_woken(&self) -> bool {
+        self.looping && self.b.queued.load(ACQ_REL) == WOKEN
+    }
+    /// Looks once; spinTries in Go.
+    fn spin(&mut self) -> bool {
+        if self.is_woken() {
+            return self.looped(LOOP);
+        }
+        if !self.looping {
+            self.enter_loop();
+        }
+        let woken = self.p.is_notified() || self.is_woken();
+        if !self.looping {
+            return woken;
+        }
+        if !woken {
+            return !broken(Twin::spin_sleeps_in_loop) && self.looped(IDLE);
+        }
+        if self.is_woken() {
+            self.looped(LOOP);
+        }
+        true
+    }
+    fn enter_loop(&mut self) {
+        self.looping = if broken(Twin::spin_from_any) {
+            self.b.queued.exchange(LOOP, ACQ_REL);
+            true
+        } else {
+            self.b.queued.compare_exchange(&mut { IDLE }, LOOP, ACQ_REL)
+        };
+    }
+    fn looped(&mut self, next: usize) -> bool {
+        self.looping = next == LOOP;
+        if broken(Twin::spin_leaves_by_a_store) && next == IDLE {
+            self.b.queued.store_among_exchanges(IDLE, ACQ_REL);
+            return false;
+        }
+        if broken(Twin::spin_takes_by_load_and_store) {
+            let was = self.b.queued.load(ACQ_REL);
+            self.b.queued.store_among_exchanges(next, ACQ_REL);
+            return was == WOKEN;
+        }
+        self.b.queued.exchange(next, ACQ_REL) == WOKEN
+    }
+}
+
+/// Inbox.Asleep, with the number that is to come.
+pub fn asleep(armed: &Word, next: usize, idle: impl FnOnce() -> bool) -> bool {
+    loop {
+        let mut sleep = armed.load(RELAXED); // what an old number would spoil, the compare-and-swap finds
+        if sleep == 0 {
+            return false;
+        }
+        if broken(Twin::asleep_keeps_the_number) {
+            return idle();
+        }
+        if broken(Twin::asleep_sets_plainly) {
+            armed.store_among_exchanges(next, RELAXED);
+            return idle();
+        }
+        if armed.compare_exchange(&mut sleep, next, SEQ_CST) {
+            return idle();
+        }
     }
 }
 

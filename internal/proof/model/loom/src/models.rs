@@ -66,6 +66,7 @@ pub const MODELS: &[Model] = &[
             Twin::flag_set_plainly,
             Twin::flag_read_plainly,
             Twin::flag_cleared_by_store,
+            Twin::flag_cleared_by_load_and_store,
             Twin::flag_of_a_constant,
         ],
     },
@@ -73,7 +74,29 @@ pub const MODELS: &[Model] = &[
     Model { name: "stopped_2", run: stopped::<2>, bounds: [3, 2, OFF], twins: &[] },
     Model { name: "stopped_3", run: stopped::<3>, bounds: [3, 2, OFF], twins: &[] },
     Model { name: "stopped_4", run: stopped::<4>, bounds: [3, 2, OFF], twins: &[Twin::flag_cleared_before_the_write] },
-    Model { name: "spin", run: spin, bounds: [3, 2, OFF], twins: &[Twin::spin_leaves_by_a_store] },
+    Model {
+        name: "spin",
+        run: spin,
+        bounds: [3, 2, OFF],
+        twins: &[
+            Twin::spin_leaves_by_a_store,
+            Twin::spin_takes_by_load_and_store,
+            Twin::spin_sleeps_in_loop,
+            Twin::spin_from_any,
+        ],
+    },
+    Model {
+        name: "spin_poll",
+        run: spin_poll,
+        bounds: [2, 2, OFF],
+        twins: &[Twin::spin_leaves_by_a_store, Twin::spin_sleeps_in_loop],
+    },
+    Model {
+        name: "asleep",
+        run: asleep,
+        bounds: [2, 2, OFF],
+        twins: &[Twin::asleep_sets_plainly, Twin::asleep_keeps_the_number],
+    },
     Model {
         name: "list",
         run: list,
@@ -94,7 +117,7 @@ pub const MODELS: &[Model] = &[
         twins: &[Twin::drop_without_mark, Twin::drop_takes_by_load_and_store, Twin::push_without_sink_ref],
     },
     Model { name: "closed_asleep", run: closed_asleep, bounds: [3, 2, 2], twins: &[Twin::use_looks_then_counts] },
-    Model { name: "closed_by_one", run: closed_by_one, bounds: [4, 3, OFF], twins: &[Twin::last_out_without_a_bit] },
+    Model { name: "closed_by_one", run: closed_by_one, bounds: [4, 3, OFF], twins: &[Twin::refused_uses_are_counted] },
     Model { name: "last", run: last, bounds: [ALL, 3, 2], twins: &[Twin::last_drop_untold] },
     Model {
         name: "retire",
@@ -359,16 +382,33 @@ fn stopped<const STEPS: usize>() {
     join(threads);
 }
 
-/// A BlockOn of Go that spins (Parker.spin) on its own box, in LOOP, and then parks; the dispatcher, which sleeps on the sink, delivers
-/// what the spinner has not found. A second box ends the dispatcher.
+/// A BlockOn of Go that spins (Parker.spin) on its own box, in LOOP, stays there over the poll after a spin that was woken, and parks when
+/// no wake has come; the dispatcher, which sleeps on the sink, delivers what the spinner has not found. A second box ends the dispatcher.
 fn spin() {
+    block_on_that_spins(|flags, _, _| flags.all_set());
+}
+
+/// The same, whose polls are of a C future under its box: they leave LOOP alone, or loop themselves.
+fn spin_poll() {
+    block_on_that_spins(|flags, s, spinner| {
+        let (ready, woken) = rawwaker_box_poll(s, &mut Some(spinner.b), 2, |_| flags.all_set());
+        if woken {
+            spinner.p.wake();
+        }
+        ready
+    });
+}
+
+fn block_on_that_spins(poll: impl Fn(&Flags, &'static Sink, &go::Spinner) -> bool) {
     let s = rawwaker_sink_new(true);
-    let boxes = [0, 1].map(|i| rawwaker_box_new(s, i, false));
-    let flags = Flags::new(1);
+    let [b, last] = [0, 1].map(|i| rawwaker_box_new(s, i, false));
+    let flags = Flags::new(2);
     let p = go::Parker::new();
-    let [v, w] = boxes.map(rawwaker_box_ref);
+    let [v, w] = [b, last].map(rawwaker_box_ref);
     let wakes = go(move || {
         flags.set(0);
+        v.wake_by_ref();
+        flags.set(1);
         v.wake();
         w.wake();
     });
@@ -380,24 +420,48 @@ fn spin() {
             id == 1
         });
     });
-    let mut polls = 1;
-    while !flags.all_set() {
-        polls += 1;
-        let b = boxes[0];
-        let mut woken = false;
-        if b.queued.compare_exchange(&mut { IDLE }, LOOP, ORD_CONSUME) {
-            if broken(Twin::spin_leaves_by_a_store) {
-                b.queued.store_among_exchanges(IDLE, ORD_CLOSE);
-            } else {
-                woken = box_idle(b) == WOKEN;
+    let mut spinner = go::Spinner::new(p, b);
+    let mut parks = 0;
+    while !poll(flags, s, &spinner) {
+        parks += 1;
+        spinner.park();
+    }
+    rawwaker_box_close(b); // Core.End
+    join([wakes, dispatcher]);
+    assert!(parks <= 2 + 1, "property: one poll for each wake, and for what a C poll has told");
+    rawwaker_box_close(last);
+    assert!(b.head.is_freed() && last.head.is_freed(), "property: freed with the last reference");
+}
+
+/// A host sets a hook while it sleeps and two wakes are under way, then gives its sleep a new number and looks once more (Inbox.Asleep). A wake
+/// that has not found the hook ends no sleep that is to be ended by the hook.
+fn asleep() {
+    let s = rawwaker_sink_new(true);
+    let boxes = [0, 1].map(|i| rawwaker_box_new(s, i, false));
+    let threads = boxes.map(|b| {
+        let w = rawwaker_box_ref(b);
+        go(move || w.wake())
+    });
+    let p = Parker::new();
+    let (mut polls, mut hooked) = (0, false);
+    loop {
+        drain(s, |_| polls += 1);
+        if polls == boxes.len() {
+            break;
+        }
+        if !rawwaker_sink_sleep(s) {
+            continue;
+        }
+        if !std::mem::replace(&mut hooked, true) {
+            rawwaker_sink_on_wake(s, Waker::Parker(p).clone_ref());
+            let next = s.sleeps.fetch_add(1, Relaxed) + 1;
+            if !go::asleep(&s.sleeping, next, || s.head.load(ACQUIRE) == 0) {
+                continue;
             }
         }
-        if !woken {
-            p.park();
-        }
+        parker_park(p); // until the hook is called
     }
-    join([wakes, dispatcher]);
-    assert!(polls <= 2, "property: one poll for the wake");
+    join(threads);
     for b in boxes {
         rawwaker_box_close(b);
         assert!(b.head.is_freed(), "property: freed with the last reference");

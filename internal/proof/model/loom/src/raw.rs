@@ -244,12 +244,15 @@ const USER: usize = 4;
 fn use_begin(u: &Word) -> bool {
     let mut n = u.load(RELAXED);
     loop {
-        if n & CLOSED != 0 {
+        if n & CLOSED != 0 && !broken(Twin::refused_uses_are_counted) {
             return false;
         }
         if broken(Twin::use_looks_then_counts) {
             u.fetch_add(USER, ORD_USE);
             return true;
+        }
+        if broken(Twin::refused_uses_are_counted) {
+            return u.fetch_add(USER, ORD_USE) & CLOSED == 0;
         }
         let more = n + USER;
         if u.compare_exchange(&mut n, more, ORD_USE) {
@@ -262,7 +265,19 @@ fn use_end(u: &Word) -> bool {
     if u.fetch_sub(USER, ORD_USE) != USER | CLOSED {
         return false;
     }
-    broken(Twin::last_out_without_a_bit) || u.compare_exchange(&mut { CLOSED }, CLOSED | GONE, ORD_USE)
+    broken(Twin::refused_uses_are_counted) || u.compare_exchange(&mut { CLOSED }, CLOSED | GONE, ORD_USE)
+}
+
+/// Counted in, unless the word says CLOSED: use_begin, used, use_end, and ended by the last one out.
+fn while_open(u: &Word, used: impl FnOnce(), ended: impl FnOnce()) {
+    if use_begin(u) {
+        used();
+    } else if !broken(Twin::refused_uses_are_counted) {
+        return;
+    }
+    if use_end(u) {
+        ended();
+    }
 }
 
 pub struct Sink {
@@ -395,7 +410,7 @@ pub fn rawwaker_sink_reap(s: &Sink) {
 pub fn rawwaker_sink_on_wake(s: &Sink, w: Waker) {
     let late = broken(Twin::hook_before_its_fields);
     let h = keep(Hook { w: Mem::new(None), older: Mem::new(NULL), life: Life::new() });
-    let open = use_begin(&s.hooked);
+    let open = s.forever || use_begin(&s.hooked);
     if open {
         let mut older = s.hook.load(RELAXED);
         if !late {
@@ -413,7 +428,7 @@ pub fn rawwaker_sink_on_wake(s: &Sink, w: Waker) {
             hooks_drop(older);
         }
     }
-    if open && use_end(&s.hooked) {
+    if open && !s.forever && use_end(&s.hooked) {
         hooks_drop(sink_hooks(s));
     }
     if !open {
@@ -444,6 +459,10 @@ fn sink_call(s: &Sink) {
 fn flag_cleared(s: &Sink, sleep: usize) {
     if broken(Twin::flag_cleared_by_store) {
         s.sleeping.store_among_exchanges(0, ORD_SLEEP);
+    } else if broken(Twin::flag_cleared_by_load_and_store) {
+        if s.sleeping.load(ORD_SLEEP) == sleep {
+            s.sleeping.store_among_exchanges(0, ORD_SLEEP);
+        }
     } else {
         s.sleeping.compare_exchange(&mut { sleep }, 0, ORD_SLEEP);
     }
@@ -463,40 +482,18 @@ fn sink_rouse(s: &Sink, sleep: usize) {
         }
         sink_call(s);
     } else {
-        if use_begin(&s.uses) {
-            sink_write(s);
-            if use_end(&s.uses) {
-                s.descriptor.close();
-            }
-        }
-        if use_begin(&s.hooked) {
-            sink_call(s);
-            if use_end(&s.hooked) {
-                hooks_leave(&s.left, sink_hooks(s));
-            }
-        }
+        while_open(&s.uses, || sink_write(s), || s.descriptor.close());
+        while_open(&s.hooked, || sink_call(s), || hooks_leave(&s.left, sink_hooks(s)));
     }
     flag_cleared(s, sleep);
 }
 
 pub fn rawwaker_sink_close(s: &Sink) {
-    if broken(Twin::last_out_without_a_bit) {
-        s.uses.fetch_or(CLOSED, ORD_USE);
-        if s.uses.load(ORD_USE) == CLOSED {
-            s.descriptor.close();
-        }
-    } else {
-        s.uses.fetch_add(USER, ORD_USE);
-        s.uses.fetch_or(CLOSED, ORD_USE);
-        if use_end(&s.uses) {
-            s.descriptor.close();
-        }
-    }
-    s.hooked.fetch_add(USER, ORD_USE);
-    s.hooked.fetch_or(CLOSED, ORD_USE);
-    if use_end(&s.hooked) {
-        hooks_drop(sink_hooks(s));
-    }
+    let close = |u: &Word| {
+        u.fetch_or(CLOSED, ORD_USE);
+    };
+    while_open(&s.uses, || close(&s.uses), || s.descriptor.close());
+    while_open(&s.hooked, || close(&s.hooked), || hooks_drop(sink_hooks(s)));
 }
 
 pub fn rawwaker_sink_sleep(s: &Sink) -> bool {
@@ -765,6 +762,7 @@ pub fn rawwaker_box_read(list: &mut usize) -> Option<Notice> {
     if !broken(Twin::idle_before_unlink) {
         was = box_idle(b);
     }
+    assert!(was != LOOP, "property: a box that is listed is not in LOOP");
     let last = b.tell && b.head.refs.load(RELAXED) == REF + HOLD;
     if !last {
         box_unref(b);

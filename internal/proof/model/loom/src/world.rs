@@ -229,6 +229,12 @@ twins! {
     sleeps_without_looking
     /// A BlockOn that has spun leaves LOOP by a store of IDLE.
     spin_leaves_by_a_store
+    /// A BlockOn that stays in LOOP takes a wake by a load and a store.
+    spin_takes_by_load_and_store
+    /// A BlockOn that has spun sleeps in LOOP.
+    spin_sleeps_in_loop
+    /// A BlockOn that spins enters LOOP whatever the word is.
+    spin_from_any
     /// The sleeper clears the word by a store.
     clears_by_store
     /// The polling side tests its condition, then registers.
@@ -281,14 +287,20 @@ twins! {
     flag_read_plainly
     /// A wake clears the flag by a store.
     flag_cleared_by_store
+    /// A wake looks whether the flag is still its own, then clears it.
+    flag_cleared_by_load_and_store
+    /// A host that has set a hook gives its sleep the new number by a plain load and store.
+    asleep_sets_plainly
+    /// A host that has set a hook leaves its sleep the old number.
+    asleep_keeps_the_number
     /// Each sleep has the same number.
     flag_of_a_constant
     /// A wake clears the flag, then writes.
     flag_cleared_before_the_write
     /// A use looks whether the thing is closed, then counts itself in.
     use_looks_then_counts
-    /// The last one out ends the thing; no bit says who that is.
-    last_out_without_a_bit
+    /// A use that is refused is counted, in and out; no bit says who the last one out is.
+    refused_uses_are_counted
     /// What wakes have left is taken by a load and a store.
     left_taken_by_load_and_store
     /// A wake leaves a hook by a load and a store.
