@@ -492,9 +492,9 @@ void rawwaker_cell_drop(rawwaker_cell *c) {
 /* ------------------------------------------------------------------------------------------------- the sink -- */
 
 /* How many threads use something that one of them will end: their count in steps of USER, and two bits. CLOSED: no new use
- * begins. GONE: set by one compare-and-swap from exactly CLOSED, so by one thread, which ends the thing: "the last one out" might
- * be two. A thread that finds CLOSED is not counted, so one that stops just there keeps nothing open. GONE without CLOSED, or
- * with a count, cannot be. */
+ * begins. GONE: set by compare-and-swap from exactly CLOSED by the thread that counts the last use out, which ends the thing.
+ * A thread that finds CLOSED is not counted: one that stops just there would keep the thing open, and one that counts itself
+ * out would be last a second time. GONE without CLOSED, or with a count, cannot be. */
 typedef _Atomic(size_t) uses;
 enum { CLOSED = 1, GONE = 2, USER = 4 };
 

@@ -129,10 +129,18 @@ RAWWAKER_API rawwaker rawwaker_from_boxed(const rawwaker_boxed *b);
 
 /* ------------------------------------------------------------------------------------- a place to keep one --- */
 
-/* Where a future keeps the waker of its latest poll. Embed it; its fields are private. Register first and test your
- * condition after; the thread that makes the condition true sets it first and wakes after: then no wake is lost.
- * No call waits for another thread. Slots may use the cell. Zeroed memory is an initialised cell; if a call finds memory that is
- * no cell, it aborts with one line (most of what memory can hold by chance is recognised). */
+/* Where a future keeps the waker of its latest poll: one cell for one task. Embed it; its fields are private. Register first
+ * and test your condition after; the thread that makes the condition true sets it first and wakes after: then no wake is
+ * lost. The condition is an atomic (release, acquire), or is under a lock of yours that is not held in a call of the cell.
+ *
+ * The cell must hold until every call of it has returned. A wake may lead to the poll and the drop of your future before
+ * rawwaker_cell_wake has returned, and rawwaker_cell_drop does not wait for it: so let the thread that wakes hold a
+ * reference of its own to what the cell is in. A cell with a waker in it is a reference to its task: call
+ * rawwaker_cell_drop in your drop slot.
+ *
+ * No call waits for another thread. A slot that a call of the cell runs may call the same cell. Zeroed memory is an
+ * initialised cell; if a call finds memory that is no cell, it aborts with one line (most of what memory can hold by chance is
+ * recognised). */
 typedef struct rawwaker_cell {
   uint32_t private_lock;
   rawwaker private_waker;
@@ -141,13 +149,16 @@ typedef struct rawwaker_cell {
 /* takes - | gives an empty cell | threads one | signals no | fails never */
 RAWWAKER_API void rawwaker_cell_init(rawwaker_cell *c);
 
-/* Keeps a clone of w in place of what was kept; no slot is called where that would wake the same task. If a wake, take, drop or
- * another register of the cell is in progress, w is woken by reference or its clone is woken, and not kept: the task
- * is polled again and registers again.
+/* Keeps a clone of w in place of what was kept; no slot is called where that would wake the same task. If a wake, take or drop
+ * of the cell is in progress, or another register, w is woken in place of being kept (by reference; if it was cloned
+ * already, by waking the clone), so its task is polled again and registers again. Of two registers, the one that came
+ * first keeps its waker.
  * takes - (borrows w) | gives - | threads any | signals no | fails: as rawwaker_clone and rawwaker_wake_by_ref */
 RAWWAKER_API void rawwaker_cell_register(rawwaker_cell *c, const rawwaker *w);
 
-/* Takes the waker out and wakes it; nothing where the cell is empty. If a register is in progress, that one wakes.
+/* Takes the waker out and wakes it; nothing where the cell is empty. If a register is in progress, that one wakes the waker that
+ * it registers, and drops the one that was kept. Of two wakes, one wakes and the other does nothing; the poll that
+ * follows sees what either thread has written before.
  * takes what the cell holds | gives - | threads any | signals no | fails: as rawwaker_wake */
 RAWWAKER_API void rawwaker_cell_wake(rawwaker_cell *c);
 

@@ -7,6 +7,7 @@
  *   ffiwaker_executor_spawn(ex, my_future, &result, on_done, NULL);
  *   for (;;) {
  *     while (ffiwaker_executor_tick(ex)) {}
+ *     if (ffiwaker_executor_tasks(ex) == 0) break;   // after the ticks: no wake comes for a task that has ended
  *     poll ffiwaker_executor_fd(ex) for reading, among the loop's other descriptors
  *   }
  *
@@ -21,12 +22,13 @@
  *                 after it. Asynchronous cancellation in any call is excluded, and so are longjmp and C++ exceptions out of
  *                 a poll, a drop slot, done or the hook.
  *   fork          In a child that does not exec, Go's threads do not exist. There the drop slot of a Go future,
- *                 ffiwaker_task_drop and ffiwaker_executor_drop do nothing; a poll of a Go future gives RAWWAKER_PANICKED;
+ *                 ffiwaker_task_drop and ffiwaker_executor_drop do nothing, so no drop slot of a task and no done is
+ *                 called; a poll of a Go future gives RAWWAKER_PANICKED;
  *                 every other call but ffiwaker_in_forked_child aborts with one line. rawwaker_wake_by_ref is memory-safe;
  *                 as the child shares the parent's descriptor, it may wake the parent spuriously.
- *   Constructors  Of the program, with libffiwaker.a: a call waits for ever if Go starts after them, as it does where the
- *                 host's objects stand before the archive. With libffiwaker.so, or of a library loaded later by dlopen:
- *                 fine. rawwaker_wake_by_ref is safe in each.
+ *   Constructors  A call from a constructor of the program waits for ever with libffiwaker.a if Go starts after it, as it does
+ *                 where the host's objects stand before the archive; from a function in .preinit_array it always does.
+ *                 With libffiwaker.so, or from a library loaded later by dlopen, a constructor may call anything.
  *   dlclose       Go cannot be unloaded. The library stays, also one that libffiwaker.a was linked into.
  *
  *   Each function carries one line, as in rawwaker.h: takes | gives | threads | signals | fails. "fails: as all" is an abort
@@ -64,16 +66,16 @@ enum { FFIWAKER_ABORTED = 64 };
 
 /* Makes f a task. Only ticks poll it. At its end *out is written as by poll, then f is dropped, then done(arg, code) is
  * called if it is not NULL; all of that on the thread that ticks. After RAWWAKER_PANICKED, rawwaker_last_panic() has
- * the reason inside done. If the executor is dropped before, that thread drops f and calls done with
+ * the reason inside done. If the executor is dropped before, the thread that drops it drops f and calls done with
  * FFIWAKER_ABORTED: so each task has exactly one done. out must hold until then. done may run before this call
- * has returned if another thread ticks.
+ * has returned if another thread ticks. done may spawn, abort and use handles, but not tick or drop ex.
  * takes f | gives - | threads any | signals no | fails: as all; abort on a NULL vtable, an empty slot, a code that poll may
  * not return, out of memory */
 FFIWAKER_API void ffiwaker_executor_spawn(ffiwaker_executor *ex, rawwaker_future f, void *out,
                                           void (*done)(void *arg, rawwaker_poll code), void *arg);
 
 /* Polls one task that was woken or is new, or ends one that was aborted. False: there was none, and from now on the next
- * wake or spawn makes the descriptor readable and calls the hook. A host may stop after any number of ticks: the
+ * wake, spawn or abort makes the descriptor readable and calls the hook. A host may stop after any number of ticks: the
  * descriptor becomes unreadable only in a tick that returns false. A tick inside a tick of the same executor is
  * refused.
  * takes - | gives whether it polled | threads any, one at a time | signals no | fails: as all; abort inside or beside
@@ -81,14 +83,14 @@ FFIWAKER_API void ffiwaker_executor_spawn(ffiwaker_executor *ex, rawwaker_future
 FFIWAKER_API bool ffiwaker_executor_tick(ffiwaker_executor *ex);
 
 /* Polls up to n woken tasks in one call into Go and returns how many; a task that only ends (aborted) counts as one. Fewer
- * than n: none is left, and the next wake makes the descriptor readable. n: perhaps more are left, the descriptor
- * stays readable, and the hook is not armed: come again. 0 changes nothing.
+ * than n: none is left, and it is as after a tick that returns false. n: perhaps more are left, the descriptor stays
+ * readable, and the hook is not armed: come again. 0 changes nothing.
  * takes - | gives the count | threads any, one at a time | signals no | fails: as ffiwaker_executor_tick */
 FFIWAKER_API size_t ffiwaker_executor_tick_n(ffiwaker_executor *ex, size_t n);
 
-/* The same, until about ns nanoseconds are over: it begins no poll later, but one at least. 0: none is left, and the next
- * wake makes the descriptor readable and calls the hook. Otherwise perhaps more are left: come again. With ns 0 it
- * changes nothing.
+/* The same, until about ns nanoseconds are over: it begins no poll later, but one at least. 0: none is left, and it is as
+ * after a tick that returns false. Otherwise perhaps more are left: come again. If ns is 0, it does nothing and
+ * returns 0.
  * takes - | gives the count | threads any, one at a time | signals no | fails: as ffiwaker_executor_tick */
 FFIWAKER_API size_t ffiwaker_executor_tick_for(ffiwaker_executor *ex, uint64_t ns);
 
@@ -97,27 +99,28 @@ FFIWAKER_API size_t ffiwaker_executor_tick_for(ffiwaker_executor *ex, uint64_t n
  * takes - | gives a descriptor | threads any | signals no | fails: as all */
 FFIWAKER_API int ffiwaker_executor_fd(ffiwaker_executor *ex);
 
-/* The hook, for loops that cannot watch a descriptor. f(arg) is called by a wake or spawn that finds the executor armed (it
- * is new, a tick has returned false, or a tick_n less than n): at least once per arming, perhaps again, and by several
- * threads at once, on the waking thread, also in a signal handler if the program wakes from one. If something is to be
- * ticked already, it is called at once. It must be idempotent (a pipe write, uv_async_send), and must not tick, block, drop
- * the executor or wake a task of it.
+/* The hook, for loops that cannot watch a descriptor. f(arg) is called by a wake, spawn or abort that finds the executor
+ * armed (it is new, a tick has returned false, or a tick_n less than n): at least once per arming, perhaps again, and by
+ * several threads at once, on the waking thread, also in a signal handler if the program wakes from one; errno is kept
+ * around it. If something is to be ticked already, it is called at once. It must be idempotent (a pipe write,
+ * uv_async_send), and must not tick, block, drop the executor or wake a task of it.
  * drop(arg), if given, is called once, when f will never be called again and no call of it is under way: on the thread of
- * ffiwaker_executor_drop or on a thread of the library, never inside a wake. If a call of f never returns, drop is
- * never called. An executor has one hook at most, set before the first tick.
+ * ffiwaker_executor_drop or on a thread of the library, perhaps after ffiwaker_executor_drop has returned, and never inside
+ * a wake. If a call of f never returns, drop is never called. An executor has one hook at most; set it before the
+ * first tick.
  * takes arg | gives - | threads any | signals no | fails: as all; abort on a NULL f, on a second hook, out of memory */
 FFIWAKER_API void ffiwaker_executor_on_wake(ffiwaker_executor *ex, void (*f)(void *arg), void *arg,
                                             void (*drop)(void *arg));
 
-/* Tasks that have not ended.
+/* Tasks that have not ended, those that were never polled among them. A task has ended when its done has returned.
  * takes - | gives the count | threads any | signals no | fails: as all */
 FFIWAKER_API size_t ffiwaker_executor_tasks(ffiwaker_executor *ex);
 
 /* Drops each future that is left, calls its done with FFIWAKER_ABORTED, and closes the descriptor: all on this thread, and
- * over when this returns. ex must not be used in those calls, nor after. Once it has returned, nothing writes *out, and
- * wakes do nothing. The descriptor's number is free as soon as no wake is writing to it, and no wake writes to a number that
- * may have been reused. If a thread stops for good inside that write, one descriptor stays open, of which epoll reports
- * nothing.
+ * over when this returns. In those calls and after, ex must not be used; handles of tasks may. Once it has returned,
+ * nothing writes *out, and wakes do nothing. The descriptor's number is free as soon as no wake is writing to it, and no
+ * wake writes to a number that may have been reused. If a thread stops for good inside that write, one descriptor stays
+ * open, of which epoll reports nothing.
  * takes ex | gives - | threads any, not inside or beside a tick | signals no | fails: abort inside a tick, while another
  * thread ticks, if ex was dropped before, on NULL; nothing in a forked child */
 FFIWAKER_API void ffiwaker_executor_drop(ffiwaker_executor *ex);
@@ -133,7 +136,8 @@ typedef struct ffiwaker_task ffiwaker_task;
 FFIWAKER_API ffiwaker_task *ffiwaker_executor_spawn_task(ffiwaker_executor *ex, rawwaker_future f, void *out,
                                                          void (*done)(void *arg, rawwaker_poll code), void *arg);
 
-/* Ends the task: a later tick drops its future, then calls done with FFIWAKER_ABORTED. If the poll in progress gives
+/* Ends the task: as a wake it makes the descriptor readable, and a later tick drops its future, then calls done with
+ * FFIWAKER_ABORTED. If the poll in progress gives
  * RAWWAKER_READY or RAWWAKER_PANICKED, that code wins. It may be called again, and does nothing once the task has ended.
  * takes - (borrows t) | gives - | threads any | signals no | fails: abort in a forked child, on NULL, on a handle that was
  * dropped before */
