@@ -156,3 +156,6 @@ func (b *Broadcast) Rouse(at wake.Place) {
 
 // Under implements [wake.Relay].
 func (b *Broadcast) Under() *wake.Core { return b.under.Load() }
+
+// Group implements [wake.Relay].
+func (b *Broadcast) Group() (g *wake.Group, i int32) { return nil, 0 }

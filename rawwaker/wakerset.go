@@ -31,6 +31,7 @@ type WakerSet struct {
 	parent   AtomicWaker
 	woken    atomic.Pointer[branch] // pushed one by one, taken whole
 	under    atomic.Pointer[wake.Core]
+	group    atomic.Pointer[wake.Group] // made when the first branch goes to C
 	branches []branch
 	left     int
 
@@ -72,6 +73,19 @@ func (b *branch) Rouse(at wake.Place) {
 
 // Under implements [wake.Relay].
 func (b *branch) Under() *wake.Core { return b.set.under.Load() }
+
+// Group implements [wake.Relay]. Each branch keeps its set.
+func (b *branch) Group() (g *wake.Group, i int32) {
+	s := b.set
+	g = s.group.Load()
+	if g == nil {
+		g = wake.NewGroup(s, func(s *WakerSet, i int32) *wake.Core { return &s.branches[i].core })
+		if !s.group.CompareAndSwap(nil, g) {
+			g = s.group.Load()
+		}
+	}
+	return g, b.i
+}
 
 func (b *branch) push() {
 	for {

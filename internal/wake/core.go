@@ -76,13 +76,16 @@ type Core struct {
 // those are of use only as long as somebody polls, so nothing that C holds may keep them from being collected. When such a core
 // has been collected, its boxes are closed, and wakes of C do nothing from then on.
 type crossing struct {
-	core  *Core                // nil: weak has it
-	weak  weak.Pointer[Core]   // of a Relay's core, and of a Local's
+	core  *Core                // nil: group or weak has it
+	weak  weak.Pointer[Core]   // of a Relay's core that has no group, and of a Local's
+	group *Group               // of a Relay's core
+	kin   *crossing            // the next of its group; of the group's mu
 	under atomic.Pointer[Core] // of a Relay's core: see Relay
+	index int32                // in its group
 
-	mu    sync.Mutex // guards the rest; no slot is called under it
-	ended bool
-	box   uintptr // the box that lends the core to C, held; 0 while there is none
+	ended bool       // the rest is mu's
+	mu    sync.Mutex // no slot is called under it
+	box   uintptr    // the box that lends the core to C, held; 0 while there is none
 	id    uint64
 	more  *boxed // further ones, which polls have made while another goroutine lent the core to C
 }
@@ -117,6 +120,56 @@ type Relay interface {
 
 	// Under is the [Core.Root] of the waker that it was polled with last.
 	Under() *Core
+
+	// Group is what it shares with others, and its index there; nil: it is alone.
+	Group() (g *Group, i int32)
+}
+
+// Group is what relays share that are collected together, such as a combinator's branches. One weak pointer and one cleanup serve
+// them all: each of their own would be an entry in the one list that the runtime keeps of the array that they are in, and it looks
+// an entry up by walking that list.
+type Group struct {
+	find func(i int32) *Core // nil: they were collected
+
+	mu  sync.Mutex
+	all *crossing
+}
+
+// NewGroup returns the group of the relays that owner keeps, each of which keeps owner. at is the core of one of them.
+func NewGroup[T any](owner *T, at func(owner *T, i int32) *Core) *Group {
+	w := weak.Make(owner)
+	g := &Group{find: func(i int32) *Core {
+		if owner := w.Value(); owner != nil {
+			return at(owner, i)
+		}
+		return nil
+	}}
+	runtime.AddCleanup(owner, (*Group).collected, g)
+	return g
+}
+
+func (g *Group) add(x *crossing) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	x.kin, g.all = g.all, x
+}
+
+// collected closes the boxes that are left, on another goroutine: a foreign slot may be called.
+func (g *Group) collected() {
+	g.mu.Lock()
+	all := g.all
+	g.all = nil
+	g.mu.Unlock()
+	for x := all; x != nil; x = x.kin {
+		if x.live() {
+			Later(func() {
+				for ; x != nil; x = x.kin {
+					x.end()
+				}
+			})
+			return
+		}
+	}
 }
 
 // InitRelay makes c the core of t, before any other use.
@@ -257,16 +310,24 @@ func (c *Core) cross() *crossing {
 
 func (c *Core) newCrossing() *crossing {
 	x := new(crossing)
-	weakly := c.relay || c.inbox() != nil
-	if weakly {
+	switch {
+	case c.relay:
+		x.group, x.index = c.target.(Relay).Group()
+		if x.group == nil {
+			x.weak = weak.Make(c)
+		}
+	case c.inbox() != nil:
 		x.weak = weak.Make(c)
-	} else {
+	default:
 		x.core = c
 	}
 	if !c.crossing.CompareAndSwap(nil, x) {
 		return c.crossing.Load()
 	}
-	if weakly {
+	switch {
+	case x.group != nil:
+		x.group.add(x)
+	case x.core == nil:
 		// Not at once: with the last box of a Local its sink may go, and with that a foreign slot be called.
 		runtime.AddCleanup(c, func(x *crossing) {
 			if x.live() {
@@ -289,8 +350,11 @@ func (x *crossing) live() bool {
 
 // find is the core that x is of; nil: it was collected.
 func (x *crossing) find() *Core {
-	if x.core != nil {
+	switch {
+	case x.core != nil:
 		return x.core
+	case x.group != nil:
+		return x.group.find(x.index)
 	}
 	return x.weak.Value()
 }

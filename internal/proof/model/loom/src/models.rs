@@ -106,7 +106,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "list_and_sleep",
         run: list_and_sleep,
-        bounds: [3, 2, 1],
+        bounds: [2, 2, 1],
         twins: &[Twin::wake_only_looks, Twin::touches_after_push],
     },
     Model { name: "close", run: close, bounds: [4, 2, 2], twins: &[Twin::idle_without_second_look, Twin::close_leaves_queued] },
@@ -144,7 +144,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "hook",
         run: hook,
-        bounds: [4, 2, 2],
+        bounds: [3, 2, 2],
         twins: &[Twin::hook_before_its_fields, Twin::hook_frees_older, Twin::a_wake_drops_the_hook],
     },
     Model {

@@ -1,0 +1,100 @@
+//go:build cgo
+
+package wake
+
+import (
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-8a1b3254/ffiwaker"
+)
+
+// brood is an owner of relays, as a WakerSet is.
+type brood struct {
+	group   *Group
+	members []member
+	rouser  func(i int32)
+}
+
+type member struct {
+	core Core
+	of   *brood
+	i    int32
+}
+
+func (m *member) Rouse(Place)            { m.of.rouser(m.i) }
+func (m *member) Under() *Core           { return nil }
+func (m *member) Group() (*Group, int32) { return m.of.group, m.i }
+
+func newBrood(n int) *brood {
+	b := &brood{members: make([]member, n)}
+	b.group = NewGroup(b, func(b *brood, i int32) *Core { return &b.members[i].core })
+	for i := range b.members {
+		m := &b.members[i]
+		m.of, m.i = b, int32(i)
+		m.core.InitRelay(m)
+	}
+	return b
+}
+
+func TestGroup(t *testing.T) {
+	t.Run("finds_each_of_its_relays_and_has_no_weak_pointer_for_one", func(t *testing.T) {
+		const n = 5
+		b := newBrood(n)
+		var roused [n]int
+		b.rouser = func(i int32) { roused[i]++ }
+		var all [n]ffiwaker.Raw
+		for i := range all {
+			w, ok := b.members[i].core.Cross()
+			require.True(t, ok)
+			all[i] = w
+			x := b.members[i].core.crossing.Load()
+			require.Nil(t, x.core)
+			require.Nil(t, x.weak.Value())
+			require.Same(t, &b.members[i].core, x.find())
+			require.True(t, b.members[i].core.Sleep())
+		}
+		for i := n - 1; i >= 0; i-- {
+			id := ffiwaker.BoxID(all[i])
+			require.Same(t, &b.members[i].core, CoreOfID(id))
+			CoreOfID(id).Wake()
+			require.Equal(t, 1, roused[i])
+			ffiwaker.Drop(all[i])
+			b.members[i].core.End()
+			require.Nil(t, CoreOfID(id))
+		}
+	})
+	t.Run("that_was_collected_closes_the_boxes_that_are_left", func(t *testing.T) {
+		before := Registered()
+		b := newBrood(4)
+		var all []ffiwaker.Raw
+		for i := range b.members {
+			w, ok := b.members[i].core.Cross()
+			require.True(t, ok)
+			all = append(all, w)
+		}
+		b.members[1].core.End()
+		require.Equal(t, before+3, Registered())
+		b = nil
+		for Registered() > before {
+			runtime.GC()
+			runtime.Gosched()
+		}
+		for _, w := range all {
+			ffiwaker.WakeByRef(w) // does nothing
+			ffiwaker.Drop(w)
+		}
+	})
+	t.Run("is_one_though_two_make_it", func(t *testing.T) {
+		b := newBrood(2)
+		first := b.group
+		NewGroup(b, func(b *brood, i int32) *Core { return &b.members[i].core }) // the loser's: its end has nothing to close
+		w, ok := b.members[0].core.Cross()
+		require.True(t, ok)
+		require.Same(t, first, b.members[0].core.crossing.Load().group)
+		b.members[0].core.End()
+		ffiwaker.Drop(w)
+	})
+}
