@@ -38,6 +38,9 @@ type WakerSet struct {
 	// To be polled, of the polling goroutine: the branches from fresh on, which never were, and then this list, oldest wake first.
 	fresh      int
 	next, last *branch // last means something while next is not nil
+
+	polling *branch    // which is being polled
+	task    *wake.Core // whose root under is, where that cannot change; else nil
 }
 
 // branch is one future's waker. Its core's word says whether it is on one of the lists: not while Parked.
@@ -48,7 +51,7 @@ type branch struct {
 	set  *WakerSet
 	i    int32
 
-	done, polling bool // of who polls
+	done bool // of who polls
 }
 
 // Init makes the set one of n, all of them to be polled.
@@ -102,21 +105,29 @@ func (b *branch) push() {
 // being polled is left for the next poll, which it asks for. If the loop ends early, by a break or a panic, those that it has not come
 // to stay woken, at no cost for each, and the combinator is woken for them.
 func (s *WakerSet) Woken(cx *Context) iter.Seq2[int, *Context] {
-	return func(yield func(int, *Context) bool) {
-		s.take(cx)
-		defer s.rest()
-		for b := s.pop(); b != nil; b = s.pop() {
-			if !b.poll(yield) {
-				return
-			}
-		}
+	return func(yield func(int, *Context) bool) { s.pollWoken(cx, yield) }
+}
+
+func (s *WakerSet) pollWoken(cx *Context, yield func(int, *Context) bool) {
+	s.take(cx)
+	defer s.rest()
+	for b := s.pop(); b != nil && s.poll(b, yield); b = s.pop() {
 	}
 }
 
-// rest asks for the poll that those get which are left: they are not asleep, so their own wakes no longer do.
+// rest is the end of a loop, by a panic too: then the branch that panicked is asleep like any other, for whoever recovers. It asks for
+// the poll that those get which are left: they are not asleep, so their own wakes no longer do.
 func (s *WakerSet) rest() {
-	if s.left > 0 && s.more() {
-		s.parent.Wake()
+	if s.polling == nil && !s.more() {
+		return
+	}
+	defer func() {
+		if s.left > 0 && s.more() {
+			s.parent.Wake()
+		}
+	}()
+	if b := s.polling; b != nil {
+		s.polled(b)
 	}
 }
 
@@ -124,6 +135,11 @@ func (s *WakerSet) rest() {
 // wakes nobody, and those that it left are yielded before others are looked for. After a break return Ready.
 func (s *WakerSet) WokenNext(cx *Context) iter.Seq2[int, *Context] {
 	return func(yield func(int, *Context) bool) {
+		defer func() {
+			if b := s.polling; b != nil { // a panic leaves
+				s.polled(b)
+			}
+		}()
 		for took := false; ; {
 			switch b := s.pop(); {
 			case b == nil && took:
@@ -131,7 +147,7 @@ func (s *WakerSet) WokenNext(cx *Context) iter.Seq2[int, *Context] {
 			case b == nil:
 				took = true
 				s.take(cx)
-			case !b.poll(yield):
+			case !s.poll(b, yield):
 				return
 			}
 		}
@@ -140,12 +156,10 @@ func (s *WakerSet) WokenNext(cx *Context) iter.Seq2[int, *Context] {
 
 // take appends to the list what has been woken, in the order of the wakes.
 func (s *WakerSet) take(cx *Context) {
-	s.parent.Register(cx.Waker()) // before the list is looked at
-	if root := cx.root(); root != s.under.Load() {
-		s.under.Store(root)
-		for i := range s.branches {
-			s.branches[i].core.Keep()
-		}
+	w := cx.Waker()
+	s.parent.Register(w) // before the list is looked at
+	if s.task == nil || w.core != s.task || atomic.LoadUint32(&w.state) != scope {
+		s.root(cx)
 	}
 	newest := s.woken.Load()
 	if newest == nil {
@@ -166,12 +180,10 @@ func (s *WakerSet) take(cx *Context) {
 
 // pop takes out the next that is to be polled, before its poll: that may panic, and a wake may list it again.
 func (s *WakerSet) pop() *branch {
-	if s.fresh < len(s.branches) {
-		s.fresh++
-		return &s.branches[s.fresh-1]
-	}
 	b := s.next
-	if b != nil {
+	if i := s.fresh; i < len(s.branches) {
+		s.fresh, b = i+1, &s.branches[i]
+	} else if b != nil {
 		s.next = b.next
 	}
 	return b
@@ -180,24 +192,38 @@ func (s *WakerSet) pop() *branch {
 // more says whether pop has one more to give.
 func (s *WakerSet) more() bool { return s.fresh < len(s.branches) || s.next != nil }
 
+// root finds out for whose sake the branches are kept by what C holds.
+func (s *WakerSet) root(cx *Context) {
+	s.task = nil
+	if w := &cx.waker; atomic.LoadUint32(&w.state) == scope && w.link == nil && !w.core.Relay() {
+		s.task = w.core
+	}
+	if root := cx.root(); root != s.under.Load() {
+		s.under.Store(root)
+		for i := range s.branches {
+			s.branches[i].core.Keep()
+		}
+	}
+}
+
 // poll yields b, and lets it sleep.
-func (b *branch) poll(yield func(int, *Context) bool) bool {
+func (s *WakerSet) poll(b *branch, yield func(int, *Context) bool) bool {
 	if b.done {
 		return true
 	}
 	b.core.Consume()
-	b.polling = true
-	defer b.polled()
-	return yield(int(b.i), &b.cx)
+	s.polling = b
+	more := yield(int(b.i), &b.cx)
+	s.polled(b)
+	return more
 }
 
-// polled is the end of a poll, by a panic too: then b is asleep like any other, for whoever recovers.
-func (b *branch) polled() {
-	b.polling = false
-	switch {
-	case b.done:
+// polled is the end of b's poll.
+func (s *WakerSet) polled(b *branch) {
+	s.polling = nil
+	if b.done {
 		End(&b.cx)
-	case !b.core.Sleep():
+	} else if !b.core.Sleep() {
 		b.Rouse(wake.Anywhere)
 	}
 }
@@ -210,7 +236,7 @@ func (s *WakerSet) Done(i int) {
 	}
 	b.done = true
 	s.left--
-	if !b.polling { // else its core ends with the poll, in which C may be using the box
+	if b != s.polling { // else its core ends with the poll, in which C may be using the box
 		End(&b.cx)
 	}
 }
