@@ -851,11 +851,11 @@ static void box_free(rawwaker_box *b) {
   counted_free(b);
 }
 
-/* Gives one of C's references up. Before the last one of a box that tells goes, it lists the box with it. */
-static void box_unref(rawwaker_box *b) {
+/* Gives one of C's references up, of a box that tells. Before the last one goes, it lists the box with it. */
+static void box_unref_telling(rawwaker_box *b) {
   size_t refs = atomic_load_explicit(&b->head.refs, memory_order_relaxed);
   for (;;) {
-    if (refs == REF + HOLD && b->tell) {
+    if (refs == REF + HOLD) {
       uint32_t idle = IDLE;
       if (atomic_compare_exchange_strong_explicit(&b->queued, &idle, LAST, ORD_NOTIFY, memory_order_relaxed)) {
         box_push(b);
@@ -871,6 +871,15 @@ static void box_unref(rawwaker_box *b) {
       if (refs == REF) box_free(b);
       return;
     }
+  }
+}
+
+/* Gives one of C's references up. */
+static void box_unref(rawwaker_box *b) {
+  if (b->tell) {
+    box_unref_telling(b);
+  } else if (atomic_fetch_sub_explicit(&b->head.refs, REF, ORD_UNREF) == REF) {
+    box_free(b);
   }
 }
 
@@ -1061,6 +1070,10 @@ static bool stopwatch_over(stopwatch *w) {
   return ns - w->began >= POLL_NS;
 }
 
+/* After which polls the clock is looked at, which takes as long as a wake: the first two, and each fourth. A future that becomes slow
+ * in between is polled three times more at most. */
+static bool looks_at(unsigned polls) { return polls <= 2 || polls % 4 == 0; }
+
 /* What a poll notes, if it is asked to, for the one that ends it after an unwind: the box that is in LOOP, or 0, and in the
  * bits that its address has no use for: */
 enum { BORN = 1, TOOK = 2 }; /* it was made by this poll; the loop has taken a wake */
@@ -1107,7 +1120,7 @@ static rawwaker_poll box_poll(const char *call, rawwaker_sink *s, rawwaker_box *
     if (!looping || got != RAWWAKER_PENDING) break;
     if (atomic_load_explicit(&b->queued, memory_order_relaxed) != WOKEN) break;
     *woken = true;
-    if (polls == POLLS || stopwatch_over(&watch)) break;
+    if (polls == POLLS || (looks_at(polls) && stopwatch_over(&watch))) break;
     *note |= TOOK;
     /* If b was closed meanwhile, box_idle at the end makes that good. */
     atomic_exchange_explicit(&b->queued, LOOP, ORD_CONSUME);

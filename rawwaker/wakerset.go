@@ -105,52 +105,69 @@ func (b *branch) push() {
 // being polled is left for the next poll, which it asks for. If the loop ends early, by a break or a panic, those that it has not come
 // to stay woken, at no cost for each, and the combinator is woken for them.
 func (s *WakerSet) Woken(cx *Context) iter.Seq2[int, *Context] {
-	return func(yield func(int, *Context) bool) { s.pollWoken(cx, yield) }
-}
-
-func (s *WakerSet) pollWoken(cx *Context, yield func(int, *Context) bool) {
-	s.take(cx)
-	defer s.rest()
-	for b := s.pop(); b != nil && s.poll(b, yield); b = s.pop() {
-	}
-}
-
-// rest is the end of a loop, by a panic too: then the branch that panicked is asleep like any other, for whoever recovers. It asks for
-// the poll that those get which are left: they are not asleep, so their own wakes no longer do.
-func (s *WakerSet) rest() {
-	if s.polling == nil && !s.more() {
-		return
-	}
-	defer func() {
-		if s.left > 0 && s.more() {
-			s.parent.Wake()
-		}
-	}()
-	if b := s.polling; b != nil {
-		s.polled(b)
-	}
+	return func(yield func(int, *Context) bool) { s.each(cx, yield, false) }
 }
 
 // WokenNext is Woken for a stream, which breaks at its first item and whose owner then asks for the next one without a wake: a break
 // wakes nobody, and those that it left are yielded before others are looked for. After a break return Ready.
 func (s *WakerSet) WokenNext(cx *Context) iter.Seq2[int, *Context] {
-	return func(yield func(int, *Context) bool) {
-		defer func() {
-			if b := s.polling; b != nil { // a panic leaves
-				s.polled(b)
-			}
-		}()
-		for took := false; ; {
-			switch b := s.pop(); {
-			case b == nil && took:
+	return func(yield func(int, *Context) bool) { s.each(cx, yield, true) }
+}
+
+// each is both loops. What a loop does at its end, and at a panic, is rest.
+func (s *WakerSet) each(cx *Context, yield func(int, *Context) bool, stream bool) {
+	took := !stream
+	if took {
+		s.take(cx)
+	}
+	defer s.rest(stream)
+	for {
+		b := s.pop()
+		if b == nil {
+			if took {
 				return
-			case b == nil:
-				took = true
-				s.take(cx)
-			case !s.poll(b, yield):
-				return
 			}
+			took = true
+			s.take(cx)
+			continue
 		}
+		if b.done {
+			continue
+		}
+		b.core.Consume()
+		s.polling = b
+		more := yield(int(b.i), &b.cx)
+		s.polled(b)
+		if !more {
+			return
+		}
+	}
+}
+
+// polled is the end of b's poll, which lets it sleep.
+func (s *WakerSet) polled(b *branch) {
+	s.polling = nil
+	if b.done {
+		End(&b.cx)
+	} else if !b.core.Sleep() {
+		b.Rouse(wake.Anywhere)
+	}
+}
+
+// rest is the end of a loop. After a panic the branch that was being polled is asleep like any other, for whoever recovers. But for a
+// stream, whose owner asks by itself, it asks for the poll that those get which are left: they are not asleep, so their own wakes no
+// longer do.
+func (s *WakerSet) rest(stream bool) {
+	if s.polling == nil && (stream || !s.more()) {
+		return
+	}
+	defer func() {
+		if !stream && s.left > 0 && s.more() {
+			s.parent.Wake()
+		}
+	}()
+	if b := s.polling; b != nil {
+		s.polled(b)
 	}
 }
 
@@ -203,28 +220,6 @@ func (s *WakerSet) root(cx *Context) {
 		for i := range s.branches {
 			s.branches[i].core.Keep()
 		}
-	}
-}
-
-// poll yields b, and lets it sleep.
-func (s *WakerSet) poll(b *branch, yield func(int, *Context) bool) bool {
-	if b.done {
-		return true
-	}
-	b.core.Consume()
-	s.polling = b
-	more := yield(int(b.i), &b.cx)
-	s.polled(b)
-	return more
-}
-
-// polled is the end of b's poll.
-func (s *WakerSet) polled(b *branch) {
-	s.polling = nil
-	if b.done {
-		End(&b.cx)
-	} else if !b.core.Sleep() {
-		b.Rouse(wake.Anywhere)
 	}
 }
 

@@ -69,7 +69,7 @@ inline box_free(x) {
   atomic { box(x); alive[x] = false; freed++ }
 }
 
-/* The compare-and-swap by which box_unref counts down from the r that it has read. */
+/* The compare-and-swap by which box_unref_telling counts down from the r that it has read. */
 inline count_down(x) {
   do
   :: atomic {
@@ -86,11 +86,14 @@ inline count_down(x) {
   fi
 }
 
-/* box_unref. It says by push that the box is to be listed by this last drop. */
+/* box_unref, and with TELL box_unref_telling. It says by push that the box is to be listed by this last drop. */
 inline box_unref(x) {
 #ifndef TELL
-  atomic { box(x); r = refs[x] }
-  count_down(x);
+  atomic { box(x); r = refs[x]; refs[x] = r - REF }
+  if
+  :: r == REF -> box_free(x)
+  :: else
+  fi
 #else
   atomic { box(x); r = refs[x]; push = false }
   do

@@ -599,9 +599,21 @@ fn box_free(b: &RawBox) {
 }
 
 fn box_unref(b: &RawBox) {
+    if !b.tell {
+        let refs = b.head.refs.fetch_sub(REF, ORD_UNREF);
+        assert!(refs >= REF, "property: a reference was given up that nobody had");
+        if refs == REF {
+            box_free(b);
+        }
+        return;
+    }
+    box_unref_telling(b)
+}
+
+fn box_unref_telling(b: &RawBox) {
     let mut refs = b.head.refs.load(RELAXED);
     loop {
-        if refs == REF + HOLD && b.tell && !broken(Twin::last_drop_untold) {
+        if refs == REF + HOLD && !broken(Twin::last_drop_untold) {
             if b.queued.compare_exchange(&mut { IDLE }, LAST, ORD_NOTIFY) {
                 return box_push(b);
             }
