@@ -452,7 +452,7 @@ func (ex *Executor) watch() (bubble int) {
 		return bubble
 	}
 	if l.asked.CompareAndSwap(last, at) {
-		chain := l.chain.Add(1)
+		bubble, chain := bubble, l.chain.Add(1) // a copy: the result would be on the heap in each call
 		time.AfterFunc(tick, func() { ex.look(bubble, chain) })
 	}
 	return bubble
