@@ -1070,8 +1070,8 @@ static bool stopwatch_over(stopwatch *w) {
   return ns - w->began >= POLL_NS;
 }
 
-/* After which polls the clock is looked at, which takes as long as a wake: the first two, and each fourth. A future that becomes slow
- * in between is polled three times more at most. */
+/* Whether the clock is read after so many polls, which takes as long as a wake: after the first two, and after each fourth. A future
+ * that becomes slow in between is polled at most three times more. */
 static bool looks_at(unsigned polls) { return polls <= 2 || polls % 4 == 0; }
 
 /* What a poll notes, if it is asked to, for the one that ends it after an unwind: the box that is in LOOP, or 0, and in the
@@ -1094,7 +1094,6 @@ static rawwaker_box *loop_end(rawwaker_box *b, bool born, bool *woken) {
   counted_born();
   return b;
 }
-
 
 static rawwaker_poll box_poll(const char *call, rawwaker_sink *s, rawwaker_box **box, rawwaker_future f, void *out, bool *woken,
                               uintptr_t *note) {

@@ -338,7 +338,7 @@ RAWWAKER_API void rawwaker_box_close(rawwaker_box *b);
  * takes the notice's reference, and the runtime's hold where true | gives the answer | threads one | signals no | fails never */
 RAWWAKER_API bool rawwaker_box_retire(rawwaker_box *b);
 
-/* Polls f under the waker of the box *b, and again at once for as long as f has woken it meanwhile: up to 64 times or 100 us.
+/* Polls f under the waker of the box *b, and again at once for as long as f has woken it meanwhile: up to 64 times or about 100 us.
  * A wake during the poll is not listed; *woken says that one came, and then the runtime must wake the task itself, once,
  * whatever poll gave: it may have been meant for another future of the same task. (Where another thread is inside this
  * function with the same box, or the box is listed, f is polled once and wakes are listed as ever.)

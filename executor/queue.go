@@ -1,9 +1,10 @@
 package executor
 
 import (
-	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 	"sync"
 	"sync/atomic"
+
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
 // ring is a queue, first in first out. It grows, and gives its memory back when it has been long and is empty.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
@@ -249,9 +249,9 @@ func TestCloseWaitsForTheDropOfATaskThatALateWakeHasQueued(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		var order string // -race tells, if nothing orders it
 		begun := make(chan struct{})
-		closer, dropper := goroutine(), ""
+		closer, dropper := ffiwaker.Goroutine(), uint64(0)
 		second := &waits{dropped: func() {
-			dropper = goroutine()
+			dropper = ffiwaker.Goroutine()
 			close(begun)
 			for range 1000 {
 				runtime.Gosched()
@@ -276,12 +276,6 @@ func TestCloseWaitsForTheDropOfATaskThatALateWakeHasQueued(t *testing.T) {
 			require.Equal(t, closer, dropper)
 		}
 	})
-}
-
-// goroutine names the calling goroutine.
-func goroutine() string {
-	name, _, _ := strings.Cut(string(debug.Stack()), " [")
-	return name
 }
 
 // 8. tokio, wake_in_drop_after_panic: the drop of a future that has panicked wakes its own task.

@@ -21,7 +21,7 @@ type AtomicWaker struct {
 // task, so there w itself will do until the task is over, and after that wakes nobody. Not for two goroutines at once: the
 // later one's waker stays.
 func (a *AtomicWaker) Register(w *Waker) {
-	if atomic.LoadUint32(&w.state) == scope && w.link == nil { // with a link it is what C has lent
+	if w.lentByTask() {
 		if old := a.waker.Swap(w); old != w {
 			dropWaker(old)
 		}
@@ -83,6 +83,9 @@ func dropWaker(w *Waker) {
 		w.Drop()
 	}
 }
+
+// lentByTask says whether w is what a task of this library lends to its polls: with a link it is what C has lent.
+func (w *Waker) lentByTask() bool { return atomic.LoadUint32(&w.state) == scope && w.link == nil }
 
 // ofTask says whether w, which was kept, lies in the Context of a task, which may be over.
 func (w *Waker) ofTask() bool {

@@ -158,4 +158,4 @@ func (b *Broadcast) Rouse(at wake.Place) {
 func (b *Broadcast) Under() *wake.Core { return b.under.Load() }
 
 // Group implements [wake.Relay].
-func (b *Broadcast) Group() (g *wake.Group, i int32) { return nil, 0 }
+func (b *Broadcast) Group() (g *wake.Group, i int32) { return wake.GroupOfOne(&b.core), 0 }

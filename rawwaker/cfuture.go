@@ -67,7 +67,7 @@ const (
 // before; T must have the size and alignment that poll writes, and no Go pointers (a pointer of C's is a uintptr): it panics
 // for such a T, for a nil vtable, for one with an empty slot, and in a build without cgo.
 //
-// A future that wakes itself is polled again without coming back to Go, up to 64 times or 100 us.
+// A future that wakes itself is polled again without coming back to Go, up to 64 times or about 100 us.
 func FutureFromRaw[T any](raw RawFuture) *CFuture[T] {
 	raw.check("FutureFromRaw")
 	checkPlain[T]("FutureFromRaw", ": C cannot write those")

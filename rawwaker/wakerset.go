@@ -175,8 +175,8 @@ func (s *WakerSet) rest(stream bool) {
 func (s *WakerSet) take(cx *Context) {
 	w := cx.Waker()
 	s.parent.Register(w) // before the list is looked at
-	if s.task == nil || w.core != s.task || atomic.LoadUint32(&w.state) != scope {
-		s.root(cx)
+	if w.core != s.task || !w.lentByTask() {
+		s.findRoot(cx)
 	}
 	newest := s.woken.Load()
 	if newest == nil {
@@ -209,10 +209,10 @@ func (s *WakerSet) pop() *branch {
 // more says whether pop has one more to give.
 func (s *WakerSet) more() bool { return s.fresh < len(s.branches) || s.next != nil }
 
-// root finds out for whose sake the branches are kept by what C holds.
-func (s *WakerSet) root(cx *Context) {
+// findRoot finds the core for whose sake C's references of the branches keep something.
+func (s *WakerSet) findRoot(cx *Context) {
 	s.task = nil
-	if w := &cx.waker; atomic.LoadUint32(&w.state) == scope && w.link == nil && !w.core.Relay() {
+	if w := &cx.waker; w.lentByTask() && !w.core.Relay() {
 		s.task = w.core
 	}
 	if root := cx.root(); root != s.under.Load() {

@@ -76,9 +76,8 @@ type Core struct {
 // those are of use only as long as somebody polls, so nothing that C holds may keep them from being collected. When such a core
 // has been collected, its boxes are closed, and wakes of C do nothing from then on.
 type crossing struct {
-	core  *Core                // nil: group or weak has it
-	weak  weak.Pointer[Core]   // of a Relay's core that has no group, and of a Local's
-	group *Group               // of a Relay's core
+	core  *Core                // nil: group has it
+	group *Group               // of a Relay's core, and of a Local's
 	kin   *crossing            // the next of its group; of the group's mu
 	under atomic.Pointer[Core] // of a Relay's core: see Relay
 	index int32                // in its group
@@ -121,13 +120,13 @@ type Relay interface {
 	// Under is the [Core.Root] of the waker that it was polled with last.
 	Under() *Core
 
-	// Group is what it shares with others, and its index there; nil: it is alone.
+	// Group is what finds its core, and its index there. It is asked when C is to have the core.
 	Group() (g *Group, i int32)
 }
 
-// Group is what relays share that are collected together, such as a combinator's branches. One weak pointer and one cleanup serve
-// them all: each of their own would be an entry in the one list that the runtime keeps of the array that they are in, and it looks
-// an entry up by walking that list.
+// Group finds cores that nothing which C holds may keep, and that are collected together, such as those of a combinator's branches.
+// One weak pointer and one cleanup serve them all: each of their own would be an entry in the one list that the runtime keeps of the
+// array that they are in, and it looks an entry up by walking that list.
 type Group struct {
 	find func(i int32) *Core // nil: they were collected
 
@@ -148,13 +147,17 @@ func NewGroup[T any](owner *T, at func(owner *T, i int32) *Core) *Group {
 	return g
 }
 
+// GroupOfOne returns the group of a core that is alone.
+func GroupOfOne(c *Core) *Group { return NewGroup(c, func(c *Core, _ int32) *Core { return c }) }
+
 func (g *Group) add(x *crossing) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	x.kin, g.all = g.all, x
 }
 
-// collected closes the boxes that are left, on another goroutine: a foreign slot may be called.
+// collected closes the boxes that are left, on another goroutine: with the last box of a Local its sink may go, and with that a foreign
+// slot be called.
 func (g *Group) collected() {
 	g.mu.Lock()
 	all := g.all
@@ -313,27 +316,16 @@ func (c *Core) newCrossing() *crossing {
 	switch {
 	case c.relay:
 		x.group, x.index = c.target.(Relay).Group()
-		if x.group == nil {
-			x.weak = weak.Make(c)
-		}
 	case c.inbox() != nil:
-		x.weak = weak.Make(c)
+		x.group = GroupOfOne(c)
 	default:
 		x.core = c
 	}
 	if !c.crossing.CompareAndSwap(nil, x) {
 		return c.crossing.Load()
 	}
-	switch {
-	case x.group != nil:
+	if x.group != nil {
 		x.group.add(x)
-	case x.core == nil:
-		// Not at once: with the last box of a Local its sink may go, and with that a foreign slot be called.
-		runtime.AddCleanup(c, func(x *crossing) {
-			if x.live() {
-				Later(x.end)
-			}
-		}, x)
 	}
 	if c.relay {
 		x.keep(c)
@@ -350,13 +342,10 @@ func (x *crossing) live() bool {
 
 // find is the core that x is of; nil: it was collected.
 func (x *crossing) find() *Core {
-	switch {
-	case x.core != nil:
-		return x.core
-	case x.group != nil:
+	if x.group != nil {
 		return x.group.find(x.index)
 	}
-	return x.weak.Value()
+	return x.core
 }
 
 // registry finds the core for the number in a box.

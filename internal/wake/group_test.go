@@ -52,7 +52,7 @@ func TestGroup(t *testing.T) {
 			all[i] = w
 			x := b.members[i].core.crossing.Load()
 			require.Nil(t, x.core)
-			require.Nil(t, x.weak.Value())
+			require.Same(t, b.group, x.group)
 			require.Same(t, &b.members[i].core, x.find())
 			require.True(t, b.members[i].core.Sleep())
 		}
