@@ -186,19 +186,19 @@ func TestEveryUnsafeLineSaysWhyItHolds(t *testing.T) {
 }
 
 func TestTwoFilesMakeAProgramInC(t *testing.T) {
-	read(t, "rawwaker.h", "rawwaker.c", "internal/purec/host.c")
+	read(t, "rawwaker.h", "rawwaker.c", "internal/test/purec/host.c")
 	gcc := need(t, "gcc")
 	host := filepath.Join(t.TempDir(), "host")
 	out := mustRun(t, ".", nil, gcc, "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I.",
-		"internal/purec/host.c", "rawwaker.c", "-pthread", "-o", host)
+		"internal/test/purec/host.c", "rawwaker.c", "-pthread", "-o", host)
 	require.Empty(t, out)
 	require.Equal(t, "Result: 42\n", mustRun(t, ".", nil, host))
 }
 
 func TestTheHeaderIsCPlusPlusToo(t *testing.T) {
-	read(t, "rawwaker.h", "internal/purec/header.cpp")
+	read(t, "rawwaker.h", "internal/test/purec/header.cpp")
 	mustRun(t, ".", nil, need(t, "g++"), "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I.",
-		"-fsyntax-only", "internal/purec/header.cpp")
+		"-fsyntax-only", "internal/test/purec/header.cpp")
 }
 
 func TestOutOfDescriptorsAtTheStartIsAnErrorAndNoHang(t *testing.T) {
@@ -207,9 +207,9 @@ func TestOutOfDescriptorsAtTheStartIsAnErrorAndNoHang(t *testing.T) {
 		t.Skip("counts on what Go opens on linux")
 	}
 	readModule(t)
-	read(t, "internal/racy/main.go", "internal/racy/c.go", "internal/ctest/ctest.c")
+	read(t, "internal/test/racy/main.go", "internal/test/racy/c.go", "internal/test/ctest/ctest.c")
 	racy := filepath.Join(t.TempDir(), "racy")
-	mustRun(t, ".", nil, "go", "build", "-o", racy, "./internal/racy")
+	mustRun(t, ".", nil, "go", "build", "-o", racy, "./internal/test/racy")
 	worked := false
 	for n := 4; n <= 16; n++ {
 		out, err := run(t, ".", nil, "sh", "-c", fmt.Sprintf("exec 3>&- 4>&- 5>&-; ulimit -n %d; exec %s correct-c", n, racy))
@@ -412,9 +412,9 @@ func TestTheRaceDetectorSeesARacyFutureAndNoOther(t *testing.T) {
 	}
 	needCgo(t)
 	readModule(t)
-	read(t, "internal/racy/main.go", "internal/racy/c.go", "internal/ctest/ctest.c", "internal/ctest/ctest.go")
+	read(t, "internal/test/racy/main.go", "internal/test/racy/c.go", "internal/test/ctest/ctest.c", "internal/test/ctest/ctest.go")
 	racy := filepath.Join(t.TempDir(), "racy")
-	if out, err := run(t, ".", nil, "go", "build", "-race", "-o", racy, "./internal/racy"); err != nil {
+	if out, err := run(t, ".", nil, "go", "build", "-race", "-o", racy, "./internal/test/racy"); err != nil {
 		if strings.Contains(out, "-race") {
 			t.Skip("no race detector here: " + out)
 		}

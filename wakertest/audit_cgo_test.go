@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-8a1b3254/ffiwaker"
-	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 

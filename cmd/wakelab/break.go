@@ -20,7 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-8a1b3254/ffiwaker"
-	"github.com/seed-8a1b3254/ffiwaker/internal/broken"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/broken"
 	"github.com/seed-8a1b3254/ffiwaker/wakertest"
 )
 
@@ -29,7 +29,7 @@ func breakCommand(out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "break [MISUSE]",
 		Short: "a faulty waker, future or executor: the rule it breaks, and who tells",
-		Long: `Runs one of the faulty things of internal/broken, each in a process of its own, and shows the line of the contract that it breaks and what the
+		Long: `Runs one of the faulty things of internal/test/broken, each in a process of its own, and shows the line of the contract that it breaks and what the
 tools print that find it: the conformance kit, the auditor, AddressSanitizer, ThreadSanitizer or Go's race detector. Those in C are compiled here, by
 gcc. Without a name: the list.`,
 		Example:   "  wakelab break\n  wakelab break wakes_then_drops\n  wakelab break go_never_wakes",

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/kitlib"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/kitlib"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 

@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-8a1b3254/ffiwaker"
-	"github.com/seed-8a1b3254/ffiwaker/internal/broken"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/broken"
 )
 
 // The lab runs itself for what may crash, and here it is a test's.

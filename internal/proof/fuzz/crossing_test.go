@@ -10,7 +10,7 @@ import (
 
 	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
-	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )

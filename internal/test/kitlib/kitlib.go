@@ -5,7 +5,7 @@
 package kitlib
 
 /*
-#cgo CFLAGS: -std=gnu11 -I${SRCDIR}/../.. -I${SRCDIR}/../../wakertest/c
+#cgo CFLAGS: -std=gnu11 -I${SRCDIR}/../../.. -I${SRCDIR}/../../../wakertest/c
 #cgo linux LDFLAGS: -ldl
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

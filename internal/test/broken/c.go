@@ -5,7 +5,7 @@
 package broken
 
 /*
-#cgo CFLAGS: -std=gnu11 -I${SRCDIR}/../.. -I${SRCDIR}/../../wakertest/c
+#cgo CFLAGS: -std=gnu11 -I${SRCDIR}/../../.. -I${SRCDIR}/../../../wakertest/c
 #include "broken.h"
 #include "rawwaker_audit.h"
 

@@ -1,4 +1,4 @@
-/* cc -std=c11 -Wall -Wextra -Wpedantic -Werror -I. internal/purec/host.c rawwaker.c -pthread -o host && ./host
+/* cc -std=c11 -Wall -Wextra -Wpedantic -Werror -I. internal/test/purec/host.c rawwaker.c -pthread -o host && ./host
  *
  * The smallest host: one future, on the block_on of rawwaker.c. Run the line above from the folder with rawwaker.h. */
 #include <stdio.h>

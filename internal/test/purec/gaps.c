@@ -32,7 +32,7 @@ static void gap(void);
 #define atomic_compare_exchange_weak_explicit(p, e, v, order, fail) \
   (gap(), __atomic_compare_exchange_n((p), (e), (v), 0, (order), (fail)))
 #ifndef RAWWAKER_C
-#define RAWWAKER_C "../../rawwaker.c"
+#define RAWWAKER_C "../../../rawwaker.c"
 #endif
 #define write(fd, bytes, n) (gap(), write((fd), (bytes), (n)))
 #include RAWWAKER_C

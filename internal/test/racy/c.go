@@ -15,7 +15,7 @@ import (
 	"unsafe"
 
 	"github.com/seed-8a1b3254/ffiwaker"
-	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 

@@ -3,7 +3,7 @@
 package ctest
 
 /*
-#cgo CFLAGS: -std=gnu11 -I${SRCDIR}/../..
+#cgo CFLAGS: -std=gnu11 -I${SRCDIR}/../../..
 #include <stdlib.h>
 #include "ctest.h"
 

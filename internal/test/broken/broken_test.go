@@ -17,7 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker/internal/broken"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/broken"
 	"github.com/seed-8a1b3254/ffiwaker/wakertest"
 )
 
@@ -170,7 +170,7 @@ func TestTheAuditorInGoNamesTheRuleThatEachBreaks(t *testing.T) {
 // build compiles the runner in C.
 func build(t *testing.T, flags ...string) string {
 	t.Helper()
-	for _, pattern := range []string{"*.c", "*.h", "run/*", "../../rawwaker*.?", "../../wakertest/c/*"} {
+	for _, pattern := range []string{"*.c", "*.h", "run/*", "../../../rawwaker*.?", "../../../wakertest/c/*"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, f := range files {
@@ -265,7 +265,7 @@ func TestEachScenarioAndEachRuleIsBrokenBySomething(t *testing.T) {
 			require.Contains(t, kit, r.Name)
 		}
 	}
-	header, err := os.ReadFile("../../rawwaker_audit.h")
+	header, err := os.ReadFile("../../../rawwaker_audit.h")
 	require.NoError(t, err)
 	table, _, _ := strings.Cut(string(header), "A call that breaks a rule")
 	rules := regexp.MustCompile(`(?m)^ \*   ([a-z_]+)  +[a-z]`).FindAllStringSubmatch(table, -1)
@@ -277,7 +277,7 @@ func TestEachScenarioAndEachRuleIsBrokenBySomething(t *testing.T) {
 
 // Scenarios of both kits have the same names and rules, in the same order.
 func TestBothKitsHaveTheSameScenarios(t *testing.T) {
-	text, err := os.ReadFile("../../wakertest/c/rawwaker_test.c")
+	text, err := os.ReadFile("../../../wakertest/c/rawwaker_test.c")
 	require.NoError(t, err)
 	var inC, inGo []wakertest.Rule
 	for _, m := range regexp.MustCompile(`(?m)^    \{"(\w+)", \w+, "(.+)"\},$`).FindAllStringSubmatch(string(text), -1) {
