@@ -1,6 +1,6 @@
 //go:build !cgo || windows
 
-package ffiwaker
+package capi
 
 import "os"
 

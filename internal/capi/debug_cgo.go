@@ -1,6 +1,6 @@
 //go:build cgo && !windows
 
-package ffiwaker
+package capi
 
 // #include "trace.h"
 import "C"

@@ -1,9 +1,11 @@
 //go:build !cgo
 
-package ffiwaker
+package capi
 
 import (
 	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker"
 )
 
 // HasCgo says whether wakers can cross to C in this build.
@@ -30,7 +32,7 @@ func SetPanic(string)          { panic("ffiwaker: SetPanic needs cgo") }
 func Die(call, why string)     { panic("ffiwaker: Die needs cgo") }
 func BoxVTable() uintptr       { return 0 }
 func GoFutureVTable() uintptr  { return 0 }
-func LinkedABIVersion() uint32 { return ABIVersion }
+func LinkedABIVersion() uint32 { return ffiwaker.ABIVersion }
 func Live() int                { return 0 }
 func Layouts() []Layout        { return nil }
 func BoxFields() []Field       { return nil }

@@ -1,6 +1,6 @@
 //go:build ffiwakernotrace
 
-package ffiwaker
+package capi
 
 // Tracing is left out of this build.
 const Tracing = false
