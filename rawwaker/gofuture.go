@@ -74,11 +74,12 @@ func export(f pollDropper, size uintptr) RawFuture {
 		panic("rawwaker: a Go future in C is a 64-bit number, and pointers here are shorter")
 	}
 	wake.Futures.Add(1)
-	data, vtable := uintptr(goFutures.Put(&goFuture{f: f, cx: newLent()})), capi.GoFutureVTable()
+	id := goFutures.Put(&goFuture{f: f, cx: newLent()})
+	raw := capi.Raw{Data: uintptr(id), VTable: capi.GoFutureVTable()}
 	if auditAll {
-		data, vtable = capi.AuditFuture(data, vtable, size)
+		raw = capi.AuditFuture(raw, size)
 	}
-	return RawFutureOf(data, vtable)
+	return RawFutureOf(raw.Data, raw.VTable)
 }
 
 // intoRaw moves the C future out of f.

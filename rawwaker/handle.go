@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
@@ -66,7 +67,7 @@ func adopt(raw RawWaker) target {
 }
 
 // auditAll: FFIWAKERDEBUG=audit=1. Then what crosses is wrapped, each reference for itself.
-var auditAll = capi.AuditAll()
+var auditAll = trace.AuditAll()
 
 // audit wraps what comes from C, unless it is Go's own coming back: from that the wrapping is taken off.
 func audit(raw RawWaker) RawWaker {

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
@@ -238,7 +239,7 @@ func TestFutureIntoRaw(t *testing.T) {
 		return &dropping[uint64]{dropped, func(*rawwaker.Context) rawwaker.Poll[uint64] { return rawwaker.Ready[uint64](42) }}
 	}
 	t.Run("a_NULL_out_is_a_panic", func(t *testing.T) {
-		if capi.AuditAll() {
+		if trace.AuditAll() {
 			t.Skip("the auditor reports it, and passes no such poll on")
 		}
 		balance.Check(t)

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -22,7 +23,7 @@ func (c *counter) Wake() { c.n.Add(1) }
 // withoutAudit skips a test that looks at the very words that cross, at what a slot costs, or at misuse that the auditor stops first:
 // under FFIWAKERDEBUG=audit=1 each reference is another one.
 func withoutAudit(t *testing.T) {
-	if capi.AuditAll() {
+	if trace.AuditAll() {
 		t.Skip("under audit each reference is another one")
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 // The headers of this package's C code, which hosts/archive includes too: see ffiwaker.Sources for why they are embedded.
 //
-//go:embed trace.h host.h
+//go:embed host.h shim.h trace.h
 var _ embed.FS
 
 // Raw is a rawwaker as two numbers.

@@ -153,7 +153,7 @@ func lookForCPUs() { canSpin.Store(runtime.GOMAXPROCS(0) > 1) }
 // been called too. If a panic or Goexit leaves the poll, c's box is as if the future were pending; note is a word on the heap, for that, which
 // is 0.
 // Only while the task is being polled, so that c does not end meanwhile.
-func (c *Core) PollRaw(data, vtable, out uintptr, note *uintptr) capi.Polled {
+func (c *Core) PollRaw(f capi.Raw, out uintptr, note *uintptr) capi.Polled {
 	var s *capi.Sink
 	if in := c.inbox(); in != nil && in.enter() {
 		defer in.leave()
@@ -178,7 +178,7 @@ func (c *Core) PollRaw(data, vtable, out uintptr, note *uintptr) capi.Polled {
 		}
 		c.polled(made, woken)
 	}()
-	p := capi.PollUnderBox(s, box, data, vtable, out, note)
+	p := capi.PollUnderBox(s, box, f, out, note)
 	returned = true
 	if box != 0 {
 		p.Box = 0 // the same

@@ -12,8 +12,8 @@ func (c *Core) Lent() bool                   { return false }
 func (x *crossing) end()                     {}
 func (p *Parker) spin() bool                 { return false }
 
-func (c *Core) PollRaw(data, vtable, out uintptr, note *uintptr) capi.Polled {
-	panic("ffiwaker: PollRaw needs cgo")
+func (c *Core) PollRaw(f capi.Raw, out uintptr, note *uintptr) capi.Polled {
+	panic("wake: PollRaw needs cgo")
 }
 
 // CoreOf returns nil: there are no boxes.

@@ -1,6 +1,6 @@
 //go:build !cgo || windows
 
-package capi
+package trace
 
 import "os"
 

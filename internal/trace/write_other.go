@@ -1,6 +1,6 @@
 //go:build !unix
 
-package capi
+package trace
 
 import "os"
 

@@ -1,6 +1,6 @@
 //go:build !cgo
 
-package capi
+package trace
 
 import (
 	"encoding/binary"
