@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: tour test race soak asan nocgo systems debug c hosts rust proof model tools bench plots ci
+.PHONY: tour test race soak asan nocgo systems debug c hosts rust proof model tools bench plots diagrams ci
 
 tour:            ## every example of the article, with what it costs
 	$(GO) run ./cmd/wakelab
@@ -55,6 +55,9 @@ bench:           ## the figures, ours beside the peers', tab-separated: name, ou
 
 plots:           ## the cost curves of docs/, measured here and now: two minutes
 	$(GO) run ./bench -plots docs
+
+diagrams:        ## the diagrams of docs/CONCURRENCY.md: each docs/diagrams/*.dot as an SVG, by graphviz
+	docs/diagrams/draw
 
 ci:              ## all that CI runs
 	.ci/run
