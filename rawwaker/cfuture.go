@@ -58,9 +58,8 @@ type cfuture struct {
 }
 
 const (
-	polling   uint32 = 1
-	gaveUp    uint32 = 2 // by Drop
-	completed        = "future polled after completion"
+	polling uint32 = 1
+	gaveUp  uint32 = 2 // by Drop
 )
 
 // FutureFromRaw makes a C future one of Go, and owns it. C writes the result into memory of the returned future, zeroed
@@ -166,7 +165,7 @@ func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
 		case s&polling == 0:
 			panic("rawwaker: Poll of a CFuture after Drop")
 		case f.ended:
-			panic(completed)
+			panic(PolledAfterCompletion)
 		default:
 			panic("rawwaker: Poll of a CFuture that is being polled")
 		}
@@ -211,17 +210,6 @@ func (f *cfuture) pending() {
 		atomic.StoreUint32(&f.state, gaveUp)
 		f.drop()
 	}
-}
-
-// pollRaw polls a C future under cx's waker.
-func (cx *Context) pollRaw(f capi.Raw, out uintptr, note *uintptr) capi.Polled {
-	if cx.bound() && atomic.LoadUint32(&cx.waker.state)&^counted == scope {
-		return cx.waker.core.PollRaw(f, out, note)
-	}
-	// Of NewContext, or lent by C: the waker may be consumed, and its task may end, on another thread meanwhile.
-	b := cx.waker.borrow()
-	defer b.giveBack()
-	return capi.PollUnder(b.raw.numbers(), f, out, note)
 }
 
 // plain remembers which types have no Go pointers.

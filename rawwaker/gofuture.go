@@ -114,14 +114,16 @@ func (t *typed[T]) drop() {
 	}
 }
 
-// found does not return where C has dropped the future before, and lone not where it is in a slot already.
-func found(g *goFuture, slot string) {
+// mustLookUp returns the future that C calls a slot of. It aborts if C has dropped that future.
+func mustLookUp(g *goFuture, slot string) *goFuture {
 	if g == nil {
 		capi.Die(slot, "this Go future was dropped before")
 	}
+	return g
 }
 
-func lone(entered bool, slot string) {
+// mustBeUnique aborts unless this call alone is in a slot of the future.
+func mustBeUnique(entered bool, slot string) {
 	if !entered {
 		capi.Die(slot, "another thread is in a slot of this Go future")
 	}
@@ -129,16 +131,15 @@ func lone(entered bool, slot string) {
 
 // pollGoFuture is the slot poll.
 func pollGoFuture(id uint64, w capi.Raw, box uint64, out uintptr) (code uint8) {
-	g := goFutures.Get(id)
-	found(g, "poll")
-	if freshContexts {
-		lone(atomic.LoadUint32(&g.cx.waker.state) == over, "poll")
+	g := mustLookUp(goFutures.Get(id), "poll")
+	if wake.FreshContexts {
+		mustBeUnique(g.cx.waker.state.load() == ended, "poll")
 		g.cx = newLent()
 	}
-	lone(g.cx.lend(w, box), "poll")
+	mustBeUnique(g.cx.lend(w, box), "poll")
 	if g.over {
 		g.cx.unlend()
-		capi.SetPanic(completed)
+		capi.SetPanic(PolledAfterCompletion)
 		return capi.CodePanicked
 	}
 	returned := false
@@ -166,9 +167,8 @@ func pollGoFuture(id uint64, w capi.Raw, box uint64, out uintptr) (code uint8) {
 
 // dropGoFuture is the slot drop.
 func dropGoFuture(id uint64) {
-	g := goFutures.Take(id)
-	found(g, "drop")
-	lone(atomic.CompareAndSwapUint32(&g.cx.waker.state, over, over|busy), "drop")
+	g := mustLookUp(goFutures.Take(id), "drop")
+	mustBeUnique(g.cx.waker.state.retire(), "drop")
 	wake.Futures.Add(-1)
 	if !g.over {
 		g.end()

@@ -186,7 +186,7 @@ func TestTheWakerThatCLendsIsGoodForItsPollOnly(t *testing.T) {
 	}))
 	ctest.PollOnce(f, w)
 	require.Equal(t, "r", task.Log())
-	require.PanicsWithValue(t, "rawwaker: WakeByRef of a borrowed waker whose task or poll is over: Clone it to keep it",
+	require.PanicsWithValue(t, "rawwaker: WakeByRef of a borrowed waker whose task or poll has ended: Clone it to keep it",
 		func() { kept.WakeByRef() })
 	// Of C's noop too, and of a Go task's.
 	ctest.PollOnce(f, rawwaker.Noop().IntoRaw())

@@ -269,7 +269,7 @@ func TestABorrowedWakerKeptPastItsTaskPanics(t *testing.T) {
 		return rawwaker.Ready(0)
 	}))
 	for _, call := range []string{"Clone", "WakeByRef", "WillWake", "NewContext"} {
-		want := "rawwaker: " + call + " of a borrowed waker whose task or poll is over: Clone it to keep it"
+		want := "rawwaker: " + call + " of a borrowed waker whose task or poll has ended: Clone it to keep it"
 		require.PanicsWithValue(t, want, func() { uses[call](kept) })
 	}
 	require.Equal(t, 2, polls)
