@@ -79,7 +79,7 @@ func TestACFutureGoesBackAsItself(t *testing.T) {
 	ctest.DropFuture(s.Raw())
 	g := fromScript(script(t, "r"))
 	blockon.BlockOn[uint64](g)
-	require.PanicsWithValue(t, "rawwaker: FutureIntoRaw of a CFuture that is over or being polled",
+	require.PanicsWithValue(t, "rawwaker: FutureIntoRaw of a CFuture that has ended or is being polled",
 		func() { rawwaker.FutureIntoRaw[uint64](g) })
 }
 
@@ -195,7 +195,8 @@ func TestTheWakerThatCLendsIsGoodForItsPollOnly(t *testing.T) {
 	ctest.Drop(w)
 }
 
-// A slot that another goroutine is in belongs to a waker that C may drop as soon as the poll has returned.
+// A slot that another goroutine is in belongs to a waker that C may drop as soon as the poll has
+// returned.
 func TestAPollWaitsForACallThatAnotherGoroutineHasBegunOnItsWaker(t *testing.T) {
 	task := newTask(t)
 	w := task.Waker()

@@ -20,8 +20,8 @@ type counter struct{ n atomic.Int64 }
 
 func (c *counter) Wake() { c.n.Add(1) }
 
-// withoutAudit skips a test that looks at the very words that cross, at what a slot costs, or at misuse that the auditor stops first:
-// under FFIWAKERDEBUG=audit=1 each reference is another one.
+// withoutAudit skips a test that looks at the very words that cross, at what a slot costs, or at
+// misuse that the auditor stops first: under FFIWAKERDEBUG=audit=1 each reference is another one.
 func withoutAudit(t *testing.T) {
 	if trace.AuditAll() {
 		t.Skip("under audit each reference is another one")

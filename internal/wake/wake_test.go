@@ -47,7 +47,8 @@ func TestAParkerTakesAwayOneNotificationForManyWakes(t *testing.T) {
 	require.Equal(t, Empty, p.word.Load(), "no token is left")
 }
 
-// A wake that comes between the closing of done and the parker's second look has taken Parked away, and will send.
+// A wake that comes between the closing of done and the parker's second look has taken Parked
+// away, and will send.
 func TestAParkerThatIsCancelledWhileItIsWokenLeavesNoToken(t *testing.T) {
 	for range 5000 {
 		p := NewParker()
@@ -93,7 +94,8 @@ func TestAWakeThatFindsTheWordSetStillPublishes(t *testing.T) {
 	}
 }
 
-// For the race detector: a wake may come at each step of Park, and what it finds is exchanged, never stored over.
+// For the race detector: a wake may come at each step of Park, and what it finds is exchanged,
+// never stored over.
 func TestWakesAtEachStepOfAParkAreExchanged(t *testing.T) {
 	p := NewParker()
 	var over atomic.Bool
