@@ -61,7 +61,7 @@ func (a *AtomicWaker) take() (wakes func()) {
 			return w.core.Wake
 		}
 		w.core.Wake()
-	case atomic.LoadUint32(&w.state)&kindMask == core && w.core.Plain():
+	case w.state.load().kind() == core && w.core.Plain():
 		w.Wake()
 	default:
 		return w.Wake
@@ -70,9 +70,8 @@ func (a *AtomicWaker) take() (wakes func()) {
 }
 
 func init() {
-	wake.Kept.Wake = func(aw any, at wake.Place) { aw.(*AtomicWaker).wakeAt(at) }
-	wake.Kept.Take = func(aw any) func() { return aw.(*AtomicWaker).take() }
-	wake.Kept.Under = func(cx any) *wake.Core { return cx.(*Context).root() }
+	wake.Rawwaker.Wake = func(aw any, at wake.Place) { aw.(*AtomicWaker).wakeAt(at) }
+	wake.Rawwaker.Take = func(aw any) func() { return aw.(*AtomicWaker).take() }
 }
 
 // Drop takes the waker out and drops it. The AtomicWaker may be used again.
@@ -85,10 +84,10 @@ func dropWaker(w *Waker) {
 }
 
 // lentByTask says whether w is what a task of this library lends to its polls: with a link it is what C has lent.
-func (w *Waker) lentByTask() bool { return atomic.LoadUint32(&w.state) == scope && w.link == nil }
+func (w *Waker) lentByTask() bool { return w.state.load() == scope && w.link == nil }
 
 // ofTask says whether w, which was kept, lies in the Context of a task, which may be over.
 func (w *Waker) ofTask() bool {
-	s := atomic.LoadUint32(&w.state)
-	return s == scope || s == over
+	s := w.state.load()
+	return s == scope || s == ended
 }

@@ -25,9 +25,9 @@ import (
 //
 // Its methods may be called on any goroutine. Where only C still has the waker, neither that nor the Broadcast is kept.
 type Broadcast struct {
-	core  wake.Core
-	cx    Context
-	under atomic.Pointer[wake.Core]
+	core wake.Core
+	cx   Context
+	root atomic.Pointer[wake.Core]
 
 	mu      sync.Mutex
 	first   *BroadcastWaiter
@@ -46,8 +46,8 @@ type BroadcastWaiter struct {
 // Init makes b one whose future is to be polled.
 func (b *Broadcast) Init() {
 	b.woken = true
-	b.core.InitRelay(b)
-	Bind(&b.cx, &b.core)
+	b.core.InitRelay((*broadcastRelay)(b))
+	b.cx.bind(&b.core)
 	if wake.Tracing() {
 		b.core.Made("broadcast", "")
 	}
@@ -92,13 +92,13 @@ func (b *Broadcast) Exit(over bool) {
 	}
 	b.mu.Unlock()
 	if over {
-		End(&b.cx)
+		b.cx.end()
 	}
 	wake.WakeAll(all, wake.Anywhere)
 }
 
 // End says that the future was given up: its waker does nothing from now on. Not beside a poll.
-func (b *Broadcast) End() { End(&b.cx) }
+func (b *Broadcast) End() { b.cx.end() }
 
 // Leave gives w up: it is not woken any more.
 func (b *Broadcast) Leave(w *BroadcastWaiter) {
@@ -114,7 +114,7 @@ func (b *Broadcast) Leave(w *BroadcastWaiter) {
 		}
 		w.prev, w.next, w.listed = nil, nil, false
 	}
-	if b.under.Load() == w.root {
+	if b.root.Load() == w.root {
 		b.keep(nil)
 		if b.first != nil {
 			b.keep(b.first.root)
@@ -127,8 +127,8 @@ func (b *Broadcast) Leave(w *BroadcastWaiter) {
 
 // keep has C's reference keep one of those that wait, and by that the others. mu is held.
 func (b *Broadcast) keep(root *wake.Core) {
-	if root != b.under.Load() {
-		b.under.Store(root)
+	if root != b.root.Load() {
+		b.root.Store(root)
 		b.core.Keep()
 	}
 }
@@ -145,8 +145,12 @@ func (b *Broadcast) take() (all []*AtomicWaker) {
 	return all
 }
 
-// Rouse implements [wake.Target]: nobody polls, for then the core is not asleep.
-func (b *Broadcast) Rouse(at wake.Place) {
+// broadcastRelay is a Broadcast as the target of its core; users must not call these.
+type broadcastRelay Broadcast
+
+// Schedule implements [wake.Target]. No goroutine polls: while one does, the core is not asleep.
+func (r *broadcastRelay) Schedule(at wake.Place) {
+	b := (*Broadcast)(r)
 	b.mu.Lock()
 	b.woken = true
 	all := b.take()
@@ -154,8 +158,8 @@ func (b *Broadcast) Rouse(at wake.Place) {
 	wake.WakeAll(all, at)
 }
 
-// Under implements [wake.Relay].
-func (b *Broadcast) Under() *wake.Core { return b.under.Load() }
+// Root implements [wake.Relay].
+func (r *broadcastRelay) Root() *wake.Core { return r.root.Load() }
 
 // Group implements [wake.Relay].
-func (b *Broadcast) Group() (g *wake.Group, i int32) { return wake.GroupOfOne(&b.core), 0 }
+func (r *broadcastRelay) Group() (g *wake.Group, i int32) { return wake.GroupOfOne(&r.core), 0 }

@@ -2,10 +2,9 @@ package rawwaker
 
 import (
 	"runtime"
-	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
@@ -14,7 +13,7 @@ type Context struct {
 	waker Waker
 }
 
-// bound says whether Bind made cx, and not C or NewContext, which set link.
+// bound reports whether an executor of this module bound cx. C and NewContext set link.
 func (cx *Context) bound() bool { return cx.waker.link == nil && cx.waker.core != nil }
 
 // NewContext returns a context whose waker is a view of w, for an executor of your own: consuming it panics, everything
@@ -28,7 +27,7 @@ func NewContext(w *Waker) *Context {
 	cx := new(Context)
 	// SAFETY: kind view says that link is a *Waker; it is never anything else here.
 	cx.waker.link = unsafe.Pointer(w)
-	cx.waker.state = view
+	cx.waker.state.init(view)
 	return cx
 }
 
@@ -37,57 +36,79 @@ func NewContext(w *Waker) *Context {
 // the tag ffiwakerdebug is sure to find.
 func (cx *Context) Waker() *Waker {
 	if cx.bound() {
-		cx.waker.core.Hand()
+		cx.waker.core.MarkEscaped()
 	}
 	return &cx.waker
 }
 
-// Bind makes cx the context of c. For this module's executors; [wake.Core] cannot be named elsewhere.
-func Bind(cx *Context, c *wake.Core) {
+// bind, diagnose and end are for this module's executors: see wake.Rawwaker.
+func (cx *Context) bind(c *wake.Core) {
 	cx.waker.core = c
-	cx.waker.state = scope
+	cx.waker.state.init(scope)
 }
 
-// Diagnose has c's target told of the wakers that live. Before any use of cx.
-func Diagnose(cx *Context) { cx.waker.state |= counted }
+func (cx *Context) diagnose() { cx.waker.state.init(scope | counted) }
 
-// End ends what Bind began: the task is over, its waker may not be used through cx any more, and wakes of it do nothing.
-func End(cx *Context) {
-	if !cx.waker.core.Handed() && !freshContexts {
-		return // nobody has it
+func (cx *Context) end() {
+	if !cx.waker.core.Escaped() {
+		return // no other goroutine has it
 	}
-	atomic.StoreUint32(&cx.waker.state, over)
+	cx.waker.state.end()
 	cx.waker.core.End()
 }
 
-// Unknown says whether nobody has asked for the waker of what Bind began, so that cx may serve another task.
-func Unknown(cx *Context) bool { return !cx.waker.core.Handed() && !freshContexts }
+func init() {
+	wake.Rawwaker.Bind = func(cx any, c *wake.Core) { cx.(*Context).bind(c) }
+	wake.Rawwaker.Diagnose = func(cx any) { cx.(*Context).diagnose() }
+	wake.Rawwaker.End = func(cx any) { cx.(*Context).end() }
+	wake.Rawwaker.Root = func(cx any) *wake.Core { return cx.(*Context).root() }
+}
+
+// resolve follows w to the Waker that it stands for.
+func (w *Waker) resolve() (*Waker, snapshot) {
+	s := w.state.load()
+	for k := s.kind(); k == view || k == held; k = s.kind() {
+		w = w.other()
+		s = w.state.load()
+	}
+	return w, s
+}
 
 // root is the [wake.Core.Root] of cx's waker.
 func (cx *Context) root() *wake.Core {
-	w := &cx.waker
-	s := atomic.LoadUint32(&w.state)
-	for k := s & kindMask; k == view || k == held; k = s & kindMask {
-		w = w.other()
-		s = atomic.LoadUint32(&w.state)
-	}
-	if k := s & kindMask &^ lent; k != core && k != user || s&gone != 0 {
+	w, s := cx.waker.resolve()
+	if k := s.owned(); k != core && k != user || s.isConsumed() {
 		return nil
 	}
 	return w.core.Root()
 }
 
+// subject is what cx's waker wakes: a core, or two words of C.
+func (cx *Context) subject() (*wake.Core, capi.Raw) {
+	w, s := cx.waker.resolve()
+	switch s.owned() {
+	case core, user:
+		return w.core, capi.Raw{}
+	case noop:
+		if !capi.HasCgo {
+			return nil, capi.Raw{}
+		}
+		return nil, capi.Noop()
+	}
+	return nil, w.raw().numbers()
+}
+
 // newLent returns a context for polls by C, which lend sets.
 func newLent() *Context {
 	cx := new(Context)
-	cx.waker.state = over
+	cx.waker.state.init(ended)
 	return cx
 }
 
 // lend makes cx the context of one poll by C, whose waker is w; box is the number in it, where it is one of ours. It is false
 // where another poll is under way.
-func (cx *Context) lend(w ffiwaker.Raw, box uint64) bool {
-	if atomic.LoadUint32(&cx.waker.state) != over {
+func (cx *Context) lend(w capi.Raw, box uint64) bool {
+	if cx.waker.state.load() != ended {
 		return false
 	}
 	// Nobody reads these before the state says so. (Two polls that come here at once end the process, below.)
@@ -110,17 +131,24 @@ func (cx *Context) lend(w ffiwaker.Raw, box uint64) bool {
 	case relay, w.VTable != noopVTable && box == 0:
 		kind = lent | foreign
 	}
-	return atomic.CompareAndSwapUint32(&cx.waker.state, over, kind)
+	return cx.waker.state.lend(kind)
 }
 
 // unlend ends what lend began. A call that another goroutine has begun on the waker comes to its end before: afterwards C may
 // drop what it has lent.
 func (cx *Context) unlend() {
-	for {
-		s := atomic.LoadUint32(&cx.waker.state)
-		if s&countMask == 0 && atomic.CompareAndSwapUint32(&cx.waker.state, s, over) {
-			return
-		}
+	for !cx.waker.state.unlend() {
 		runtime.Gosched()
 	}
+}
+
+// pollRaw polls a C future under cx's waker.
+func (cx *Context) pollRaw(f capi.Raw, out uintptr, note *uintptr) capi.Polled {
+	if cx.bound() && cx.waker.state.load()&^counted == scope {
+		return cx.waker.core.PollRaw(f, out, note)
+	}
+	// Of NewContext, or lent by C: the waker may be consumed, and its task may end, on another thread meanwhile.
+	b := cx.waker.borrow()
+	defer b.giveBack()
+	return capi.PollUnder(b.raw.numbers(), f, out, note)
 }

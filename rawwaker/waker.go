@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
@@ -21,7 +21,7 @@ import (
 // The zero Waker is empty: only [Waker.CloneFrom] may be called on it. Do not copy a Waker; go vet sees it where you do.
 type Waker struct {
 	_     noCopy
-	state uint32         // atomic, but for its first value: nobody else has the Waker yet
+	state state
 	core  *wake.Core     // of kinds core, user and scope
 	link  unsafe.Pointer // foreign, or lent by C: the vtable, in C memory; held and view: a *Waker
 	data  uintptr        // foreign, or lent by C: C's data; with ref: the box
@@ -72,8 +72,8 @@ type function struct {
 	call wake.Call
 }
 
-// Rouse implements [wake.Target].
-func (f *function) Rouse(at wake.Place) { f.call.Run(at) }
+// Schedule implements [wake.Target].
+func (f *function) Schedule(at wake.Place) { f.call.Run(at) }
 
 func fromFunc(wakes func()) *Waker {
 	f := new(function)
@@ -90,8 +90,8 @@ func fromFunc(wakes func()) *Waker {
 
 // Clone returns a new Waker that wakes the same task.
 func (w *Waker) Clone() *Waker {
-	if atomic.LoadUint32(&w.state)&^lent == core {
-		return &Waker{state: core, core: w.core}
+	if w.state.load()&^lent == core {
+		return &Waker{state: state{uint32(core)}, core: w.core}
 	}
 	return newWaker(w.target("Clone"))
 }
@@ -101,34 +101,34 @@ func (w *Waker) Clone() *Waker {
 func (w *Waker) CloneFrom(src *Waker) {
 	const call = "CloneFrom"
 	for {
-		s := atomic.LoadUint32(&w.state)
-		if k := s & kindMask; k&lent != 0 || k != held && k != empty && s&gone != 0 {
+		s := w.state.load()
+		if s.isLent() || s.kind() != held && s.isConsumed() {
 			misuse(call, s)
 		}
-		if s != empty && s&busy == 0 && w.willWake(src, call) {
+		if s != empty && !s.isBusy() && w.willWake(src, call) {
 			return
 		}
 		n := newWaker(src.target(call))
-		if s&kindMask == held {
+		if s.kind() == held {
 			w.swap(n).Drop()
 			return
 		}
-		if s&countMask != 0 {
+		if s.inUse() {
 			n.Drop()
 			panic("rawwaker: CloneFrom during another call on the same Waker")
 		}
-		if s&busy == 0 && atomic.CompareAndSwapUint32(&w.state, s, s|busy) {
-			old := target{kind: s & kindMask, raw: w.raw()}
-			if old.kind == foreign || s&ref != 0 {
+		if !s.isBusy() && w.state.lock(s) {
+			old := target{kind: s.kind(), raw: w.raw()}
+			if s.holdsC() {
 				w.disarm()
 			}
 			w.uncount(s, dropped)
-			if s&ref != 0 {
+			if s.hasRef() {
 				old = target{kind: foreign, raw: w.boxRaw()}
 			}
-			// SAFETY: busy keeps everybody else from link until kind held says that it is a *Waker.
+			// SAFETY: busy keeps every other goroutine from link until kind held says that it is a *Waker.
 			atomic.StorePointer(&w.link, unsafe.Pointer(n))
-			atomic.StoreUint32(&w.state, held)
+			w.state.setHeld()
 			old.drop()
 			return
 		}
@@ -143,14 +143,14 @@ func (w *Waker) Wake() { w.wakeAt(wake.Anywhere) }
 func (w *Waker) wakeAt(at wake.Place) {
 	w, s := w.consume("Wake", woken)
 	w.unref(s) // first: a user's function may panic
-	switch s & kindMask {
+	switch s.kind() {
 	case core:
 		w.core.WakeAt(at)
 	case user:
-		w.core.Rouse(at)
+		w.core.Schedule(at)
 	case foreign:
 		switch {
-		case s&countMask != 0: // whoever leaves last calls
+		case s.inUse(): // the call that leaves last does it
 		case at == wake.Anywhere:
 			w.callLast(woken)
 		default:
@@ -161,35 +161,34 @@ func (w *Waker) wakeAt(at wake.Place) {
 
 // WakeByRef wakes the task and keeps w.
 func (w *Waker) WakeByRef() {
-	// Small enough to be inlined into a future that wakes itself.
-	if s := atomic.LoadUint32(&w.state); s&^lent != core || w.core.Notify() {
+	if s := w.state.load(); s&^lent != core || w.core.Notify() {
 		w.wakeByRef(s)
 	}
 }
 
 // wakeByRef goes on where WakeByRef in state s could not end: it took a core's sleep away, or this is no core.
-func (w *Waker) wakeByRef(s uint32) {
+func (w *Waker) wakeByRef(s snapshot) {
 	if s&^lent == core {
-		w.core.Rouse(wake.Anywhere)
+		w.core.Schedule(wake.Anywhere)
 		return
 	}
 	for {
 		w, s := w.live("WakeByRef")
-		if s&counted != 0 && wake.Tracing() {
+		if s.isCounted() && wake.Tracing() {
 			w.core.Trace("wake_by_ref")
 		}
-		switch s & kindMask &^ lent {
+		switch s.owned() {
 		case core:
 			w.core.Wake()
 		case user:
-			w.core.Rouse(wake.Anywhere)
+			w.core.Schedule(wake.Anywhere)
 		case foreign:
 			if !w.enter(s) {
 				continue
 			}
 			defer w.leave() // also if a callback of Go's panics inside the slot
 			debugGC()
-			ffiwaker.WakeByRef(w.raw().numbers())
+			capi.WakeByRef(w.raw().numbers())
 		}
 		return
 	}
@@ -197,7 +196,7 @@ func (w *Waker) wakeByRef(s uint32) {
 
 // Drop gives w up without waking anybody.
 func (w *Waker) Drop() {
-	if atomic.CompareAndSwapUint32(&w.state, core, core|dropped) {
+	if w.state.dropCore() {
 		return // it held nothing
 	}
 	w.drop()
@@ -205,7 +204,7 @@ func (w *Waker) Drop() {
 
 func (w *Waker) drop() {
 	w, s := w.consume("Drop", dropped)
-	if s&kindMask == foreign && s&countMask == 0 {
+	if s.kind() == foreign && !s.inUse() {
 		w.callLast(dropped)
 	}
 	w.unref(s)
@@ -223,16 +222,16 @@ func (w *Waker) IntoRaw() RawWaker {
 	const call = "IntoRaw"
 	needCgo(call)
 	for {
-		s := atomic.LoadUint32(&w.state)
-		k := s & kindMask
-		if s&(gone|ref|busy) != 0 || k != core && k != user {
+		s := w.state.load()
+		k := s.kind()
+		if s.isConsumed() || s.hasRef() || s.isBusy() || k != core && k != user {
 			w, s = w.consume(call, moved)
 			switch {
-			case s&kindMask == noop:
-				return fromNumbers(ffiwaker.Noop())
-			case s&ref != 0:
+			case s.kind() == noop:
+				return fromNumbers(capi.Noop())
+			case s.hasRef():
 				return crossed(w.boxRaw().numbers(), true)
-			case s&kindMask == foreign:
+			case s.kind() == foreign:
 				return w.raw()
 			}
 			raw, ok := w.core.Cross() // a held one
@@ -240,12 +239,12 @@ func (w *Waker) IntoRaw() RawWaker {
 		}
 		// Cross first: it panics where descriptors or memory have run out, and then w is as it was.
 		raw, ok := w.core.Cross()
-		if atomic.CompareAndSwapUint32(&w.state, s, s|moved) {
+		if w.state.consume(s, moved) {
 			w.uncount(s, moved)
 			return crossed(raw, ok)
 		}
 		if ok {
-			ffiwaker.Drop(raw)
+			capi.Drop(raw)
 		}
 	}
 }
@@ -258,50 +257,50 @@ func (w *Waker) AsRaw() RawWaker {
 	needCgo(call)
 	for {
 		w, s := w.live(call)
-		switch k := s & kindMask; {
+		switch k := s.kind(); {
 		case k == noop:
-			return fromNumbers(ffiwaker.Noop())
-		case k == foreign, k&lent != 0 && w.link != nil: // C's own words
+			return fromNumbers(capi.Noop())
+		case k == foreign, s.isLent() && w.link != nil: // C's own words
 			return w.raw()
 		case k == scope:
 			if raw, ok := w.core.Lend(); ok {
 				return fromNumbers(raw)
 			}
 			// Its task ended since.
-			return fromNumbers(ffiwaker.Noop())
-		case s&ref != 0:
+			return fromNumbers(capi.Noop())
+		case s.hasRef():
 			return w.boxRaw()
 		default:
 			raw, ok := w.core.Cross()
 			if !ok {
 				return crossed(raw, ok)
 			}
-			if atomic.CompareAndSwapUint32(&w.state, s, s|busy) {
+			if w.state.lock(s) {
 				w.data = raw.Data
-				if s&counted != 0 {
+				if s.isCounted() {
 					runtime.SetFinalizer(w, nil) // finalize counts, too
 				}
 				w.arm()
-				atomic.StoreUint32(&w.state, s|ref)
+				w.state.setRef(s)
 				return fromNumbers(raw)
 			}
-			ffiwaker.Drop(raw)
+			capi.Drop(raw)
 		}
 	}
 }
 
 // crossed is a Go-made waker as C sees it: a waker whose task is over is one that does nothing.
-func crossed(raw ffiwaker.Raw, ok bool) RawWaker {
+func crossed(raw capi.Raw, ok bool) RawWaker {
 	if !ok {
-		raw = ffiwaker.Noop()
+		raw = capi.Noop()
 	} else if auditAll {
-		raw = ffiwaker.Audit(raw)
+		raw = capi.Audit(raw)
 	}
 	return fromNumbers(raw)
 }
 
 func needCgo(call string) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		panic("rawwaker: " + call + " needs cgo")
 	}
 }

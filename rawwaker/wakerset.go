@@ -30,7 +30,7 @@ import (
 type WakerSet struct {
 	parent   AtomicWaker
 	woken    atomic.Pointer[branch] // pushed one by one, taken whole
-	under    atomic.Pointer[wake.Core]
+	root     atomic.Pointer[wake.Core]
 	group    atomic.Pointer[wake.Group] // made when the first branch goes to C
 	branches []branch
 	left     int
@@ -40,7 +40,7 @@ type WakerSet struct {
 	next, last *branch // last means something while next is not nil
 
 	polling *branch    // which is being polled
-	task    *wake.Core // whose root under is, where that cannot change; else nil
+	task    *wake.Core // whose Root is root, if that cannot change; else nil
 }
 
 // branch is one future's waker. Its core's word says whether it is on one of the lists: not while Parked.
@@ -61,21 +61,21 @@ func (s *WakerSet) Init(n int) {
 		b := &s.branches[i]
 		b.set, b.i = s, int32(i)
 		b.core.InitRelay(b)
-		Bind(&b.cx, &b.core)
+		b.cx.bind(&b.core)
 		if wake.Tracing() {
 			b.core.Made("branch", "")
 		}
 	}
 }
 
-// Rouse implements [wake.Target].
-func (b *branch) Rouse(at wake.Place) {
+// Schedule implements [wake.Target].
+func (b *branch) Schedule(at wake.Place) {
 	b.push()
 	b.set.parent.wakeAt(at)
 }
 
-// Under implements [wake.Relay].
-func (b *branch) Under() *wake.Core { return b.set.under.Load() }
+// Root implements [wake.Relay].
+func (b *branch) Root() *wake.Core { return b.set.root.Load() }
 
 // Group implements [wake.Relay]. Each branch keeps its set.
 func (b *branch) Group() (g *wake.Group, i int32) {
@@ -148,9 +148,9 @@ func (s *WakerSet) each(cx *Context, yield func(int, *Context) bool, stream bool
 func (s *WakerSet) polled(b *branch) {
 	s.polling = nil
 	if b.done {
-		End(&b.cx)
+		b.cx.end()
 	} else if !b.core.Sleep() {
-		b.Rouse(wake.Anywhere)
+		b.Schedule(wake.Anywhere)
 	}
 }
 
@@ -215,8 +215,8 @@ func (s *WakerSet) findRoot(cx *Context) {
 	if w := &cx.waker; w.lentByTask() && !w.core.Relay() {
 		s.task = w.core
 	}
-	if root := cx.root(); root != s.under.Load() {
-		s.under.Store(root)
+	if root := cx.root(); root != s.root.Load() {
+		s.root.Store(root)
 		for i := range s.branches {
 			s.branches[i].core.Keep()
 		}
@@ -232,7 +232,7 @@ func (s *WakerSet) Done(i int) {
 	b.done = true
 	s.left--
 	if b != s.polling { // else its core ends with the poll, in which C may be using the box
-		End(&b.cx)
+		b.cx.end()
 	}
 }
 

@@ -172,35 +172,3 @@ func (e *each[T]) late() {
 		e.run()
 	}
 }
-
-// Kept is what package rawwaker does with its AtomicWakers, for packages that keep some. It is set by its init.
-var Kept struct {
-	// Wake is the Wake of an AtomicWaker, at a place.
-	Wake func(aw any, at Place)
-
-	// Take takes the waker out. It wakes it, and returns nil, if that cannot run anything that a user wrote; else it returns what
-	// wakes it.
-	Take func(aw any) (wake func())
-
-	// Under is the core that keeps alive what is polled with a *Context: see [Relay]. It may be nil.
-	Under func(cx any) *Core
-}
-
-// WakeAll wakes the waker in each of some *rawwaker.AtomicWaker. None is delayed by more than a few milliseconds, and none lost,
-// because another is a user's that blocks, panics or calls Goexit. A panic of one goes on here if at is [Anywhere], after the rest
-// were woken. No lock may be held.
-func WakeAll[W any](all []W, at Place) {
-	if at != Anywhere {
-		for _, w := range all {
-			Kept.Wake(w, at)
-		}
-		return
-	}
-	var users []func()
-	for _, w := range all {
-		if wake := Kept.Take(w); wake != nil {
-			users = append(users, wake)
-		}
-	}
-	Each(users, func(wake func()) { wake() })
-}

@@ -6,7 +6,7 @@ import (
 )
 
 // Inbox is what an executor that a host ticks sleeps on: a flag, a descriptor, and the list of C's wakes. The cores of
-// its [Local] targets have their boxes on it, so a C thread that wakes one makes the descriptor readable itself.
+// its [Task] targets have their boxes on it, so a C thread that wakes one makes the descriptor readable itself.
 //
 // The flag is 0 while the host is awake; else it is the number of its sleep, new for each. Arm sets it. A wake that sees a number
 // makes the descriptor readable, calls the hook, and then replaces that very number by 0: so does each that sees it, whatever others
@@ -33,8 +33,8 @@ type hookTarget struct {
 	drop   func() // may be foreign
 }
 
-// Rouse implements [Target]: each wake calls f, or comes while f is called and has it called again.
-func (t *hookTarget) Rouse(at Place) {
+// Schedule implements [Target]: each wake calls f, or comes while f is called and has it called again.
+func (t *hookTarget) Schedule(at Place) {
 	for again := true; again; again = !t.core.Sleep() {
 		t.core.Consume()
 		t.f(at)
@@ -116,15 +116,15 @@ func (in *Inbox) Take(at Place) {
 		return
 	}
 	// A hook may take its time: the sleeper does not wait for it.
-	in.Rouse(at)
+	in.CallHook(at)
 	if in.enter() {
 		atomic.CompareAndSwapUint32(in.armed, sleep, 0)
 		in.leave()
 	}
 }
 
-// Rouse calls the hook.
-func (in *Inbox) Rouse(at Place) {
+// CallHook calls the hook, if there is one.
+func (in *Inbox) CallHook(at Place) {
 	if t := in.hook.Load(); t != nil {
 		t.f(at)
 	}

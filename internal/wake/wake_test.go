@@ -10,10 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// roused counts calls of Rouse.
+// roused counts calls of Schedule.
 type roused struct{ n atomic.Int64 }
 
-func (r *roused) Rouse(Place) { r.n.Add(1) }
+func (r *roused) Schedule(Place) { r.n.Add(1) }
 
 func TestOnlyTheWakeThatTakesParkedAwayRouses(t *testing.T) {
 	var r roused
@@ -40,7 +40,7 @@ func TestAParkerTakesAwayOneNotificationForManyWakes(t *testing.T) {
 	p.Wake()
 	require.True(t, p.Park(nil))
 	require.Equal(t, Empty, p.word.Load())
-	require.True(t, p.Fresh(), "it never slept")
+	require.True(t, p.Reusable(), "it never slept")
 	closed := make(chan struct{})
 	close(closed)
 	require.False(t, p.Park(closed))
