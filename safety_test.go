@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -65,18 +66,18 @@ func read(t *testing.T, files ...string) {
 }
 
 func TestTheGoStructsLieAsTheCompilerOfCLaysThem(t *testing.T) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		t.Skip("no compiler of C in this build")
 	}
 	twins := map[string]reflect.Type{
 		"rawwaker":        reflect.TypeFor[rawwaker.RawWaker](),
 		"rawwaker_vtable": reflect.TypeFor[rawwaker.VTable](),
-		"rawwaker_notice": reflect.TypeFor[ffiwaker.Notice](),
+		"rawwaker_notice": reflect.TypeFor[capi.Notice](),
 
 		"rawwaker_future":        reflect.TypeFor[rawwaker.RawFuture](),
 		"rawwaker_future_vtable": reflect.TypeFor[rawwaker.FutureVTable](),
 	}
-	for _, c := range ffiwaker.Layouts() {
+	for _, c := range capi.Layouts() {
 		g, ok := twins[c.Name]
 		if !ok {
 			continue
@@ -98,7 +99,7 @@ func TestTheVersionOfTheABIIsTheSameEverywhere(t *testing.T) {
 	header, err := ffiwaker.Sources.ReadFile("rawwaker.h")
 	require.NoError(t, err)
 	require.Contains(t, string(header), fmt.Sprintf("#define RAWWAKER_ABI_VERSION %d\n", ffiwaker.ABIVersion))
-	require.EqualValues(t, ffiwaker.ABIVersion, ffiwaker.LinkedABIVersion())
+	require.EqualValues(t, ffiwaker.ABIVersion, capi.LinkedABIVersion())
 }
 
 func TestEveryCFunctionCarriesItsContractLine(t *testing.T) {
@@ -166,7 +167,7 @@ func TestNoRoomKnowsOneThatItMustNot(t *testing.T) {
 
 func TestEveryUnsafeLineSaysWhyItHolds(t *testing.T) {
 	use := regexp.MustCompile(`unsafe\.Pointer\(`)
-	for _, room := range []string{".", "rawwaker", "internal/wake"} {
+	for _, room := range []string{".", "internal/capi", "internal/trace", "rawwaker", "internal/wake"} {
 		files, _ := filepath.Glob(filepath.Join(room, "*.go"))
 		for _, f := range files {
 			if strings.HasSuffix(f, "_test.go") {
@@ -254,7 +255,7 @@ func write(t *testing.T, dir string, files map[string]string) {
 // readModule makes a test depend on what another go command will compile.
 func readModule(t *testing.T) {
 	t.Helper()
-	for _, pattern := range []string{"*.go", "rawwaker.*", "*.[ch]", "hosts/*.h", "hosts/archive/*", "rawwaker/*.go", "blockon/*.go", "executor/*.go", "future/*.go", "internal/wake/*.go"} {
+	for _, pattern := range []string{"*.go", "rawwaker.*", "audit/*", "internal/capi/*", "hosts/*.h", "hosts/archive/*", "rawwaker/*.go", "blockon/*.go", "executor/*.go", "future/*.go", "internal/wake/*.go"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		read(t, files...)
@@ -263,7 +264,7 @@ func readModule(t *testing.T) {
 
 func needCgo(t *testing.T) {
 	t.Helper()
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		t.Skip("needs cgo")
 	}
 }

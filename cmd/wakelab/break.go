@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/audit"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/broken"
 	"github.com/seed-8a1b3254/ffiwaker/wakertest"
 )
@@ -142,7 +143,7 @@ func showContract(out io.Writer, e broken.Entry) {
 
 // auditRule is a rule of the auditor in its own words.
 func auditRule(name string) string {
-	source, err := ffiwaker.Sources.ReadFile("rawwaker_audit.c")
+	source, err := audit.Sources.ReadFile("rawwaker_audit.c")
 	if m := regexp.MustCompile(`find\("` + regexp.QuoteMeta(name) + `", "([^"]+)"`).FindSubmatch(source); err == nil && m != nil {
 		return string(m[1])
 	}
@@ -209,7 +210,7 @@ func openWorkshop() (*workshop, error) {
 		return nil, err
 	}
 	w := &workshop{ctx, dir, cc, done}
-	for to, from := range map[string]embed.FS{"root": ffiwaker.Sources, "kit": wakertest.C, "broken": broken.Sources} {
+	for to, from := range map[string]embed.FS{"root": ffiwaker.Sources, "audit": audit.Sources, "kit": wakertest.C, "broken": broken.Sources} {
 		if err := os.CopyFS(filepath.Join(dir, to), from); err != nil {
 			w.close()
 			return nil, err
@@ -223,7 +224,7 @@ func (w *workshop) build(name string, flags ...string) (string, error) {
 	defer cancel()
 	program := filepath.Join(w.dir, name)
 	args := append([]string{"-std=gnu11", "-g", "-O1", "-w", "-rdynamic"}, flags...)
-	args = append(args, "-Iroot", "-Ikit/c", "-Ibroken", "broken/run/main.c", "kit/c/rawwaker_test.c", "root/rawwaker.c", "root/rawwaker_audit.c")
+	args = append(args, "-Iroot", "-Iaudit", "-Ikit/c", "-Ibroken", "broken/run/main.c", "kit/c/rawwaker_test.c", "root/rawwaker.c", "audit/rawwaker_audit.c")
 	files, err := fs.Glob(broken.Sources, "*.c")
 	if err != nil {
 		return "", err

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
@@ -19,7 +19,7 @@ type count struct {
 
 func now() count {
 	c := count{
-		boxes: ffiwaker.Live(), cores: wake.Registered(), handles: int(wake.Handles.Load()),
+		boxes: capi.Live(), cores: wake.Registered(), handles: int(wake.Handles.Load()),
 		futures:    int(wake.Futures.Load()),
 		goroutines: runtime.NumGoroutine(),
 	}

@@ -170,7 +170,7 @@ func TestTheAuditorInGoNamesTheRuleThatEachBreaks(t *testing.T) {
 // build compiles the runner in C.
 func build(t *testing.T, flags ...string) string {
 	t.Helper()
-	for _, pattern := range []string{"*.c", "*.h", "run/*", "../../../rawwaker*.?", "../../../wakertest/c/*"} {
+	for _, pattern := range []string{"*.c", "*.h", "run/*", "../../../rawwaker.?", "../../../audit/*", "../../../wakertest/c/*"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, f := range files {
@@ -265,7 +265,7 @@ func TestEachScenarioAndEachRuleIsBrokenBySomething(t *testing.T) {
 			require.Contains(t, kit, r.Name)
 		}
 	}
-	header, err := os.ReadFile("../../../rawwaker_audit.h")
+	header, err := os.ReadFile("../../../audit/rawwaker_audit.h")
 	require.NoError(t, err)
 	table, _, _ := strings.Cut(string(header), "A call that breaks a rule")
 	rules := regexp.MustCompile(`(?m)^ \*   ([a-z_]+)  +[a-z]`).FindAllStringSubmatch(table, -1)

@@ -5,7 +5,7 @@
 package broken
 
 /*
-#cgo CFLAGS: -std=gnu11 -I${SRCDIR}/../../.. -I${SRCDIR}/../../../wakertest/c
+#cgo CFLAGS: -std=gnu11 -I${SRCDIR}/../../.. -I${SRCDIR}/../../../audit -I${SRCDIR}/../../../wakertest/c
 #include "broken.h"
 #include "rawwaker_audit.h"
 
@@ -37,7 +37,8 @@ import (
 	"runtime"
 	"runtime/cgo"
 
-	_ "github.com/seed-8a1b3254/ffiwaker" // links rawwaker.c and rawwaker_audit.c
+	_ "github.com/seed-8a1b3254/ffiwaker"       // links rawwaker.c
+	_ "github.com/seed-8a1b3254/ffiwaker/audit" // links rawwaker_audit.c
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 	"github.com/seed-8a1b3254/ffiwaker/wakertest"
 )

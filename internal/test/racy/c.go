@@ -14,7 +14,8 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	_ "github.com/seed-8a1b3254/ffiwaker" // for rawwaker.h
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
@@ -29,9 +30,9 @@ func init() {
 	}
 	lateC = func(m *message, w *rawwaker.Waker) {
 		data, vtable := w.IntoRaw().Words()
-		raw := ffiwaker.Raw{Data: data, VTable: vtable}
-		ffiwaker.WakeByRef(raw)
+		raw := capi.Raw{Data: data, VTable: vtable}
+		capi.WakeByRef(raw)
 		m.value = 42
-		ffiwaker.Drop(raw)
+		capi.Drop(raw)
 	}
 }

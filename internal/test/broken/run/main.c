@@ -4,8 +4,8 @@
  *   run kit NAME             holds it to the kit: TAP; status 1 where a scenario fails, 3 where it hangs or crashes
  *   run audit NAME           uses it as a careful program would, audited; findings on standard error; status 1 where there is one
  *
- * gcc -std=c11 -I../../../.. -I../../../../wakertest/c -I.. main.c ../table.c ../wakers.c ../futures.c ../executors.c ../users.c \
- *   ../../../../wakertest/c/rawwaker_test.c ../../../../rawwaker.c ../../../../rawwaker_audit.c -pthread -o run
+ * gcc -std=c11 -I../../../.. -I../../../../audit -I../../../../wakertest/c -I.. main.c ../table.c ../wakers.c ../futures.c ../executors.c ../users.c \
+ *   ../../../../wakertest/c/rawwaker_test.c ../../../../rawwaker.c ../../../../audit/rawwaker_audit.c -pthread -o run
  */
 #include <pthread.h>
 #include <stdio.h>

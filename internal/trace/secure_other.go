@@ -1,5 +1,5 @@
 //go:build (!cgo && !linux) || windows
 
-package ffiwaker
+package trace
 
 func atSecure() bool { return false }

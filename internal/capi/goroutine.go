@@ -1,4 +1,4 @@
-package ffiwaker
+package capi
 
 import (
 	"bytes"

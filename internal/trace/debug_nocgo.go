@@ -1,6 +1,6 @@
 //go:build !cgo || windows
 
-package ffiwaker
+package trace
 
 import "os"
 

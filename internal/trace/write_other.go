@@ -1,6 +1,6 @@
 //go:build !unix
 
-package ffiwaker
+package trace
 
 import "os"
 

@@ -1,27 +1,20 @@
-// Package ffiwaker holds the C half of the library, rawwaker.h and rawwaker.c, and the only cgo that calls it.
+// Package capi is all cgo of the Go packages: one shim for each C function that they call.
 //
-// Programs import the packages beside it: [rawwaker] for wakers and futures, [blockon] to drive one future, [future] for
-// the ready-made ones. This package's names carry no promise: they are what those packages are built on.
-//
-// A waker is two words, data and vtable. Here both are numbers (uintptr): a C host may use any integer as data, and Go
-// aborts a program that keeps such an integer in a pointer.
-//
-// [rawwaker]: https://pkg.go.dev/github.com/seed-8a1b3254/ffiwaker/rawwaker
-// [blockon]: https://pkg.go.dev/github.com/seed-8a1b3254/ffiwaker/blockon
-// [future]: https://pkg.go.dev/github.com/seed-8a1b3254/ffiwaker/future
-package ffiwaker
+// A waker is two words, data and vtable. Here both are numbers (uintptr): a C host may use any
+// integer as data, and Go aborts a program that keeps such an integer in a pointer.
+package capi
 
-import "embed"
+import (
+	"embed"
 
-// Sources are rawwaker.h and rawwaker.c, the two files that a C host drops in, the auditor's two, and the headers of the other C in
-// this module, which a vendored copy needs where they are. That they are embedded also makes the
-// build cache see every edit of the header (golang/go#24355), here and in each cgo package that imports this one directly.
+	_ "github.com/seed-8a1b3254/ffiwaker"       // embeds rawwaker.h
+	_ "github.com/seed-8a1b3254/ffiwaker/audit" // embeds rawwaker_audit.h
+)
+
+// The headers of this package's C code, which hosts/archive includes too: see ffiwaker.Sources for why they are embedded.
 //
-//go:embed rawwaker.h rawwaker.c rawwaker_audit.h rawwaker_audit.c trace.h host.h hosts/ffiwaker.h
-var Sources embed.FS
-
-// ABIVersion is RAWWAKER_ABI_VERSION of the embedded header.
-const ABIVersion = 1
+//go:embed host.h shim.h trace.h
+var _ embed.FS
 
 // Raw is a rawwaker as two numbers.
 type Raw struct{ Data, VTable uintptr }

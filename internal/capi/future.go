@@ -1,6 +1,6 @@
 //go:build cgo
 
-package ffiwaker
+package capi
 
 /*
 #include <stdio.h>
@@ -8,7 +8,7 @@ package ffiwaker
 #include <string.h>
 
 #include "host.h"
-#include "rawwaker.h"
+#include "shim.h"
 #include "trace.h"
 
 // Futures of C, polled by Go.
@@ -31,12 +31,9 @@ static ffiwaker_polled ffiwaker_end(ffiwaker_polled p, rawwaker_future f, uintpt
 	}
 	return p;
 }
-static rawwaker_future ffiwaker_future(uintptr_t data, uintptr_t vtable) {
-	rawwaker_future f = { (void *)data, (const rawwaker_future_vtable *)vtable };
-	return f;
-}
-static ffiwaker_polled ffiwaker_poll_under_box(rawwaker_sink *s, uintptr_t box, uintptr_t data, uintptr_t vtable, uintptr_t out, uintptr_t *note) {
-	rawwaker_future f = ffiwaker_future(data, vtable);
+static ffiwaker_polled ffiwaker_poll_under_box(rawwaker_sink *s, uintptr_t box, ffiwaker_raw future,
+                                               uintptr_t out, uintptr_t *note) {
+	rawwaker_future f = ffiwaker_future(future);
 	rawwaker_box *b = (rawwaker_box *)box;
 	bool woken;
 	ffiwaker_polled p = { 0, NULL, rawwaker_box_poll_noted(s, &b, f, (void *)out, &woken, note), 0 };
@@ -44,28 +41,31 @@ static ffiwaker_polled ffiwaker_poll_under_box(rawwaker_sink *s, uintptr_t box, 
 	p.woken = woken;
 	return ffiwaker_end(p, f, note);
 }
-static ffiwaker_polled ffiwaker_poll_under(uintptr_t wdata, uintptr_t wvtable, uintptr_t data, uintptr_t vtable, uintptr_t out, uintptr_t *note) {
-	rawwaker_future f = ffiwaker_future(data, vtable);
-	rawwaker w = { (void *)wdata, (const rawwaker_vtable *)wvtable };
+static ffiwaker_polled ffiwaker_poll_under(ffiwaker_raw waker, ffiwaker_raw future, uintptr_t out,
+                                           uintptr_t *note) {
+	rawwaker_future f = ffiwaker_future(future);
+	rawwaker w = ffiwaker_waker(waker);
 	rawwaker_context cx = { &w };
 	rawwaker_set_panic("", 0);
 	ffiwaker_polled p = { 0, NULL, f.vtable->poll(f.data, &cx, (void *)out), 0 };
 	return ffiwaker_end(p, f, note);
 }
-static ffiwaker_polled ffiwaker_traced_poll_under_box(uint64_t goroutine, rawwaker_sink *s, uintptr_t box, uintptr_t data, uintptr_t vtable, uintptr_t out, uintptr_t *note) {
+static ffiwaker_polled ffiwaker_traced_poll_under_box(uint64_t goroutine, rawwaker_sink *s, uintptr_t box,
+                                                      ffiwaker_raw f, uintptr_t out, uintptr_t *note) {
 	uint64_t outer = ffiwaker_trace_enter(goroutine);
-	ffiwaker_polled p = ffiwaker_poll_under_box(s, box, data, vtable, out, note);
+	ffiwaker_polled p = ffiwaker_poll_under_box(s, box, f, out, note);
 	ffiwaker_trace_enter(outer);
 	return p;
 }
-static ffiwaker_polled ffiwaker_traced_poll_under(uint64_t goroutine, uintptr_t wdata, uintptr_t wvtable, uintptr_t data, uintptr_t vtable, uintptr_t out, uintptr_t *note) {
+static ffiwaker_polled ffiwaker_traced_poll_under(uint64_t goroutine, ffiwaker_raw w, ffiwaker_raw f,
+                                                  uintptr_t out, uintptr_t *note) {
 	uint64_t outer = ffiwaker_trace_enter(goroutine);
-	ffiwaker_polled p = ffiwaker_poll_under(wdata, wvtable, data, vtable, out, note);
+	ffiwaker_polled p = ffiwaker_poll_under(w, f, out, note);
 	ffiwaker_trace_enter(outer);
 	return p;
 }
-static void ffiwaker_future_drop(uintptr_t data, uintptr_t vtable) {
-	rawwaker_future f = ffiwaker_future(data, vtable);
+static void ffiwaker_future_drop(ffiwaker_raw future) {
+	rawwaker_future f = ffiwaker_future(future);
 	f.vtable->drop(f.data);
 }
 
@@ -102,9 +102,7 @@ static void ffiwaker_die(const char *call, const char *why) {
 */
 import "C"
 
-import (
-	"unsafe"
-)
+import "unsafe"
 
 // What a poll slot may give.
 const (
@@ -130,30 +128,28 @@ const noteTook = C.FFIWAKER_TOOK
 
 // PollUnderBox is rawwaker_box_poll_noted, with the future's drop slot called if it has ended. If a panic or Goexit of a callback
 // unwinds through it, *note, which is on the heap and was 0, goes to [BoxLeft].
-func PollUnderBox(s *Sink, box, data, vtable, out uintptr, note *uintptr) Polled {
+func PollUnderBox(s *Sink, box uintptr, f Raw, out uintptr, note *uintptr) Polled {
 	// SAFETY: note points to one number, which C writes during this call only; cgo keeps it from being collected.
 	at := (*C.uintptr_t)(unsafe.Pointer(note))
-	if Tracing {
-		return polled(C.ffiwaker_traced_poll_under_box(traced(), s.sink, C.uintptr_t(box), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out), at))
+	if tracing {
+		return polled(C.ffiwaker_traced_poll_under_box(traced(), s.sink, C.uintptr_t(box), toC(f), C.uintptr_t(out), at))
 	}
-	return polled(C.ffiwaker_poll_under_box(s.sink, C.uintptr_t(box), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out), at))
+	return polled(C.ffiwaker_poll_under_box(s.sink, C.uintptr_t(box), toC(f), C.uintptr_t(out), at))
 }
 
 // PollUnder polls a future once under any waker, which it borrows, and calls its drop slot where it has ended. Of the note it sets
 // [NoteEnded] only.
-func PollUnder(w Raw, data, vtable, out uintptr, note *uintptr) Polled {
+func PollUnder(w, f Raw, out uintptr, note *uintptr) Polled {
 	// SAFETY: as in PollUnderBox.
 	at := (*C.uintptr_t)(unsafe.Pointer(note))
-	if Tracing {
-		return polled(C.ffiwaker_traced_poll_under(traced(), C.uintptr_t(w.Data), C.uintptr_t(w.VTable), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out), at))
+	if tracing {
+		return polled(C.ffiwaker_traced_poll_under(traced(), toC(w), toC(f), C.uintptr_t(out), at))
 	}
-	return polled(C.ffiwaker_poll_under(C.uintptr_t(w.Data), C.uintptr_t(w.VTable), C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(out), at))
+	return polled(C.ffiwaker_poll_under(toC(w), toC(f), C.uintptr_t(out), at))
 }
 
 // DropFuture calls a future's drop slot.
-func DropFuture(data, vtable uintptr) {
-	C.ffiwaker_future_drop(C.uintptr_t(data), C.uintptr_t(vtable))
-}
+func DropFuture(f Raw) { C.ffiwaker_future_drop(toC(f)) }
 
 // GoFutureVTable is the vtable of the futures whose data is a number that GoFutures knows.
 func GoFutureVTable() uintptr { return uintptr(C.ffiwaker_go_future_vtable()) }

@@ -1,19 +1,21 @@
-package ffiwaker
+package trace
 
 import (
 	"fmt"
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 )
 
-// debugKeys are those of FFIWAKERDEBUG, which is a list "key=value,key=value".
+// debugKeys are the keys of FFIWAKERDEBUG, a list "key=value,key=value".
 var debugKeys = []string{"audit", "tasks", "trace"}
 
 var debugWords = func() map[string]string {
 	list := debugText()
 	if list != "" && secure() {
-		// As of the loader's variables: who sets them may not have the rights that this program has.
+		// As the dynamic linker does: the caller may not have the rights that this program has.
 		fmt.Fprintln(os.Stderr, "ffiwaker: FFIWAKERDEBUG: not obeyed: this program may do more than who has started it")
 		list = ""
 	}
@@ -24,7 +26,7 @@ var debugWords = func() map[string]string {
 	return words
 }()
 
-// Debug is the value of a key of FFIWAKERDEBUG; empty where it is not there.
+// Debug returns the value of a key of FFIWAKERDEBUG; "" if it has none.
 func Debug(key string) string { return debugWords[key] }
 
 func debugParse(list string) (words map[string]string, unknown []string) {
@@ -41,3 +43,15 @@ func debugParse(list string) (words map[string]string, unknown []string) {
 	}
 	return words, unknown
 }
+
+var auditAll = func() bool {
+	all := capi.HasCgo && (Debug("audit") == "1" || On) // a trace shows what the auditor sees
+	if all {
+		capi.AuditCallers()
+	}
+	return all
+}()
+
+// AuditAll reports whether FFIWAKERDEBUG asks that every waker and future that crosses be audited:
+// audit=1, or trace=FILE.
+func AuditAll() bool { return auditAll }

@@ -1,6 +1,6 @@
 //go:build cgo
 
-package ffiwaker
+package capi
 
 /*
 #include <stdint.h>
