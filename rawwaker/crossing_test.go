@@ -62,7 +62,8 @@ func TestAsRawLendsTheSameTwoWords(t *testing.T) {
 	w.Drop()
 }
 
-// What AsRaw made the handle hold is given up once: by Drop, and not once more by the finalizer that AsRaw has set.
+// What AsRaw made the handle hold is given up once: by Drop, and not once more by the finalizer
+// that AsRaw has set.
 func TestWhatAsRawHoldsIsGivenUpOnce(t *testing.T) {
 	balance.Check(t)
 	for range 20 {
@@ -309,7 +310,8 @@ func TestAWakeAfterThePollPollsAgain(t *testing.T) {
 				pending := make(chan struct{})
 				wg.Go(func() { <-pending; wake(w)() })
 				runtime.Gosched()
-				// The poll under way may still not have returned when the wake comes; 200 rounds see both.
+				// The poll under way may still not have returned when the wake comes; 200 rounds
+				// see both.
 				close(pending)
 			}}
 			for range 200 {

@@ -21,7 +21,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// A poll of a C future under NewContext(w) uses w until it returns, whatever is done to w meanwhile.
+// A poll of a C future under NewContext(w) uses w until it returns, whatever is done to w
+// meanwhile.
 func TestNewContext(t *testing.T) {
 	function := func(*testing.T) *rawwaker.Waker { return rawwaker.FromFunc(func() {}) }
 	kinds := map[string]func(t *testing.T) *rawwaker.Waker{

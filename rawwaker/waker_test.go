@@ -20,8 +20,8 @@ type counter struct{ n atomic.Int64 }
 
 func (c *counter) Wake() { c.n.Add(1) }
 
-// withoutAudit skips a test that looks at the very words that cross, at what a slot costs, or at misuse that the auditor stops first:
-// under FFIWAKERDEBUG=audit=1 each reference is another one.
+// withoutAudit skips a test that looks at the very words that cross, at what a slot costs, or at
+// misuse that the auditor stops first: under FFIWAKERDEBUG=audit=1 each reference is another one.
 func withoutAudit(t *testing.T) {
 	if trace.AuditAll() {
 		t.Skip("under audit each reference is another one")
@@ -269,7 +269,7 @@ func TestABorrowedWakerKeptPastItsTaskPanics(t *testing.T) {
 		return rawwaker.Ready(0)
 	}))
 	for _, call := range []string{"Clone", "WakeByRef", "WillWake", "NewContext"} {
-		want := "rawwaker: " + call + " of a borrowed waker whose task or poll is over: Clone it to keep it"
+		want := "rawwaker: " + call + " of a borrowed waker whose task or poll has ended: Clone it to keep it"
 		require.PanicsWithValue(t, want, func() { uses[call](kept) })
 	}
 	require.Equal(t, 2, polls)

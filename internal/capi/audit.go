@@ -10,7 +10,7 @@ package capi
 #include "shim.h"
 #include "trace.h"
 
-// Texts that are kept for ever, where a leak checker sees them: what Go holds it does not.
+// Texts that are kept permanently. C holds them, because a leak checker does not see what Go holds.
 typedef struct ffiwaker_kept { const char *text; struct ffiwaker_kept *older; } ffiwaker_kept;
 static ffiwaker_kept *ffiwaker_all_kept;
 static void ffiwaker_keep(const char *text) {
@@ -18,7 +18,8 @@ static void ffiwaker_keep(const char *text) {
 	if (k == NULL) return;
 	k->text = text;
 	k->older = __atomic_load_n(&ffiwaker_all_kept, __ATOMIC_RELAXED);
-	while (!__atomic_compare_exchange_n(&ffiwaker_all_kept, &k->older, k, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+	while (!__atomic_compare_exchange_n(&ffiwaker_all_kept, &k->older, k, 0, __ATOMIC_ACQ_REL,
+	                                    __ATOMIC_RELAXED)) {
 	}
 }
 
@@ -32,7 +33,8 @@ static rawwaker ffiwaker_slot(int slot, rawwaker w) {
 	}
 	return w;
 }
-static ffiwaker_raw ffiwaker_audited(int slot, ffiwaker_raw w, const char *where, int locks, uint64_t goroutine) {
+static ffiwaker_raw ffiwaker_audited(int slot, ffiwaker_raw w, const char *where, int locks,
+                                     uint64_t goroutine) {
 	const char *before = rawwaker_audit_at(where);
 	uint64_t outer = ffiwaker_trace_enter(goroutine);
 	rawwaker_audit_lock(locks);
@@ -73,9 +75,18 @@ static int ffiwaker_audit_unwrap(ffiwaker_raw *w, uint64_t goroutine) {
 	*w = ffiwaker_of_waker(r);
 	return ok;
 }
-static int ffiwaker_is_audited(ffiwaker_raw w) { rawwaker r = ffiwaker_waker(w); return rawwaker_is_audited(&r); }
-static void ffiwaker_audit_abandoned(ffiwaker_raw w) { rawwaker r = ffiwaker_waker(w); rawwaker_audit_abandoned(&r); }
-static size_t ffiwaker_audit_count(ffiwaker_raw w) { rawwaker r = ffiwaker_waker(w); return rawwaker_audit_count(&r); }
+static int ffiwaker_is_audited(ffiwaker_raw w) {
+	rawwaker r = ffiwaker_waker(w);
+	return rawwaker_is_audited(&r);
+}
+static void ffiwaker_audit_abandoned(ffiwaker_raw w) {
+	rawwaker r = ffiwaker_waker(w);
+	rawwaker_audit_abandoned(&r);
+}
+static size_t ffiwaker_audit_count(ffiwaker_raw w) {
+	rawwaker r = ffiwaker_waker(w);
+	return rawwaker_audit_count(&r);
+}
 
 typedef struct ffiwaker_errand { int slot; ffiwaker_raw w; size_t times; } ffiwaker_errand;
 static void *ffiwaker_run(void *arg) {
@@ -181,7 +192,8 @@ func AuditTake() (rule, text string, ok bool) {
 	return C.GoString(r), C.GoString(t), true
 }
 
-// OnThread calls a slot some times on a thread that Go does not know, and returns what the last clone gave.
+// OnThread calls a slot some times on a thread that Go does not know, and returns what the last
+// clone gave.
 func OnThread(slot Slot, w Raw, times int) (Raw, error) {
 	e := C.ffiwaker_errand{slot: C.int(slot), w: toC(w), times: C.size_t(times)}
 	if err := C.ffiwaker_on_thread(&e); err != 0 {
@@ -232,7 +244,8 @@ var (
 	anyHas atomic.Int64
 )
 
-// AuditLock notes that the calling goroutine has taken (1) or given back (-1) a lock under which no slot may be called.
+// AuditLock notes that the calling goroutine has taken (1) or given back (-1) a lock under which
+// no slot may be called.
 func AuditLock(change int) {
 	id := Goroutine()
 	n, _ := held.LoadOrStore(id, new(int))

@@ -46,7 +46,8 @@ func lookBox(box uintptr) (all []Word) {
 	fields := make([]C.rawwaker_box_field, C.look_box(0, nil, 0))
 	C.look_box(C.uintptr_t(box), unsafe.SliceData(fields), C.size_t(len(fields)))
 	for _, f := range fields {
-		all = append(all, Word{Field{C.GoString(f.name), uintptr(f.offset), uintptr(f.size)}, uint64(f.value)})
+		field := Field{C.GoString(f.name), uintptr(f.offset), uintptr(f.size)}
+		all = append(all, Word{field, uint64(f.value)})
 	}
 	return all
 }

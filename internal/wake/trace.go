@@ -21,8 +21,9 @@ type tracee struct {
 	handles atomic.Int64 // Go's, beside the one that its Context lends
 }
 
-// tracees are found by a core's address, which keeps none alive; a later core at the same place begins anew, for whoever makes one calls [Core.Made].
-// They stay as long as the process: a trace is for minutes.
+// tracees are found by a core's address, which keeps none alive; a later core at the same place
+// begins anew, for whoever makes one calls [Core.Made]. They stay as long as the process: a trace
+// is for minutes.
 var (
 	tracees sync.Map // of uintptr, *tracee
 	made    atomic.Uint64

@@ -4,7 +4,7 @@ package wake
 
 import "github.com/seed-8a1b3254/ffiwaker/internal/capi"
 
-// Without cgo nothing crosses: package rawwaker refuses before it comes here.
+// Without cgo nothing crosses: package rawwaker panics before it calls any of these.
 
 func (c *Core) Cross() (w capi.Raw, ok bool) { return w, false }
 func (c *Core) Lend() (w capi.Raw, ok bool)  { return w, false }

@@ -33,7 +33,8 @@ func TestACoreThatTwoLendAtOnceCrossesOnce(t *testing.T) {
 	}
 }
 
-// meeting returns what n goroutines call to go on together. One that waits long sleeps: the other may need its CPU.
+// meeting returns what n goroutines call to go on together. One that waits long sleeps: the other
+// may need its CPU.
 func meeting(n int32) (meet func()) {
 	var there atomic.Int32
 	return func() {
@@ -89,7 +90,8 @@ func TestAnInboxMayBeToldItsHookAndBeClosedTwiceWhileItIsWoken(t *testing.T) {
 	}
 }
 
-// For the race detector: both at once, for one after the other is ordered by the count of who is inside.
+// For the race detector: both at once, for one after the other is ordered by the count of who is
+// inside.
 func TestAWakeMayComeWhileAHookIsSet(t *testing.T) {
 	for i := range 1000 {
 		in, err := NewInbox()
@@ -145,7 +147,8 @@ func TestADescriptorThatIsAskedForLateTellsOfAnEarlierWakeOnce(t *testing.T) {
 	require.False(t, readable(t, fd), "it was told of already")
 }
 
-// A wake that came late has taken the flag and told nobody, for there was no hook: whoever sets one is told that it is not idle.
+// A wake that came late has taken the flag and told nobody, for there was no hook: whoever sets
+// one is told that it is not idle.
 func TestAnInboxWhoseFlagWasTakenIsNotIdle(t *testing.T) {
 	in, err := NewInbox()
 	require.NoError(t, err)
@@ -237,7 +240,8 @@ func TestInboxCloseGivesTheDescriptorUpAtOnce(t *testing.T) {
 	require.True(t, in.over.Load())
 }
 
-// A BlockOn that was woken while it spun stays in LOOP over its next poll, and leaves LOOP before it sleeps.
+// A BlockOn that was woken while it spun stays in LOOP over its next poll, and leaves LOOP before
+// it sleeps.
 func TestParkerInLoop(t *testing.T) {
 	over := make(chan struct{})
 	close(over)
