@@ -121,7 +121,7 @@ int main(int argc, char **argv) {
 		require.NoError(t, err, "%d: %s", i, out)
 		want := ""
 		if c.key != "" {
-			want = fmt.Sprintf("ffiwaker: FFIWAKERDEBUG: no key %q; there are audit, tasks, trace\n", c.key)
+			want = fmt.Sprintf("ffiwaker: FFIWAKERDEBUG: no key %q (use audit, tasks, trace)\n", c.key)
 		}
 		require.Equal(t, want, string(out), i)
 	}
