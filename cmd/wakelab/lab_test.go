@@ -125,7 +125,7 @@ func TestTrace(t *testing.T) {
 		for setting, says := range map[string]string{
 			"trace=/none/x":   `^ffiwaker: FFIWAKERDEBUG: no trace: open /none/x: .*\n$`,
 			"trcae=x":         `^ffiwaker: FFIWAKERDEBUG: no key "trcae" \(use audit, tasks, trace\)\n$`,
-			"trace=/dev/full": `^ffiwaker: FFIWAKERDEBUG: the trace has gaps: write /dev/full: no space left on device\n(ffiwaker: FFIWAKERDEBUG: the trace has gaps where C speaks: No space left on device\n)?$`,
+			"trace=/dev/full": `^ffiwaker: FFIWAKERDEBUG: the trace has gaps: write /dev/full: no space left on device\n(ffiwaker: FFIWAKERDEBUG: the trace has gaps in C's events: No space left on device\n)?$`,
 		} {
 			if _, err := os.Stat("/dev/full"); err != nil && strings.HasSuffix(setting, "/dev/full") {
 				continue

@@ -52,7 +52,7 @@ static size_t taken(const char *rule) { /* all of the findings; how many were of
   while (rawwaker_audit_take(&is, &text)) {
     size_t more = 1, kept = 0;
     if (strcmp(is, "findings_omitted") == 0) {
-      check(sscanf(text, "rawwaker audit: findings_omitted: %zu findings more were made and not kept: %zu", &more, &kept) == 2 && kept == 512,
+      check(sscanf(text, "rawwaker audit: findings_omitted: %zu more findings were not kept, because %zu", &more, &kept) == 2 && kept == 512,
             "an omission without its count");
       n += more;
     } else {
