@@ -12,7 +12,8 @@
 static ffiwaker_executor *ex;
 
 /* The codes, in the order of the spawns. They are printed at the end: on a machine under load, tasks may end in any order. */
-static rawwaker_poll codes[5] = {RAWWAKER_PENDING, RAWWAKER_PENDING, RAWWAKER_PENDING, RAWWAKER_PENDING, RAWWAKER_PENDING};
+static rawwaker_poll codes[5] = {RAWWAKER_PENDING, RAWWAKER_PENDING, RAWWAKER_PENDING,
+                                 RAWWAKER_PENDING, RAWWAKER_PENDING};
 
 static void done(void *arg, rawwaker_poll code) { *(rawwaker_poll *)arg = code; }
 
@@ -51,7 +52,8 @@ int main(void) {
   ffiwaker_executor_spawn(ex, ffiwaker_sleep(20000000), NULL, done, &codes[1]);
   ffiwaker_executor_spawn(ex, ffiwaker_sleep(40000000), NULL, done, &codes[2]);
   ffiwaker_executor_spawn(ex, ffiwaker_sleep(60000000), NULL, done, &codes[3]);
-  ffiwaker_executor_spawn(ex, ffiwaker_timeout(ffiwaker_sleep(3600000000000), 80000000, &expired), NULL, done, &codes[4]);
+  ffiwaker_executor_spawn(ex, ffiwaker_timeout(ffiwaker_sleep(3600000000000), 80000000, &expired),
+                          NULL, done, &codes[4]);
   while (ffiwaker_executor_tick(ex)) { /* each is polled once, and keeps its waker */
   }
 

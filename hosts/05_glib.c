@@ -26,7 +26,8 @@ static gboolean go_dispatch(GSource *source, GSourceFunc callback, gpointer data
   return G_SOURCE_CONTINUE;
 }
 static void go_finalize(GSource *source) { ffiwaker_executor_drop(((go_source *)source)->ex); }
-static GSourceFuncs go_funcs = {.check = go_check, .dispatch = go_dispatch, .finalize = go_finalize};
+static GSourceFuncs go_funcs = {
+    .check = go_check, .dispatch = go_dispatch, .finalize = go_finalize};
 
 static go_source *go_source_new(void) {
   ffiwaker_executor *ex = ffiwaker_executor_new();

@@ -169,7 +169,8 @@ static rawwaker_poll timer_poll(void *data, rawwaker_context *cx, void *out) {
   /* First keep the waker (the cell clones it), then look: whatever comes in between finds it. */
   rawwaker_cell_register(&self->waker, cx->waker);
   if (atomic_load(&self->expired)) return RAWWAKER_READY;
-  if (!self->started && !(self->started = register_timer_callback(self))) return panicked("no thread for the timer");
+  if (!self->started && !(self->started = register_timer_callback(self)))
+    return panicked("no thread for the timer");
   return RAWWAKER_PENDING;
 }
 
@@ -243,7 +244,8 @@ static rawwaker_future delay_and_return(DelayAndReturn *self, uint64_t milliseco
   return (rawwaker_future){self, &vtable};
 }
 
-rawwaker_poll article_delay_and_return(article_executor *block_on, uint64_t milliseconds, int32_t *out) {
+rawwaker_poll article_delay_and_return(article_executor *block_on, uint64_t milliseconds,
+                                       int32_t *out) {
   DelayAndReturn f;
   return block_on(delay_and_return(&f, milliseconds), out);
 }
@@ -274,7 +276,8 @@ static rawwaker_future countdown(CountdownFuture *self) {
   return (rawwaker_future){self, &vtable};
 }
 
-rawwaker_poll article_countdown(article_executor *block_on, uint32_t count, article_println *println, void *to) {
+rawwaker_poll article_countdown(article_executor *block_on, uint32_t count,
+                                article_println *println, void *to) {
   CountdownFuture f = {count, println, to};
   return block_on(countdown(&f), NULL);
 }
@@ -393,7 +396,8 @@ int main(void) {
   article_simple(rawwaker_block_on, &result);
   printf("Result: %ld\n", (long)result);
   puts("-- SimpleFuture, polled after completion");
-  if (article_simple_twice(rawwaker_block_on, &result) == RAWWAKER_PANICKED) printf("panic: %s\n", rawwaker_last_panic());
+  if (article_simple_twice(rawwaker_block_on, &result) == RAWWAKER_PANICKED)
+    printf("panic: %s\n", rawwaker_last_panic());
 
   puts("-- TimerFuture: the article's block_on");
   start = now();

@@ -22,7 +22,8 @@ static void done(void *arg, rawwaker_poll code) {
     answered++;
   } else {
     failed++;
-    fprintf(stderr, "%s\n", code == RAWWAKER_READY && r->error != NULL ? r->error : rawwaker_last_panic());
+    fprintf(stderr, "%s\n",
+            code == RAWWAKER_READY && r->error != NULL ? r->error : rawwaker_last_panic());
   }
 }
 

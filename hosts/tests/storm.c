@@ -34,7 +34,8 @@ static void job_drop(void *data) {
 }
 static void job_done(void *arg, rawwaker_poll code) {
   job *j = arg;
-  j->wrong = j->wrong || !pthread_equal(pthread_self(), host) || j->drops != 1 || (code != RAWWAKER_READY && code != FFIWAKER_ABORTED);
+  j->wrong = j->wrong || !pthread_equal(pthread_self(), host) || j->drops != 1 ||
+             (code != RAWWAKER_READY && code != FFIWAKER_ABORTED);
   j->dones++;
 }
 static const rawwaker_future_vtable vtable = {job_poll, job_drop};
@@ -66,8 +67,10 @@ int main(void) {
       j->polls = j->wakes = j->drops = j->dones = 0;
       j->task = ffiwaker_executor_spawn_task(ex, (rawwaker_future){j, &vtable}, NULL, job_done, j);
     }
-    for (uintptr_t i = 0; i < THREADS; i++) pthread_create(&ids[i], NULL, disturb, (void *)(uintptr_t)(round * THREADS + i + 1));
-    for (size_t end = (size_t)rand() % TASKS; ffiwaker_executor_tasks(ex) > end; sched_yield()) ffiwaker_executor_tick_n(ex, 8);
+    for (uintptr_t i = 0; i < THREADS; i++)
+      pthread_create(&ids[i], NULL, disturb, (void *)(uintptr_t)(round * THREADS + i + 1));
+    for (size_t end = (size_t)rand() % TASKS; ffiwaker_executor_tasks(ex) > end; sched_yield())
+      ffiwaker_executor_tick_n(ex, 8);
     ffiwaker_executor_drop(ex); /* beside wakes and aborts */
     int dones = 0;
     for (int i = 0; i < TASKS; i++) dones += jobs[i].dones;

@@ -21,7 +21,8 @@ int main(int argc, char **argv) {
   printf("ours and theirs: %d\n", rawwaker_will_wake(&a, &c));
   printf("our box, asked of us: %d, of them: %d\n", rawwaker_is_box(&counted), is_box(&counted));
   rawwaker_drop(counted);
-  printf("dlclose: %d, and the library is still there: %d\n", dlclose(lib), rawwaker_will_wake(&c, &d));
+  printf("dlclose: %d, and the library is still there: %d\n", dlclose(lib),
+         rawwaker_will_wake(&c, &d));
   rawwaker_wake_by_ref(&c);
   return 0;
 }

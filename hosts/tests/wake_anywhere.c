@@ -70,7 +70,8 @@ int main(int argc, char **argv) {
     readable(-1);
     tick();
   }
-  printf("a thousand signals: woken %s, sleeps %s\n", polls > begun ? "by them" : "never", sleeps > 0 ? "too" : "never");
+  printf("a thousand signals: woken %s, sleeps %s\n", polls > begun ? "by them" : "never",
+         sleeps > 0 ? "too" : "never");
 
   while (readable(0)) tick();
   tick();

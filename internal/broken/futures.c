@@ -77,7 +77,9 @@ static void drop(void *data) {
   if (!is(o, "drop_races_with_wake")) o->kept.vtable = NULL;
   o->dropped = true;
   unlock(o);
-  if (old.vtable != NULL && !is(o, "keeps_its_waker_over_drop") && !is(o, "keeps_the_borrowed_waker")) rawwaker_drop(old);
+  if (old.vtable != NULL && !is(o, "keeps_its_waker_over_drop") &&
+      !is(o, "keeps_the_borrowed_waker"))
+    rawwaker_drop(old);
   if (is(o, "leaks_if_never_polled") && o->polls == 0) return;
   if (is(o, "leaks_after_ready") && o->first) return;
   atomic_fetch_sub(&o->live, 1);
@@ -155,5 +157,10 @@ rawwaker_test_future broken_future(void *entry) {
   o->maker = pthread_self();
   pthread_mutex_init(&o->lock, NULL);
   atomic_init(&o->live, 1);
-  return (rawwaker_test_future){{o, is(o, "future_without_drop") ? &holed : &vtable}, o, sizeof(uint64_t), complete, live, free};
+  return (rawwaker_test_future){{o, is(o, "future_without_drop") ? &holed : &vtable},
+                                o,
+                                sizeof(uint64_t),
+                                complete,
+                                live,
+                                free};
 }

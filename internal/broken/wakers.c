@@ -83,7 +83,8 @@ static rawwaker clone_slot(void *data) {
     pthread_mutex_unlock(&t->lock);
   }
   if (!is(t, "clone_counts_nothing")) count(t, 1);
-  if (is(t, "clone_of_another_task") && t->other != NULL) return (rawwaker){reference_new(t->other, true), t->vtable};
+  if (is(t, "clone_of_another_task") && t->other != NULL)
+    return (rawwaker){reference_new(t->other, true), t->vtable};
   if (data == NULL) return (rawwaker){NULL, t->vtable};
   if (is(t, "clone_of_clone_is_shared") && ((reference *)data)->clone) {
     count(t, -1);
@@ -115,7 +116,9 @@ static void wake_slot(void *data) {
 static const rawwaker_vtable vtable = {clone_slot, wake_slot, wake_by_ref_slot, drop_slot};
 static const rawwaker_vtable holed = {clone_slot, wake_slot, NULL, drop_slot};
 
-static size_t wakes(void *arg) { return atomic_load_explicit(&((task *)arg)->wakes, memory_order_relaxed); }
+static size_t wakes(void *arg) {
+  return atomic_load_explicit(&((task *)arg)->wakes, memory_order_relaxed);
+}
 static long live(void *arg) {
   task *t = arg;
   return is(t, "count_is_not_atomic") ? t->plain : atomic_load(&t->live);
@@ -176,5 +179,6 @@ rawwaker_test_waker broken_waker(void *entry) {
   task *t = task_new(b);
   if (is(t, "clone_of_another_task")) t->other = task_new(b);
   void *data = is(t, "all_tasks_are_equal") ? NULL : reference_new(t, false);
-  return (rawwaker_test_waker){{data, t->vtable}, t, wakes, live, poll_task, on_wake, end, free_task, false};
+  return (rawwaker_test_waker){{data, t->vtable}, t,   wakes,     live, poll_task,
+                               on_wake,           end, free_task, false};
 }

@@ -9,7 +9,9 @@ typedef struct ctest_task ctest_task;
 ctest_task *ctest_task_new(void);
 void ctest_task_free(ctest_task *t);
 rawwaker ctest_task_waker(ctest_task *t);
-typedef struct ctest_counts { uint64_t made, clones, wakes, by_refs, drops, live, foul; } ctest_counts;
+typedef struct ctest_counts {
+  uint64_t made, clones, wakes, by_refs, drops, live, foul;
+} ctest_counts;
 ctest_counts ctest_task_counts(ctest_task *t);
 size_t ctest_task_log(ctest_task *t, char *out, size_t n);   /* c w r d, in order; "!" for a slot called with foul data */
 void ctest_task_hold(ctest_task *t, bool held);      /* while held, wake_by_ref and drop do not return */

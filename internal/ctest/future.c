@@ -109,7 +109,9 @@ ctest_script *ctest_script_new(const char *letters) {
   pthread_cond_init(&s->changed, NULL);
   return s;
 }
-rawwaker_future ctest_script_future(ctest_script *s) { return (rawwaker_future){s, &script_vtable}; }
+rawwaker_future ctest_script_future(ctest_script *s) {
+  return (rawwaker_future){s, &script_vtable};
+}
 void ctest_script_wake(ctest_script *s) { wake_kept(s); }
 bool ctest_script_kept(const ctest_script *s) { return s->kept.vtable != NULL; }
 void ctest_script_hold(ctest_script *s, bool held) {

@@ -42,8 +42,12 @@ static void counter_free(void *arg) {
 static rawwaker_test_waker make_counter(void *unused) {
   (void)unused;
   counter *c = need(calloc(1, sizeof *c));
-  return (rawwaker_test_waker){.waker = rawwaker_from_fn(counter_wake, c, counter_dropped), .arg = c, .wakes = counter_wakes,
-                               .on_wake = counter_on_wake, .free = counter_free, .exact = true};
+  return (rawwaker_test_waker){.waker = rawwaker_from_fn(counter_wake, c, counter_dropped),
+                               .arg = c,
+                               .wakes = counter_wakes,
+                               .on_wake = counter_on_wake,
+                               .free = counter_free,
+                               .exact = true};
 }
 
 /* ---- a box and its sink: a runtime's task ---- */
@@ -95,7 +99,11 @@ static rawwaker_test_waker make_boxed(void *unused) {
   pthread_mutex_init(&b->lock, NULL);
   b->sink = need(rawwaker_sink_new(0));
   b->box = need(rawwaker_box_new(b->sink, 7, 0));
-  return (rawwaker_test_waker){.waker = rawwaker_box_ref(b->box), .arg = b, .wakes = boxed_wakes, .poll = boxed_poll, .end = boxed_end,
+  return (rawwaker_test_waker){.waker = rawwaker_box_ref(b->box),
+                               .arg = b,
+                               .wakes = boxed_wakes,
+                               .poll = boxed_poll,
+                               .end = boxed_end,
                                .free = boxed_free};
 }
 
@@ -130,7 +138,8 @@ static rawwaker_test_future make_operation(void *unused) {
   (void)unused;
   operation *o = need(calloc(1, sizeof *o));
   atomic_init(&o->live, 1);
-  return (rawwaker_test_future){{o, &operation_vtable}, o, sizeof(uint64_t), operation_complete, operation_live, free};
+  return (rawwaker_test_future){{o, &operation_vtable}, o,   sizeof(uint64_t), operation_complete,
+                                operation_live,         free};
 }
 
 /* ---- rawwaker_block_on: each future on a thread of its own ---- */
@@ -166,7 +175,8 @@ static void blocker_close(void *arg) {
 }
 static rawwaker_test_executor make_blocker(void *unused) {
   (void)unused;
-  return (rawwaker_test_executor){need(calloc(1, sizeof(blocker))), blocker_spawn, blocker_run, blocker_close, false};
+  return (rawwaker_test_executor){need(calloc(1, sizeof(blocker))), blocker_spawn, blocker_run,
+                                  blocker_close, false};
 }
 
 int main(void) {

@@ -54,7 +54,9 @@ static void pause_a_little(void) {
 static _Atomic(int64_t) patient; /* patience(), once it is known */
 
 static void did(const char *what) {
-  atomic_store_explicit(&now.deadline, nanoseconds() + 2 * atomic_load_explicit(&patient, memory_order_relaxed), memory_order_relaxed);
+  atomic_store_explicit(&now.deadline,
+                        nanoseconds() + 2 * atomic_load_explicit(&patient, memory_order_relaxed),
+                        memory_order_relaxed);
   unsigned i = atomic_fetch_add_explicit(&now.happened, 1, memory_order_relaxed);
   atomic_store_explicit(&now.events[i % EVENTS], what, memory_order_relaxed);
 }
@@ -70,7 +72,8 @@ static void say_order(void) {
 }
 
 static void say_failure(void) {
-  printf("not ok %d - %s\n# the rule: %s\n# expected: %s\n", now.number, now.name, now.rule, now.why);
+  printf("not ok %d - %s\n# the rule: %s\n# expected: %s\n", now.number, now.name, now.rule,
+         now.why);
   say_order();
   fflush(stdout);
 }
@@ -146,7 +149,8 @@ static int run_all(const char *subject, const scenario *all, void *make, void *a
     fflush(stdout);
     _exit(3);
   }
-  for (const scenario *s = all; s->name != NULL; s++) n += only == NULL || strcmp(only, s->name) == 0;
+  for (const scenario *s = all; s->name != NULL; s++)
+    n += only == NULL || strcmp(only, s->name) == 0;
   printf("TAP version 13\n# %s\n1..%d\n", subject, n);
   for (const scenario *s = all; s->name != NULL; s++) {
     if (only != NULL && strcmp(only, s->name) != 0) continue;
@@ -230,7 +234,8 @@ static bool wakes_reach(const subject *s, size_t n, const char *when) {
   for (int64_t end = nanoseconds() + patience();;) {
     size_t got = s->wakes(s->arg);
     if (got >= n) return true;
-    if (nanoseconds() > end) return expect(false, "at least %zu wakes to be noticed %s; %zu were", n, when, got);
+    if (nanoseconds() > end)
+      return expect(false, "at least %zu wakes to be noticed %s; %zu were", n, when, got);
     pause_a_little();
   }
 }
@@ -248,7 +253,10 @@ static void done(const subject *s) {
 static void complete_vtable(void *make, void *arg) {
   subject s = make_waker(make, arg);
   const rawwaker_vtable *v = s.waker.vtable;
-  if (!expect(v != NULL, "a vtable") || !expect(v->clone != NULL && v->wake != NULL && v->wake_by_ref != NULL && v->drop != NULL, "four slots")) return;
+  if (!expect(v != NULL, "a vtable") ||
+      !expect(v->clone != NULL && v->wake != NULL && v->wake_by_ref != NULL && v->drop != NULL,
+              "four slots"))
+    return;
   do_drop(s.waker, "drop w");
   done(&s);
 }
@@ -269,7 +277,8 @@ static void clone_is_a_reference(void *make, void *arg) {
 
 static void clone_may_change_data(void *make, void *arg) {
   subject s = make_waker(make, arg);
-  rawwaker c1 = do_clone(s.waker, "c1 = clone w"), c2 = do_clone(c1, "c2 = clone c1"), c3 = do_clone(c2, "c3 = clone c2");
+  rawwaker c1 = do_clone(s.waker, "c1 = clone w"), c2 = do_clone(c1, "c2 = clone c1"),
+           c3 = do_clone(c2, "c3 = clone c2");
   live_is(&s, 4, "after three clones");
   do_drop(c2, "drop c2");
   do_drop(s.waker, "drop w");
@@ -372,7 +381,9 @@ static void *publisher(void *arg) {
 }
 static void read_both(void *arg) {
   const int *words = arg;
-  expect(words[0] == 42 && words[1] == 42, "the poll to see what was written before each wake; it sees %d and %d", words[0], words[1]);
+  expect(words[0] == 42 && words[1] == 42,
+         "the poll to see what was written before each wake; it sees %d and %d", words[0],
+         words[1]);
 }
 static void wakes_publish(void *make, void *arg) {
   for (int round = 0; round < 50 && !atomic_load(&now.failed); round++) {
@@ -400,7 +411,9 @@ static void wakes_publish(void *make, void *arg) {
   }
 }
 
-static void wake_it(void *arg) { do_wake_by_ref(*(rawwaker *)arg, "wake_by_ref w inside the poll"); }
+static void wake_it(void *arg) {
+  do_wake_by_ref(*(rawwaker *)arg, "wake_by_ref w inside the poll");
+}
 
 static void wake_before_the_poll(void *make, void *arg) {
   subject s = make_waker(make, arg);
@@ -554,7 +567,8 @@ static void storm(void *make, void *arg) {
     _Atomic(bool) go = false;
     did("4 threads clone, wake and drop 2,000 times each");
     for (int i = 0; i < THREADS; i++) {
-      all[i] = (struct stormer){s.waker.vtable->clone(s.waker.data), (unsigned)(i + 1 + 10 * round) * 2654435761u, 0, &go};
+      all[i] = (struct stormer){s.waker.vtable->clone(s.waker.data),
+                                (unsigned)(i + 1 + 10 * round) * 2654435761u, 0, &go};
       t[i] = start(stormer, &all[i]);
     }
     atomic_store(&go, true);
@@ -583,7 +597,8 @@ static void will_wake(void *make, void *arg) {
     wakes_reach(&b, before + 1, "by each of two tasks whose wakers are equal");
   }
   rawwaker c = do_clone(a.waker, "c = clone w");
-  expect(!rawwaker_will_wake(&c, &b.waker) || rawwaker_will_wake(&a.waker, &b.waker), "a clone not to equal another task's waker");
+  expect(!rawwaker_will_wake(&c, &b.waker) || rawwaker_will_wake(&a.waker, &b.waker),
+         "a clone not to equal another task's waker");
   if (rawwaker_will_wake(&c, &a.waker)) {
     size_t before = a.wakes(a.arg);
     if (a.poll != NULL) a.poll(a.arg, NULL, NULL);
@@ -639,7 +654,8 @@ static void slots_under_a_lock(void *make, void *arg) {
     pthread_mutex_lock(&l.lock);
     pthread_t t = start(poll_that_locks, &l);
     while (!atomic_load(&l.inside)) sched_yield();
-    rawwaker c = do_clone(s.waker, "under the lock: c = clone w"), d = do_clone(s.waker, "under the lock: d = clone w");
+    rawwaker c = do_clone(s.waker, "under the lock: c = clone w"),
+             d = do_clone(s.waker, "under the lock: d = clone w");
     do_wake_by_ref(c, "under the lock: wake_by_ref c");
     do_drop(d, "under the lock: drop d");
     do_wake(c, "under the lock: wake c");
@@ -653,24 +669,36 @@ static void slots_under_a_lock(void *make, void *arg) {
 
 static const scenario wakers[] = {
     {"complete_vtable", complete_vtable, "a vtable has four slots"},
-    {"clone_is_a_reference", clone_is_a_reference, "a clone is a reference of its own, and wakes the same task"},
-    {"clone_may_change_data", clone_may_change_data, "a clone may have other data and another vtable, and is then used by those"},
-    {"wake_consumes", wake_consumes, "wake wakes the task and releases this reference: drop never follows it"},
+    {"clone_is_a_reference", clone_is_a_reference,
+     "a clone is a reference of its own, and wakes the same task"},
+    {"clone_may_change_data", clone_may_change_data,
+     "a clone may have other data and another vtable, and is then used by those"},
+    {"wake_consumes", wake_consumes,
+     "wake wakes the task and releases this reference: drop never follows it"},
     {"wake_by_ref_borrows", wake_by_ref_borrows, "wake_by_ref wakes the task and releases nothing"},
     {"drop_wakes_nobody", drop_wakes_nobody, "drop releases this reference and wakes nobody"},
-    {"references_balance", references_balance, "each reference is ended by exactly one wake or drop, in any order"},
-    {"wakes_coalesce", wakes_coalesce, "several wakes may lead to one poll; a wake after that poll leads to another"},
-    {"wakes_publish", wakes_publish, "what was written before a wake is visible to the poll that follows, also where the task was woken already"},
+    {"references_balance", references_balance,
+     "each reference is ended by exactly one wake or drop, in any order"},
+    {"wakes_coalesce", wakes_coalesce,
+     "several wakes may lead to one poll; a wake after that poll leads to another"},
+    {"wakes_publish", wakes_publish,
+     "what was written before a wake is visible to the poll that follows, also where the task was woken already"},
     {"wake_before_the_poll", wake_before_the_poll, "a wake that comes before the poll is not lost"},
-    {"wake_during_the_poll", wake_during_the_poll, "a wake that comes during the poll leads to another, afterwards"},
+    {"wake_during_the_poll", wake_during_the_poll,
+     "a wake that comes during the poll leads to another, afterwards"},
     {"wake_after_the_poll", wake_after_the_poll, "each wake after a poll leads to another"},
-    {"wake_after_the_end", wake_after_the_end, "wakers may outlive their task, and wake nobody then"},
-    {"drop_inside_wake", drop_inside_wake, "whoever is woken may drop wakers of the same task before the wake returns"},
-    {"clone_inside_wake", clone_inside_wake, "whoever is woken may clone wakers of the same task before the wake returns"},
+    {"wake_after_the_end", wake_after_the_end,
+     "wakers may outlive their task, and wake nobody then"},
+    {"drop_inside_wake", drop_inside_wake,
+     "whoever is woken may drop wakers of the same task before the wake returns"},
+    {"clone_inside_wake", clone_inside_wake,
+     "whoever is woken may clone wakers of the same task before the wake returns"},
     {"storm", storm, "a waker may be cloned, woken and dropped by many threads at once"},
     {"will_wake", will_wake, "equal words wake the same task"},
-    {"unknown_thread", unknown_thread, "a waker may be used on a thread that its executor has never heard of"},
-    {"slots_under_a_lock", slots_under_a_lock, "slots only tell: they wait for no poll, also where the caller holds a lock that a poll wants"},
+    {"unknown_thread", unknown_thread,
+     "a waker may be used on a thread that its executor has never heard of"},
+    {"slots_under_a_lock", slots_under_a_lock,
+     "slots only tell: they wait for no poll, also where the caller holds a lock that a poll wants"},
     {NULL, NULL, NULL},
 };
 
@@ -700,7 +728,8 @@ static rawwaker probe_clone(void *data);
 static void probe_wake(void *data);
 static void probe_wake_by_ref(void *data);
 static void probe_drop(void *data);
-static const rawwaker_vtable probe_vtable = {probe_clone, probe_wake, probe_wake_by_ref, probe_drop};
+static const rawwaker_vtable probe_vtable = {probe_clone, probe_wake, probe_wake_by_ref,
+                                             probe_drop};
 
 static record *record_new(probe *p, int state) {
   record *r = calloc(1, sizeof *r);
@@ -779,7 +808,10 @@ static rawwaker_poll poll_out(const rawwaker_test_future *f, probe *p, unsigned 
   did("poll");
   rawwaker_poll got = f->future.vtable->poll(f->future.data, &cx, f->size != 0 ? out : NULL);
   atomic_store(&r->state, 4);
-  did(got == RAWWAKER_READY ? "is READY" : got == RAWWAKER_PENDING ? "is PENDING" : got == RAWWAKER_PANICKED ? "is PANICKED" : "gives no code");
+  did(got == RAWWAKER_READY      ? "is READY"
+      : got == RAWWAKER_PENDING  ? "is PENDING"
+      : got == RAWWAKER_PANICKED ? "is PANICKED"
+                                 : "gives no code");
   expect(got <= RAWWAKER_PANICKED, "READY, PENDING or PANICKED; poll gave %d", got);
   return got;
 }
@@ -805,7 +837,9 @@ static bool woken(probe *p, size_t n, const char *when) {
 static void finish(const rawwaker_test_future *f, probe *p) {
   for (size_t seen = 0;;) {
     seen = atomic_load(&p->wakes);
-    if (poll_once(f, p) != RAWWAKER_PENDING || !woken(p, seen + 1, "of a future that is PENDING and can go on")) return;
+    if (poll_once(f, p) != RAWWAKER_PENDING ||
+        !woken(p, seen + 1, "of a future that is PENDING and can go on"))
+      return;
   }
 }
 static bool holds_nothing(const rawwaker_test_future *f, const char *when) {
@@ -816,8 +850,11 @@ static bool holds_nothing(const rawwaker_test_future *f, const char *when) {
 /* A wake that comes from another thread may be under way yet: its clone is gone when it returns. */
 static void none_is_left(probe *p, const char *whose) {
   long live = atomic_load(&p->live);
-  for (int64_t end = nanoseconds() + patience(); live != 0 && nanoseconds() < end; live = atomic_load(&p->live)) pause_a_little();
-  expect(live == 0, "each clone of %s to be woken or dropped by the end; %ld %s not", whose, live, live == 1 ? "is" : "are");
+  for (int64_t end = nanoseconds() + patience(); live != 0 && nanoseconds() < end;
+       live = atomic_load(&p->live))
+    pause_a_little();
+  expect(live == 0, "each clone of %s to be woken or dropped by the end; %ld %s not", whose, live,
+         live == 1 ? "is" : "are");
 }
 static void future_done(const rawwaker_test_future *f, probe *p) {
   none_is_left(p, "the waker");
@@ -830,7 +867,8 @@ static void complete_future_vtable(void *make, void *arg) {
   rawwaker_test_future f = make_future(make, arg);
   probe p = {0};
   const rawwaker_future_vtable *v = f.future.vtable;
-  if (!expect(v != NULL, "a vtable") || !expect(v->poll != NULL && v->drop != NULL, "two slots")) return;
+  if (!expect(v != NULL, "a vtable") || !expect(v->poll != NULL && v->drop != NULL, "two slots"))
+    return;
   drop_future(&f);
   future_done(&f, &p);
 }
@@ -838,7 +876,8 @@ static void pending_keeps_a_waker(void *make, void *arg) {
   rawwaker_test_future f = make_future(make, arg);
   probe p = {0};
   if (poll_once(&f, &p) == RAWWAKER_PENDING)
-    expect(atomic_load(&p.live) > 0 || atomic_load(&p.wakes) > 0, "a future that is PENDING to have kept a clone of the waker, or woken it");
+    expect(atomic_load(&p.live) > 0 || atomic_load(&p.wakes) > 0,
+           "a future that is PENDING to have kept a clone of the waker, or woken it");
   else
     skip("READY at once");
   drop_future(&f);
@@ -959,7 +998,9 @@ static void out_only_when_ready(void *make, void *arg) {
     skip("no result, or READY at once");
   } else {
     for (size_t i = 0; i < sizeof out; i++)
-      if (!expect(out[i] == 0xA5, "*out untouched by a poll that is PENDING; byte %zu was written", i)) break;
+      if (!expect(out[i] == 0xA5, "*out untouched by a poll that is PENDING; byte %zu was written",
+                  i))
+        break;
   }
   drop_future(&f);
   future_done(&f, &p);
@@ -1020,7 +1061,9 @@ static void enter_the_future(void *arg) {
   int64_t end = nanoseconds() + patience() / 4;
   while (!atomic_load(&e->came_back) && nanoseconds() < end) pause_a_little();
   if (!e->of_another_rule)
-    expect(atomic_load(&e->came_back), "a call on another thread to return while the slot runs: the future seems to hold a lock over it");
+    expect(
+        atomic_load(&e->came_back),
+        "a call on another thread to return while the slot runs: the future seems to hold a lock over it");
   else if (!atomic_load(&e->came_back))
     skip("a lock seems to be held over the wake: see wakes_under_no_lock");
   atomic_store(&e->left, 1);
@@ -1049,10 +1092,15 @@ static void *complete_inside(void *arg) {
   return NULL;
 }
 /* The first wake is held while another thread polls, under the waker of other. then is called if that poll is PENDING. */
-static void poll_inside_the_wake(void *make, void *arg, void (*then)(const rawwaker_test_future *f, probe *other)) {
+static void poll_inside_the_wake(void *make, void *arg,
+                                 void (*then)(const rawwaker_test_future *f, probe *other)) {
   rawwaker_test_future f = make_future(make, arg);
   probe other = {0};
-  struct entered e = {.f = &f, .p = &other, .use = poll_inside, .got = RAWWAKER_READY, .of_another_rule = then != NULL};
+  struct entered e = {.f = &f,
+                      .p = &other,
+                      .use = poll_inside,
+                      .got = RAWWAKER_READY,
+                      .of_another_rule = then != NULL};
   probe p = {.with = &e};
   if (f.complete == NULL) {
     skip("no complete");
@@ -1072,9 +1120,14 @@ static void poll_inside_the_wake(void *make, void *arg, void (*then)(const rawwa
 }
 static void wakes_under_no_lock(void *make, void *arg) { poll_inside_the_wake(make, arg, NULL); }
 static void wake_follows(const rawwaker_test_future *f, probe *other) {
-  if (woken(other, 1, "after a poll inside the wake was PENDING: the condition was set after the wake, which is lost")) finish(f, other);
+  if (woken(
+          other, 1,
+          "after a poll inside the wake was PENDING: the condition was set after the wake, which is lost"))
+    finish(f, other);
 }
-static void set_before_wake(void *make, void *arg) { poll_inside_the_wake(make, arg, wake_follows); }
+static void set_before_wake(void *make, void *arg) {
+  poll_inside_the_wake(make, arg, wake_follows);
+}
 static void clones_under_no_lock(void *make, void *arg) {
   rawwaker_test_future f = make_future(make, arg);
   struct entered e = {.f = &f, .use = complete_inside};
@@ -1088,7 +1141,9 @@ static void clones_under_no_lock(void *make, void *arg) {
       skip("no clone");
     else
       leave_the_future(&e);
-    if (got == RAWWAKER_PENDING && atomic_load(&e.times) != 0 && woken(&p, seen + 1, "of a future that was completed during its poll")) finish(&f, &p);
+    if (got == RAWWAKER_PENDING && atomic_load(&e.times) != 0 &&
+        woken(&p, seen + 1, "of a future that was completed during its poll"))
+      finish(&f, &p);
   }
   drop_future(&f);
   future_done(&f, &p);
@@ -1096,20 +1151,31 @@ static void clones_under_no_lock(void *make, void *arg) {
 
 static const scenario futures[] = {
     {"complete_future_vtable", complete_future_vtable, "a future's vtable has two slots"},
-    {"pending_keeps_a_waker", pending_keeps_a_waker, "a future that returns PENDING has kept a clone of the waker of that poll"},
-    {"context_is_borrowed", context_is_borrowed, "the waker of a context is borrowed: clone it to keep it, never wake or drop it by value"},
-    {"wakes_when_it_can_go_on", wakes_when_it_can_go_on, "a future that returned PENDING wakes when it can go on"},
-    {"latest_waker_is_woken", latest_waker_is_woken, "of several polls, the waker of the latest is the one to wake"},
+    {"pending_keeps_a_waker", pending_keeps_a_waker,
+     "a future that returns PENDING has kept a clone of the waker of that poll"},
+    {"context_is_borrowed", context_is_borrowed,
+     "the waker of a context is borrowed: clone it to keep it, never wake or drop it by value"},
+    {"wakes_when_it_can_go_on", wakes_when_it_can_go_on,
+     "a future that returned PENDING wakes when it can go on"},
+    {"latest_waker_is_woken", latest_waker_is_woken,
+     "of several polls, the waker of the latest is the one to wake"},
     {"unasked_poll", unasked_poll, "a poll that nobody asked for is legal"},
     {"polls_on_any_thread", polls_on_any_thread, "poll and drop may each come from another thread"},
-    {"drop_before_the_poll", drop_before_the_poll, "drop releases everything, also before the first poll"},
-    {"drop_while_pending", drop_while_pending, "drop called early cancels: what the future holds is released, the waker too"},
-    {"drop_after_ready", drop_after_ready, "drop is called after READY too, and releases everything"},
+    {"drop_before_the_poll", drop_before_the_poll,
+     "drop releases everything, also before the first poll"},
+    {"drop_while_pending", drop_while_pending,
+     "drop called early cancels: what the future holds is released, the waker too"},
+    {"drop_after_ready", drop_after_ready,
+     "drop is called after READY too, and releases everything"},
     {"out_only_when_ready", out_only_when_ready, "*out is written only with READY"},
-    {"drop_beside_the_wake", drop_beside_the_wake, "drop may overlap the wake that comes from elsewhere"},
-    {"wakes_under_no_lock", wakes_under_no_lock, "no slot is called under a lock: wake may come back to the future at once"},
-    {"set_before_wake", set_before_wake, "whoever makes the condition true sets it first and wakes after: a poll inside the wake finds it, or another wake follows"},
-    {"clones_under_no_lock", clones_under_no_lock, "no slot is called under a lock, clone included"},
+    {"drop_beside_the_wake", drop_beside_the_wake,
+     "drop may overlap the wake that comes from elsewhere"},
+    {"wakes_under_no_lock", wakes_under_no_lock,
+     "no slot is called under a lock: wake may come back to the future at once"},
+    {"set_before_wake", set_before_wake,
+     "whoever makes the condition true sets it first and wakes after: a poll inside the wake finds it, or another wake follows"},
+    {"clones_under_no_lock", clones_under_no_lock,
+     "no slot is called under a lock, clone included"},
     {NULL, NULL, NULL},
 };
 
@@ -1174,7 +1240,8 @@ static void close_executor(const runner *x) {
 }
 static void ended(const task *t, int n) {
   for (int i = 0; i < n; i++) {
-    expect(atomic_load(&t[i].ended) == 1, "every task to be done when run returns; task %d is not", i);
+    expect(atomic_load(&t[i].ended) == 1, "every task to be done when run returns; task %d is not",
+           i);
     int drops = atomic_load(&t[i].drops);
     expect(drops == 1, "one drop of each future; of task %d there were %d", i, drops);
   }
@@ -1240,7 +1307,8 @@ static void wake_from_another_thread(void *make, void *arg) {
   runner x = make_executor(make, arg);
   task t[20] = {{0}};
   pthread_t threads[20];
-  for (int i = 0; i < 20; i++) t[i].step = waits_for_a_thread, t[i].with = &threads[i], spawn(&x, &t[i]);
+  for (int i = 0; i < 20; i++)
+    t[i].step = waits_for_a_thread, t[i].with = &threads[i], spawn(&x, &t[i]);
   run(&x);
   ended(t, 20);
   for (int i = 0; i < 20; i++) pthread_join(threads[i], NULL);
@@ -1276,7 +1344,9 @@ static rawwaker_poll reads_what_was_published(task *t, const rawwaker *w, int po
     }
     return RAWWAKER_PENDING;
   }
-  expect(p->words[0] == 42 && p->words[1] == 42, "the poll to see what was written before each wake; it sees %d and %d", p->words[0], p->words[1]);
+  expect(p->words[0] == 42 && p->words[1] == 42,
+         "the poll to see what was written before each wake; it sees %d and %d", p->words[0],
+         p->words[1]);
   return RAWWAKER_READY;
 }
 static void poll_sees_what_wakes_publish(void *make, void *arg) {
@@ -1333,7 +1403,8 @@ static void close_drops_the_rest(void *make, void *arg) {
   close_executor(&x);
   for (int i = 0; i < 10; i++) {
     int drops = atomic_load(&t[i].drops);
-    expect(drops == 1, "close to drop each future that is left; task %d was dropped %d times", i, drops);
+    expect(drops == 1, "close to drop each future that is left; task %d was dropped %d times", i,
+           drops);
     if (t[i].kept.vtable == NULL) continue;
     wake_by_ref_here(&t[i].kept);
     do_drop(t[i].kept, "drop");
@@ -1408,7 +1479,8 @@ static void executor_storm(void *make, void *arg) {
   pthread_mutex_init(&s->lock, NULL);
   atomic_init(&s->left, COUNT);
   pthread_t t[THREADS];
-  for (int i = 0; i < COUNT; i++) s->t[i].step = wants_many_wakes, s->t[i].with = s, spawn(&x, &s->t[i]);
+  for (int i = 0; i < COUNT; i++)
+    s->t[i].step = wants_many_wakes, s->t[i].with = s, spawn(&x, &s->t[i]);
   for (int i = 0; i < THREADS; i++) t[i] = start(wake_many, s);
   run(&x);
   ended(s->t, COUNT);
@@ -1418,18 +1490,26 @@ static void executor_storm(void *make, void *arg) {
 }
 
 static const scenario executors[] = {
-    {"polls_every_task", polls_every_task, "each task is polled, and after READY dropped once and polled no more"},
-    {"wake_inside_the_poll", wake_inside_the_poll, "a wake during the poll leads to another poll, afterwards"},
-    {"wake_from_another_thread", wake_from_another_thread, "a wake on any thread leads to a poll, and never polls itself"},
-    {"poll_sees_what_wakes_publish", poll_sees_what_wakes_publish, "what was written before a wake is visible to the poll that follows, also where the task was woken already"},
-    {"waker_outlives_its_task", waker_outlives_its_task, "wakers may outlive their task, and their executor"},
-    {"close_drops_the_rest", close_drops_the_rest, "an executor that ends drops each future that is left, once"},
+    {"polls_every_task", polls_every_task,
+     "each task is polled, and after READY dropped once and polled no more"},
+    {"wake_inside_the_poll", wake_inside_the_poll,
+     "a wake during the poll leads to another poll, afterwards"},
+    {"wake_from_another_thread", wake_from_another_thread,
+     "a wake on any thread leads to a poll, and never polls itself"},
+    {"poll_sees_what_wakes_publish", poll_sees_what_wakes_publish,
+     "what was written before a wake is visible to the poll that follows, also where the task was woken already"},
+    {"waker_outlives_its_task", waker_outlives_its_task,
+     "wakers may outlive their task, and their executor"},
+    {"close_drops_the_rest", close_drops_the_rest,
+     "an executor that ends drops each future that is left, once"},
     {"spawn_inside_a_poll", spawn_inside_a_poll, "a task may spawn another"},
-    {"executor_storm", executor_storm, "no wake is lost, and no two polls of one future overlap, whatever many threads do"},
+    {"executor_storm", executor_storm,
+     "no wake is lost, and no two polls of one future overlap, whatever many threads do"},
     {NULL, NULL, NULL},
 };
 
-int rawwaker_test_executors(const char *name, rawwaker_test_executor (*make)(void *arg), void *arg) {
+int rawwaker_test_executors(const char *name, rawwaker_test_executor (*make)(void *arg),
+                            void *arg) {
   maker m = {.executor = make};
   return run_all(name, executors, &m, arg);
 }

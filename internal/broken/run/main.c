@@ -98,7 +98,9 @@ static void use_executor(const broken *b) {
   rawwaker_test_executor x = broken_executor((void *)(uintptr_t)b);
   sleeper s[8] = {{0}};
   bool slow = broken_is(b, "polls_twice_at_once");
-  for (int i = 0; i < 8; i++) x.spawn(x.arg, rawwaker_audit_future((rawwaker_future){&s[i], slow ? &slow_vtable : &sleeper_vtable}));
+  for (int i = 0; i < 8; i++)
+    x.spawn(x.arg,
+            rawwaker_audit_future((rawwaker_future){&s[i], slow ? &slow_vtable : &sleeper_vtable}));
   if (slow) { /* it may never end; a moment will do */
     pthread_t t;
     if (pthread_create(&t, NULL, run_there, &x) != 0) exit(2);
@@ -122,24 +124,31 @@ static void use_user(const broken *b) {
 int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "list") == 0) {
     for (const broken *b = broken_all; b->name != NULL; b++)
-      printf("%s\t%s\t%s%s\t%s\t%s\n", b->name, b->kind, b->tsan ? "tsan:" : "", b->kit ? b->kit : "-", b->audit ? b->audit : "-", b->does);
+      printf("%s\t%s\t%s%s\t%s\t%s\n", b->name, b->kind, b->tsan ? "tsan:" : "",
+             b->kit ? b->kit : "-", b->audit ? b->audit : "-", b->does);
     return 0;
   }
   const broken *b = argc == 3 ? broken_find(argv[2]) : NULL;
   if (b == NULL) {
-    fprintf(stderr, argc == 3 ? "run: no %s: see run list\n" : "usage: run list | kit NAME | audit NAME\n", argc == 3 ? argv[2] : "");
+    fprintf(stderr,
+            argc == 3 ? "run: no %s: see run list\n" : "usage: run list | kit NAME | audit NAME\n",
+            argc == 3 ? argv[2] : "");
     return 2;
   }
   void *entry = (void *)(uintptr_t)b;
   if (strcmp(argv[1], "kit") == 0) {
-    if (strcmp(b->kind, "waker") == 0) return rawwaker_test_wakers(b->name, broken_waker, entry) != 0;
-    if (strcmp(b->kind, "future") == 0) return rawwaker_test_futures(b->name, broken_future, entry) != 0;
-    if (strcmp(b->kind, "executor") == 0) return rawwaker_test_executors(b->name, broken_executor, entry) != 0;
+    if (strcmp(b->kind, "waker") == 0)
+      return rawwaker_test_wakers(b->name, broken_waker, entry) != 0;
+    if (strcmp(b->kind, "future") == 0)
+      return rawwaker_test_futures(b->name, broken_future, entry) != 0;
+    if (strcmp(b->kind, "executor") == 0)
+      return rawwaker_test_executors(b->name, broken_executor, entry) != 0;
     fprintf(stderr, "run: %s is for the auditor\n", b->name);
     return 2;
   }
   if (strcmp(b->kind, "waker") == 0) use_waker(b);
-  if (strcmp(b->kind, "future") == 0) broken_is(b, "knows_one_thread") ? use_future_on_threads(b) : use_future(b);
+  if (strcmp(b->kind, "future") == 0)
+    broken_is(b, "knows_one_thread") ? use_future_on_threads(b) : use_future(b);
   if (strcmp(b->kind, "executor") == 0) use_executor(b);
   if (strcmp(b->kind, "user") == 0) use_user(b);
   rawwaker_audit_leaks();

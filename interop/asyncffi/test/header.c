@@ -50,23 +50,28 @@ static void minus_drop(void *data) { *(int *)data = -1; }
 
 static void both_ways(void) {
   static const rawwaker_future_vtable unit = {unit_poll, minus_drop}, u32 = {u32_poll, minus_drop},
-                                      two = {two_poll, minus_drop}, panicked = {panicked_poll, minus_drop};
+                                      two = {two_poll, minus_drop},
+                                      panicked = {panicked_poll, minus_drop};
   int left = 3;
   rawwaker_future f;
   f.data = &left;
   f.vtable = &unit;
-  CHECK(rawwaker_block_on(ffi_unit_into_raw(ffi_unit_from_raw(f)), NULL) == RAWWAKER_READY && left == -1);
+  CHECK(rawwaker_block_on(ffi_unit_into_raw(ffi_unit_from_raw(f)), NULL) == RAWWAKER_READY &&
+        left == -1);
   uint32_t n = 0;
   left = 3;
   f.vtable = &u32;
-  CHECK(rawwaker_block_on(ffi_u32_into_raw(ffi_u32_from_raw(f)), &n) == RAWWAKER_READY && left == -1 && n == 42);
+  CHECK(rawwaker_block_on(ffi_u32_into_raw(ffi_u32_from_raw(f)), &n) == RAWWAKER_READY &&
+        left == -1 && n == 42);
   two_words t = {{0, 0}};
   left = 3;
   f.vtable = &two;
-  CHECK(rawwaker_block_on(ffi_two_into_raw(ffi_two_from_raw(f)), &t) == RAWWAKER_READY && left == -1);
+  CHECK(rawwaker_block_on(ffi_two_into_raw(ffi_two_from_raw(f)), &t) == RAWWAKER_READY &&
+        left == -1);
   CHECK(t.w[0] == 1 && t.w[1] == UINT64_MAX);
   f.vtable = &panicked;
-  CHECK(rawwaker_block_on(ffi_u32_into_raw(ffi_u32_from_raw(f)), &n) == RAWWAKER_PANICKED && left == -1);
+  CHECK(rawwaker_block_on(ffi_u32_into_raw(ffi_u32_from_raw(f)), &n) == RAWWAKER_PANICKED &&
+        left == -1);
   CHECK(strcmp(rawwaker_last_panic(), "async-ffi future panicked") == 0);
 }
 
@@ -229,7 +234,8 @@ static void clones_that_end_late(void) {
   }
   f.vtable->drop(f.data);
   for (int i = 0; i < POLLS; i++) pthread_join(l.threads[i], NULL);
-  for (int i = 0; i < 2; i++) CHECK(tasks[i].clones == tasks[i].ended && tasks[i].woken == POLLS / 2);
+  for (int i = 0; i < 2; i++)
+    CHECK(tasks[i].clones == tasks[i].ended && tasks[i].woken == POLLS / 2);
 }
 
 /* ------------------------------------------------------------- a waker that Rust has given up is kept by nobody ---- */
