@@ -30,7 +30,7 @@ debug:           ## a collection before each use of a C pointer, and a collector
 	GOGC=1 $(GO) test -count=1 -short -tags ffiwakerdebug ./...
 
 c:               ## the programs in pure C: strict warnings, C++, ASan, TSan, valgrind
-	internal/purec/run
+	internal/test/purec/run
 
 hosts:           ## libffiwaker, and every C host built, run and compared
 	$(MAKE) -C hosts check

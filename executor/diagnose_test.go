@@ -17,10 +17,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -217,7 +217,7 @@ func TestAWakerOfADiagnosedTaskCountsUntilItIsDroppedOrCollected(t *testing.T) {
 	kept[1] = nil
 	finalized(t)
 	counts("1")
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		return
 	}
 	kept[2].AsRaw()

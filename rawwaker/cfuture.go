@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
@@ -74,7 +74,7 @@ func FutureFromRaw[T any](raw RawFuture) *CFuture[T] {
 	f := new(CFuture[T])
 	f.data, f.vtable = raw.Words()
 	if auditAll {
-		f.data, f.vtable = ffiwaker.AuditFuture(f.data, f.vtable, unsafe.Sizeof(f.value))
+		f.data, f.vtable = capi.AuditFuture(f.data, f.vtable, unsafe.Sizeof(f.value))
 	}
 	runtime.SetFinalizer(&f.cfuture, (*cfuture).finalize)
 	return f
@@ -134,7 +134,7 @@ func (f *CFuture[T]) Drop() {
 func (f *cfuture) finalize() {
 	if f.claim() {
 		data, vtable := f.data, f.vtable
-		wake.Later(func() { ffiwaker.DropFuture(data, vtable) }) // the slot may block
+		wake.Later(func() { capi.DropFuture(data, vtable) }) // the slot may block
 	}
 }
 
@@ -154,7 +154,7 @@ func (f *cfuture) claim() bool {
 
 func (f *cfuture) drop() {
 	debugGC()
-	ffiwaker.DropFuture(f.data, f.vtable)
+	capi.DropFuture(f.data, f.vtable)
 }
 
 func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
@@ -169,18 +169,18 @@ func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
 		}
 	}
 	debugGC()
-	got := ffiwaker.Polled{Code: ffiwaker.CodePending} // stays so where the waker may not be used, and that panics
+	got := capi.Polled{Code: capi.CodePending} // stays so where the waker may not be used, and that panics
 	// Nobody else reads data during a poll, so C notes there what a panic or Goexit of a callback would leave behind.
 	data, returned := f.data, false
 	f.data = 0
 	defer func() {
-		ended := f.data&ffiwaker.NoteEnded != 0
+		ended := f.data&capi.NoteEnded != 0
 		f.data = data
 		if !returned { // a panic of Go's that C was inside
-			ffiwaker.AuditUnwound(data, f.vtable)
+			capi.AuditUnwound(data, f.vtable)
 		}
 		switch {
-		case got.Code != ffiwaker.CodePending:
+		case got.Code != capi.CodePending:
 		case ended:
 			f.ended = true // the drop slot was called, and has not returned
 		default:
@@ -188,14 +188,14 @@ func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
 		}
 	}()
 	got = cx.pollRaw(data, f.vtable, out, &f.data)
-	if returned = true; got.Code == ffiwaker.CodePending {
+	if returned = true; got.Code == capi.CodePending {
 		return false
 	}
 	f.ended = true // its drop slot was called: polling stays set, so a Drop meanwhile or later does nothing
 	switch got.Code {
-	case ffiwaker.CodeReady:
+	case capi.CodeReady:
 		return true
-	case ffiwaker.CodePanicked:
+	case capi.CodePanicked:
 		panic(&ForeignPanic{got.Panic})
 	}
 	panic(fmt.Sprintf("rawwaker: slot poll of a C future gave %d, which is no code", got.Code))
@@ -211,14 +211,14 @@ func (f *cfuture) pending() {
 }
 
 // pollRaw polls a C future under cx's waker.
-func (cx *Context) pollRaw(data, vtable, out uintptr, note *uintptr) ffiwaker.Polled {
+func (cx *Context) pollRaw(data, vtable, out uintptr, note *uintptr) capi.Polled {
 	if cx.bound() && atomic.LoadUint32(&cx.waker.state)&^counted == scope {
 		return cx.waker.core.PollRaw(data, vtable, out, note)
 	}
 	// Of NewContext, or lent by C: the waker may be consumed, and its task may end, on another thread meanwhile.
 	b := cx.waker.borrow()
 	defer b.giveBack()
-	return ffiwaker.PollUnder(b.raw.numbers(), data, vtable, out, note)
+	return capi.PollUnder(b.raw.numbers(), data, vtable, out, note)
 }
 
 // plain remembers which types have no Go pointers.

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
@@ -86,7 +86,7 @@ func newLent() *Context {
 
 // lend makes cx the context of one poll by C, whose waker is w; box is the number in it, where it is one of ours. It is false
 // where another poll is under way.
-func (cx *Context) lend(w ffiwaker.Raw, box uint64) bool {
+func (cx *Context) lend(w capi.Raw, box uint64) bool {
 	if atomic.LoadUint32(&cx.waker.state) != over {
 		return false
 	}

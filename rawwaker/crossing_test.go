@@ -11,11 +11,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
-	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -248,7 +248,7 @@ func TestAWakerOfATaskThatIsOverCrossesAsOneThatDoesNothing(t *testing.T) {
 func TestTheNoopWakerIsTheSameInBothLanguages(t *testing.T) {
 	raw := rawwaker.Noop().IntoRaw()
 	require.Zero(t, raw.Data)
-	require.Equal(t, ffiwaker.Noop(), ffiwaker.Raw{Data: raw.Data, VTable: ffiwaker.Noop().VTable})
+	require.Equal(t, capi.Noop(), capi.Raw{Data: raw.Data, VTable: capi.Noop().VTable})
 	require.True(t, rawwaker.FromRaw(raw).WillWake(rawwaker.Noop()))
 }
 

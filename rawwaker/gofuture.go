@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
@@ -25,8 +25,8 @@ type pollDropper interface {
 var goFutures wake.Table[goFuture]
 
 func init() {
-	ffiwaker.GoFutures.Poll = pollGoFuture
-	ffiwaker.GoFutures.Drop = dropGoFuture
+	capi.GoFutures.Poll = pollGoFuture
+	capi.GoFutures.Drop = dropGoFuture
 }
 
 // FutureIntoRaw hands a Go future to C, which polls it on any thread, a different one each time if it likes, with any
@@ -66,7 +66,7 @@ func FutureIntoRawFunc[T any](f Future[T], put func(out unsafe.Pointer, v T)) Ra
 	if put == nil {
 		panic("rawwaker: FutureIntoRawFunc of a nil function")
 	}
-	return export(&typed[T]{f, put}, ffiwaker.UnknownSize)
+	return export(&typed[T]{f, put}, capi.UnknownSize)
 }
 
 func export(f pollDropper, size uintptr) RawFuture {
@@ -74,9 +74,9 @@ func export(f pollDropper, size uintptr) RawFuture {
 		panic("rawwaker: a Go future in C is a 64-bit number, and pointers here are shorter")
 	}
 	wake.Futures.Add(1)
-	data, vtable := uintptr(goFutures.Put(&goFuture{f: f, cx: newLent()})), ffiwaker.GoFutureVTable()
+	data, vtable := uintptr(goFutures.Put(&goFuture{f: f, cx: newLent()})), capi.GoFutureVTable()
 	if auditAll {
-		data, vtable = ffiwaker.AuditFuture(data, vtable, size)
+		data, vtable = capi.AuditFuture(data, vtable, size)
 	}
 	return RawFutureOf(data, vtable)
 }
@@ -116,18 +116,18 @@ func (t *typed[T]) drop() {
 // found does not return where C has dropped the future before, and lone not where it is in a slot already.
 func found(g *goFuture, slot string) {
 	if g == nil {
-		ffiwaker.Die(slot, "this Go future was dropped before")
+		capi.Die(slot, "this Go future was dropped before")
 	}
 }
 
 func lone(entered bool, slot string) {
 	if !entered {
-		ffiwaker.Die(slot, "another thread is in a slot of this Go future")
+		capi.Die(slot, "another thread is in a slot of this Go future")
 	}
 }
 
 // pollGoFuture is the slot poll.
-func pollGoFuture(id uint64, w ffiwaker.Raw, box uint64, out uintptr) (code uint8) {
+func pollGoFuture(id uint64, w capi.Raw, box uint64, out uintptr) (code uint8) {
 	g := goFutures.Get(id)
 	found(g, "poll")
 	if freshContexts {
@@ -137,27 +137,27 @@ func pollGoFuture(id uint64, w ffiwaker.Raw, box uint64, out uintptr) (code uint
 	lone(g.cx.lend(w, box), "poll")
 	if g.over {
 		g.cx.unlend()
-		ffiwaker.SetPanic(completed)
-		return ffiwaker.CodePanicked
+		capi.SetPanic(completed)
+		return capi.CodePanicked
 	}
 	returned := false
 	defer func() {
 		if !returned {
 			v := recover()
 			if v == nil {
-				ffiwaker.Die("poll", "runtime.Goexit in a Go future that C polls")
+				capi.Die("poll", "runtime.Goexit in a Go future that C polls")
 			}
 			text := panicText(v)
 			g.end() // first: it may come through C and set a text
-			ffiwaker.SetPanic(text)
-			code = ffiwaker.CodePanicked
+			capi.SetPanic(text)
+			code = capi.CodePanicked
 		}
 		g.cx.unlend()
 	}()
-	code = ffiwaker.CodePending
+	code = capi.CodePending
 	if g.f.poll(g.cx, out) {
 		g.over, g.f = true, nil
-		code = ffiwaker.CodeReady
+		code = capi.CodeReady
 	}
 	returned = true
 	return code
@@ -184,9 +184,9 @@ func (g *goFuture) end() {
 			return
 		}
 		if v := recover(); v != nil {
-			ffiwaker.Die("drop", "panic in a Go future's Drop: "+panicText(v))
+			capi.Die("drop", "panic in a Go future's Drop: "+panicText(v))
 		}
-		ffiwaker.Die("drop", "runtime.Goexit in a Go future's Drop")
+		capi.Die("drop", "runtime.Goexit in a Go future's Drop")
 	}()
 	f.drop()
 	returned = true

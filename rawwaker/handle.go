@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
@@ -32,15 +32,15 @@ func newWaker(t target) *Waker {
 func (t target) drop() {
 	if t.kind == foreign {
 		debugGC()
-		ffiwaker.Drop(t.raw.numbers())
+		capi.Drop(t.raw.numbers())
 	}
 }
 
 var noopVTable, boxVTable = func() (uintptr, uintptr) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		return 0, 0
 	}
-	return ffiwaker.Noop().VTable, ffiwaker.BoxVTable()
+	return capi.Noop().VTable, capi.BoxVTable()
 }()
 
 // adopt takes one reference of C over. A box of this library goes back to the Go memory that it stands for.
@@ -53,7 +53,7 @@ func adopt(raw RawWaker) target {
 		return target{kind: noop}
 	case boxVTable:
 		if c := wake.CoreOf(n); c != nil {
-			ffiwaker.Drop(n)
+			capi.Drop(n)
 			k := kindOf(c)
 			if wake.Tracing() {
 				k |= counted
@@ -66,17 +66,17 @@ func adopt(raw RawWaker) target {
 }
 
 // auditAll: FFIWAKERDEBUG=audit=1. Then what crosses is wrapped, each reference for itself.
-var auditAll = ffiwaker.AuditAll()
+var auditAll = capi.AuditAll()
 
 // audit wraps what comes from C, unless it is Go's own coming back: from that the wrapping is taken off.
 func audit(raw RawWaker) RawWaker {
 	n := raw.numbers()
-	switch ffiwaker.AuditInner(n).VTable {
+	switch capi.AuditInner(n).VTable {
 	case noopVTable, boxVTable:
-		return fromNumbers(ffiwaker.AuditUnwrap(n))
+		return fromNumbers(capi.AuditUnwrap(n))
 	}
-	if !ffiwaker.IsAudited(n) {
-		n = ffiwaker.Audit(n)
+	if !capi.IsAudited(n) {
+		n = capi.Audit(n)
 	}
 	return fromNumbers(n)
 }
@@ -92,7 +92,7 @@ func kindOf(c *wake.Core) uint32 {
 func (w *Waker) raw() RawWaker { return RawWaker{Data: w.data, VTable: (*VTable)(w.link)} }
 
 // boxRaw is the two words of the box that a Waker with ref holds.
-func (w *Waker) boxRaw() RawWaker { return fromNumbers(ffiwaker.Raw{Data: w.data, VTable: boxVTable}) }
+func (w *Waker) boxRaw() RawWaker { return fromNumbers(capi.Raw{Data: w.data, VTable: boxVTable}) }
 
 // other is the Waker that a held one or a view stands for.
 func (w *Waker) other() *Waker {
@@ -140,7 +140,7 @@ func (w *Waker) finalize() {
 	debugHandles(-1)
 	t := target{kind: foreign, raw: w.raw()}
 	if auditAll {
-		ffiwaker.AuditAbandoned(t.raw.numbers())
+		capi.AuditAbandoned(t.raw.numbers())
 	}
 	if s&ref != 0 {
 		t.raw = w.boxRaw()
@@ -251,12 +251,12 @@ func (w *Waker) borrow() borrowed {
 		t, s := w.live("AsRaw")
 		switch {
 		case s&kindMask == noop:
-			return borrowed{raw: fromNumbers(ffiwaker.Noop())}
+			return borrowed{raw: fromNumbers(capi.Noop())}
 		case s&kindMask == scope:
 			// C holds no reference by what the core lends, and the task may end on another goroutine.
 			raw, ok := t.core.Cross()
 			if !ok {
-				raw = ffiwaker.Noop()
+				raw = capi.Noop()
 			}
 			return borrowed{raw: fromNumbers(raw), own: ok}
 		case s&(ref|lent) == 0 && s&kindMask != foreign:
@@ -285,7 +285,7 @@ func (b *borrowed) giveBack() {
 	case b.from != nil:
 		b.from.leave()
 	case b.own:
-		ffiwaker.Drop(b.raw.numbers())
+		capi.Drop(b.raw.numbers())
 	}
 }
 
@@ -293,9 +293,9 @@ func (b *borrowed) giveBack() {
 func (w *Waker) callLast(flag uint32) {
 	debugGC()
 	if flag == woken {
-		ffiwaker.Wake(w.raw().numbers())
+		capi.Wake(w.raw().numbers())
 	} else {
-		ffiwaker.Drop(w.raw().numbers())
+		capi.Drop(w.raw().numbers())
 	}
 	runtime.KeepAlive(w)
 }
@@ -303,7 +303,7 @@ func (w *Waker) callLast(flag uint32) {
 // unref gives up the reference that AsRaw has made a Go-made waker hold, which was in state s and is consumed.
 func (w *Waker) unref(s uint32) {
 	if s&ref != 0 && s&countMask == 0 { // else whoever leaves last does
-		ffiwaker.Drop(w.boxRaw().numbers())
+		capi.Drop(w.boxRaw().numbers())
 	}
 }
 
@@ -324,7 +324,7 @@ func (w *Waker) target(call string) target {
 		}
 		defer w.leave() // also if a callback of Go's panics inside the slot
 		debugGC()
-		raw := fromNumbers(ffiwaker.Clone(w.raw().numbers()))
+		raw := fromNumbers(capi.Clone(w.raw().numbers()))
 		if s&lent != 0 && raw.numbers().VTable == boxVTable {
 			return target{kind: foreign, raw: raw} // a relay's: see lend
 		}

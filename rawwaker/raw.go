@@ -3,7 +3,7 @@ package rawwaker
 import (
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 )
 
 // RawWaker is a waker as C holds it, bit for bit the struct rawwaker of rawwaker.h: data at 0, vtable after it. It is one
@@ -47,16 +47,16 @@ func putWords[V any](to unsafe.Pointer, data uintptr, vtable *V) {
 	*(*[2]uintptr)(to) = [2]uintptr{data, uintptr(unsafe.Pointer(vtable))}
 }
 
-func (r RawWaker) numbers() ffiwaker.Raw {
+func (r RawWaker) numbers() capi.Raw {
 	data, vtable := r.Words()
-	return ffiwaker.Raw{Data: data, VTable: vtable}
+	return capi.Raw{Data: data, VTable: vtable}
 }
 
-func fromNumbers(n ffiwaker.Raw) RawWaker { return RawWakerOf(n.Data, n.VTable) }
+func fromNumbers(n capi.Raw) RawWaker { return RawWakerOf(n.Data, n.VTable) }
 
 // check panics unless r has a vtable with four slots.
 func (r RawWaker) check(call string) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		panic("rawwaker: " + call + " needs cgo")
 	}
 	if r.VTable == nil {

@@ -3,7 +3,7 @@ package rawwaker
 import (
 	"sync/atomic"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
@@ -67,7 +67,7 @@ func (p *polled[T]) Drop() {
 	if p.core != nil {
 		p.core.Trace("future dropped")
 	} else {
-		wake.Trace("future dropped", "", ffiwaker.Raw{})
+		wake.Trace("future dropped", "", capi.Raw{})
 	}
 	if d, ok := p.f.(Dropper); ok {
 		d.Drop()
@@ -84,7 +84,7 @@ func traced[T any](f Future[T], cx *Context, say func(what string)) (p Poll[T]) 
 }
 
 // subject is what cx's waker wakes: a core, or two words of C.
-func (cx *Context) subject() (*wake.Core, ffiwaker.Raw) {
+func (cx *Context) subject() (*wake.Core, capi.Raw) {
 	w := &cx.waker
 	s := atomic.LoadUint32(&w.state)
 	for k := s & kindMask; k == view || k == held; k = s & kindMask {
@@ -93,12 +93,12 @@ func (cx *Context) subject() (*wake.Core, ffiwaker.Raw) {
 	}
 	switch s & kindMask &^ lent {
 	case core, user:
-		return w.core, ffiwaker.Raw{}
+		return w.core, capi.Raw{}
 	case noop:
-		if !ffiwaker.HasCgo {
-			return nil, ffiwaker.Raw{}
+		if !capi.HasCgo {
+			return nil, capi.Raw{}
 		}
-		return nil, ffiwaker.Noop()
+		return nil, capi.Noop()
 	}
 	return nil, w.raw().numbers()
 }

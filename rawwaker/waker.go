@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
@@ -189,7 +189,7 @@ func (w *Waker) wakeByRef(s uint32) {
 			}
 			defer w.leave() // also if a callback of Go's panics inside the slot
 			debugGC()
-			ffiwaker.WakeByRef(w.raw().numbers())
+			capi.WakeByRef(w.raw().numbers())
 		}
 		return
 	}
@@ -229,7 +229,7 @@ func (w *Waker) IntoRaw() RawWaker {
 			w, s = w.consume(call, moved)
 			switch {
 			case s&kindMask == noop:
-				return fromNumbers(ffiwaker.Noop())
+				return fromNumbers(capi.Noop())
 			case s&ref != 0:
 				return crossed(w.boxRaw().numbers(), true)
 			case s&kindMask == foreign:
@@ -245,7 +245,7 @@ func (w *Waker) IntoRaw() RawWaker {
 			return crossed(raw, ok)
 		}
 		if ok {
-			ffiwaker.Drop(raw)
+			capi.Drop(raw)
 		}
 	}
 }
@@ -260,7 +260,7 @@ func (w *Waker) AsRaw() RawWaker {
 		w, s := w.live(call)
 		switch k := s & kindMask; {
 		case k == noop:
-			return fromNumbers(ffiwaker.Noop())
+			return fromNumbers(capi.Noop())
 		case k == foreign, k&lent != 0 && w.link != nil: // C's own words
 			return w.raw()
 		case k == scope:
@@ -268,7 +268,7 @@ func (w *Waker) AsRaw() RawWaker {
 				return fromNumbers(raw)
 			}
 			// Its task ended since.
-			return fromNumbers(ffiwaker.Noop())
+			return fromNumbers(capi.Noop())
 		case s&ref != 0:
 			return w.boxRaw()
 		default:
@@ -285,23 +285,23 @@ func (w *Waker) AsRaw() RawWaker {
 				atomic.StoreUint32(&w.state, s|ref)
 				return fromNumbers(raw)
 			}
-			ffiwaker.Drop(raw)
+			capi.Drop(raw)
 		}
 	}
 }
 
 // crossed is a Go-made waker as C sees it: a waker whose task is over is one that does nothing.
-func crossed(raw ffiwaker.Raw, ok bool) RawWaker {
+func crossed(raw capi.Raw, ok bool) RawWaker {
 	if !ok {
-		raw = ffiwaker.Noop()
+		raw = capi.Noop()
 	} else if auditAll {
-		raw = ffiwaker.Audit(raw)
+		raw = capi.Audit(raw)
 	}
 	return fromNumbers(raw)
 }
 
 func needCgo(call string) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		panic("rawwaker: " + call + " needs cgo")
 	}
 }

@@ -8,9 +8,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -22,7 +22,7 @@ func (c *counter) Wake() { c.n.Add(1) }
 // withoutAudit skips a test that looks at the very words that cross, at what a slot costs, or at misuse that the auditor stops first:
 // under FFIWAKERDEBUG=audit=1 each reference is another one.
 func withoutAudit(t *testing.T) {
-	if ffiwaker.AuditAll() {
+	if capi.AuditAll() {
 		t.Skip("under audit each reference is another one")
 	}
 }
@@ -119,7 +119,7 @@ var makers = map[string]func() *rawwaker.Waker{
 }
 
 func init() {
-	if ffiwaker.HasCgo {
+	if capi.HasCgo {
 		uses["IntoRaw"] = func(w *rawwaker.Waker) { rawwaker.FromRaw(w.IntoRaw()).Drop() }
 		uses["AsRaw"] = func(w *rawwaker.Waker) { w.AsRaw() }
 		ends["IntoRaw"] = uses["IntoRaw"]
@@ -191,7 +191,7 @@ func TestAHandleMayBeRegisteredWhileItIsUsed(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { a.Register(w) })
 		wg.Go(func() {
-			if ffiwaker.HasCgo {
+			if capi.HasCgo {
 				w.AsRaw()
 			}
 		})

@@ -6,14 +6,14 @@ import (
 	"runtime"
 	"sync/atomic"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 )
 
 // The process's sink. Neither it nor its descriptor is ever closed: wakes may come for as long as C has threads.
 var (
-	sink      *ffiwaker.Sink
+	sink      *capi.Sink
 	sinkErr   error
-	boxVTable = ffiwaker.BoxVTable()
+	boxVTable = capi.BoxVTable()
 )
 
 // The dispatcher starts here, outside any testing/synctest bubble: one goroutine and one descriptor for each program.
@@ -21,7 +21,7 @@ func init() {
 	if sinkErr = probe(4); sinkErr != nil {
 		return
 	}
-	if sink, sinkErr = ffiwaker.NewSink(ffiwaker.SinkForever); sinkErr == nil {
+	if sink, sinkErr = capi.NewSink(capi.SinkForever); sinkErr == nil {
 		go dispatch(watch(sink)) // here, so that the netpoller takes its own now
 	}
 }
@@ -32,7 +32,7 @@ func probe(n int) error {
 	if n == 0 {
 		return nil
 	}
-	s, err := ffiwaker.NewSink(0)
+	s, err := capi.NewSink(0)
 	if err != nil {
 		return err
 	}
@@ -42,12 +42,12 @@ func probe(n int) error {
 
 // dispatch brings the wakes of C to Go. In sleep it waits until the sink's descriptor is readable.
 func dispatch(sleep func()) {
-	var notices [256]ffiwaker.Notice
+	var notices [256]capi.Notice
 	left := sink.Reaper()
 	for {
 		drain(sink, notices[:], Dispatcher)
 		if atomic.LoadUintptr(left) != 0 {
-			go ffiwaker.Reap() // runs foreign slots, which may block
+			go capi.Reap() // runs foreign slots, which may block
 		}
 		if sink.Sleep() {
 			sleep()
@@ -57,7 +57,7 @@ func dispatch(sleep func()) {
 }
 
 // drain reads a sink until it is empty, and wakes what it finds.
-func drain(sink *ffiwaker.Sink, notices []ffiwaker.Notice, at Place) {
+func drain(sink *capi.Sink, notices []capi.Notice, at Place) {
 	var list uintptr
 	for {
 		n := sink.Read(&list, notices)
@@ -87,7 +87,7 @@ func drain(sink *ffiwaker.Sink, notices []ffiwaker.Notice, at Place) {
 }
 
 // processSink panics where there were no descriptors.
-func processSink() *ffiwaker.Sink {
+func processSink() *capi.Sink {
 	if sinkErr != nil {
 		panic("rawwaker: " + sinkErr.Error())
 	}
@@ -95,12 +95,12 @@ func processSink() *ffiwaker.Sink {
 }
 
 // Cross lends c to C with one reference more; ok is false where the task is over and a no-op does.
-func (c *Core) Cross() (w ffiwaker.Raw, ok bool) { return c.lend(true) }
+func (c *Core) Cross() (w capi.Raw, ok bool) { return c.lend(true) }
 
 // Lend lends c to C without a reference: until [Core.End].
-func (c *Core) Lend() (w ffiwaker.Raw, ok bool) { return c.lend(false) }
+func (c *Core) Lend() (w capi.Raw, ok bool) { return c.lend(false) }
 
-func (c *Core) lend(ref bool) (w ffiwaker.Raw, ok bool) {
+func (c *Core) lend(ref bool) (w capi.Raw, ok bool) {
 	x := c.cross()
 	if x == nil {
 		return w, false
@@ -116,14 +116,14 @@ func (c *Core) lend(ref bool) (w ffiwaker.Raw, ok bool) {
 		}
 	}
 	if ref {
-		ffiwaker.BoxRef(x.box)
+		capi.BoxRef(x.box)
 	}
-	return ffiwaker.Raw{Data: x.box, VTable: boxVTable}, true
+	return capi.Raw{Data: x.box, VTable: boxVTable}, true
 }
 
 // make is false where c is of a Local that is closed.
 func (x *crossing) make(c *Core) bool {
-	var s *ffiwaker.Sink
+	var s *capi.Sink
 	if in := c.inbox(); in == nil {
 		s = processSink()
 	} else if in.enter() {
@@ -153,8 +153,8 @@ func lookForCPUs() { canSpin.Store(runtime.GOMAXPROCS(0) > 1) }
 // been called too. If a panic or Goexit leaves the poll, c's box is as if the future were pending; note is a word on the heap, for that, which
 // is 0.
 // Only while the task is being polled, so that c does not end meanwhile.
-func (c *Core) PollRaw(data, vtable, out uintptr, note *uintptr) ffiwaker.Polled {
-	var s *ffiwaker.Sink
+func (c *Core) PollRaw(data, vtable, out uintptr, note *uintptr) capi.Polled {
+	var s *capi.Sink
 	if in := c.inbox(); in != nil && in.enter() {
 		defer in.leave()
 		s = in.sink
@@ -172,13 +172,13 @@ func (c *Core) PollRaw(data, vtable, out uintptr, note *uintptr) ffiwaker.Polled
 		if returned || *note == 0 {
 			return
 		}
-		made, woken := ffiwaker.BoxLeft(*note)
+		made, woken := capi.BoxLeft(*note)
 		if box != 0 {
 			made = 0
 		}
 		c.polled(made, woken)
 	}()
-	p := ffiwaker.PollUnderBox(s, box, data, vtable, out, note)
+	p := capi.PollUnderBox(s, box, data, vtable, out, note)
 	returned = true
 	if box != 0 {
 		p.Box = 0 // the same
@@ -201,7 +201,7 @@ func (c *Core) polled(made uintptr, woken bool) {
 func (c *Core) adopt(box uintptr) {
 	x := c.cross()
 	if x == nil {
-		ffiwaker.BoxClose(box)
+		capi.BoxClose(box)
 		return
 	}
 	id := registry.Put(x)
@@ -217,7 +217,7 @@ func (c *Core) adopt(box uintptr) {
 	}
 	x.mu.Unlock()
 	lookForCPUs()
-	if ffiwaker.BoxAdopt(box, id) {
+	if capi.BoxAdopt(box, id) {
 		c.Wake()
 	}
 }
@@ -231,7 +231,7 @@ func (c *Core) Lent() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for b := (&boxed{x.box, x.id, x.more}); b != nil; b = b.next {
-		if b.box != 0 && ffiwaker.BoxLent(b.box) {
+		if b.box != 0 && capi.BoxLent(b.box) {
 			return true
 		}
 	}
@@ -247,7 +247,7 @@ func (x *crossing) end() {
 	for b := &all; b != nil; b = b.next {
 		if b.box != 0 {
 			registry.Take(b.id)
-			ffiwaker.BoxClose(b.box)
+			capi.BoxClose(b.box)
 		}
 	}
 }
@@ -257,7 +257,7 @@ func (c *Core) retire(id uint64) {
 	x := c.crossing.Load()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.id != id || !ffiwaker.BoxRetire(x.box) {
+	if x.id != id || !capi.BoxRetire(x.box) {
 		return
 	}
 	registry.Take(id)
@@ -265,8 +265,8 @@ func (c *Core) retire(id uint64) {
 }
 
 // CoreOf returns the core of a waker that is a box of this process's Go, nil for any other.
-func CoreOf(w ffiwaker.Raw) *Core {
-	return CoreOfID(ffiwaker.BoxID(w))
+func CoreOf(w capi.Raw) *Core {
+	return CoreOfID(capi.BoxID(w))
 }
 
 // CoreOfID returns the core of the number in a box, nil where it is over or the number 0.
@@ -284,8 +284,8 @@ func CoreOfID(id uint64) *Core {
 // After a wake the box stays in LOOP, over the poll that follows, for the next one may come before the next park. It leaves it before the
 // parker sleeps; at the end of the core it is closed, as any box.
 func (p *Parker) spin() (woken bool) {
-	if p.loop != nil && atomic.LoadUint32(p.loop) == ffiwaker.BoxWoken {
-		p.looped(ffiwaker.BoxLoop)
+	if p.loop != nil && atomic.LoadUint32(p.loop) == capi.BoxWoken {
+		p.looped(capi.BoxLoop)
 		return true
 	}
 	x := p.crossing.Load()
@@ -297,7 +297,7 @@ func (p *Parker) spin() (woken bool) {
 			p.enterLoop(x)
 		}
 		for range spinTries {
-			if p.word.Load() == Notified || p.loop != nil && atomic.LoadUint32(p.loop) == ffiwaker.BoxWoken {
+			if p.word.Load() == Notified || p.loop != nil && atomic.LoadUint32(p.loop) == capi.BoxWoken {
 				woken = true
 				break
 			}
@@ -308,10 +308,10 @@ func (p *Parker) spin() (woken bool) {
 		return woken
 	}
 	if !woken {
-		return p.looped(ffiwaker.BoxIdle)
+		return p.looped(capi.BoxIdle)
 	}
-	if atomic.LoadUint32(p.loop) == ffiwaker.BoxWoken {
-		p.looped(ffiwaker.BoxLoop)
+	if atomic.LoadUint32(p.loop) == capi.BoxWoken {
+		p.looped(capi.BoxLoop)
 	}
 	return true
 }
@@ -324,19 +324,19 @@ func (p *Parker) enterLoop(x *crossing) {
 	if box == 0 {
 		return
 	}
-	if word := ffiwaker.BoxWord(box); atomic.CompareAndSwapUint32(word, ffiwaker.BoxIdle, ffiwaker.BoxLoop) {
+	if word := capi.BoxWord(box); atomic.CompareAndSwapUint32(word, capi.BoxIdle, capi.BoxLoop) {
 		p.loop = word
 	}
 }
 
 // looped takes a wake out of the box that is in LOOP, which it leaves in next: LOOP or IDLE.
 func (p *Parker) looped(next uint32) (woken bool) {
-	woken = atomic.SwapUint32(p.loop, next) == ffiwaker.BoxWoken
-	if next == ffiwaker.BoxIdle {
+	woken = atomic.SwapUint32(p.loop, next) == capi.BoxWoken
+	if next == capi.BoxIdle {
 		p.loop = nil
 	}
 	if woken {
-		ffiwaker.Live() // any call of C: the race detector takes it for a synchronisation with the call that has woken
+		capi.Live() // any call of C: the race detector takes it for a synchronisation with the call that has woken
 		if Tracing() {
 			p.Trace("delivered")
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 )
 
 func TestACoreThatTwoLendAtOnceCrossesOnce(t *testing.T) {
@@ -75,7 +75,7 @@ func TestAnInboxMayBeToldItsHookAndBeClosedTwiceWhileItIsWoken(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			if w := ffiwaker.Noop(); i%2 == 0 {
+			if w := capi.Noop(); i%2 == 0 {
 				in.OnWake(func(Place) {})
 			} else {
 				in.WakeRaw(w.Data, w.VTable, func() {}, func() {})
@@ -99,7 +99,7 @@ func TestAWakeMayComeWhileAHookIsSet(t *testing.T) {
 		wg.Go(func() { meet(); in.Take(Anywhere) })
 		wg.Go(func() {
 			meet()
-			if w := ffiwaker.Noop(); i%2 == 0 {
+			if w := capi.Noop(); i%2 == 0 {
 				in.OnWake(func(Place) {})
 			} else {
 				in.WakeRaw(w.Data, w.VTable, func() {}, func() {})
@@ -207,7 +207,7 @@ func TestOfManyWhoTakeTheFlagOneCallsTheHook(t *testing.T) {
 func TestAHostsWakerIsDroppedOnceWhenItsInboxEnds(t *testing.T) {
 	in, err := NewInbox()
 	require.NoError(t, err)
-	w := ffiwaker.Noop()
+	w := capi.Noop()
 	woken, dropped := 0, 0
 	require.True(t, in.WakeRaw(w.Data, w.VTable, func() { woken++ }, func() { dropped++ }))
 	in.Take(Anywhere)
@@ -245,7 +245,7 @@ func TestParkerInLoop(t *testing.T) {
 		p := NewParker()
 		w, ok := p.Cross()
 		require.True(t, ok)
-		word := ffiwaker.BoxWord(w.Data)
+		word := capi.BoxWord(w.Data)
 		state := func() uint32 { return atomic.LoadUint32(word) }
 		if !spins {
 			for !spinning.CompareAndSwap(false, true) {
@@ -254,32 +254,32 @@ func TestParkerInLoop(t *testing.T) {
 		}
 		p.enterLoop(p.crossing.Load())
 		for range 2 {
-			require.EqualValues(t, ffiwaker.BoxLoop, state())
-			ffiwaker.WakeByRef(w) // during the poll
-			require.EqualValues(t, ffiwaker.BoxWoken, state())
+			require.EqualValues(t, capi.BoxLoop, state())
+			capi.WakeByRef(w) // during the poll
+			require.EqualValues(t, capi.BoxWoken, state())
 			require.False(t, p.Asleep())
 			require.True(t, p.Park(nil))
-			require.EqualValues(t, ffiwaker.BoxLoop, state())
+			require.EqualValues(t, capi.BoxLoop, state())
 		}
 		p.Wake() // of Go
 		require.True(t, p.Park(nil))
 		require.False(t, p.Park(over))
-		require.EqualValues(t, ffiwaker.BoxIdle, state())
+		require.EqualValues(t, capi.BoxIdle, state())
 		require.Nil(t, p.loop)
 		if !spins {
 			spinning.Store(false)
 		}
-		ffiwaker.WakeByRef(w) // through the list
+		capi.WakeByRef(w) // through the list
 		require.True(t, p.Park(nil))
 
-		for !atomic.CompareAndSwapUint32(word, ffiwaker.BoxIdle, ffiwaker.BoxLoop) {
+		for !atomic.CompareAndSwapUint32(word, capi.BoxIdle, capi.BoxLoop) {
 			runtime.Gosched() // until the dispatcher has read it
 		}
 		p.loop = word
 		p.End() // as after the poll that is ready
-		ffiwaker.WakeByRef(w)
-		require.EqualValues(t, ffiwaker.BoxWoken, state())
-		ffiwaker.Drop(w)
+		capi.WakeByRef(w)
+		require.EqualValues(t, capi.BoxWoken, state())
+		capi.Drop(w)
 	}
 }
 
@@ -287,11 +287,11 @@ func TestAParkerWhoseBoxIsListedDoesNotEnterLoop(t *testing.T) {
 	p := NewParker()
 	w, ok := p.Cross()
 	require.True(t, ok)
-	word := ffiwaker.BoxWord(w.Data)
-	atomic.StoreUint32(word, ffiwaker.BoxWoken)
+	word := capi.BoxWord(w.Data)
+	atomic.StoreUint32(word, capi.BoxWoken)
 	p.enterLoop(p.crossing.Load())
 	require.Nil(t, p.loop)
-	atomic.StoreUint32(word, ffiwaker.BoxIdle)
+	atomic.StoreUint32(word, capi.BoxIdle)
 	p.End()
-	ffiwaker.Drop(w)
+	capi.Drop(w)
 }

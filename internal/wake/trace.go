@@ -6,14 +6,14 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 )
 
 // Tracing says whether what happens is written down: docs/TRACE.md.
-func Tracing() bool { return ffiwaker.Tracing }
+func Tracing() bool { return capi.Tracing }
 
 // Debug is the value of a key of FFIWAKERDEBUG.
-func Debug(key string) string { return ffiwaker.Debug(key) }
+func Debug(key string) string { return capi.Debug(key) }
 
 // tracee is what a trace knows of a core.
 type tracee struct {
@@ -87,9 +87,9 @@ func (c *Core) traceBox(box uintptr) {
 	t := c.tracee()
 	e := number(event("boxed"), "waker", t.number)
 	e = text(e, "data", "0x"+strconv.FormatUint(uint64(box), 16))
-	e = text(e, "vtable", "0x"+strconv.FormatUint(uint64(ffiwaker.BoxVTable()), 16))
+	e = text(e, "vtable", "0x"+strconv.FormatUint(uint64(capi.BoxVTable()), 16))
 	e = append(e, `,"box":[`...)
-	for i, w := range ffiwaker.BoxLook(box) {
+	for i, w := range capi.BoxLook(box) {
 		if i > 0 {
 			e = append(e, ',')
 		}
@@ -99,13 +99,13 @@ func (c *Core) traceBox(box uintptr) {
 }
 
 // Trace writes what happens to no core: to the two words of a C waker, or to the goroutine alone, where vtable is 0.
-func Trace(what, name string, w ffiwaker.Raw) {
+func Trace(what, name string, w capi.Raw) {
 	e := event(what)
 	if name != "" {
 		e = text(e, "name", name)
 	}
 	if w.VTable != 0 {
-		w = ffiwaker.AuditInner(w)
+		w = capi.AuditInner(w)
 		e = text(e, "data", "0x"+strconv.FormatUint(uint64(w.Data), 16))
 		e = text(e, "vtable", "0x"+strconv.FormatUint(uint64(w.VTable), 16))
 	}
@@ -127,11 +127,11 @@ func TracePoll(say func(what string), poll func() (ready bool)) (ready bool) {
 func event(what string) []byte {
 	e := make([]byte, 0, 256)
 	e = append(e, `{"ns":`...)
-	e = strconv.AppendInt(e, ffiwaker.TraceNow(), 10)
+	e = strconv.AppendInt(e, capi.TraceNow(), 10)
 	if thread := threadID(); thread != 0 {
 		e = number(e, "thread", uint64(thread))
 	}
-	e = number(e, "goroutine", ffiwaker.Goroutine())
+	e = number(e, "goroutine", capi.Goroutine())
 	return text(e, "what", what)
 }
 
@@ -140,6 +140,6 @@ func number(e []byte, key string, n uint64) []byte {
 	return strconv.AppendUint(e, n, 10)
 }
 
-func text(e []byte, key, value string) []byte { return ffiwaker.TraceText(e, key, value) }
+func text(e []byte, key, value string) []byte { return capi.TraceText(e, key, value) }
 
-func emit(e []byte) { ffiwaker.TraceWrite(append(e, '}')) }
+func emit(e []byte) { capi.TraceWrite(append(e, '}')) }

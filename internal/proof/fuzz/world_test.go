@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
@@ -849,7 +849,7 @@ var balances = []struct {
 	what string
 	now  func() int
 }{
-	{"wakers of C", ffiwaker.Live},
+	{"wakers of C", capi.Live},
 	{"cores that C knows", wake.Registered},
 	{"handles", func() int { return int(wake.Handles.Load()) }},
 	{"futures in C", func() int { return int(wake.Futures.Load()) }},

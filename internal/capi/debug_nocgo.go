@@ -1,0 +1,9 @@
+//go:build !cgo || windows
+
+package capi
+
+import "os"
+
+func debugText() string { return os.Getenv("FFIWAKERDEBUG") }
+
+func secure() bool { return os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() || atSecure() }

@@ -1,0 +1,5 @@
+//go:build (!cgo && !linux) || windows
+
+package capi
+
+func atSecure() bool { return false }

@@ -1,0 +1,6 @@
+//go:build ffiwakernotrace
+
+package capi
+
+// Tracing is left out of this build.
+const Tracing = false
