@@ -202,9 +202,10 @@ FFIWAKER_API bool ffiwaker_in_forked_child(void);
  * takes - | gives a future | threads any | signals no | fails: abort in a forked child */
 FFIWAKER_API rawwaker_future ffiwaker_sleep(uint64_t ns);
 
-/* Returns a future that runs f for at most ns nanoseconds after this call. If f is ready by then,
- * *out is f's result and *expired is false. Otherwise f is dropped, *expired is true, and *out is
- * not written. *expired is written before the poll that returns RAWWAKER_READY returns.
+/* Returns a future that polls f for at most ns nanoseconds after this call. If f completes first,
+ * the future returns f's code and *expired is false. Otherwise it drops f and returns
+ * RAWWAKER_READY; *expired is true, and *out is not written. *expired is valid once the poll that
+ * completes the future has returned.
  * takes f; expired must stay valid as long as the future | gives a future | threads any | signals
  * no | fails: abort in a forked child, on a NULL vtable, an empty slot, a NULL expired, out of
  * memory */

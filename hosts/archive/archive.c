@@ -1,4 +1,5 @@
-/* The functions of ffiwaker.h: their C types, errno, and what needs no Go. archive.go has the rest. */
+/* The functions of ffiwaker.h: their C types, errno, and the parts that need no Go. The other parts
+ * are in archive.go. */
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* dladdr */
 #endif
@@ -136,7 +137,7 @@ ffiwaker_task *ffiwaker_executor_spawn_task(ffiwaker_executor *ex, rawwaker_futu
   return (ffiwaker_task *)spawn(ex, f, out, done, arg, __func__, CALLER, 1);
 }
 
-/* Names site for a diagnosis: a function of the program where the loader knows one, else its address. */
+/* Writes a name of site, for a diagnosis: the function if the loader knows it, else the address. */
 void ffiwaker_site(uintptr_t site, char *text, size_t size) {
 #if !defined(_WIN32)
   Dl_info at;
@@ -154,7 +155,7 @@ void ffiwaker_site(uintptr_t site, char *text, size_t size) {
   snprintf(text, size, "0x%" PRIxPTR, site);
 }
 
-enum { ONE, UP_TO, FOR }; /* kinds of tick; as in archive.go */
+enum { ONE, UP_TO, FOR }; /* the kinds of tick; archive.go has the same numbers */
 
 static size_t tick(ffiwaker_executor *ex, int kind, uint64_t most, const char *call) {
   int cancel = enter(call);
@@ -232,7 +233,8 @@ static rawwaker_future new_sleep(uint64_t ns, const char *call) {
 
 rawwaker_future ffiwaker_sleep(uint64_t ns) { return new_sleep(ns, __func__); }
 
-/* f against the clock. Each of the two is dropped once: when it has lost, or with the whole. */
+/* f, and a sleep that limits it. Each is dropped once: when the other is ready first, or with the
+ * timeout. */
 typedef struct timeout {
   rawwaker_future f, sleep;
   bool *expired;

@@ -1,5 +1,5 @@
-/* No call into Go is a cancellation point: a thread with a cancel pending comes back from each, and the executor is as good as
- * before for the next. */
+/* No call into Go is a cancellation point: each returns to a thread that has a cancel pending, and
+ * the executor remains usable for the next thread. */
 #include <pthread.h>
 #include <poll.h>
 #include <stdio.h>
@@ -15,14 +15,14 @@ static rawwaker_poll keep(void *data, rawwaker_context *cx, void *out) {
   (void)data, (void)out;
   polls++;
   rawwaker_clone_from(&kept, cx->waker);
-  pthread_testcancel(); /* nor is what it calls */
+  pthread_testcancel(); /* nor are the calls inside a poll */
   return RAWWAKER_PENDING;
 }
 static void nothing(void *data) { (void)data; }
 static const rawwaker_future_vtable never = {keep, nothing};
 static void done(void *arg, rawwaker_poll code) {
   (void)arg, (void)code;
-  puts("done"); /* a cancellation point of its own */
+  puts("done"); /* write is a cancellation point */
   fflush(stdout);
   dones++;
 }

@@ -1,5 +1,6 @@
-/* The order at a task's end: *out, then the drop of its future, then done, which can read why it panicked. Each task has one
- * done, whichever way it ends. The letters: p a poll, d the future's drop, and done as R, P or A by its code. */
+/* The order at a task's end: *out is written, the future is dropped, and done is called, which can
+ * read the panic's text. done is called once for each task, however it ends.
+ * The letters: p a poll; d the future's drop; R, P, A a call of done, by its code. */
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,6 @@
-/* Several libraries that hold Go, loaded by dlopen into one process: what each takes of the small block of static TLS that they share is
- * little enough. Each polls a future of each. argv: the libraries. */
+/* Several libraries that contain Go, loaded by dlopen into one process. They share a small block of
+ * static TLS, of which each must take little. Each library polls a future of each other one.
+ * argv: the libraries. */
 #include <dlfcn.h>
 #include <stdio.h>
 

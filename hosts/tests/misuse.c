@@ -1,4 +1,4 @@
-/* Each misuse in a child: it aborts, with one line, in the names of ffiwaker.h. */
+/* Each misuse, in a child process: it prints one line, in the names of ffiwaker.h, and aborts. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ static void poll_after_drop(void) {
   rawwaker_context cx = {&noop};
   rawwaker_future f = ffiwaker_sleep(1), g;
   f.vtable->drop(f.data);
-  g = ffiwaker_sleep(1); /* in the same place, by another number */
+  g = ffiwaker_sleep(1); /* at the same address, with another number */
   f.vtable->poll(f.data, &cx, NULL);
   g.vtable->drop(g.data);
 }
@@ -72,7 +72,7 @@ static void hook_twice(void) {
 }
 static void hook_null(void) { ffiwaker_executor_on_wake(ex, NULL, NULL, nothing); }
 
-/* Each call of an executor: after its drop, and of NULL. */
+/* Each call on an executor: after its drop, and on NULL. */
 static void new_(void) { ffiwaker_executor_new(); }
 static void spawn(void) { ffiwaker_executor_spawn(ex, ready(), NULL, NULL, NULL); }
 static void spawn_task(void) { ffiwaker_executor_spawn_task(ex, ready(), NULL, NULL, NULL); }
@@ -103,7 +103,7 @@ static const struct {
   of_task[] = {{"abort", abort_}, {"clone", clone}, {"drop", drop_task}},
   others[] = {{"new", new_}, {"sleep", sleep_}, {"timeout", timeout}};
 
-/* In a poll, in done, and on another thread while the poll is under way. */
+/* Calls in a poll, in done, and on another thread while a poll is in progress. */
 static void in_poll(void (*f)(void)) {
   ffiwaker_executor_spawn(ex, (rawwaker_future){(void *)(uintptr_t)f, &call_vtable}, NULL, NULL,
                           NULL);
@@ -192,7 +192,7 @@ static void at(int place, void (*f)(void), bool of_a_task) {
   printf("nothing happens\n");
 }
 
-/* Does what argv[2] names, in the place that argv[1] names. */
+/* Makes the call that argv[2] names, at the place that argv[1] names. */
 #define TRY(calls, prefix, of_a_task)                                                         \
   for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {                                 \
     char name[64];                                                                            \

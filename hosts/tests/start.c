@@ -1,4 +1,4 @@
-/* What it costs to have Go in the process: time, memory, threads, signals. */
+/* Measures what Go costs a process: time, memory, threads, signal handlers. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/* What rawwaker_will_wake says across two copies of rawwaker.c: this program's own, and libffiwaker's, loaded by dlopen. */
+/* rawwaker_will_wake across two copies of rawwaker.c: this program's own, and that of libffiwaker,
+ * which is loaded by dlopen. */
 #include <dlfcn.h>
 #include <stdio.h>
 
