@@ -64,7 +64,7 @@
 extern "C" {
 #endif
 
-/* ----------------------------------------------------------------------------- the executor -- */
+/* --------------------------------------------------------------------------- the executor -- */
 
 /* Runs tasks on the thread that ticks it. It starts no thread. */
 typedef struct ffiwaker_executor ffiwaker_executor;
@@ -160,7 +160,7 @@ FFIWAKER_API size_t ffiwaker_executor_tasks(ffiwaker_executor *ex);
  * nothing in a forked child */
 FFIWAKER_API void ffiwaker_executor_drop(ffiwaker_executor *ex);
 
-/* ------------------------------------------------------------------------------------ a task -- */
+/* --------------------------------------------------------------------------------- a task -- */
 
 /* A handle to a task: one reference. The task itself belongs to the executor. A handle stays valid
  * after its task has ended and after its executor was dropped. */
@@ -195,7 +195,7 @@ FFIWAKER_API void ffiwaker_task_drop(ffiwaker_task *t);
  * takes - | gives the answer | threads any | signals yes | fails never */
 FFIWAKER_API bool ffiwaker_in_forked_child(void);
 
-/* ----------------------------------------------------------------------------------- timers -- */
+/* --------------------------------------------------------------------------------- timers -- */
 
 /* Returns a future without a result (out is NULL) that is ready ns nanoseconds after this call. It
  * uses one of Go's timers: no thread and no descriptor.

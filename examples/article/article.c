@@ -28,7 +28,7 @@
 #include <string.h>
 #include <time.h>
 
-/* ------------------------------------------------------------------------------ Part 1: Creating a RawWaker -- */
+/* ------------------------------------------------------------ Part 1: Creating a RawWaker -- */
 
 static rawwaker dummy_raw_waker(void);
 
@@ -44,7 +44,7 @@ static rawwaker dummy_raw_waker(void) {
   return (rawwaker){NULL, &vtable};
 }
 
-/* ------------------------------------------------------------------------------ Part 2: Creating a Waker ----- */
+/* --------------------------------------------------------------- Part 2: Creating a Waker -- */
 
 /* Why unsafe? In Rust because from_raw trusts the vtable. C trusts it all the time. */
 static rawwaker dummy_waker(void) { return dummy_raw_waker(); }
@@ -70,7 +70,7 @@ static rawwaker_poll panicked(const char *message) {
   return RAWWAKER_PANICKED;
 }
 
-/* ------------------------------------------------------------------------------ async fn simple() -> i32 ----- */
+/* --------------------------------------------------------------- async fn simple() -> i32 -- */
 
 typedef struct SimpleFuture {
   enum { START, DONE } state;
@@ -116,7 +116,7 @@ rawwaker_poll article_simple_twice(article_executor *block_on, int32_t *out) {
   return block_on((rawwaker_future){&f, &vtable}, out);
 }
 
-/* ------------------------------------------------------------------------------ How futures use wakers ------- */
+/* ----------------------------------------------------------------- How futures use wakers -- */
 
 static uint64_t now(void) {
   struct timespec t;
@@ -196,7 +196,7 @@ rawwaker_poll article_timer(article_executor *block_on, uint64_t milliseconds) {
   return block_on(article_timer_future(milliseconds), NULL);
 }
 
-/* ------------------------------------------------------------------------------ Practical example ------------ */
+/* ---------------------------------------------------------------------- Practical example -- */
 
 typedef struct DelayFuture {
   uint64_t deadline;
@@ -250,7 +250,7 @@ rawwaker_poll article_delay_and_return(article_executor *block_on, uint64_t mill
   return block_on(delay_and_return(&f, milliseconds), out);
 }
 
-/* ------------------------------------------------------------------------------ Advanced: multiple polls ----- */
+/* --------------------------------------------------------------- Advanced: multiple polls -- */
 
 typedef struct CountdownFuture {
   uint32_t count;
@@ -379,7 +379,7 @@ static void run(int tasks) {
   }
 }
 
-/* ------------------------------------------------------------------------------ main, in the article's order - */
+/* ----------------------------------------------------------- main, in the article's order -- */
 
 static double ms_since(uint64_t start) { return (double)(now() - start) / 1e6; }
 

@@ -20,7 +20,7 @@
 
 enum { MOST = 16, THREADS = 4, ROUNDS = 2000, EVENTS = 64, OUT = 256 };
 
-/* ------------------------------------------------------------------------------------------------ the report -- */
+/* ----------------------------------------------------------------------------- the report -- */
 
 /* What the scenario under way has done. Relaxed throughout: the report must not order what it watches. */
 static struct {
@@ -194,7 +194,7 @@ static pthread_t start(void *(*f)(void *), void *arg) {
   return t;
 }
 
-/* ------------------------------------------------------------------------------------------------- the wakers - */
+/* ----------------------------------------------------------------------------- the wakers -- */
 
 typedef rawwaker_test_waker subject;
 
@@ -707,7 +707,7 @@ int rawwaker_test_wakers(const char *name, rawwaker_test_waker (*make)(void *arg
   return run_all(name, wakers, &m, arg);
 }
 
-/* ----------------------------------------------------------------------------------- the kit's own task ------- */
+/* --------------------------------------------------------------------- the kit's own task -- */
 
 /* A waker whose every reference is a record of its own, kept until the scenario is over: so a second use is told from a first. */
 typedef struct probe probe;
@@ -1184,7 +1184,7 @@ int rawwaker_test_futures(const char *name, rawwaker_test_future (*make)(void *a
   return run_all(name, futures, &m, arg);
 }
 
-/* ------------------------------------------------------------------------------------------------- executors -- */
+/* ------------------------------------------------------------------------------ executors -- */
 
 /* A future that the kit has made, with all that is known of it. step says what each poll does. */
 typedef struct task {
@@ -1514,7 +1514,7 @@ int rawwaker_test_executors(const char *name, rawwaker_test_executor (*make)(voi
   return run_all(name, executors, &m, arg);
 }
 
-/* -------------------------------------------------------------------------------------------------- the names - */
+/* ------------------------------------------------------------------------------ the names -- */
 
 static bool known(const char *name) {
   static const scenario *const kinds[] = {wakers, futures, executors};

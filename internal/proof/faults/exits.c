@@ -24,7 +24,7 @@
 enum { BOXES = 3, BY_EXIT = 0, BY__EXIT = 1, BY_RETURN = 2 };
 static const char *const ways[] = {"exit", "_exit", "return from main"};
 
-/* ------------------------------------------------------------------------------------ the process that ends -------- */
+/* ------------------------------------------------------------------ the process that ends -- */
 
 static rawwaker_sink *sink;
 static rawwaker_box *boxes[BOXES];
@@ -143,7 +143,7 @@ static int ends(int way, int status, long microseconds, bool tidies) {
   return status;
 }
 
-/* ------------------------------------------------------------------------------------ the parent ------------------- */
+/* ----------------------------------------------------------------------------- the parent -- */
 
 extern char **environ;
 

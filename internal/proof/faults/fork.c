@@ -37,7 +37,7 @@ static void check(bool ok, const char *why) {
 
 static void count(void *arg) { atomic_fetch_add((atomic_ulong *)arg, 1); }
 
-/* ------------------------------------------------------------------------------------ the parent's storm ----------- */
+/* --------------------------------------------------------------------- the parent's storm -- */
 
 static rawwaker_sink *sink;
 static rawwaker_box *boxes[THREADS];
@@ -80,7 +80,7 @@ static rawwaker_poll keep_poll(void *data, rawwaker_context *cx, void *out) {
 static void nothing(void *data) { (void)data; }
 static const rawwaker_future_vtable keep_vtable = {keep_poll, nothing};
 
-/* ------------------------------------------------------------------------------------ the child -------------------- */
+/* ------------------------------------------------------------------------------ the child -- */
 
 static rawwaker from_signal;
 static atomic_ulong signals;
@@ -224,7 +224,7 @@ static int storms(unsigned long forks) {
   return 0;
 }
 
-/* ------------------------------------------------------------------------------------ what exec leaves open -------- */
+/* ------------------------------------------------------------------ what exec leaves open -- */
 
 static int list_descriptors(void) {
   DIR *d = opendir("/proc/self/fd");

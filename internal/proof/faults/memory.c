@@ -36,7 +36,7 @@ static struct told {
   bool called[FUNCTIONS];
 } *told;
 
-/* ------------------------------------------------------------------------------------ the memory ------------------- */
+/* ----------------------------------------------------------------------------- the memory -- */
 
 static unsigned fail_at; /* 0: none */
 static bool all_after, failed_here;
@@ -97,7 +97,7 @@ void __wrap_free(void *p) {
 static void watch(bool on) { (void)on; }
 #endif
 
-/* ------------------------------------------------------------------------------------ the child -------------------- */
+/* ------------------------------------------------------------------------------ the child -- */
 
 static bool broken;
 #define CHECK(what)                                                                     \
@@ -187,7 +187,7 @@ static rawwaker_poll future_poll(void *data, rawwaker_context *cx, void *out) {
 static void future_drop(void *data) { ((future *)data)->dropped++; }
 static const rawwaker_future_vtable future_vtable = {future_poll, future_drop};
 
-/* ------------------------------------------------------------------------------------ every function --------------- */
+/* ------------------------------------------------------------------------- every function -- */
 
 static void functions(void) {
   CALL(rawwaker_set_panic, "why", 3);
@@ -357,7 +357,7 @@ static void polls(void) {
   CALL(rawwaker_sink_drop, s);
 }
 
-/* ------------------------------------------------------------------------------------ programs by chance ----------- */
+/* --------------------------------------------------------------------- programs by chance -- */
 
 static uint64_t seed;
 static unsigned chance(unsigned below) {
@@ -467,7 +467,7 @@ static void by_chance(void) {
   if (sink != NULL) end_sink();
 }
 
-/* ------------------------------------------------------------------------------------ the parent ------------------- */
+/* ----------------------------------------------------------------------------- the parent -- */
 
 static unsigned long faults, aborts, survived, runs;
 static int failures;

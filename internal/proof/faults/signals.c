@@ -54,7 +54,7 @@ static void *watch(void *arg) {
   return arg;
 }
 
-/* ------------------------------------------------------------------------------------ where a signal goes ---------- */
+/* -------------------------------------------------------------------- where a signal goes -- */
 
 static const char *const to_whom[] = {"the waiter", "a thread that does nothing",
                                       "a thread that wakes"};
@@ -106,7 +106,7 @@ static void arm(void) {
   setitimer(ITIMER_REAL, &once, NULL);
 }
 
-/* ------------------------------------------------------------------------------------ a sink ----------------------- */
+/* --------------------------------------------------------------------------------- a sink -- */
 
 static rawwaker_sink *sink;
 static rawwaker_box *boxes[BOXES + 1];
@@ -187,7 +187,7 @@ static void one_signal_a_sleep(unsigned long rounds, int whom) {
   close_sink();
 }
 
-/* ------------------------------------------------------------------------------------ block_on --------------------- */
+/* ------------------------------------------------------------------------------- block_on -- */
 
 typedef struct alone {
   unsigned long rounds, polls, spurious, last;
@@ -229,7 +229,7 @@ static void one_signal_a_block_on(unsigned long rounds, int whom) {
          a.polls);
 }
 
-/* ------------------------------------------------------------------------------------ the storm -------------------- */
+/* ------------------------------------------------------------------------------ the storm -- */
 
 static atomic_bool stop;
 static void *storm(void *arg) {

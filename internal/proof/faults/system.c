@@ -33,7 +33,7 @@ static bool passed;
     }                                                                \
   } while (0)
 
-/* ------------------------------------------------------------------------------------ what fails ------------------- */
+/* ----------------------------------------------------------------------------- what fails -- */
 
 /* The next `times` calls fail by error; all calls are counted. */
 typedef struct fault {
@@ -107,7 +107,7 @@ static void run(const char *name, void (*test)(void)) {
   failures += !passed;
 }
 
-/* ------------------------------------------------------------------------------------ the sink --------------------- */
+/* ------------------------------------------------------------------------------- the sink -- */
 
 static bool readable(const rawwaker_sink *s) {
   struct pollfd p = {.fd = rawwaker_sink_fd(s), .events = POLLIN};
@@ -256,7 +256,7 @@ static void failed_closes(void) {
   }
 }
 
-/* ------------------------------------------------------------------------------------ block_on --------------------- */
+/* ------------------------------------------------------------------------------- block_on -- */
 
 /* Ready when a thread has come; a wake of its own for each of `own` polls before. */
 typedef struct future {

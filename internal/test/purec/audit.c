@@ -69,7 +69,7 @@ static size_t taken(const char *rule) { /* all of the findings; how many were of
   return n;
 }
 
-/* ---------------------------------------------------------------------------------------------------- storm ------ */
+/* ---------------------------------------------------------------------------------- storm -- */
 
 enum { THREADS = 4 };
 static rawwaker shared;
@@ -190,7 +190,7 @@ static void futures(void) {
   check(rawwaker_audit_live() == 0 && atomic_load(&references) == 0, "futures have left something");
 }
 
-/* --------------------------------------------------------------------------------------------------- stopped ----- */
+/* -------------------------------------------------------------------------------- stopped -- */
 
 static sem_t inside, go;
 static void stop_here(void *arg) {
@@ -254,7 +254,7 @@ static void stopped(void) {
   printf("   stopped: 4 threads inside the auditor, others' 2,000 wakes and 1,000 findings came\n");
 }
 
-/* --------------------------------------------------------------------------------------------------- signals ----- */
+/* -------------------------------------------------------------------------------- signals -- */
 
 static rawwaker gone;
 static volatile sig_atomic_t signals, errno_changed, in_handler;
@@ -320,7 +320,7 @@ static void signals_run(unsigned many) {
   printf("   signals: %zu handlers have woken, lost 0; errno kept, nothing allocated\n", n);
 }
 
-/* ----------------------------------------------------------------------------------------------------- forks ----- */
+/* ---------------------------------------------------------------------------------- forks -- */
 
 static atomic_bool stop;
 static void *fork_run(void *arg) {
@@ -360,7 +360,7 @@ static void forks(int many) {
   printf("   forks: %d children have woken and ended\n", many);
 }
 
-/* -------------------------------------------------------------------------------------------------- findings ----- */
+/* ------------------------------------------------------------------------------- findings -- */
 
 static void findings(void) {
   rawwaker_audit_print(false);

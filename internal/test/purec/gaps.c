@@ -38,7 +38,7 @@ static void gap(void);
 #include RAWWAKER_C
 #undef write
 
-/* ------------------------------------------------------------------------------------ the gaps ---------------------- */
+/* ------------------------------------------------------------------------------- the gaps -- */
 
 static void (*first)(void), (*second)(void); /* what others do */
 static unsigned long gaps, first_at, second_at, interleavings;
@@ -56,7 +56,7 @@ static void gap(void) {
   alone = false;
 }
 
-/* ------------------------------------------------------------------------------------ what there is ----------------- */
+/* -------------------------------------------------------------------------- what there is -- */
 
 static rawwaker_sink *sink;
 static rawwaker_box *box; /* NULL: retired or closed */
@@ -163,7 +163,7 @@ static void poll_it(void) {
   if (woken) wakes = 0; /* the runtime wakes the task */
 }
 
-/* ------------------------------------------------------------------------------------ all pairs of gaps ------------- */
+/* ---------------------------------------------------------------------- all pairs of gaps -- */
 
 typedef struct script {
   const char *name;
@@ -232,7 +232,7 @@ static const script scripts[] = {
     {"a poll beside a close", false, poll_it, wake_theirs_by_ref, close_it},
 };
 
-/* ------------------------------------------------------------------------------------ threads that stop ------------- */
+/* ---------------------------------------------------------------------- threads that stop -- */
 
 /* A thread stops for good in a call on one task's waker, or at the cell, in every gap of it. Nothing that it had is given up: what was
  * asked of its sink waits for it. The wakes of another task are delivered, and the sink's end waits for nobody. */

@@ -17,7 +17,7 @@ static void check(bool ok, const char *race, const char *why) {
   exit(1);
 }
 
-/* ------------------------------------------------------------------------------------ the other thread -------------- */
+/* ----------------------------------------------------------------------- the other thread -- */
 
 static atomic_ulong begun, ended;
 static _Atomic(void (*)(void)) theirs; /* NULL: no more */
@@ -47,7 +47,7 @@ static void at_once(void (*ours)(void), void (*their)(void)) {
   meet(&ended, n);
 }
 
-/* ------------------------------------------------------------------------------------ what they meet at ------------- */
+/* ---------------------------------------------------------------------- what they meet at -- */
 
 static rawwaker_sink *sink;
 static rawwaker_box *box, *second;
@@ -96,7 +96,7 @@ static void poll_it(void) {
   rawwaker_box_poll(sink, &box, (rawwaker_future){NULL, &pending_vtable}, NULL, &told);
 }
 
-/* ------------------------------------------------------------------------------------ the windows ------------------- */
+/* ---------------------------------------------------------------------------- the windows -- */
 
 static void closed_while_it_is_read(void) {
   static const char *const race = "a box closed while it is read";

@@ -41,7 +41,7 @@ static void spawn(pthread_t *t, void *(*f)(void *), void *arg) {
   if (pthread_create(t, NULL, f, arg) != 0) die("pthread_create");
 }
 
-/* ------------------------------------------------------------------------------------ references of a counting task -- */
+/* ---------------------------------------------------------- references of a counting task -- */
 
 static atomic_ulong clones, wakes, by_refs, drops;
 
@@ -134,7 +134,7 @@ static void references(void) {
          clones, wakes, drops, by_refs);
 }
 
-/* ------------------------------------------------------------------------------------ a counted waker of a function -- */
+/* ---------------------------------------------------------- a counted waker of a function -- */
 
 static atomic_ulong fn_wakes, fn_drops;
 static void fn_wake(void *arg) {
@@ -162,7 +162,7 @@ static void functions(void) {
   printf("ok: a function: %lu wakes, 1 drop\n", fn_wakes);
 }
 
-/* ------------------------------------------------------------------------------------ the edge of a wake ------------ */
+/* --------------------------------------------------------------------- the edge of a wake -- */
 
 /* Each round, every thread writes a letter, wakes, and says so by a relaxed counter, which orders nothing. The reader waits
  * for the counter and then reads the letters, plain words: only the wakes order them, also those that found the word set.
@@ -350,7 +350,7 @@ static void the_cell(void) {
   printf("ok: a cell: %lu wakes by %d threads, 0 lost\n", all, THREADS);
 }
 
-/* ------------------------------------------------------------------------------------ boxes and a sink -------------- */
+/* ----------------------------------------------------------------------- boxes and a sink -- */
 
 enum { BOXES = 16 };
 

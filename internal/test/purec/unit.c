@@ -46,7 +46,7 @@ static void run(const char *name, void (*test)(void)) {
   failures += !passed;
 }
 
-/* ------------------------------------------------------------------------------- a task whose wakers write letters -- */
+/* ------------------------------------------------------ a task whose wakers write letters -- */
 
 /* Each reference is a token from malloc of its own: a second use is one of freed memory. The letters are the tasks' names
  * and the slots': "ac" is a's clone. */
@@ -110,7 +110,7 @@ static rawwaker same_clone(void *data) {
   return (rawwaker){data, NULL};
 }
 
-/* ------------------------------------------------------------------------------------------------ the verbs --------- */
+/* ------------------------------------------------------------------------------ the verbs -- */
 
 static void version(void) { CHECK(rawwaker_abi_version() == RAWWAKER_ABI_VERSION); }
 
@@ -199,7 +199,7 @@ static void noop(void) {
   rawwaker_drop(n); /* optional, so also too often */
 }
 
-/* ---------------------------------------------------------------------------------------- counted, from a function -- */
+/* --------------------------------------------------------------- counted, from a function -- */
 
 static int woken, ended;
 static rawwaker kept;
@@ -284,7 +284,7 @@ static void async_ffi(void) {
   rawwaker_sink_drop(s);
 }
 
-/* ------------------------------------------------------------------------------------------------ the cell ---------- */
+/* ------------------------------------------------------------------------------- the cell -- */
 
 static void cell(void) {
   task a = {.name = 'a'}, b = {.name = 'b'};
@@ -422,7 +422,7 @@ static void cell_waits_for_no_register(void) {
   }
 }
 
-/* ------------------------------------------------------------------------------------------------ block_on ---------- */
+/* ------------------------------------------------------------------------------- block_on -- */
 
 /* Needs `left` wakes; each comes by how. Writes p for a poll and d for the drop. */
 typedef struct counting {
@@ -734,7 +734,7 @@ static void late_wakes(void) {
   boxed(outlives, NULL);
 }
 
-/* ------------------------------------------------------------------------------------------------ sinks and boxes --- */
+/* ------------------------------------------------------------------------ sinks and boxes -- */
 
 static bool readable(const rawwaker_sink *s) {
   struct pollfd p = {.fd = rawwaker_sink_fd(s), .events = POLLIN};
@@ -1373,7 +1373,7 @@ static void signals_and_errno(void) {
   rawwaker_sink_drop(s);
 }
 
-/* ------------------------------------------------------------------------------------------------ deaths ------------ */
+/* --------------------------------------------------------------------------------- deaths -- */
 
 static int out_of_memory_at; /* 1: the next malloc fails */
 void *__real_malloc(size_t size);

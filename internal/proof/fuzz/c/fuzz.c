@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* --------------------------------------------------------------------------------------------- the program -- */
+/* ---------------------------------------------------------------------------- the program -- */
 
 enum op_code {
 #define OP(name, what) op_##name,
@@ -102,7 +102,7 @@ static bool readable(void) {
   return poll(&p, 1, 0) == 1;
 }
 
-/* ----------------------------------------------------------------------------------------------- the model -- */
+/* ------------------------------------------------------------------------------ the model -- */
 
 /* The words of a box and of a parker, as docs/CONCURRENCY.md has them. */
 enum word { IDLE, WOKEN, LAST, LOOP };
@@ -214,7 +214,7 @@ static void m_wake(task *t) {
     m_unref(t);
 }
 
-/* --------------------------------------------------------------------------------------- wakers that count -- */
+/* ---------------------------------------------------------------------- wakers that count -- */
 
 static void fn_wake(void *arg) {
   atomic_fetch_add(&((task *)arg)->seen_wakes, 1);
@@ -357,7 +357,7 @@ static reference make(int kind) {
   return (reference){t->w, t};
 }
 
-/* ------------------------------------------------------------------------------------------------- the cells -- */
+/* ------------------------------------------------------------------------------ the cells -- */
 
 typedef struct cell {
   rawwaker_cell cell;
@@ -419,7 +419,7 @@ static reference c_take(cell *c) {
 
 static cell cells[CELLS];
 
-/* ----------------------------------------------------------------------------------------------- the futures - */
+/* ---------------------------------------------------------------------------- the futures -- */
 
 /* script: bits 0 and 1 how it ends (0, 3: when completed; 1: ready, 2: panicked, after the pendings of bits 2 and 3);
  * bit 4: it wakes itself at each pending; bit 5: it keeps nothing; bit 6: it wakes itself as it ends. */
@@ -590,7 +590,7 @@ static void block_on(uint8_t script, uint8_t y) {
   m_unref(f.under.t);
 }
 
-/* ----------------------------------------------------------------------------------------------- the runtime - */
+/* ---------------------------------------------------------------------------- the runtime -- */
 
 static void retire(task *t) {
   bool freed = t->refs == 1 && t->hold;
@@ -667,7 +667,7 @@ static void close_task(task *t) {
   rawwaker_box_close(b);
 }
 
-/* ------------------------------------------------------------------------------------- one after the other -- */
+/* -------------------------------------------------------------------- one after the other -- */
 
 static void borrow(const reference *r, uint8_t way) {
   bool box = rawwaker_is_box(&r->w);
@@ -834,7 +834,7 @@ static void compare(void) {
            world.readable ? " not" : "", world.readable ? ": a wake was lost" : "");
 }
 
-/* ----------------------------------------------------------------------------------------------- the threads - */
+/* ---------------------------------------------------------------------------- the threads -- */
 
 static struct worker {
   pthread_t id;
@@ -933,7 +933,7 @@ static void sequence(void) {
            world.tasks[i].refs);
 }
 
-/* ------------------------------------------------------------------------------------------- all at once -- */
+/* ---------------------------------------------------------------------------- all at once -- */
 
 /* One box that the runtime has lent, by its id: whether a wake was made that no notice has told of. */
 typedef struct record {
@@ -1253,7 +1253,7 @@ static void together(void) {
   for (int k = 0; k < KINDS; k++) pthread_mutex_destroy(&shared.runtime[k].mu);
 }
 
-/* ----------------------------------------------------------------------------------------------- the drivers - */
+/* ---------------------------------------------------------------------------- the drivers -- */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
