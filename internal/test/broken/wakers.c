@@ -13,7 +13,7 @@ typedef struct task {
   _Atomic(size_t) wakes;
   _Atomic(int) word; /* 1: scheduled */
   _Atomic(bool) ended, polled, polling;
-  pthread_mutex_t lock; /* of the faults that hold one */
+  pthread_mutex_t lock; /* used by the faults that hold a lock */
   pthread_mutex_t hooking;
   void (*hook)(void *);
   void *with;
@@ -22,7 +22,7 @@ typedef struct task {
   _Atomic(struct reference *) references;
 } task;
 
-/* Each reference is a record of its own: clone changes data. */
+/* Each reference is a record of its own, so a clone has other data. */
 typedef struct reference {
   task *t;
   struct reference *next;
@@ -66,7 +66,8 @@ static void notify(task *t, bool clone) {
   } else if (atomic_exchange(&t->word, 1) != 0) {
     return;
   }
-  if (is(t, "flag_is_cleared_after_the_poll") && atomic_load(&t->polling)) return; /* the poll's end will look */
+  /* The end of the poll is expected to see the flag. */
+  if (is(t, "flag_is_cleared_after_the_poll") && atomic_load(&t->polling)) return;
   atomic_fetch_add_explicit(&t->wakes, 1, memory_order_relaxed);
   if (t->hook == NULL) return;
   bool locked = is(t, "drop_waits_for_wake") || is(t, "clone_waits_for_wake");
@@ -139,7 +140,7 @@ static void poll_task(void *arg, void (*during)(void *), void *with) {
   if (during != NULL) during(with);
   if (locked) pthread_mutex_unlock(&t->lock);
   atomic_store(&t->polling, false);
-  if (is(t, "flag_is_cleared_after_the_poll")) take(t); /* and does not */
+  if (is(t, "flag_is_cleared_after_the_poll")) take(t); /* it does not */
 }
 static void on_wake(void *arg, void (*f)(void *), void *with) {
   task *t = arg;
