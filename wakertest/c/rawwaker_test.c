@@ -22,7 +22,8 @@ enum { MOST = 16, THREADS = 4, ROUNDS = 2000, EVENTS = 64, OUT = 256 };
 
 /* ----------------------------------------------------------------------------- the report -- */
 
-/* What the scenario under way has done. Relaxed throughout: the report must not order what it watches. */
+/* What the current scenario has done. All accesses are relaxed: the report must not order the code
+ * under test. */
 static struct {
   const char *name, *rule;
   int number;
@@ -30,7 +31,7 @@ static struct {
   char why[512];
   _Atomic(const char *) events[EVENTS];
   _Atomic(unsigned) happened;
-  _Atomic(int64_t) deadline; /* 0: nothing is under way */
+  _Atomic(int64_t) deadline; /* 0 between scenarios */
 } now;
 
 static int64_t nanoseconds(void) {
@@ -45,13 +46,13 @@ static int64_t patience(void) {
   return (int64_t)((seconds > 0 ? seconds : 10) * 1e9);
 }
 
-/* Waits a little, for what other threads do. */
+/* Waits a short time for other threads. */
 static void pause_a_little(void) {
   struct timespec t = {0, 50000};
   nanosleep(&t, NULL);
 }
 
-static _Atomic(int64_t) patient; /* patience(), once it is known */
+static _Atomic(int64_t) patient; /* patience(), once it was read */
 
 static void did(const char *what) {
   atomic_store_explicit(&now.deadline,
@@ -78,7 +79,7 @@ static void say_failure(void) {
   fflush(stdout);
 }
 
-/* Gives cond; says the first that fails. */
+/* Returns cond. The first failure is recorded for the report. */
 static bool expect(bool cond, const char *format, ...) {
   int none = 0;
   if (cond || !atomic_compare_exchange_strong(&now.failed, &none, 1)) return cond;
@@ -94,7 +95,7 @@ static void skip(const char *why) {
   snprintf(now.why, sizeof now.why, "%s", why);
 }
 
-/* A call that does not come back, or ends the program, is told by these two. */
+/* watch and crashed report a call that does not return, or that ends the program. */
 static void *watch(void *unused) {
   (void)unused;
   for (;;) {
@@ -112,7 +113,7 @@ static void *watch(void *unused) {
 }
 
 static void crashed(int signal) {
-  /* What printf may do here it has been doing all along: the program is over, and this is its last word. */
+  /* printf is not safe in a signal handler, but the program ends here in any case. */
   if (atomic_load(&now.deadline) == 0) _exit(3);
   if (expect(false, "no signal; signal %d came", signal)) return;
   say_failure();
@@ -178,7 +179,7 @@ static int run_all(const char *subject, const scenario *all, void *make, void *a
   return failed;
 }
 
-/* Function pointers go through here as objects: ISO C has no void * for them. */
+/* ISO C cannot convert a function pointer to void *, so a struct holds them. */
 typedef struct maker {
   rawwaker_test_waker (*waker)(void *);
   rawwaker_test_future (*future)(void *);
@@ -203,11 +204,11 @@ static subject make_waker(void *make, void *arg) {
   return ((const maker *)make)->waker(arg);
 }
 
-/* The slots, by the vtable of the very waker at hand. */
+/* These call the slots of the given waker's own vtable. */
 static rawwaker do_clone(rawwaker w, const char *what) {
   did(what);
   rawwaker c = w.vtable->clone(w.data);
-  if (!expect(c.vtable != NULL, "clone to give a vtable")) return rawwaker_noop();
+  if (!expect(c.vtable != NULL, "clone to return a vtable")) return rawwaker_noop();
   return c;
 }
 static void do_wake(rawwaker w, const char *what) {
@@ -229,7 +230,7 @@ static bool live_is(const subject *s, long n, const char *when) {
   return expect(got == n, "%ld reference%s %s; there are %ld", n, n == 1 ? "" : "s", when, got);
 }
 
-/* Wakes may be noticed a little later. */
+/* Waits, because wakes may be noticed a little later. */
 static bool wakes_reach(const subject *s, size_t n, const char *when) {
   for (int64_t end = nanoseconds() + patience();;) {
     size_t got = s->wakes(s->arg);
@@ -327,7 +328,7 @@ static void drop_wakes_nobody(void *make, void *arg) {
   rawwaker c = do_clone(s.waker, "c = clone w");
   do_drop(c, "drop c");
   do_drop(s.waker, "drop w");
-  struct timespec moment = {0, 5000000}; /* for a wake that should not come and may come late */
+  struct timespec moment = {0, 5000000}; /* a wake, which must not come, may be late */
   nanosleep(&moment, NULL);
   wakes_at_most(&s, before, "after clone and drop");
   done(&s);
@@ -366,7 +367,8 @@ static void wakes_coalesce(void *make, void *arg) {
   done(&s);
 }
 
-/* Two threads write, each its own plain word, and wake; the second finds the task woken. The poll reads both. */
+/* Two threads each write a plain word and then wake; the second finds the task woken. The poll
+ * reads both words. */
 struct publish {
   rawwaker w;
   int *word;
@@ -376,7 +378,8 @@ static void *publisher(void *arg) {
   struct publish *p = arg;
   *p->word = 42;
   do_wake_by_ref(p->w, "a thread writes, then wake_by_ref w");
-  atomic_fetch_add_explicit(p->woken, 1, memory_order_relaxed); /* says when, orders nothing */
+  /* reports the time, but orders nothing */
+  atomic_fetch_add_explicit(p->woken, 1, memory_order_relaxed);
   return NULL;
 }
 static void read_both(void *arg) {
@@ -549,7 +552,7 @@ static void *stormer(void *arg) {
       c.vtable->wake(c.data);
       s->made++;
       break;
-    default: /* the clone takes the place of what it was cloned from */
+    default: /* the clone replaces its original */
       mine.vtable->wake(mine.data);
       mine = c;
       s->made++;
@@ -590,7 +593,7 @@ static void storm(void *make, void *arg) {
 
 static void will_wake(void *make, void *arg) {
   subject a = make_waker(make, arg), b = make_waker(make, arg);
-  expect(rawwaker_will_wake(&a.waker, &a.waker), "a waker to wake what it wakes");
+  expect(rawwaker_will_wake(&a.waker, &a.waker), "a waker to equal itself");
   if (rawwaker_will_wake(&a.waker, &b.waker)) {
     size_t before = b.wakes(b.arg);
     do_wake_by_ref(a.waker, "wake_by_ref w, which has the words of another task's waker");
@@ -624,7 +627,7 @@ static void unknown_thread(void *make, void *arg) {
   subject s = make_waker(make, arg);
   size_t before = s.wakes(s.arg);
   pthread_join(start(stranger, &s.waker), NULL);
-  wakes_reach(&s, before + 1, "after wakes on a thread that the executor has never heard of");
+  wakes_reach(&s, before + 1, "after wakes on a thread that the executor does not know");
   done(&s);
 }
 
@@ -682,7 +685,8 @@ static const scenario wakers[] = {
     {"wakes_coalesce", wakes_coalesce,
      "several wakes may lead to one poll; a wake after that poll leads to another"},
     {"wakes_publish", wakes_publish,
-     "what was written before a wake is visible to the poll that follows, also where the task was woken already"},
+     "what was written before a wake is visible to the poll that follows, "
+     "also where the task was woken already"},
     {"wake_before_the_poll", wake_before_the_poll, "a wake that comes before the poll is not lost"},
     {"wake_during_the_poll", wake_during_the_poll,
      "a wake that comes during the poll leads to another, afterwards"},
@@ -709,12 +713,14 @@ int rawwaker_test_wakers(const char *name, rawwaker_test_waker (*make)(void *arg
 
 /* --------------------------------------------------------------------- the kit's own task -- */
 
-/* A waker whose every reference is a record of its own, kept until the scenario is over: so a second use is told from a first. */
+/* A waker of which each reference is a record of its own. The records are kept until the scenario
+ * ends, so a second use of a reference is detected. */
 typedef struct probe probe;
 typedef struct record {
   probe *p;
   struct record *next;
-  _Atomic(int) state; /* 0 there, 1 woken, 2 dropped, 3 lent, 4 lent and the poll is over */
+  /* 0 owned, 1 woken, 2 dropped, 3 borrowed by a poll, 4 borrowed by a poll that has returned */
+  _Atomic(int) state;
 } record;
 struct probe {
   _Atomic(size_t) wakes;
@@ -779,7 +785,7 @@ static void probe_wake(void *data) {
   if (!consumed(r, 1, "wake")) return;
   atomic_fetch_add(&p->wakes, 1);
   if (p->on_wake != NULL) p->on_wake(p->with);
-  atomic_fetch_sub(&p->live, 1); /* last: where none is left, the scenario may end */
+  atomic_fetch_sub(&p->live, 1); /* last, because at 0 the scenario may end */
 }
 static void probe_drop(void *data) {
   record *r = data;
@@ -794,7 +800,7 @@ static void probe_free(probe *p) {
   }
 }
 
-/* -------------------------------------------------------------------------------------------------- the futures */
+/* ---------------------------------------------------------------------------- the futures -- */
 
 static rawwaker_test_future make_future(void *make, void *arg) {
   did("make f");
@@ -811,8 +817,8 @@ static rawwaker_poll poll_out(const rawwaker_test_future *f, probe *p, unsigned 
   did(got == RAWWAKER_READY      ? "is READY"
       : got == RAWWAKER_PENDING  ? "is PENDING"
       : got == RAWWAKER_PANICKED ? "is PANICKED"
-                                 : "gives no code");
-  expect(got <= RAWWAKER_PANICKED, "READY, PENDING or PANICKED; poll gave %d", got);
+                                 : "is an unknown code");
+  expect(got <= RAWWAKER_PANICKED, "READY, PENDING or PANICKED; poll returned %d", got);
   return got;
 }
 static rawwaker_poll poll_once(const rawwaker_test_future *f, probe *p) {
@@ -833,12 +839,12 @@ static bool woken(probe *p, size_t n, const char *when) {
     if (nanoseconds() > end) return expect(false, "a wake %s", when);
   return true;
 }
-/* Polls after each wake until it ends. */
+/* Polls after each wake until the future completes. */
 static void finish(const rawwaker_test_future *f, probe *p) {
   for (size_t seen = 0;;) {
     seen = atomic_load(&p->wakes);
     if (poll_once(f, p) != RAWWAKER_PENDING ||
-        !woken(p, seen + 1, "of a future that is PENDING and can go on"))
+        !woken(p, seen + 1, "of a future that is PENDING and can continue"))
       return;
   }
 }
@@ -847,7 +853,8 @@ static bool holds_nothing(const rawwaker_test_future *f, const char *when) {
   long got = f->live(f->arg);
   return expect(got == 0, "the future to hold nothing %s; it holds %ld", when, got);
 }
-/* A wake that comes from another thread may be under way yet: its clone is gone when it returns. */
+/* Waits, because another thread may still be inside a wake, which holds its clone until it
+ * returns. */
 static void none_is_left(probe *p, const char *whose) {
   long live = atomic_load(&p->live);
   for (int64_t end = nanoseconds() + patience(); live != 0 && nanoseconds() < end;
@@ -888,7 +895,7 @@ static void context_is_borrowed(void *make, void *arg) {
   probe p = {0};
   if (poll_once(&f, &p) == RAWWAKER_PENDING) {
     complete(&f);
-    finish(&f, &p); /* whatever it does to the context's waker, the waker itself sees */
+    finish(&f, &p); /* the probe's slots check each use of the waker */
   }
   drop_future(&f);
   future_done(&f, &p);
@@ -899,7 +906,7 @@ static void wakes_when_it_can_go_on(void *make, void *arg) {
   size_t seen = atomic_load(&p.wakes);
   if (poll_once(&f, &p) == RAWWAKER_PENDING) {
     complete(&f);
-    if (woken(&p, seen + 1, "of a future that is PENDING and can go on")) finish(&f, &p);
+    if (woken(&p, seen + 1, "of a future that is PENDING and can continue")) finish(&f, &p);
   }
   drop_future(&f);
   future_done(&f, &p);
@@ -933,7 +940,7 @@ static void unasked_poll(void *make, void *arg) {
   }
   if (pending) {
     complete(&f);
-    if (woken(&p, seen + 1, "of a future that was polled when nobody had asked")) finish(&f, &p);
+    if (woken(&p, seen + 1, "of a future that was polled without a wake")) finish(&f, &p);
   }
   drop_future(&f);
   future_done(&f, &p);
@@ -963,7 +970,7 @@ static void polls_on_any_thread(void *make, void *arg) {
     if (e.got != RAWWAKER_PENDING || i < 2) continue;
     if (!completed) complete(&f);
     completed = true;
-    if (!woken(&p, seen + 1, "of a future that is PENDING and can go on")) break;
+    if (!woken(&p, seen + 1, "of a future that is PENDING and can continue")) break;
   }
   pthread_join(start(drop_elsewhere, &f), NULL);
   future_done(&f, &p);
@@ -1038,15 +1045,16 @@ static void drop_beside_the_wake(void *make, void *arg) {
   }
 }
 
-/* While the waker's slot runs, another thread uses the future: that must not wait for a lock held over the slot. */
+/* While a slot of the waker runs, another thread uses the future. It must not wait for a lock that
+ * the future holds during the slot. */
 struct entered {
   rawwaker_test_future *f;
   probe *p;
   void *(*use)(void *);
   _Atomic(int) times, came_back, left;
   pthread_t thread;
-  rawwaker_poll got; /* by poll_inside */
-  bool of_another_rule; /* a call that waits for the slot is not this scenario's fault to name */
+  rawwaker_poll got;    /* the result of poll_inside */
+  bool of_another_rule; /* another scenario reports a call that waits for the slot */
 };
 static void *use_and_say(void *arg) {
   struct entered *e = arg;
@@ -1061,14 +1069,14 @@ static void enter_the_future(void *arg) {
   int64_t end = nanoseconds() + patience() / 4;
   while (!atomic_load(&e->came_back) && nanoseconds() < end) pause_a_little();
   if (!e->of_another_rule)
-    expect(
-        atomic_load(&e->came_back),
-        "a call on another thread to return while the slot runs: the future seems to hold a lock over it");
+    expect(atomic_load(&e->came_back),
+           "a call on another thread to return while the slot runs: the future seems to hold a "
+           "lock during the slot");
   else if (!atomic_load(&e->came_back))
-    skip("a lock seems to be held over the wake: see wakes_under_no_lock");
+    skip("a lock seems to be held during the wake: see wakes_under_no_lock");
   atomic_store(&e->left, 1);
 }
-/* The slot may run on another thread than the one that made it run. */
+/* Waits for the slot, which may run on another thread than the caller's. */
 static void leave_the_future(struct entered *e) {
   for (int64_t end = nanoseconds() + patience(); !atomic_load(&e->left);) {
     if (nanoseconds() > end) {
@@ -1091,7 +1099,8 @@ static void *complete_inside(void *arg) {
   complete(e->f);
   return NULL;
 }
-/* The first wake is held while another thread polls, under the waker of other. then is called if that poll is PENDING. */
+/* Holds the first wake while another thread polls with the waker of other. If that poll returns
+ * PENDING, it calls then. */
 static void poll_inside_the_wake(void *make, void *arg,
                                  void (*then)(const rawwaker_test_future *f, probe *other)) {
   rawwaker_test_future f = make_future(make, arg);
@@ -1105,10 +1114,11 @@ static void poll_inside_the_wake(void *make, void *arg,
   if (f.complete == NULL) {
     skip("no complete");
   } else if (poll_once(&f, &p) == RAWWAKER_PENDING) {
-    size_t seen = atomic_load(&p.wakes); /* of a future that wakes itself in its poll, where another poll must not come */
+    /* Wakes inside the poll count too, but no other poll may run there. */
+    size_t seen = atomic_load(&p.wakes);
     p.on_wake = enter_the_future;
     complete(&f);
-    if (woken(&p, seen + 1, "of a future that can go on")) {
+    if (woken(&p, seen + 1, "of a future that can continue")) {
       leave_the_future(&e);
       if (e.got == RAWWAKER_PENDING && then != NULL && !atomic_load(&now.skipped)) then(&f, &other);
     }
@@ -1120,9 +1130,9 @@ static void poll_inside_the_wake(void *make, void *arg,
 }
 static void wakes_under_no_lock(void *make, void *arg) { poll_inside_the_wake(make, arg, NULL); }
 static void wake_follows(const rawwaker_test_future *f, probe *other) {
-  if (woken(
-          other, 1,
-          "after a poll inside the wake was PENDING: the condition was set after the wake, which is lost"))
+  if (woken(other, 1,
+            "after a poll inside the wake was PENDING: the condition was set after the wake, "
+            "which is lost"))
     finish(f, other);
 }
 static void set_before_wake(void *make, void *arg) {
@@ -1173,7 +1183,8 @@ static const scenario futures[] = {
     {"wakes_under_no_lock", wakes_under_no_lock,
      "no slot is called under a lock: wake may come back to the future at once"},
     {"set_before_wake", set_before_wake,
-     "whoever makes the condition true sets it first and wakes after: a poll inside the wake finds it, or another wake follows"},
+     "whoever makes the condition true sets it first and wakes after: "
+     "a poll inside the wake finds it, or another wake follows"},
     {"clones_under_no_lock", clones_under_no_lock,
      "no slot is called under a lock, clone included"},
     {NULL, NULL, NULL},
@@ -1186,12 +1197,12 @@ int rawwaker_test_futures(const char *name, rawwaker_test_future (*make)(void *a
 
 /* ------------------------------------------------------------------------------ executors -- */
 
-/* A future that the kit has made, with all that is known of it. step says what each poll does. */
+/* A future made by the kit, with what is known about it. step is called by each poll. */
 typedef struct task {
   rawwaker_poll (*step)(struct task *t, const rawwaker *w, int poll); /* poll counts from 1 */
   void *with;
   _Atomic(int) polls, drops, inside, ended;
-  rawwaker kept; /* of one thread at a time, by the step's own order */
+  rawwaker kept; /* used by one thread at a time; the steps order their accesses */
   int word;      /* plain */
 } task;
 
@@ -1213,7 +1224,7 @@ static rawwaker_poll task_poll(void *data, rawwaker_context *cx, void *out) {
 static void task_drop(void *data) {
   task *t = data;
   did("drop");
-  expect(atomic_load(&t->inside) == 0, "no drop beside a poll");
+  expect(atomic_load(&t->inside) == 0, "no drop during a poll");
   expect(atomic_fetch_add(&t->drops, 1) == 0, "one drop of each future");
 }
 static const rawwaker_future_vtable task_vtable = {task_poll, task_drop};
@@ -1240,7 +1251,7 @@ static void close_executor(const runner *x) {
 }
 static void ended(const task *t, int n) {
   for (int i = 0; i < n; i++) {
-    expect(atomic_load(&t[i].ended) == 1, "every task to be done when run returns; task %d is not",
+    expect(atomic_load(&t[i].ended) == 1, "every task to be complete when run returns; task %d is not",
            i);
     int drops = atomic_load(&t[i].drops);
     expect(drops == 1, "one drop of each future; of task %d there were %d", i, drops);
@@ -1285,7 +1296,7 @@ static void wake_inside_the_poll(void *make, void *arg) {
   close_executor(&x);
 }
 
-/* Wakes the waker that was sent to it, after writing the task's word. */
+/* Writes the task's word and then wakes the kept waker. */
 static void *wake_kept(void *arg) {
   task *t = arg;
   rawwaker w = t->kept;
@@ -1300,7 +1311,7 @@ static rawwaker_poll waits_for_a_thread(task *t, const rawwaker *w, int poll) {
     *thread = start(wake_kept, t);
     return RAWWAKER_PENDING;
   }
-  /* A poll that nobody asked for is legal: then the word is perhaps not there yet, and may not be read. */
+  /* A poll without a wake is legal, so the word may not have been written and must not be read. */
   return RAWWAKER_READY;
 }
 static void wake_from_another_thread(void *make, void *arg) {
@@ -1315,7 +1326,7 @@ static void wake_from_another_thread(void *make, void *arg) {
   close_executor(&x);
 }
 
-/* The word says that it was written by a relaxed flag, which orders nothing: only the wake does. */
+/* A relaxed counter reports that the words were written. It orders nothing; only the wake does. */
 struct published {
   task t;
   _Atomic(int) woken;
@@ -1339,7 +1350,7 @@ static rawwaker_poll reads_what_was_published(task *t, const rawwaker *w, int po
       if (one == NULL) abort();
       *one = (struct publish){do_clone(*w, "clone"), &p->words[i], &p->woken};
       p->thread[i] = start(publish_to_task, one);
-      /* The second finds the task woken. Both come while this poll is under way. */
+      /* Both wakes come during this poll. The second finds the task woken. */
       while (atomic_load_explicit(&p->woken, memory_order_relaxed) <= i) sched_yield();
     }
     return RAWWAKER_PENDING;
@@ -1397,7 +1408,8 @@ static void close_drops_the_rest(void *make, void *arg) {
     skip("no close");
     return;
   }
-  task *t = calloc(10, sizeof *t); /* left behind where one was not dropped: its executor may poll it yet */
+  /* It is leaked if a future was not dropped, because the executor may still poll it. */
+  task *t = calloc(10, sizeof *t);
   if (t == NULL) abort();
   for (int i = 0; i < 10; i++) t[i].step = i % 2 ? never : ready_at_once, spawn(&x, &t[i]);
   close_executor(&x);
@@ -1416,7 +1428,9 @@ static rawwaker_poll spawns_another(task *t, const rawwaker *w, int poll) {
   (void)w, (void)poll;
   task *next = t + 1;
   const runner *x = t->with;
-  *next = (task){.step = t->word > 1 ? spawns_another : ready_at_once, .with = t->with, .word = t->word - 1};
+  *next = (task){.step = t->word > 1 ? spawns_another : ready_at_once,
+                 .with = t->with,
+                 .word = t->word - 1};
   spawn(x, next);
   return RAWWAKER_READY;
 }
@@ -1424,7 +1438,7 @@ static void spawn_inside_a_poll(void *make, void *arg) {
   runner x = make_executor(make, arg);
   task t[6] = {{0}};
   if (!x.spawn_inside) {
-    skip("spawn is not for polls");
+    skip("no spawn_inside");
   } else {
     t[0] = (task){.step = spawns_another, .with = &x, .word = 5};
     spawn(&x, &t[0]);
@@ -1434,11 +1448,12 @@ static void spawn_inside_a_poll(void *make, void *arg) {
   close_executor(&x);
 }
 
-/* THREADS threads wake COUNT tasks at random until each has been polled WANTED times by a wake. */
+/* THREADS threads wake COUNT tasks at random until each was polled WANTED times because of a
+ * wake. */
 enum { COUNT = 64, WANTED = 50 };
 struct stormed {
   task t[COUNT];
-  pthread_mutex_t lock; /* of kept: this kit's, no slot is called under it */
+  pthread_mutex_t lock; /* guards kept; no slot is called while it is held */
   rawwaker kept[COUNT];
   _Atomic(int) left;
 };
@@ -1467,7 +1482,8 @@ static void *wake_many(void *arg) {
     pthread_mutex_unlock(&s->lock);
     if (w.vtable == NULL) continue;
     waking = true;
-    w.vtable->wake(w.data); /* the only waker of that poll: if it is lost, the storm never ends */
+    /* the only waker of that poll: if the wake is lost, run never returns */
+    w.vtable->wake(w.data);
     waking = false;
   }
   return NULL;
@@ -1497,7 +1513,8 @@ static const scenario executors[] = {
     {"wake_from_another_thread", wake_from_another_thread,
      "a wake on any thread leads to a poll, and never polls itself"},
     {"poll_sees_what_wakes_publish", poll_sees_what_wakes_publish,
-     "what was written before a wake is visible to the poll that follows, also where the task was woken already"},
+     "what was written before a wake is visible to the poll that follows, "
+     "also where the task was woken already"},
     {"waker_outlives_its_task", waker_outlives_its_task,
      "wakers may outlive their task, and their executor"},
     {"close_drops_the_rest", close_drops_the_rest,
