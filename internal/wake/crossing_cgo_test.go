@@ -91,8 +91,8 @@ func TestInboxInC(t *testing.T) {
 			require.True(t, in.over.Load())
 		}
 	})
-	// For the race detector: both at once, for one after the other is ordered by the count of who is
-	// inside.
+	// For the race detector: both at once, for one after the other is ordered by the count of who
+	// is inside.
 	t.Run("may_be_woken_while_its_hook_is_set", func(t *testing.T) {
 		for i := range 1000 {
 			in, err := NewInbox()
@@ -235,8 +235,8 @@ func TestInboxInC(t *testing.T) {
 }
 
 func TestSpin(t *testing.T) {
-	// A BlockOn that was woken while it spun stays in LOOP over its next poll, and leaves LOOP before
-	// it sleeps.
+	// A BlockOn that was woken while it spun stays in LOOP over its next poll, and leaves LOOP
+	// before it sleeps.
 	t.Run("in_LOOP", func(t *testing.T) {
 		over := make(chan struct{})
 		close(over)

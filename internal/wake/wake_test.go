@@ -34,7 +34,8 @@ func TestCore(t *testing.T) {
 		require.EqualValues(t, 1, r.n.Load())
 		require.Equal(t, Notified, c.word.Load())
 	})
-	// -race holds the exchange to its promise: a wake that only looked at the word would order nothing.
+	// -race holds the exchange to its promise: a wake that only looked at the word would order
+	// nothing.
 	t.Run("publishes_writes_by_a_wake_that_finds_the_word_set", func(t *testing.T) {
 		written := 0
 		var through told
