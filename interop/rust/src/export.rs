@@ -109,7 +109,7 @@ unsafe extern "C" fn poll<F: Future>(
                 None => {
                     end(&mut this.future);
                     discard(value);
-                    return panicked("NULL for the memory of a result");
+                    return panicked("poll: out is NULL (give poll memory for the result)");
                 }
             };
             // SAFETY: C's memory for the agreed type. From here on C owns the value, also if its

@@ -113,7 +113,7 @@ impl<T> Foreign<T> {
     /// unsafe { ((*same.vtable).drop)(same.data) };
     /// ```
     pub fn into_raw(self) -> RawFuture {
-        assert!(!self.completed, "Foreign::into_raw of a future that is over");
+        assert!(!self.completed, "ffiwaker: Foreign::into_raw: the future has completed");
         let mut this = ManuallyDrop::new(self);
         this.adapter = Weak::new();
         this.raw
@@ -169,7 +169,7 @@ impl<T> Future for Foreign<T> {
             }
             code => {
                 this.end();
-                panic!("slot poll gave {code}, which is no code")
+                panic!("slot poll returned {code}, which is not a rawwaker_poll")
             }
         }
     }

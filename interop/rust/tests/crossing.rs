@@ -331,7 +331,7 @@ fn foreign_panics_with_an_unknown_poll_code() {
     let f = unsafe {
         Foreign::<u64>::from_raw(RawFuture { data: std::ptr::null_mut(), vtable: &NINE })
     };
-    assert_eq!(panic_of(|| _ = block_on(f)), "slot poll gave 9, which is no code");
+    assert_eq!(panic_of(|| _ = block_on(f)), "slot poll returned 9, which is not a rawwaker_poll");
 }
 
 // ------------------------------------------------------------------------------ Go futures in Rust
@@ -660,7 +660,7 @@ fn into_raw_given_null_for_a_result_panics_and_drops_it() {
     // SAFETY: this keeps C's side of the contract, except for the NULL, under test.
     unsafe {
         assert_eq!(poll_plain(raw, std::ptr::null_mut()), ffiwaker::PANICKED);
-        assert_eq!(gofixture::last_panic(), "NULL for the memory of a result");
+        assert_eq!(gofixture::last_panic(), "poll: out is NULL (give poll memory for the result)");
         assert_eq!(DROPPED.load(SeqCst), 1);
         assert_eq!(poll_plain(raw, std::ptr::null_mut()), ffiwaker::PANICKED);
         assert_eq!(gofixture::last_panic(), "future polled after completion");

@@ -181,7 +181,7 @@ fn panics_cross_with_their_text() {
     };
     assert_eq!(poll(into_raw(async { panic_any(Bomb) as () }), null_mut()), PANICKED);
     assert_eq!(poll(into_raw(async { Box::new(7u64) }), null_mut()), PANICKED);
-    assert_eq!(last_panic(), "NULL for the memory of a result");
+    assert_eq!(last_panic(), "poll: out is NULL (give poll memory for the result)");
     let mut out = 0u64;
     assert_eq!(poll(into_raw(async { 7u64 }), (&raw mut out).cast()), READY);
     assert_eq!(out, 7);
