@@ -43,8 +43,9 @@ import (
 	"time"
 	"unsafe"
 
-	// It embeds rawwaker.h, without which the build cache would miss an edit of it (golang/go#24355).
-	_ "github.com/seed-8a1b3254/ffiwaker" // for rawwaker.h
+	// They embed the headers: without that, the build cache misses an edit (golang/go#24355).
+	_ "github.com/seed-8a1b3254/ffiwaker"
+	_ "github.com/seed-8a1b3254/ffiwaker/audit"
 	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
