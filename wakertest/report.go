@@ -41,7 +41,6 @@ type report struct {
 	events  []string
 	why     string
 	skipped string
-	over    bool
 }
 
 const most = 64
