@@ -167,7 +167,7 @@ func TestNoRoomKnowsOneThatItMustNot(t *testing.T) {
 
 func TestEveryUnsafeLineSaysWhyItHolds(t *testing.T) {
 	use := regexp.MustCompile(`unsafe\.Pointer\(`)
-	for _, room := range []string{".", "internal/capi", "rawwaker", "internal/wake"} {
+	for _, room := range []string{".", "internal/capi", "internal/trace", "rawwaker", "internal/wake"} {
 		files, _ := filepath.Glob(filepath.Join(room, "*.go"))
 		for _, f := range files {
 			if strings.HasSuffix(f, "_test.go") {

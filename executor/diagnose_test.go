@@ -138,7 +138,7 @@ func TestThePanicOfADetachedTaskIsTold(t *testing.T) {
 		executor.Detach(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[struct{}] { panic("nobody looks") }))
 		ex.Wait(t.Context())
 	})
-	require.Regexp(t, `(?s)^executor: task 1, spawned at .*/diagnose_test.go:\d+, detached: executor: task panicked: nobody looks\n`, said)
+	require.Regexp(t, `(?s)^executor: task 1, spawned at .*/diagnose_test.go:\d+, detached: rawwaker: a future panicked: nobody looks\n`, said)
 }
 
 func TestPollsAreRegionsOfATrace(t *testing.T) {

@@ -140,7 +140,7 @@ func TestAPanicAndAGoexitStayInTheHandle(t *testing.T) {
 	require.ErrorIs(t, err, boom)
 	require.Contains(t, err.Error(), "executor_test.go", "the task's own stack")
 	_, err = outcome(g)
-	require.EqualError(t, err, "executor: task called runtime.Goexit")
+	require.EqualError(t, err, "rawwaker: a future called runtime.Goexit")
 	require.EqualValues(t, 1, p.drops.Load())
 	require.EqualValues(t, 1, q.drops.Load())
 	v, err := outcome(executor.Spawn(ex, future.Ready(7)))

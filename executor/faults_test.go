@@ -213,7 +213,7 @@ func TestGoexit(t *testing.T) {
 			h.Abort()
 			for _, h := range []*executor.JoinHandle[int]{h, p} {
 				_, err := outcome(h)
-				require.EqualError(t, err, "executor: task called runtime.Goexit")
+				require.EqualError(t, err, "rawwaker: a future called runtime.Goexit")
 			}
 		}
 		require.NoError(t, ex.Wait(t.Context()))

@@ -16,11 +16,13 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// A poll of a C future under NewContext(w) uses w until it returns, whatever is done to w meanwhile.
+// A poll of a C future under NewContext(w) uses w until it returns, whatever is done to w
+// meanwhile.
 func TestNewContext(t *testing.T) {
 	function := func(*testing.T) *rawwaker.Waker { return rawwaker.FromFunc(func() {}) }
 	kinds := map[string]func(t *testing.T) *rawwaker.Waker{
@@ -217,7 +219,7 @@ func TestWakerSet(t *testing.T) {
 }
 
 // A waker's function that panics takes no reference of C's with it.
-func TestAPanicInAWakerLeavesNothingBehind(t *testing.T) {
+func TestWakerPanic(t *testing.T) {
 	balance.Check(t)
 	for _, wakes := range []func(w *rawwaker.Waker){
 		(*rawwaker.Waker).Wake,
@@ -238,7 +240,7 @@ func TestFutureIntoRaw(t *testing.T) {
 		return &dropping[uint64]{dropped, func(*rawwaker.Context) rawwaker.Poll[uint64] { return rawwaker.Ready[uint64](42) }}
 	}
 	t.Run("a_NULL_out_is_a_panic", func(t *testing.T) {
-		if capi.AuditAll() {
+		if trace.AuditAll() {
 			t.Skip("the auditor reports it, and passes no such poll on")
 		}
 		balance.Check(t)

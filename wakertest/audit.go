@@ -33,7 +33,8 @@ func AuditFuture(raw rawwaker.RawFuture) rawwaker.RawFuture {
 		panic("wakertest: AuditFuture of a nil vtable")
 	}
 	data, vtable := raw.Words()
-	return rawwaker.RawFutureOf(capi.AuditFuture(data, vtable, capi.UnknownSize))
+	f := capi.AuditFuture(capi.Raw{Data: data, VTable: vtable}, capi.UnknownSize)
+	return rawwaker.RawFutureOf(f.Data, f.VTable)
 }
 
 // Findings takes what was found so far, oldest first. Of those that nobody takes 512 are kept; if there were more, the last one given here is

@@ -11,12 +11,13 @@ import (
 
 	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
 // TestWhatCrossesUnderAudit is run by the next test in a process of its own, where everything that crosses is audited.
 func TestWhatCrossesUnderAudit(t *testing.T) {
-	if !capi.AuditAll() {
+	if !trace.AuditAll() {
 		t.Skip("of another test")
 	}
 	w := rawwaker.FromFunc(func() {})

@@ -70,7 +70,7 @@ var underAudit = []struct {
 			}
 			return capi.CodePending
 		}).Words()
-		twice := rawwaker.RawFutureOf(capi.AuditFuture(data, vtable, capi.UnknownSize))
+		twice := audited(data, vtable, capi.UnknownSize)
 		f := rawwaker.FutureFromRaw[uint64](twice)
 		pollTwice(t, f)
 		ctest.Drop(*kept)
@@ -133,7 +133,7 @@ var underAudit = []struct {
 	}},
 	{"and_the_polls_inside_it", "", func(t *testing.T) {
 		data, vtable := ctest.Callback(8, func(rawwaker.RawWaker) uint8 { panic("of the callback") }).Words()
-		inner := rawwaker.RawFutureOf(capi.AuditFuture(data, vtable, 8))
+		inner := audited(data, vtable, 8)
 		f := rawwaker.FutureFromRaw[uint64](ctest.Callback(8, func(w rawwaker.RawWaker) uint8 {
 			code, _ := ctest.PollOnce(inner, w)
 			return code
@@ -191,4 +191,10 @@ func TestAuditOfWhatCrosses(t *testing.T) {
 			require.Contains(t, string(out), "rawwaker audit: "+c.finds+": ")
 		})
 	}
+}
+
+// audited wraps a future once more, whatever it is.
+func audited(data, vtable, size uintptr) rawwaker.RawFuture {
+	f := capi.AuditFuture(capi.Raw{Data: data, VTable: vtable}, size)
+	return rawwaker.RawFutureOf(f.Data, f.VTable)
 }

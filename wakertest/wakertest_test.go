@@ -20,6 +20,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/future"
 	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 	"github.com/seed-8a1b3254/ffiwaker/wakertest"
 )
@@ -270,7 +271,7 @@ func TestAnAuditedWakersMisuseIsNamedWithItsPlace(t *testing.T) {
 		return
 	}
 	require.PanicsWithValue(t, "wakertest: Audit of a nil vtable", func() { wakertest.Audit(rawwaker.RawWaker{}) })
-	if capi.AuditAll() {
+	if trace.AuditAll() {
 		t.Skip("FromRaw would wrap what is to be found")
 	}
 	capi.AuditPrint(false)
@@ -309,7 +310,7 @@ func TestAnAuditedWakersMisuseIsNamedWithItsPlace(t *testing.T) {
 
 // TestAuditOfAll is run by the next test in a process of its own, where everything that crosses is audited.
 func TestAuditOfAll(t *testing.T) {
-	if !capi.AuditAll() {
+	if !trace.AuditAll() {
 		t.Skip("of another test")
 	}
 	raw := rawwaker.FromFunc(func() {}).IntoRaw()

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/future"
 	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/kitlib"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -24,7 +25,7 @@ func liveWaker(out io.Writer) error {
 	if !capi.HasCgo {
 		return errors.New(noCgo)
 	}
-	if capi.AuditAll() {
+	if trace.AuditAll() {
 		return errors.New("not under FFIWAKERDEBUG=audit=1 or trace=FILE: there the two words are the auditor's")
 	}
 	l := executor.NewLocal()

@@ -45,12 +45,12 @@ import (
 
 	// It embeds rawwaker.h, without which the build cache would miss an edit of it (golang/go#24355).
 	_ "github.com/seed-8a1b3254/ffiwaker" // for rawwaker.h
-	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
 func init() {
-	if capi.AuditAll() {
+	if trace.AuditAll() {
 		C.audit(1)
 	}
 }

@@ -47,6 +47,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
 	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -137,7 +138,7 @@ func (s sited) SpawnSite() string {
 }
 
 // diagnosed is true if executors ask for a task's site.
-var diagnosed = capi.Debug("tasks") == "1" || capi.Debug("trace") != ""
+var diagnosed = trace.Debug("tasks") == "1" || trace.Debug("trace") != ""
 
 type joinHandle = executor.JoinHandle[struct{}]
 

@@ -7,11 +7,10 @@ package capi
 #include <pthread.h>
 
 #include "rawwaker_audit.h"
+#include "shim.h"
 #include "trace.h"
 
-typedef struct ffiwaker_words { uintptr_t data, vtable; } ffiwaker_words;
-
-// Texts that are kept for ever, where a leak checker sees them: what Go holds it does not.
+// Texts that are kept permanently. C holds them, because a leak checker does not see what Go holds.
 typedef struct ffiwaker_kept { const char *text; struct ffiwaker_kept *older; } ffiwaker_kept;
 static ffiwaker_kept *ffiwaker_all_kept;
 static void ffiwaker_keep(const char *text) {
@@ -19,17 +18,9 @@ static void ffiwaker_keep(const char *text) {
 	if (k == NULL) return;
 	k->text = text;
 	k->older = __atomic_load_n(&ffiwaker_all_kept, __ATOMIC_RELAXED);
-	while (!__atomic_compare_exchange_n(&ffiwaker_all_kept, &k->older, k, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+	while (!__atomic_compare_exchange_n(&ffiwaker_all_kept, &k->older, k, 0, __ATOMIC_ACQ_REL,
+	                                    __ATOMIC_RELAXED)) {
 	}
-}
-
-static rawwaker ffiwaker_audit_in(ffiwaker_words w) {
-	rawwaker r = { (void *)w.data, (const rawwaker_vtable *)w.vtable };
-	return r;
-}
-static ffiwaker_words ffiwaker_audit_out(rawwaker w) {
-	ffiwaker_words r = { (uintptr_t)w.data, (uintptr_t)w.vtable };
-	return r;
 }
 
 // One call, because the thread may be another for the next.
@@ -42,57 +33,66 @@ static rawwaker ffiwaker_slot(int slot, rawwaker w) {
 	}
 	return w;
 }
-static ffiwaker_words ffiwaker_audited(int slot, ffiwaker_words w, const char *where, int locks, uint64_t goroutine) {
+static ffiwaker_raw ffiwaker_audited(int slot, ffiwaker_raw w, const char *where, int locks,
+                                     uint64_t goroutine) {
 	const char *before = rawwaker_audit_at(where);
 	uint64_t outer = ffiwaker_trace_enter(goroutine);
 	rawwaker_audit_lock(locks);
-	rawwaker got = ffiwaker_slot(slot, ffiwaker_audit_in(w));
+	rawwaker got = ffiwaker_slot(slot, ffiwaker_waker(w));
 	rawwaker_audit_lock(-locks);
 	ffiwaker_trace_enter(outer);
 	rawwaker_audit_at(before);
-	return ffiwaker_audit_out(got);
+	return ffiwaker_of_waker(got);
 }
-static ffiwaker_words ffiwaker_audit(ffiwaker_words w, const char *where, uint64_t goroutine) {
+static ffiwaker_raw ffiwaker_audit(ffiwaker_raw w, const char *where, uint64_t goroutine) {
 	const char *before = rawwaker_audit_at(where);
 	uint64_t outer = ffiwaker_trace_enter(goroutine);
-	rawwaker got = rawwaker_audit(ffiwaker_audit_in(w));
+	rawwaker got = rawwaker_audit(ffiwaker_waker(w));
 	ffiwaker_trace_enter(outer);
 	rawwaker_audit_at(before);
-	return ffiwaker_audit_out(got);
+	return ffiwaker_of_waker(got);
 }
-static ffiwaker_words ffiwaker_audit_future(ffiwaker_words w, size_t size, uint64_t goroutine) {
-	rawwaker_future f = { (void *)w.data, (const rawwaker_future_vtable *)w.vtable };
+static ffiwaker_raw ffiwaker_audit_future(ffiwaker_raw w, size_t size, uint64_t goroutine) {
+	rawwaker_future f = ffiwaker_future(w);
 	uint64_t outer = ffiwaker_trace_enter(goroutine);
 	f = size == SIZE_MAX ? rawwaker_audit_future(f) : rawwaker_audit_future_sized(f, size);
 	ffiwaker_trace_enter(outer);
-	ffiwaker_words r = { (uintptr_t)f.data, (uintptr_t)f.vtable };
-	return r;
+	return ffiwaker_of_future(f);
 }
-static void ffiwaker_audit_unwound(ffiwaker_words w) {
-	rawwaker_future f = { (void *)w.data, (const rawwaker_future_vtable *)w.vtable };
+static void ffiwaker_audit_unwound(ffiwaker_raw w) {
+	rawwaker_future f = ffiwaker_future(w);
 	rawwaker_audit_unwound(&f);
 }
-static ffiwaker_words ffiwaker_audit_inner(ffiwaker_words w) {
-	rawwaker r = ffiwaker_audit_in(w);
-	return ffiwaker_audit_out(rawwaker_audit_inner(&r));
+static ffiwaker_raw ffiwaker_audit_inner(ffiwaker_raw w) {
+	rawwaker r = ffiwaker_waker(w);
+	return ffiwaker_of_waker(rawwaker_audit_inner(&r));
 }
-static int ffiwaker_audit_unwrap(ffiwaker_words *w, uint64_t goroutine) {
-	rawwaker r = ffiwaker_audit_in(*w);
+static int ffiwaker_audit_unwrap(ffiwaker_raw *w, uint64_t goroutine) {
+	rawwaker r = ffiwaker_waker(*w);
 	uint64_t outer = ffiwaker_trace_enter(goroutine);
 	int ok = rawwaker_audit_unwrap(&r);
 	ffiwaker_trace_enter(outer);
-	*w = ffiwaker_audit_out(r);
+	*w = ffiwaker_of_waker(r);
 	return ok;
 }
-static int ffiwaker_is_audited(ffiwaker_words w) { rawwaker r = ffiwaker_audit_in(w); return rawwaker_is_audited(&r); }
-static void ffiwaker_audit_abandoned(ffiwaker_words w) { rawwaker r = ffiwaker_audit_in(w); rawwaker_audit_abandoned(&r); }
-static size_t ffiwaker_audit_count(ffiwaker_words w) { rawwaker r = ffiwaker_audit_in(w); return rawwaker_audit_count(&r); }
+static int ffiwaker_is_audited(ffiwaker_raw w) {
+	rawwaker r = ffiwaker_waker(w);
+	return rawwaker_is_audited(&r);
+}
+static void ffiwaker_audit_abandoned(ffiwaker_raw w) {
+	rawwaker r = ffiwaker_waker(w);
+	rawwaker_audit_abandoned(&r);
+}
+static size_t ffiwaker_audit_count(ffiwaker_raw w) {
+	rawwaker r = ffiwaker_waker(w);
+	return rawwaker_audit_count(&r);
+}
 
-typedef struct ffiwaker_errand { int slot; ffiwaker_words w; size_t times; } ffiwaker_errand;
+typedef struct ffiwaker_errand { int slot; ffiwaker_raw w; size_t times; } ffiwaker_errand;
 static void *ffiwaker_run(void *arg) {
 	ffiwaker_errand *e = arg;
-	rawwaker w = ffiwaker_audit_in(e->w);
-	for (size_t i = 0; i < e->times; i++) e->w = ffiwaker_audit_out(ffiwaker_slot(e->slot, w));
+	rawwaker w = ffiwaker_waker(e->w);
+	for (size_t i = 0; i < e->times; i++) e->w = ffiwaker_of_waker(ffiwaker_slot(e->slot, w));
 	return NULL;
 }
 static int ffiwaker_on_thread(ffiwaker_errand *e) {
@@ -113,31 +113,20 @@ import (
 	"unsafe"
 )
 
-// auditing: the slots that Go calls say where they are called from. Set by the first Audit, for ever.
+// auditing: each slot that Go calls reports its caller to the auditor. Set once, by the first waker
+// or future that is audited.
 var auditing atomic.Bool
 
-var auditAll = func() bool {
-	all := Debug("audit") == "1" || Tracing // a trace is what the auditor sees
-	auditing.Store(all)
-	return all
-}()
-
-// AuditAll says whether FFIWAKERDEBUG wants every waker and future wrapped that crosses: audit=1, or trace=FILE.
-func AuditAll() bool { return auditAll }
-
-func words(w Raw) C.ffiwaker_words {
-	return C.ffiwaker_words{data: C.uintptr_t(w.Data), vtable: C.uintptr_t(w.VTable)}
-}
-
-func fromWords(w C.ffiwaker_words) Raw { return Raw{Data: uintptr(w.data), VTable: uintptr(w.vtable)} }
+// AuditCallers has each slot that Go calls report its caller to the auditor from now on.
+func AuditCallers() { auditing.Store(true) }
 
 func audited(slot Slot, w Raw) Raw {
-	return fromWords(C.ffiwaker_audited(C.int(slot), words(w), where(), C.int(locksHeld()), traced()))
+	return fromC(C.ffiwaker_audited(C.int(slot), toC(w), where(), C.int(locksHeld()), traced()))
 }
 
-// traced is the goroutine, where that is written down.
+// traced returns the goroutine's number if there is a trace, else 0.
 func traced() C.uint64_t {
-	if !Tracing {
+	if !tracing {
 		return 0
 	}
 	return C.uint64_t(Goroutine())
@@ -146,40 +135,39 @@ func traced() C.uint64_t {
 // Audit is rawwaker_audit.
 func Audit(w Raw) Raw {
 	auditing.Store(true)
-	return fromWords(C.ffiwaker_audit(words(w), where(), traced()))
+	return fromC(C.ffiwaker_audit(toC(w), where(), traced()))
 }
 
-// UnknownSize says to [AuditFuture] that only poll and its caller know how large the result is.
+// UnknownSize tells [AuditFuture] that the size of the result is not known.
 const UnknownSize = ^uintptr(0)
 
 // AuditFuture is rawwaker_audit_future_sized, or rawwaker_audit_future.
-func AuditFuture(data, vtable, size uintptr) (uintptr, uintptr) {
+func AuditFuture(f Raw, size uintptr) Raw {
 	auditing.Store(true)
-	f := fromWords(C.ffiwaker_audit_future(words(Raw{data, vtable}), C.size_t(size), traced()))
-	return f.Data, f.VTable
+	return fromC(C.ffiwaker_audit_future(toC(f), C.size_t(size), traced()))
 }
 
-// AuditUnwound is rawwaker_audit_unwound: a panic of Go has ended a poll of this future.
-func AuditUnwound(data, vtable uintptr) { C.ffiwaker_audit_unwound(words(Raw{data, vtable})) }
+// AuditUnwound is rawwaker_audit_unwound: a Go panic has ended a poll of this future.
+func AuditUnwound(f Raw) { C.ffiwaker_audit_unwound(toC(f)) }
 
 // IsAudited is rawwaker_is_audited.
-func IsAudited(w Raw) bool { return C.ffiwaker_is_audited(words(w)) != 0 }
+func IsAudited(w Raw) bool { return C.ffiwaker_is_audited(toC(w)) != 0 }
 
 // AuditInner is rawwaker_audit_inner.
-func AuditInner(w Raw) Raw { return fromWords(C.ffiwaker_audit_inner(words(w))) }
+func AuditInner(w Raw) Raw { return fromC(C.ffiwaker_audit_inner(toC(w))) }
 
-// AuditUnwrap is rawwaker_audit_unwrap; w itself where there was nothing to take off.
+// AuditUnwrap is rawwaker_audit_unwrap; it returns w itself if w is not wrapped.
 func AuditUnwrap(w Raw) Raw {
-	inner := words(w)
+	inner := toC(w)
 	C.ffiwaker_audit_unwrap(&inner, traced())
-	return fromWords(inner)
+	return fromC(inner)
 }
 
 // AuditAbandoned is rawwaker_audit_abandoned.
-func AuditAbandoned(w Raw) { C.ffiwaker_audit_abandoned(words(w)) }
+func AuditAbandoned(w Raw) { C.ffiwaker_audit_abandoned(toC(w)) }
 
 // AuditCount is rawwaker_audit_count.
-func AuditCount(w Raw) int { return int(C.ffiwaker_audit_count(words(w))) }
+func AuditCount(w Raw) int { return int(C.ffiwaker_audit_count(toC(w))) }
 
 // AuditLive is rawwaker_audit_live.
 func AuditLive() int { return int(C.rawwaker_audit_live()) }
@@ -204,16 +192,17 @@ func AuditTake() (rule, text string, ok bool) {
 	return C.GoString(r), C.GoString(t), true
 }
 
-// OnThread calls a slot some times on a thread that Go does not know, and returns what the last clone gave.
+// OnThread calls a slot some times on a thread that Go does not know, and returns what the last
+// clone returned.
 func OnThread(slot Slot, w Raw, times int) (Raw, error) {
-	e := C.ffiwaker_errand{slot: C.int(slot), w: words(w), times: C.size_t(times)}
+	e := C.ffiwaker_errand{slot: C.int(slot), w: toC(w), times: C.size_t(times)}
 	if err := C.ffiwaker_on_thread(&e); err != 0 {
 		return w, fmt.Errorf("ffiwaker: no thread: %w", syscall.Errno(err))
 	}
-	return fromWords(e.w), nil
+	return fromC(e.w), nil
 }
 
-// Stacks as texts in C memory, each once, for ever.
+// Stacks as texts in C memory, each once, permanently.
 var stacks sync.Map // of [depth]uintptr, *C.char
 
 const depth = 12
@@ -241,7 +230,7 @@ func where() *C.char {
 	mine := C.CString(b.String())
 	text, loaded := stacks.LoadOrStore(pcs, mine)
 	if loaded {
-		// SAFETY: ours, and nobody has seen it.
+		// SAFETY: it came from C.CString, and no other goroutine has seen it.
 		C.free(unsafe.Pointer(mine))
 	} else {
 		C.ffiwaker_keep(mine)
@@ -249,13 +238,14 @@ func where() *C.char {
 	return text.(*C.char)
 }
 
-// Locks that goroutines have told the auditor of.
+// The locks that goroutines have reported by AuditLock.
 var (
 	held   sync.Map // of uint64, *int, each touched by its goroutine alone
 	anyHas atomic.Int64
 )
 
-// AuditLock notes that the calling goroutine has taken (1) or given back (-1) a lock under which no slot may be called.
+// AuditLock notes that the calling goroutine has taken (1) or released (-1) a lock under which no
+// slot may be called.
 func AuditLock(change int) {
 	id := Goroutine()
 	n, _ := held.LoadOrStore(id, new(int))

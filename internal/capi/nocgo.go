@@ -8,10 +8,10 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker"
 )
 
-// HasCgo says whether wakers can cross to C in this build.
+// HasCgo reports whether wakers can cross to C in this build.
 const HasCgo = false
 
-// The rest of the names of cgo.go, so that its callers compile; they ask HasCgo first.
+// The other names of this package, so that its callers compile; they ask HasCgo first.
 
 // What a poll slot may give.
 const (
@@ -22,14 +22,14 @@ const (
 
 const NoteEnded = 4
 
-func Clone(Raw) Raw            { panic("ffiwaker: Clone needs cgo") }
-func Wake(Raw)                 { panic("ffiwaker: Wake needs cgo") }
-func WakeByRef(Raw)            { panic("ffiwaker: WakeByRef needs cgo") }
-func Drop(Raw)                 { panic("ffiwaker: Drop needs cgo") }
-func Noop() Raw                { panic("ffiwaker: Noop needs cgo") }
-func DropFuture(_, _ uintptr)  { panic("ffiwaker: DropFuture needs cgo") }
-func SetPanic(string)          { panic("ffiwaker: SetPanic needs cgo") }
-func Die(call, why string)     { panic("ffiwaker: Die needs cgo") }
+func Clone(Raw) Raw            { panic("capi: Clone needs cgo") }
+func Wake(Raw)                 { panic("capi: Wake needs cgo") }
+func WakeByRef(Raw)            { panic("capi: WakeByRef needs cgo") }
+func Drop(Raw)                 { panic("capi: Drop needs cgo") }
+func Noop() Raw                { panic("capi: Noop needs cgo") }
+func DropFuture(Raw)           { panic("capi: DropFuture needs cgo") }
+func SetPanic(string)          { panic("capi: SetPanic needs cgo") }
+func Die(call, why string)     { panic("capi: Die needs cgo") }
 func BoxVTable() uintptr       { return 0 }
 func GoFutureVTable() uintptr  { return 0 }
 func LinkedABIVersion() uint32 { return ffiwaker.ABIVersion }
@@ -38,13 +38,13 @@ func Layouts() []Layout        { return nil }
 func BoxFields() []Field       { return nil }
 func BoxLook(uintptr) []Word   { return nil }
 func VTables() []NamedVTable   { return nil }
-func PollUnder(w Raw, data, vtable, out uintptr, note *uintptr) Polled {
-	panic("ffiwaker: PollUnder needs cgo")
+func PollUnder(w, f Raw, out uintptr, note *uintptr) Polled {
+	panic("capi: PollUnder needs cgo")
 }
 
 var traceBegan time.Time
 
-func traceBegin(uintptr) { traceBegan = time.Now() }
+func TraceBegin(uintptr) { setTracing(); traceBegan = time.Now() }
 func TraceNow() int64    { return int64(time.Since(traceBegan)) }
 
 // The auditor is C's.
@@ -52,12 +52,12 @@ func TraceNow() int64    { return int64(time.Since(traceBegan)) }
 // UnknownSize is for AuditFuture.
 const UnknownSize = ^uintptr(0)
 
-func AuditAll() bool { return false }
-func Audit(Raw) Raw  { panic("ffiwaker: Audit needs cgo") }
-func AuditFuture(_, _, _ uintptr) (uintptr, uintptr) {
-	panic("ffiwaker: AuditFuture needs cgo")
+func AuditCallers() {}
+func Audit(Raw) Raw { panic("capi: Audit needs cgo") }
+func AuditFuture(Raw, uintptr) Raw {
+	panic("capi: AuditFuture needs cgo")
 }
-func AuditUnwound(_, _ uintptr)               {}
+func AuditUnwound(Raw)                        {}
 func AuditFound() int                         { return 0 }
 func IsAudited(Raw) bool                      { return false }
 func AuditInner(w Raw) Raw                    { return w }
@@ -69,4 +69,4 @@ func AuditLeaks() int                         { return 0 }
 func AuditPrint(bool)                         {}
 func AuditTake() (rule, text string, ok bool) { return "", "", false }
 func AuditLock(int)                           {}
-func OnThread(Slot, Raw, int) (Raw, error)    { panic("ffiwaker: OnThread needs cgo") }
+func OnThread(Slot, Raw, int) (Raw, error)    { panic("capi: OnThread needs cgo") }

@@ -24,8 +24,8 @@ type member struct {
 	i    int32
 }
 
-func (m *member) Rouse(Place)            { m.of.rouser(m.i) }
-func (m *member) Under() *Core           { return nil }
+func (m *member) Schedule(Place)         { m.of.rouser(m.i) }
+func (m *member) Root() *Core            { return nil }
 func (m *member) Group() (*Group, int32) { return m.of.group, m.i }
 
 func newBrood(n int) *brood {

@@ -58,7 +58,8 @@ static size_t taken(const char *rule) { /* takes all findings; returns how many 
     if (strcmp(is, "findings_omitted") == 0) {
       check(
           sscanf(text,
-                 "rawwaker audit: findings_omitted: %zu findings more were made and not kept: %zu",
+                 "rawwaker audit: findings_omitted: %zu more findings were not kept, "
+                  "because %zu",
                  &more, &kept) == 2 &&
               kept == 512,
           "an omission without its count");

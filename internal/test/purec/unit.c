@@ -1533,16 +1533,16 @@ static void deaths(void) {
   static const uint32_t words[] = {1, 2, 3, 4, 0x01010101, 0xAAAAAAAA, 0xFFFFFFFF};
   for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
     garbage = words[i];
-    death("rawwaker_cell_register: no cell (use rawwaker_cell_init, or zeroed memory)",
+    death("rawwaker_cell_register: not a cell (use rawwaker_cell_init, or zeroed memory)",
           die_no_cell_register);
-    death("rawwaker_cell_wake: no cell (use rawwaker_cell_init, or zeroed memory)",
+    death("rawwaker_cell_wake: not a cell (use rawwaker_cell_init, or zeroed memory)",
           die_no_cell_wake);
-    death("rawwaker_cell_take: no cell (use rawwaker_cell_init, or zeroed memory)",
+    death("rawwaker_cell_take: not a cell (use rawwaker_cell_init, or zeroed memory)",
           die_no_cell_take);
-    death("rawwaker_cell_drop: no cell (use rawwaker_cell_init, or zeroed memory)",
+    death("rawwaker_cell_drop: not a cell (use rawwaker_cell_init, or zeroed memory)",
           die_no_cell_drop);
   }
-  death("rawwaker_cell_register: no cell (use rawwaker_cell_init, or zeroed memory)",
+  death("rawwaker_cell_register: not a cell (use rawwaker_cell_init, or zeroed memory)",
         die_overwritten);
   death("rawwaker_block_on: NULL vtable", die_block_on);
   death("rawwaker_block_on: empty slot poll", die_block_on_poll);

@@ -1,5 +1,0 @@
-//go:build (!cgo && !linux) || windows
-
-package capi
-
-func atSecure() bool { return false }
