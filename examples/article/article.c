@@ -1,8 +1,8 @@
 /* article.c - the article "Building a Simple Future Executor with Custom Waker" in C, in its order
  * and with its names. Build it in this folder:
  *
- *   cc -std=c11 -Wall -Wextra -Wpedantic -Werror -DARTICLE_MAIN -I../.. article.c ../../rawwaker.c \
- *     -pthread -o article && ./article
+ *   cc -std=c11 -Wall -Wextra -Wpedantic -Werror -DARTICLE_MAIN -I../.. article.c \
+ *     ../../rawwaker.c -pthread -o article && ./article
  *
  * The article's Rust, and the C for it:
  *
@@ -17,7 +17,8 @@
  *   panic!("...")                        rawwaker_set_panic("...", n); return RAWWAKER_PANICKED
  *   async fn                             a state machine, written by hand
  *
- * SPDX-License-Identifier: MIT */
+ * SPDX-License-Identifier: MIT
+ */
 #define _POSIX_C_SOURCE 200809L
 
 #include "article.h"
