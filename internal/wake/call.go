@@ -117,16 +117,17 @@ func contain() {
 	}
 }
 
-// Each calls f for each of all, in order, on this goroutine. One call that panics or calls runtime.Goexit takes no other with
-// it: the rest are made before that goes on. Nor does one that blocks: after some milliseconds another goroutine goes on with the
-// rest. No lock may be held that an f needs.
+// Each calls f for each of all, in order, on this goroutine. One call that panics or calls
+// runtime.Goexit takes no other with it: the rest are made before that continues. Nor does one that
+// blocks: after some milliseconds other goroutines of the caller's synctest bubble make the rest. A
+// panic on one of those is reported on standard error. No lock may be held that an f needs.
 func Each[T any](all []T, f func(T)) {
 	switch len(all) {
 	case 0:
 	case 1:
 		f(all[0])
 	default:
-		e := &each[T]{all: all, f: f}
+		e := &each[T]{all: all, f: f, stuck: 1}
 		e.timer = time.AfterFunc(time.Hour, e.late) // not patience: it is to find itself in e
 		e.timer.Reset(patience)
 		defer e.timer.Stop()
@@ -135,11 +136,14 @@ func Each[T any](all []T, f func(T)) {
 }
 
 type each[T any] struct {
-	all   []T
-	f     func(T)
-	next  atomic.Int64
-	seen  atomic.Int64 // by the timer, the last time
-	timer *time.Timer
+	all  []T
+	f    func(T)
+	next atomic.Int64
+
+	// Of late: what next is if each goroutine blocks in the call that it began, and how many
+	// goroutines were started the last time.
+	stuck, helpers int64
+	timer          *time.Timer
 }
 
 func (e *each[T]) run() {
@@ -159,16 +163,26 @@ func (e *each[T]) run() {
 	over = true
 }
 
-// late is called when some time has passed: if no call has begun since the time before, one blocks.
+// late is called after each [patience]. If all goroutines block, twice as many as the last time
+// start, since the next calls may block too.
 func (e *each[T]) late() {
 	next := e.next.Load()
-	if next >= int64(len(e.all)) {
+	left := int64(len(e.all)) - next
+	if left <= 0 {
 		return
 	}
-	blocked := e.seen.Swap(next) == next
-	e.timer.Reset(patience)
-	if blocked {
-		defer contain() // the goroutine that has called Each is not here to see a panic
-		e.run()
+	if next == e.stuck {
+		e.helpers = min(left, max(1, 2*e.helpers))
+		for range e.helpers {
+			go e.help()
+		}
+		next += e.helpers // what each of them begins
 	}
+	e.stuck = next
+	e.timer.Reset(patience)
+}
+
+func (e *each[T]) help() {
+	defer contain() // the goroutine that has called Each is not here to see a panic
+	e.run()
 }
