@@ -2,8 +2,8 @@ package future
 
 import (
 	"sync"
-	"sync/atomic"
 
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -181,21 +181,14 @@ func (c *channel[T]) get(w *waiter) (v T, ok bool) {
 func (c *channel[T]) close() {
 	c.mu.Lock()
 	c.closed = true
-	var all []*waiter
+	var all []*AtomicWaker
 	for _, q := range []*queue{&c.senders, &c.receivers} {
 		for w := q.call(); w != nil; w = q.call() {
-			all = append(all, w)
+			all = append(all, &w.waker)
 		}
 	}
 	c.mu.Unlock()
-	var begun atomic.Int64
-	each(func() (*waiter, bool) {
-		i := int(begun.Add(1))
-		if i > len(all) {
-			return nil, false
-		}
-		return all[i-1], true
-	}, (*waiter).wake)
+	wake.Each(all, (*AtomicWaker).Wake)
 }
 
 // Sender is the end of a [Channel] where values go in.

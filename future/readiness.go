@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -144,22 +145,16 @@ func (w *watch) run(conn syscall.RawConn, wait func(syscall.RawConn, func(uintpt
 		if watches.all[w.key] == w {
 			delete(watches.all, w.key)
 		}
+		var all []*AtomicWaker
+		for f := w.first; f != nil; f = w.first {
+			all = append(all, &f.waker)
+			w.remove(f)
+		}
 		watches.mu.Unlock()
-		each(w.pop, func(f *readiness) { f.waker.Wake() })
+		wake.Each(all, (*AtomicWaker).Wake)
 	}()
 	w.err = wait(conn, ready)
 	w.ending.returned = true
-}
-
-func (w *watch) pop() (*readiness, bool) {
-	watches.mu.Lock()
-	defer watches.mu.Unlock()
-	f := w.first
-	if f == nil {
-		return nil, false
-	}
-	w.remove(f)
-	return f, true
 }
 
 // remove takes f off the list, if it is there. watches.mu is held.

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -135,26 +136,20 @@ func (f *sleep) leave() {
 	}
 }
 
-// ring wakes all that are on the list. No lock is held over a wake, and none of the wakes holds up the others.
+// ring wakes all that are on the list. No lock is held over a wake.
 func (b *bell) ring() {
+	var all []*AtomicWaker
 	bells.mu.Lock()
 	if bells.all[b.at] == b {
 		delete(bells.all, b.at)
 	}
+	for f := b.first; f != nil; {
+		all = append(all, &f.waker)
+		next := f.next
+		f.prev, f.next = nil, nil
+		f = next
+	}
+	b.first = nil
 	bells.mu.Unlock()
-	each(b.pop, func(f *sleep) { f.waker.Wake() })
-}
-
-// pop takes the first off the list.
-func (b *bell) pop() (f *sleep, ok bool) {
-	bells.mu.Lock()
-	defer bells.mu.Unlock()
-	if f = b.first; f == nil {
-		return nil, false
-	}
-	if b.first = f.next; b.first != nil {
-		b.first.prev = nil
-	}
-	f.prev, f.next = nil, nil
-	return f, true
+	wake.Each(all, (*AtomicWaker).Wake)
 }
