@@ -58,7 +58,7 @@ func BlockOn[T any](f rawwaker.Future[T]) T {
 	}
 	fr := frames.Get().(*frame)
 	g := guard[T]{f: f, fr: fr}
-	defer g.leave()
+	defer g.end()
 	for {
 		if p := f.Poll(&fr.cx); p.IsReady() {
 			g.done = true
@@ -87,7 +87,7 @@ func Await[T any](ctx context.Context, f rawwaker.Future[T]) (T, error) {
 		fr = frames.Get().(*frame)
 	}
 	g := guard[T]{f: f, fr: fr}
-	defer g.leave()
+	defer g.end()
 	for done := ctx.Done(); ; {
 		if err := ctx.Err(); err != nil {
 			var zero T
@@ -110,7 +110,7 @@ func Spin[T any](f rawwaker.Future[T]) T {
 	w := rawwaker.Noop()
 	cx := rawwaker.NewContext(w)
 	g := guard[T]{f: f}
-	defer g.leave()
+	defer g.end()
 	defer w.Drop()
 	for {
 		if p := f.Poll(cx); p.IsReady() {
@@ -122,7 +122,7 @@ func Spin[T any](f rawwaker.Future[T]) T {
 
 func refuse(what string) { panic("blockon: " + what) }
 
-// guard ends a call, by return, panic or Goexit: it gives the future up unless it was ready, and ends the waker. Its one leave is a deferred
+// guard ends a call, by return, panic or Goexit: it gives the future up unless it was ready, and ends the waker. Its one end is a deferred
 // call, so what Drop panics with goes on, the waker ends all the same, and Drop is called once.
 type guard[T any] struct {
 	f    rawwaker.Future[T]
@@ -130,7 +130,7 @@ type guard[T any] struct {
 	done bool
 }
 
-func (g *guard[T]) leave() {
+func (g *guard[T]) end() {
 	if g.fr != nil {
 		defer g.fr.release()
 	}

@@ -9,9 +9,9 @@ import (
 // Awaiter is an [Async] body's right to [Await]. It is for that body only, on the body's own goroutine: another goroutine
 // that uses it panics while the body is suspended, and is not found out while it runs.
 type Awaiter struct {
-	state state
-	cx    *rawwaker.Context // of the poll under way; nil otherwise
-	ended ending
+	state  state
+	cx     *rawwaker.Context // of the poll under way; nil otherwise
+	ending ending
 
 	// The two goroutines take turns, never both at once: resume starts the body's turn, paused ends it. All fields of the
 	// Awaiter belong to whose turn it is.
@@ -22,11 +22,11 @@ type Awaiter struct {
 type state uint8
 
 const (
-	fresh     state = iota // not polled yet: no goroutine
-	suspended              // the body's goroutine waits in an Await, or has just been started
-	dropped                // Drop came in the middle: the body unwinds
-	over                   // the body's goroutine is gone
-	finished               // over, and a poll has said so
+	notStarted state = iota // not polled yet: no goroutine
+	suspended               // the body's goroutine waits in an Await, or has just been started
+	dropped                 // Drop came in the middle: the body unwinds
+	ended                   // the body's goroutine is gone
+	completed               // ended, and a poll has said so
 )
 
 type async[T any] struct {
@@ -40,7 +40,7 @@ type async[T any] struct {
 // panics with the same value; if it calls [runtime.Goexit], so does the poll.
 //
 // Drop in the middle of an Await drops the awaited future and unwinds the body as runtime.Goexit does: its deferred calls
-// have run when Drop returns. An Async that was polled and is neither finished nor dropped keeps its goroutine.
+// have run when Drop returns. An Async that was polled and is neither completed nor dropped keeps its goroutine.
 func Async[T any](body func(aw *Awaiter) T) rawwaker.Future[T] {
 	if body == nil {
 		panic("future: Async of a nil body")
@@ -51,7 +51,7 @@ func Async[T any](body func(aw *Awaiter) T) rawwaker.Future[T] {
 // Await polls f until it is ready, and lets the [Async] around it be pending meanwhile: Rust's `.await`. A future that is
 // given up in between, because its own Poll panicked or the Async was dropped, is dropped where it is a [rawwaker.Dropper].
 func Await[T any](aw *Awaiter, f rawwaker.Future[T]) T {
-	refuse("Await", f == nil, "future")
+	panicIfNil("Await", f == nil, "future")
 	done := false
 	defer func() {
 		if d, ok := f.(rawwaker.Dropper); ok && !done {
@@ -88,8 +88,8 @@ func (aw *Awaiter) pause() {
 	<-aw.resume
 }
 
-// turn lets the body run until it pauses or is over.
-func (aw *Awaiter) turn() {
+// turn lets the body run until it pauses or is ended.
+func (aw *Awaiter) runBody() {
 	aw.resume <- struct{}{}
 	<-aw.paused
 }
@@ -97,7 +97,7 @@ func (aw *Awaiter) turn() {
 func (f *async[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	aw := &f.aw
 	switch aw.state {
-	case fresh:
+	case notStarted:
 		// Made here and not pooled, nor is the goroutine: both belong to the poller's synctest bubble, if there is one.
 		aw.resume, aw.paused = make(chan struct{}), make(chan struct{})
 		aw.state = suspended
@@ -107,15 +107,15 @@ func (f *async[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 			panic("future: Async polled while it is being polled")
 		}
 	default:
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	aw.cx = cx
-	aw.turn()
-	if aw.state != over {
+	aw.runBody()
+	if aw.state != ended {
 		return rawwaker.Pending[T]()
 	}
-	aw.state = finished
-	aw.ended.raise()
+	aw.state = completed
+	aw.ending.propagate()
 	var none T
 	v := f.value
 	f.value = none // now the caller's
@@ -126,12 +126,12 @@ func (f *async[T]) run() {
 	aw := &f.aw
 	<-aw.resume
 	defer func() {
-		aw.ended.recovered(recover())
-		aw.state, aw.cx, f.body = over, nil, nil
+		aw.ending.record(recover())
+		aw.state, aw.cx, f.body = ended, nil, nil
 		aw.paused <- struct{}{}
 	}()
 	f.value = f.body(aw)
-	aw.ended.returned = true
+	aw.ending.returned = true
 }
 
 // Drop implements [rawwaker.Dropper]. What a deferred call of the body panics with, Drop panics with.
@@ -142,11 +142,11 @@ func (f *async[T]) Drop() {
 	}
 	if aw.state == suspended {
 		aw.state = dropped
-		aw.turn()
-		aw.state = finished
-		if aw.ended.panicked != nil {
-			panic(aw.ended.panicked)
+		aw.runBody()
+		aw.state = completed
+		if aw.ending.panicked != nil {
+			panic(aw.ending.panicked)
 		}
 	}
-	aw.state, f.body = finished, nil
+	aw.state, f.body = completed, nil
 }

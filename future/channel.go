@@ -7,7 +7,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// channel is a bounded queue, and those who wait at its two ends, first come, first served. No slot is called under mu.
+// channel is a bounded queue, and those who wait at its two ends, first come, first served. No slot is granted under mu.
 type channel[T any] struct {
 	mu        sync.Mutex
 	capacity  int
@@ -18,22 +18,22 @@ type channel[T any] struct {
 	receivers queue
 }
 
-// waiter is one that waits at an end of a channel. It is on the queue, or it was called: then a place or a value is meant for it, and
+// waiter is one that waits at an end of a channel. It is on the queue, or it was granted: then a place or a value is meant for it, and
 // it hands the call on should it be dropped before it takes that.
 type waiter struct {
 	waker      AtomicWaker
 	prev, next *waiter
 	queued     bool
-	called     bool
+	granted    bool
 }
 
 type queue struct {
 	first, last *waiter
-	calls       int // waiters that were called and have not taken what is meant for them: nobody else may
+	grants      int // waiters that were granted and have not taken what is meant for them: nobody else may
 }
 
 func (q *queue) push(w *waiter) {
-	w.queued, w.called = true, false
+	w.queued, w.granted = true, false
 	w.prev, w.next = q.last, nil
 	if q.last != nil {
 		q.last.next = w
@@ -58,21 +58,21 @@ func (q *queue) remove(w *waiter) {
 }
 
 // call takes out the first; nil: there is none. Who is given must be woken when the lock is not held.
-func (q *queue) call() *waiter {
+func (q *queue) grantNext() *waiter {
 	w := q.first
 	if w != nil {
 		q.remove(w)
-		w.called = true
-		q.calls++
+		w.granted = true
+		q.grants++
 	}
 	return w
 }
 
-// answer ends the call that w has had, if it has.
-func (q *queue) answer(w *waiter) {
-	if w.called {
-		w.called = false
-		q.calls--
+// redeem ends the call that w has had, if it has.
+func (q *queue) redeem(w *waiter) {
+	if w.granted {
+		w.granted = false
+		q.grants--
 	}
 }
 
@@ -98,19 +98,19 @@ func Channel[T any](capacity int) (*Sender[T], *Receiver[T]) {
 
 // put is false where there is no room for w, or, where that is nil, for one that has not waited. mu is held.
 func (c *channel[T]) put(v T, w *waiter) bool {
-	if !may(&c.senders, w, c.capacity-c.n) {
+	if !mayTake(&c.senders, w, c.capacity-c.n) {
 		return false
 	}
 	if c.n == len(c.buffer) {
-		c.resize(min(max(smallest, 2*c.n), c.capacity))
+		c.resize(min(max(minBuffer, 2*c.n), c.capacity))
 	}
 	c.buffer[(c.head+c.n)%len(c.buffer)] = v
 	c.n++
 	return true
 }
 
-// smallest is the size of a ring that holds anything, in values, where the capacity is not less: it does not shrink below that.
-const smallest = 16
+// minBuffer is the size of a ring that holds anything, in values, where the capacity is not less: it does not shrink below that.
+const minBuffer = 16
 
 // resize moves what is in the ring to one of another size.
 func (c *channel[T]) resize(size int) {
@@ -131,12 +131,12 @@ func (c *channel[T]) unget(v T) *waiter {
 	c.head = (c.head + len(c.buffer) - 1) % len(c.buffer)
 	c.buffer[c.head] = v
 	c.n++
-	return c.receivers.call()
+	return c.receivers.grantNext()
 }
 
-// called wakes the sender that a get has called. Should its waker panic or call runtime.Goexit, which is not the receiver's business, v is
+// granted wakes the sender that a get has granted. Should its waker panic or call runtime.Goexit, which is not the receiver's business, v is
 // put back, since the receiver cannot return it.
-func (c *channel[T]) called(next *waiter, v T) {
+func (c *channel[T]) wakeSender(next *waiter, v T) {
 	if next == nil {
 		return
 	}
@@ -153,25 +153,25 @@ func (c *channel[T]) called(next *waiter, v T) {
 	woken = true
 }
 
-// may says whether w, or one that has not waited, may have one of n: who was called may, and who comes anew where some are left that
-// nobody was called for.
-func may(q *queue, w *waiter, n int) bool {
-	if w != nil && (w.called || w.queued) {
-		return w.called && n > 0
+// may says whether w, or one that has not waited, may have one of n: who was granted may, and who comes anew where some are left that
+// nobody was granted for.
+func mayTake(q *queue, w *waiter, n int) bool {
+	if w != nil && (w.granted || w.queued) {
+		return w.granted && n > 0
 	}
-	return n > q.calls && q.first == nil
+	return n > q.grants && q.first == nil
 }
 
 // get is likewise false where there is nothing for w. mu is held.
 func (c *channel[T]) get(w *waiter) (v T, ok bool) {
-	if c.n == 0 || !c.closed && !may(&c.receivers, w, c.n) {
+	if c.n == 0 || !c.closed && !mayTake(&c.receivers, w, c.n) {
 		return v, false
 	}
 	var zero T
 	v, c.buffer[c.head] = c.buffer[c.head], zero
 	c.head = (c.head + 1) % len(c.buffer)
 	c.n--
-	if size := len(c.buffer) / 2; size >= smallest && c.n <= size/2 {
+	if size := len(c.buffer) / 2; size >= minBuffer && c.n <= size/2 {
 		c.resize(size)
 	}
 	return v, true
@@ -183,7 +183,7 @@ func (c *channel[T]) close() {
 	c.closed = true
 	var all []*AtomicWaker
 	for _, q := range []*queue{&c.senders, &c.receivers} {
-		for w := q.call(); w != nil; w = q.call() {
+		for w := q.grantNext(); w != nil; w = q.grantNext() {
 			all = append(all, &w.waker)
 		}
 	}
@@ -201,7 +201,7 @@ func (s *Sender[T]) TrySend(v T) bool {
 	ok := !c.closed && c.put(v, nil)
 	var next *waiter
 	if ok {
-		next = c.receivers.call()
+		next = c.receivers.grantNext()
 	}
 	c.mu.Unlock()
 	next.wake()
@@ -223,7 +223,7 @@ type send[T any] struct {
 
 func (f *send[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 	if f.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	f.w.waker.Register(cx.Waker())
 	c := f.c
@@ -234,7 +234,7 @@ func (f *send[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 	case c.closed:
 		err = ErrClosed
 	case c.put(f.v, &f.w):
-		next = c.receivers.call()
+		next = c.receivers.grantNext()
 	default:
 		if !f.w.queued {
 			c.senders.push(&f.w)
@@ -242,7 +242,7 @@ func (f *send[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 		c.mu.Unlock()
 		return rawwaker.Pending[error]()
 	}
-	c.senders.answer(&f.w)
+	c.senders.redeem(&f.w)
 	f.done = true
 	c.mu.Unlock()
 	var none T
@@ -256,19 +256,19 @@ func (f *send[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 func (f *send[T]) Drop() {
 	var none T
 	f.v, f.done = none, true
-	f.c.leave(&f.c.senders, &f.w)
+	f.c.remove(&f.c.senders, &f.w)
 }
 
-// leave takes a waiter away from its end. The call that it has had goes to the next.
-func (c *channel[T]) leave(q *queue, w *waiter) {
+// remove takes a waiter away from its end. The call that it has had goes to the next.
+func (c *channel[T]) remove(q *queue, w *waiter) {
 	c.mu.Lock()
 	var next *waiter
 	switch {
 	case w.queued:
 		q.remove(w)
-	case w.called:
-		q.answer(w)
-		next = q.call()
+	case w.granted:
+		q.redeem(w)
+		next = q.grantNext()
 	}
 	c.mu.Unlock()
 	w.waker.Drop()
@@ -284,10 +284,10 @@ func (r *Receiver[T]) TryRecv() (v T, ok bool) {
 	c.mu.Lock()
 	var next *waiter
 	if v, ok = c.get(nil); ok {
-		next = c.senders.call()
+		next = c.senders.grantNext()
 	}
 	c.mu.Unlock()
-	c.called(next, v)
+	c.wakeSender(next, v)
 	return v, ok
 }
 
@@ -305,7 +305,7 @@ type recv[T any] struct {
 
 func (f *recv[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
 	if f.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	f.w.waker.Register(cx.Waker())
 	c := f.c
@@ -316,7 +316,7 @@ func (f *recv[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
 	switch {
 	case ok:
 		got.Value = v
-		next = c.senders.call()
+		next = c.senders.grantNext()
 	case c.closed:
 		got.Err = ErrClosed
 	default:
@@ -326,16 +326,16 @@ func (f *recv[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
 		c.mu.Unlock()
 		return rawwaker.Pending[rawwaker.Result[T]]()
 	}
-	c.receivers.answer(&f.w)
+	c.receivers.redeem(&f.w)
 	f.done = true
 	c.mu.Unlock()
 	f.w.waker.Drop()
-	c.called(next, got.Value)
+	c.wakeSender(next, got.Value)
 	return rawwaker.Ready(got)
 }
 
 // Drop implements [rawwaker.Dropper].
 func (f *recv[T]) Drop() {
 	f.done = true
-	f.c.leave(&f.c.receivers, &f.w)
+	f.c.remove(&f.c.receivers, &f.w)
 }

@@ -23,4 +23,4 @@ package future
 
 import "github.com/seed-8a1b3254/ffiwaker/rawwaker"
 
-const completed = rawwaker.PolledAfterCompletion
+const polledAfterCompletion = rawwaker.PolledAfterCompletion

@@ -12,7 +12,7 @@ type goroutine[T any] struct {
 	f      func(ctx context.Context) (T, error)
 	cancel context.CancelFunc // nil before the first poll
 	waker  AtomicWaker
-	taken  bool // Ready was returned, or Drop called
+	done   bool // Ready was returned, or Drop called
 
 	// Written by the goroutine before ended is set, read after ended was seen.
 	result rawwaker.Result[T]
@@ -33,8 +33,8 @@ func Go[T any](f func(ctx context.Context) (T, error)) rawwaker.Future[rawwaker.
 }
 
 func (g *goroutine[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
-	if g.taken {
-		panic(completed)
+	if g.done {
+		panic(polledAfterCompletion)
 	}
 	g.waker.Register(cx.Waker())
 	if g.cancel == nil {
@@ -46,7 +46,7 @@ func (g *goroutine[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[
 		return rawwaker.Pending[rawwaker.Result[T]]()
 	}
 	g.Drop()
-	g.ending.raise()
+	g.ending.propagate()
 	result := g.result
 	g.result = rawwaker.Result[T]{} // now the caller's
 	return rawwaker.Ready(result)
@@ -54,7 +54,7 @@ func (g *goroutine[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[
 
 func (g *goroutine[T]) run(ctx context.Context) {
 	defer func() {
-		g.ending.recovered(recover())
+		g.ending.record(recover())
 		g.ended.Store(true)
 		g.waker.Wake()
 	}()
@@ -66,7 +66,7 @@ func (g *goroutine[T]) run(ctx context.Context) {
 
 // Drop implements [rawwaker.Dropper].
 func (g *goroutine[T]) Drop() {
-	g.taken = true
+	g.done = true
 	if g.cancel != nil {
 		g.cancel()
 	} else {
@@ -81,15 +81,15 @@ type ending struct {
 	panicked any // nil and not returned: Goexit
 }
 
-// recovered takes what a deferred recover found.
-func (e *ending) recovered(v any) {
+// record takes what a deferred recover found.
+func (e *ending) record(v any) {
 	if !e.returned {
 		e.panicked = v
 	}
 }
 
-// raise makes the calling goroutine end likewise, unless it was by a return.
-func (e *ending) raise() {
+// propagate makes the calling goroutine end likewise, unless it was by a return.
+func (e *ending) propagate() {
 	switch {
 	case e.returned:
 	case e.panicked != nil:

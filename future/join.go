@@ -7,24 +7,24 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// giveUp drops a future that has not been ready, where it is a Dropper. It panics where that does, so the caller has taken the future out of
+// dropFuture drops a future that has not been ready, where it is a Dropper. It panics where that does, so the caller has taken the future out of
 // its own state before, and drops what else there is in a deferred call.
-func giveUp[T any](f rawwaker.Future[T]) {
+func dropFuture[T any](f rawwaker.Future[T]) {
 	if d, ok := f.(rawwaker.Dropper); ok {
 		d.Drop()
 	}
 }
 
-// refuse panics for a future, stream or function that is nil, in the name of the call that it was given to.
-func refuse(call string, isNil bool, what string) {
+// panicIfNil panics for a future, stream or function that is nil, in the name of the call that it was given to.
+func panicIfNil(call string, isNil bool, what string) {
 	if isNil {
 		panic("future: " + call + " of a nil " + what)
 	}
 }
 
-func refuseNil[T any](call string, fs []rawwaker.Future[T]) {
+func panicIfAnyNil[T any](call string, fs []rawwaker.Future[T]) {
 	for _, f := range fs {
-		refuse(call, f == nil, "future")
+		panicIfNil(call, f == nil, "future")
 	}
 }
 
@@ -44,13 +44,13 @@ type join[A, B any] struct {
 // Join is ready when both are. They share the task's waker, so each wake polls both that are left. Drop drops those that are left, and
 // forgets the result of one that was ready.
 func Join[A, B any](a rawwaker.Future[A], b rawwaker.Future[B]) rawwaker.Future[Pair[A, B]] {
-	refuse("Join", a == nil || b == nil, "future")
+	panicIfNil("Join", a == nil || b == nil, "future")
 	return &join[A, B]{a: a, b: b}
 }
 
 func (f *join[A, B]) Poll(cx *rawwaker.Context) rawwaker.Poll[Pair[A, B]] {
 	if f.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	if f.a != nil {
 		if p := f.a.Poll(cx); p.IsReady() {
@@ -78,11 +78,11 @@ func (f *join[A, B]) Drop() {
 	f.v = Pair[A, B]{}
 	defer func() {
 		if b != nil {
-			giveUp(b)
+			dropFuture(b)
 		}
 	}()
 	if a != nil {
-		giveUp(a)
+		dropFuture(a)
 	}
 }
 
@@ -97,7 +97,7 @@ type joinAll[T any] struct {
 // only what it is for. Drop drops those that are left, and forgets the results of those that were ready: what must not lose any takes
 // them one by one, from [Unordered].
 func JoinAll[T any](fs ...rawwaker.Future[T]) rawwaker.Future[[]T] {
-	refuseNil("JoinAll", fs)
+	panicIfAnyNil("JoinAll", fs)
 	f := &joinAll[T]{fs: append([]rawwaker.Future[T](nil), fs...), vs: make([]T, len(fs))}
 	f.set.Init(len(fs))
 	return f
@@ -105,7 +105,7 @@ func JoinAll[T any](fs ...rawwaker.Future[T]) rawwaker.Future[[]T] {
 
 func (f *joinAll[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[[]T] {
 	if f.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	for i, cx := range f.set.Woken(cx) {
 		if p := f.fs[i].Poll(cx); p.IsReady() {
@@ -143,7 +143,7 @@ func dropAll[T any](fs []rawwaker.Future[T]) {
 		next = i + 1
 		if g != nil {
 			fs[i] = nil
-			giveUp(g)
+			dropFuture(g)
 		}
 	}
 }
@@ -161,7 +161,7 @@ func Race[T any](fs ...rawwaker.Future[T]) rawwaker.Future[T] {
 	if len(fs) == 0 {
 		panic("future: Race of nothing")
 	}
-	refuseNil("Race", fs)
+	panicIfAnyNil("Race", fs)
 	f := &race[T]{fs: append([]rawwaker.Future[T](nil), fs...)}
 	f.set.Init(len(fs))
 	return f
@@ -169,7 +169,7 @@ func Race[T any](fs ...rawwaker.Future[T]) rawwaker.Future[T] {
 
 func (f *race[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	if f.fs == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	for i, cx := range f.set.Woken(cx) {
 		if p := f.fs[i].Poll(cx); p.IsReady() {
@@ -197,13 +197,13 @@ type timeout[T any] struct {
 // Timeout is f, unless d passes before f is ready: then f is dropped, and the error is [context.DeadlineExceeded]. The time counts
 // from now. f is polled first, so where both are ready it is f. Drop drops f.
 func Timeout[T any](f rawwaker.Future[T], d time.Duration) rawwaker.Future[rawwaker.Result[T]] {
-	refuse("Timeout", f == nil, "future")
+	panicIfNil("Timeout", f == nil, "future")
 	return &timeout[T]{f: f, sleep: Sleep(d)}
 }
 
 func (t *timeout[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
 	if t.f == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	if p := t.f.Poll(cx); p.IsReady() {
 		t.f = nil
@@ -224,10 +224,10 @@ func (t *timeout[T]) Drop() {
 	t.f, t.sleep = nil, nil
 	defer func() {
 		if f != nil {
-			giveUp(f)
+			dropFuture(f)
 		}
 	}()
 	if sleep != nil {
-		giveUp(sleep)
+		dropFuture(sleep)
 	}
 }

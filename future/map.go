@@ -13,14 +13,14 @@ type mapped[T, U any] struct {
 
 // Map is f with its result put through fn, which runs in the poll.
 func Map[T, U any](f rawwaker.Future[T], fn func(T) U) rawwaker.Future[U] {
-	refuse("Map", f == nil, "future")
-	refuse("Map", fn == nil, "function")
+	panicIfNil("Map", f == nil, "future")
+	panicIfNil("Map", fn == nil, "function")
 	return &mapped[T, U]{f, fn}
 }
 
 func (m *mapped[T, U]) Poll(cx *rawwaker.Context) rawwaker.Poll[U] {
 	if m.fn == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	p := m.f.Poll(cx)
 	if !p.IsReady() {
@@ -36,7 +36,7 @@ func (m *mapped[T, U]) Drop() {
 	f := m.f
 	m.f, m.fn = nil, nil
 	if f != nil {
-		giveUp(f)
+		dropFuture(f)
 	}
 }
 
@@ -52,8 +52,8 @@ type then[T, U any] struct {
 // A Then may end in another one, as long as you like: a loop whose fn returns the Then of its next round costs each poll the same, and no
 // stack. A chain that is built by its first argument (the Then of a Then of a Then) is polled through all its links each time.
 func Then[T, U any](f rawwaker.Future[T], fn func(T) rawwaker.Future[U]) rawwaker.Future[U] {
-	refuse("Then", f == nil, "future")
-	refuse("Then", fn == nil, "function")
+	panicIfNil("Then", f == nil, "future")
+	panicIfNil("Then", fn == nil, "function")
 	return &then[T, U]{first: f, fn: fn}
 }
 
@@ -66,9 +66,9 @@ func (t *then[T, U]) Poll(cx *rawwaker.Context) rawwaker.Poll[U] {
 		t.next = next
 	}
 	if t.next == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
-	for range turns {
+	for range pollBudget {
 		tail, ok := t.next.(stepper[U])
 		if !ok {
 			p := t.next.Poll(cx)
@@ -96,7 +96,7 @@ type stepper[U any] interface {
 func (t *then[T, U]) step(cx *rawwaker.Context) (next rawwaker.Future[U], ok bool) {
 	if t.first == nil { // it was polled elsewhere before it came here
 		if next = t.next; next == nil {
-			panic(completed)
+			panic(polledAfterCompletion)
 		}
 		t.next = nil
 		return next, true
@@ -118,10 +118,10 @@ func (t *then[T, U]) Drop() {
 	first, next := t.first, t.next // one of them at most
 	t.first, t.fn, t.next = nil, nil, nil
 	if first != nil {
-		giveUp(first)
+		dropFuture(first)
 	}
 	if next != nil {
-		giveUp(next)
+		dropFuture(next)
 	}
 }
 
@@ -133,13 +133,13 @@ type catchPanic[T any] struct{ f rawwaker.Future[T] }
 // CatchPanic is f; should a poll of f panic, f is dropped, and the error is a [*PanicError]. A runtime.Goexit goes through, and so does a
 // panic of that Drop.
 func CatchPanic[T any](f rawwaker.Future[T]) rawwaker.Future[rawwaker.Result[T]] {
-	refuse("CatchPanic", f == nil, "future")
+	panicIfNil("CatchPanic", f == nil, "future")
 	return &catchPanic[T]{f}
 }
 
 func (c *catchPanic[T]) Poll(cx *rawwaker.Context) (answer rawwaker.Poll[rawwaker.Result[T]]) {
 	if c.f == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	returned := false
 	defer func() {
@@ -166,6 +166,6 @@ func (c *catchPanic[T]) Drop() {
 	f := c.f
 	c.f = nil
 	if f != nil {
-		giveUp(f)
+		dropFuture(f)
 	}
 }

@@ -16,7 +16,7 @@ type oneshot[T any] struct {
 	waker AtomicWaker // the receiver's
 	state atomic.Uint32
 	used  bool // the sender's: it has sent, or was dropped
-	over  bool // the receiver's: its answer was given, or it was dropped
+	done  bool // the receiver's: its answer was given, or it was dropped
 }
 
 // The bits of a oneshot's state. Each is set once and stays.
@@ -75,8 +75,8 @@ type OneshotReceiver[T any] oneshot[T]
 
 // Poll implements [rawwaker.Future]. The error is [ErrClosed] where the sender was dropped.
 func (r *OneshotReceiver[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
-	if r.over {
-		panic(completed)
+	if r.done {
+		panic(polledAfterCompletion)
 	}
 	s := r.state.Load()
 	if s&(sent|hungUp) == 0 {
@@ -87,7 +87,7 @@ func (r *OneshotReceiver[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.R
 		}
 		r.waker.Drop() // unless an earlier poll had set waiting: then the sender takes it, or has
 	}
-	r.over = true
+	r.done = true
 	if s&sent == 0 {
 		return rawwaker.Ready(rawwaker.Result[T]{Err: ErrClosed})
 	}
@@ -104,10 +104,10 @@ func (r *OneshotReceiver[T]) take() T {
 
 // Drop implements [rawwaker.Dropper].
 func (r *OneshotReceiver[T]) Drop() {
-	if r.over {
+	if r.done {
 		return
 	}
-	r.over = true
+	r.done = true
 	before := r.state.Or(gone)
 	if before&sent != 0 {
 		r.take()

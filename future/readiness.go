@@ -18,15 +18,15 @@ import (
 //
 // From the first poll that finds nothing to read, all Readables of a descriptor cost one goroutine, asleep in Go's netpoller, and no thread. Drop
 // lets go of that goroutine, which stays until conn is readable or closed: the next Readable of conn shares it again. In a testing/synctest
-// bubble each has a goroutine of its own.
+// bubble each has a goroutine of its starter.
 func Readable(conn syscall.RawConn) rawwaker.Future[error] {
-	refuse("Readable", conn == nil, "connection")
+	panicIfNil("Readable", conn == nil, "connection")
 	return &readiness{conn: conn, events: unix.POLLIN, wait: syscall.RawConn.Read}
 }
 
 // Writable is the same for writing.
 func Writable(conn syscall.RawConn) rawwaker.Future[error] {
-	refuse("Writable", conn == nil, "connection")
+	panicIfNil("Writable", conn == nil, "connection")
 	return &readiness{conn: conn, events: unix.POLLOUT, wait: syscall.RawConn.Write}
 }
 
@@ -36,10 +36,10 @@ type readiness struct {
 	wait   func(conn syscall.RawConn, f func(fd uintptr) bool) error
 	waker  AtomicWaker
 
-	watch *watch // that it waits for
-	own   bool   // it has started that
-	alone bool   // another's has failed, perhaps of another connection: the next is its own
-	done  bool
+	watch   *watch // that it waits for
+	starter bool   // it has started that
+	private bool   // another's has failed, perhaps of another connection: the next is its starter
+	done    bool
 
 	prev, next *readiness // of the watch's list, under watches.mu
 }
@@ -70,7 +70,7 @@ var watches struct {
 
 func (f *readiness) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 	if f.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	f.waker.Register(cx.Waker()) // before anything is looked at
 	if w := f.watch; w != nil {
@@ -80,20 +80,20 @@ func (f *readiness) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 		if !ended {
 			return rawwaker.Pending[error]()
 		}
-		own := f.own
+		starter := f.starter
 		f.watch = nil
-		if own {
+		if starter {
 			f.Drop()
-			w.ending.raise()
+			w.ending.propagate()
 			return rawwaker.Ready(w.err)
 		}
 		// It may have ended when conn was opened under the number of the one that it was for: what it says is only a hint.
-		f.alone = w.err != nil || !w.ending.returned
+		f.private = w.err != nil || !w.ending.returned
 	}
 	ready := false
 	err := f.conn.Control(func(fd uintptr) {
-		if ready = f.ready(fd); !ready {
-			f.join(fd)
+		if ready = f.isReady(fd); !ready {
+			f.joinWatch(fd)
 		}
 	})
 	if err == nil && !ready {
@@ -104,7 +104,7 @@ func (f *readiness) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 }
 
 // ready asks again each time: the netpoller tells of what has come since it told last, not of what is there.
-func (f *readiness) ready(fd uintptr) bool {
+func (f *readiness) isReady(fd uintptr) bool {
 	for {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: f.events}}, 0)
 		if err != unix.EINTR {
@@ -113,14 +113,14 @@ func (f *readiness) ready(fd uintptr) bool {
 	}
 }
 
-// join waits for the descriptor's watch, and starts it where there is none.
-func (f *readiness) join(fd uintptr) {
+// joinWatch waits for the descriptor's watch, and starts it where there is none.
+func (f *readiness) joinWatch(fd uintptr) {
 	key := event{fd, f.events}
-	private := f.alone || inBubble()
+	private := f.private || inBubble()
 	watches.mu.Lock()
 	defer watches.mu.Unlock()
 	w := watches.all[key]
-	if f.own = private || w == nil; f.own {
+	if f.starter = private || w == nil; f.starter {
 		w = &watch{key: key}
 		if !private {
 			if watches.all == nil {
@@ -128,7 +128,7 @@ func (f *readiness) join(fd uintptr) {
 			}
 			watches.all[key] = w
 		}
-		go w.run(f.conn, f.wait, f.ready)
+		go w.run(f.conn, f.wait, f.isReady)
 	}
 	f.watch = w
 	if f.next = w.first; f.next != nil {
@@ -139,7 +139,7 @@ func (f *readiness) join(fd uintptr) {
 
 func (w *watch) run(conn syscall.RawConn, wait func(syscall.RawConn, func(uintptr) bool) error, ready func(uintptr) bool) {
 	defer func() {
-		w.ending.recovered(recover())
+		w.ending.record(recover())
 		watches.mu.Lock()
 		w.ended = true
 		if watches.all[w.key] == w {

@@ -12,7 +12,7 @@ func Ready[T any](v T) rawwaker.Future[T] { return &ready[T]{v: v} }
 
 func (f *ready[T]) Poll(*rawwaker.Context) rawwaker.Poll[T] {
 	if f.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	f.done = true
 	return rawwaker.Ready(f.v)
@@ -32,7 +32,7 @@ func PollFn[T any](poll func(cx *rawwaker.Context) rawwaker.Poll[T]) rawwaker.Fu
 
 func (f *pollFn[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	if f.poll == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	p := f.poll(cx)
 	if p.IsReady() {
@@ -56,5 +56,5 @@ func (f *yield) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 		*f = 2
 		return rawwaker.Ready(struct{}{})
 	}
-	panic(completed)
+	panic(polledAfterCompletion)
 }

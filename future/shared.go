@@ -21,7 +21,7 @@ type shared[T any] struct {
 	waker *rawwaker.Broadcast // a clone of it that f has kept keeps no value
 
 	mu      sync.Mutex
-	f       rawwaker.Future[T] // nil: it is over
+	f       rawwaker.Future[T] // nil: it is ended
 	handles int
 	value   T
 	err     error // it panicked
@@ -31,7 +31,7 @@ type shared[T any] struct {
 // any of the handles. Where f panics, so does each; where f calls runtime.Goexit, so does the poll, and the others panic with [ErrClosed]. f is
 // dropped when it has panicked or called Goexit, or when all handles are dropped.
 func Shared[T any](f rawwaker.Future[T]) *SharedFuture[T] {
-	refuse("Shared", f == nil, "future")
+	panicIfNil("Shared", f == nil, "future")
 	s := &shared[T]{f: f, waker: new(rawwaker.Broadcast), handles: 1}
 	s.waker.Init()
 	return &SharedFuture[T]{s: s}
@@ -42,17 +42,17 @@ func (h *SharedFuture[T]) Clone() *SharedFuture[T] {
 	s := h.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err == errGivenUp {
+	if s.err == errDropped {
 		panic("future: Clone of a SharedFuture that was dropped")
 	}
-	s.handles++ // under the lock that has seen it is not over: the last Drop comes before that, or finds one more
+	s.handles++ // under the lock that has seen it is not ended: the last Drop comes before that, or finds one more
 	return &SharedFuture[T]{s: s}
 }
 
 // Poll implements [rawwaker.Future].
 func (h *SharedFuture[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	if h.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	s := h.s
 	h.wait.Register(cx.Waker()) // before anything is looked at
@@ -67,15 +67,15 @@ func (h *SharedFuture[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	}
 	value, err := s.value, s.err
 	s.mu.Unlock()
-	h.leave()
+	h.release()
 	if err != nil {
 		panic(err)
 	}
 	return rawwaker.Ready(value)
 }
 
-// poll polls the future, for the one who has entered. True: it is over.
-func (s *shared[T]) poll(f rawwaker.Future[T], cx *rawwaker.Context) (over bool) {
+// poll polls the future, for the one who has entered. True: it is ended.
+func (s *shared[T]) poll(f rawwaker.Future[T], cx *rawwaker.Context) (ended bool) {
 	var p rawwaker.Poll[T]
 	returned := false
 	defer func() {
@@ -86,7 +86,7 @@ func (s *shared[T]) poll(f rawwaker.Future[T], cx *rawwaker.Context) (over bool)
 				err = &PanicError{Value: v, Stack: debug.Stack()}
 			}
 		}
-		if over = p.IsReady() || !returned; over {
+		if ended = p.IsReady() || !returned; ended {
 			s.mu.Lock()
 			s.f, s.err = nil, err
 			if p.IsReady() {
@@ -94,21 +94,21 @@ func (s *shared[T]) poll(f rawwaker.Future[T], cx *rawwaker.Context) (over bool)
 			}
 			s.mu.Unlock()
 		}
-		defer s.waker.Exit(over)
+		defer s.waker.Exit(ended)
 		if !returned {
-			giveUp(f)
+			dropFuture(f)
 		}
 	}()
 	p = f.Poll(cx)
 	returned = true
-	return over
+	return ended
 }
 
-// errGivenUp is what a handle would panic with that was made after the last was dropped: none is.
-var errGivenUp = errors.New("future: Shared was dropped")
+// errDropped is what a handle would panic with that was made after the last was dropped: none is.
+var errDropped = errors.New("future: Shared was dropped")
 
-// leave ends the handle. The last one gives up the future that is not over.
-func (h *SharedFuture[T]) leave() {
+// release ends the handle. The last one gives up the future that is not ended.
+func (h *SharedFuture[T]) release() {
 	h.done = true
 	s := h.s
 	s.mu.Lock()
@@ -116,19 +116,19 @@ func (h *SharedFuture[T]) leave() {
 	var f rawwaker.Future[T]
 	if s.handles == 0 && s.f != nil {
 		f = s.f
-		s.f, s.err = nil, errGivenUp
+		s.f, s.err = nil, errDropped
 	}
 	s.mu.Unlock()
 	s.waker.Leave(&h.wait)
 	if f != nil {
 		defer s.waker.End()
-		giveUp(f)
+		dropFuture(f)
 	}
 }
 
 // Drop implements [rawwaker.Dropper]. The last one drops the future.
 func (h *SharedFuture[T]) Drop() {
 	if !h.done {
-		h.leave()
+		h.release()
 	}
 }

@@ -15,9 +15,9 @@ type sleep struct {
 
 	// Of who polls or drops. At most one of the two is there; neither before the first pending poll.
 	timer  *time.Timer
-	common *bell
+	shared *sharedTimer
 
-	prev, next *sleep // of the bell's list, under bells.mu
+	prev, next *sleep // of the bell's list, under sharedTimers.mu
 }
 
 // Sleep is ready once d has passed since it was created: the article's TimerFuture. It costs no goroutine and no CPU
@@ -30,12 +30,12 @@ func Sleep(d time.Duration) rawwaker.Future[struct{}] {
 
 func (f *sleep) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 	if f.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	left := time.Until(f.deadline)
 	if left > 0 {
 		f.waker.Register(cx.Waker())
-		if f.timer != nil || f.common != nil {
+		if f.timer != nil || f.shared != nil {
 			left = time.Until(f.deadline) // it may have rung while the waker was changed, and found none
 		}
 	}
@@ -44,8 +44,8 @@ func (f *sleep) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 		return rawwaker.Ready(struct{}{})
 	}
 	switch {
-	case f.timer != nil || f.common != nil:
-	case left >= time.Second && left < far && !inBubble():
+	case f.timer != nil || f.shared != nil:
+	case left >= time.Second && left < maxShared && !inBubble():
 		f.share()
 	default:
 		f.timer = time.AfterFunc(left, f.waker.Wake)
@@ -59,30 +59,30 @@ func (f *sleep) Drop() {
 	if f.timer != nil {
 		f.timer.Stop()
 	}
-	if f.common != nil {
-		f.leave()
+	if f.shared != nil {
+		f.remove()
 	}
 	f.waker.Drop()
 }
 
 // A bell is the one timer of all long sleeps that end in the same millisecond. The idea is that of tokio's timer wheel, whose slots
 // are a millisecond wide; the order of the slots is left to the heap of Go's runtime.
-type bell struct {
-	at    int64 // milliseconds since started
+type sharedTimer struct {
+	at    int64 // milliseconds since epoch
 	first *sleep
 	timer *time.Timer
 }
 
 var (
-	started = time.Now()
-	bells   struct {
+	epoch        = time.Now()
+	sharedTimers struct {
 		mu  sync.Mutex
-		all map[int64]*bell
+		all map[int64]*sharedTimer
 	}
 )
 
-// far is where a number of milliseconds, or their sum with a time, might overflow.
-const far = 100 * 365 * 24 * time.Hour
+// maxShared is where a number of milliseconds, or their sum with a time, might overflow.
+const maxShared = 100 * 365 * 24 * time.Hour
 
 // inBubble says whether the calling goroutine is in a testing/synctest bubble: there a timer is the bubble's own, and must not be shared with
 // others, nor those of others waited for. Times of a bubble have no monotonic reading; all others have one.
@@ -93,36 +93,36 @@ func inBubble() bool {
 
 // share puts f on the list of its bell. The waker is registered.
 func (f *sleep) share() {
-	at := int64((f.deadline.Sub(started) + time.Millisecond - 1) / time.Millisecond)
-	bells.mu.Lock()
-	defer bells.mu.Unlock()
-	b := bells.all[at]
-	if b == nil {
-		if bells.all == nil {
-			bells.all = make(map[int64]*bell)
+	at := int64((f.deadline.Sub(epoch) + time.Millisecond - 1) / time.Millisecond)
+	sharedTimers.mu.Lock()
+	defer sharedTimers.mu.Unlock()
+	t := sharedTimers.all[at]
+	if t == nil {
+		if sharedTimers.all == nil {
+			sharedTimers.all = make(map[int64]*sharedTimer)
 		}
-		b = &bell{at: at}
-		bells.all[at] = b
-		b.timer = time.AfterFunc(time.Until(started.Add(time.Duration(at)*time.Millisecond)), b.ring)
+		t = &sharedTimer{at: at}
+		sharedTimers.all[at] = t
+		t.timer = time.AfterFunc(time.Until(epoch.Add(time.Duration(at)*time.Millisecond)), t.fire)
 	}
-	f.common = b
-	if f.next = b.first; f.next != nil {
+	f.shared = t
+	if f.next = t.first; f.next != nil {
 		f.next.prev = f
 	}
-	b.first = f
+	t.first = f
 }
 
-// leave takes f off the list. The last one turns the bell off.
-func (f *sleep) leave() {
-	b := f.common
-	f.common = nil
-	bells.mu.Lock()
-	defer bells.mu.Unlock()
+// remove takes f off the list. The last one turns the bell off.
+func (f *sleep) remove() {
+	t := f.shared
+	f.shared = nil
+	sharedTimers.mu.Lock()
+	defer sharedTimers.mu.Unlock()
 	switch {
 	case f.prev != nil:
 		f.prev.next = f.next
-	case b.first == f:
-		b.first = f.next
+	case t.first == f:
+		t.first = f.next
 	default:
 		return // it has rung
 	}
@@ -130,26 +130,26 @@ func (f *sleep) leave() {
 		f.next.prev = f.prev
 	}
 	f.prev, f.next = nil, nil
-	if b.first == nil && bells.all[b.at] == b {
-		delete(bells.all, b.at)
-		b.timer.Stop()
+	if t.first == nil && sharedTimers.all[t.at] == t {
+		delete(sharedTimers.all, t.at)
+		t.timer.Stop()
 	}
 }
 
-// ring wakes all that are on the list. No lock is held over a wake.
-func (b *bell) ring() {
+// fire wakes all that are on the list. No lock is held over a wake.
+func (t *sharedTimer) fire() {
 	var all []*AtomicWaker
-	bells.mu.Lock()
-	if bells.all[b.at] == b {
-		delete(bells.all, b.at)
+	sharedTimers.mu.Lock()
+	if sharedTimers.all[t.at] == t {
+		delete(sharedTimers.all, t.at)
 	}
-	for f := b.first; f != nil; {
+	for f := t.first; f != nil; {
 		all = append(all, &f.waker)
 		next := f.next
 		f.prev, f.next = nil, nil
 		f = next
 	}
-	b.first = nil
-	bells.mu.Unlock()
+	t.first = nil
+	sharedTimers.mu.Unlock()
 	wake.Each(all, (*AtomicWaker).Wake)
 }

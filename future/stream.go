@@ -19,7 +19,7 @@ func item[T any](v T) rawwaker.Poll[Item[T]] { return rawwaker.Ready(Item[T]{v, 
 
 func end[T any]() rawwaker.Poll[Item[T]] { return rawwaker.Ready(Item[T]{}) }
 
-func giveUpStream[T any](s Stream[T]) {
+func dropStream[T any](s Stream[T]) {
 	if d, ok := s.(rawwaker.Dropper); ok {
 		d.Drop()
 	}
@@ -66,7 +66,7 @@ func (s *received[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 func (s *received[T]) Drop() {
 	if recv := s.recv; recv != nil {
 		s.recv = nil
-		giveUp(recv)
+		dropFuture(recv)
 	}
 }
 
@@ -79,7 +79,7 @@ type unordered[T any] struct {
 // first, in their order. Each has a waker of its own, so that a wake polls only what it is for: Rust's FuturesUnordered. A call of
 // PollNext stops polling at the first that is ready, so Drop loses no result: the others still have theirs, and are dropped.
 func Unordered[T any](fs ...rawwaker.Future[T]) Stream[T] {
-	refuseNil("Unordered", fs)
+	panicIfAnyNil("Unordered", fs)
 	s := &unordered[T]{fs: append([]rawwaker.Future[T](nil), fs...)}
 	s.set.Init(len(fs))
 	return s
@@ -115,13 +115,13 @@ type next[T any] struct{ s Stream[T] }
 
 // Next is the stream's next item. The stream stays the caller's: to drop Next before it is ready takes nothing out of it.
 func Next[T any](s Stream[T]) rawwaker.Future[Item[T]] {
-	refuse("Next", s == nil, "stream")
+	panicIfNil("Next", s == nil, "stream")
 	return &next[T]{s}
 }
 
 func (n *next[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 	if n.s == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	p := n.s.PollNext(cx)
 	if p.IsReady() {
@@ -138,15 +138,15 @@ type collect[T any] struct {
 // Collect is all the values of a stream. After 64 values in one poll others get their turn. Dropped before the stream's end, it forgets
 // those it has.
 func Collect[T any](s Stream[T]) rawwaker.Future[[]T] {
-	refuse("Collect", s == nil, "stream")
+	panicIfNil("Collect", s == nil, "stream")
 	return &collect[T]{s: s}
 }
 
 func (c *collect[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[[]T] {
 	if c.s == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
-	for range turns {
+	for range pollBudget {
 		p := c.s.PollNext(cx)
 		if !p.IsReady() {
 			return rawwaker.Pending[[]T]()
@@ -166,7 +166,7 @@ func (c *collect[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[[]T] {
 func (c *collect[T]) Drop() {
 	if s := c.s; s != nil {
 		c.s, c.all = nil, nil
-		giveUpStream(s)
+		dropStream(s)
 	}
 }
 
@@ -177,19 +177,19 @@ type forEach[T any] struct {
 
 // ForEach calls fn with each value, in the poll, and is ready at the stream's end. After 64 values in one poll others get their turn.
 func ForEach[T any](s Stream[T], fn func(T)) rawwaker.Future[struct{}] {
-	refuse("ForEach", s == nil, "stream")
-	refuse("ForEach", fn == nil, "function")
+	panicIfNil("ForEach", s == nil, "stream")
+	panicIfNil("ForEach", fn == nil, "function")
 	return &forEach[T]{s, fn}
 }
 
-// turns is how many rounds a loop over what is ready does in one poll, before it wakes itself and returns.
-const turns = 64
+// pollBudget is how many rounds a loop over what is ready does in one poll, before it wakes itself and returns.
+const pollBudget = 64
 
 func (f *forEach[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 	if f.s == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
-	for range turns {
+	for range pollBudget {
 		p := f.s.PollNext(cx)
 		if !p.IsReady() {
 			return rawwaker.Pending[struct{}]()
@@ -208,7 +208,7 @@ func (f *forEach[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 func (f *forEach[T]) Drop() {
 	if s := f.s; s != nil {
 		f.s = nil
-		giveUpStream(s)
+		dropStream(s)
 	}
 }
 
@@ -219,8 +219,8 @@ type mapStream[T, U any] struct {
 
 // MapStream is s with each value put through fn, in the poll.
 func MapStream[T, U any](s Stream[T], fn func(T) U) Stream[U] {
-	refuse("MapStream", s == nil, "stream")
-	refuse("MapStream", fn == nil, "function")
+	panicIfNil("MapStream", s == nil, "stream")
+	panicIfNil("MapStream", fn == nil, "function")
 	return &mapStream[T, U]{s, fn}
 }
 
@@ -243,7 +243,7 @@ func (m *mapStream[T, U]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[U]] 
 func (m *mapStream[T, U]) Drop() {
 	if s := m.s; s != nil {
 		m.s = nil
-		giveUpStream(s)
+		dropStream(s)
 	}
 }
 
@@ -254,8 +254,8 @@ type filter[T any] struct {
 
 // Filter is those values of s for which keep says true. After 64 others in one poll other tasks get their turn.
 func Filter[T any](s Stream[T], keep func(T) bool) Stream[T] {
-	refuse("Filter", s == nil, "stream")
-	refuse("Filter", keep == nil, "function")
+	panicIfNil("Filter", s == nil, "stream")
+	panicIfNil("Filter", keep == nil, "function")
 	return &filter[T]{s, keep}
 }
 
@@ -263,7 +263,7 @@ func (f *filter[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 	if f.s == nil {
 		return end[T]()
 	}
-	for range turns {
+	for range pollBudget {
 		p := f.s.PollNext(cx)
 		if !p.IsReady() {
 			return p
@@ -284,7 +284,7 @@ func (f *filter[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 func (f *filter[T]) Drop() {
 	if s := f.s; s != nil {
 		f.s = nil
-		giveUpStream(s)
+		dropStream(s)
 	}
 }
 
@@ -295,7 +295,7 @@ type take[T any] struct {
 
 // Take is the first n values of s, which is dropped after them; none where n is below 1.
 func Take[T any](s Stream[T], n int) Stream[T] {
-	refuse("Take", s == nil, "stream")
+	panicIfNil("Take", s == nil, "stream")
 	return &take[T]{s, n}
 }
 
@@ -321,6 +321,6 @@ func (t *take[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 func (t *take[T]) Drop() {
 	if s := t.s; s != nil {
 		t.s = nil
-		giveUpStream(s)
+		dropStream(s)
 	}
 }
