@@ -7,19 +7,20 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// channel is a bounded queue, and those who wait at its two ends, first come, first served. No slot is granted under mu.
+// channel is a bounded queue of values, with a queue of waiters at each end. No waker is called
+// while mu is held.
 type channel[T any] struct {
 	mu        sync.Mutex
 	capacity  int
-	buffer    []T // a ring, which grows to capacity
+	buffer    []T // a ring, which grows up to capacity
 	head, n   int
-	closed    bool // by either end: nothing more goes in
+	closed    bool // by either end: no value can be sent any more
 	senders   queue
 	receivers queue
 }
 
-// waiter is one that waits at an end of a channel. It is on the queue, or it was granted: then a place or a value is meant for it, and
-// it hands the call on should it be dropped before it takes that.
+// waiter is a pending Send or Recv. It is queued, or granted: a place or a value is reserved for
+// it. If it is dropped before it takes that, the grant passes to the next.
 type waiter struct {
 	waker      AtomicWaker
 	prev, next *waiter
@@ -29,7 +30,7 @@ type waiter struct {
 
 type queue struct {
 	first, last *waiter
-	grants      int // waiters that were granted and have not taken what is meant for them: nobody else may
+	grants      int // granted waiters that have not taken what is reserved for them
 }
 
 func (q *queue) push(w *waiter) {
@@ -57,7 +58,8 @@ func (q *queue) remove(w *waiter) {
 	w.prev, w.next, w.queued = nil, nil, false
 }
 
-// call takes out the first; nil: there is none. Who is given must be woken when the lock is not held.
+// grantNext takes out the first waiter and grants it a place or a value. It returns nil if there is
+// none. The caller must wake the result after unlocking.
 func (q *queue) grantNext() *waiter {
 	w := q.first
 	if w != nil {
@@ -68,7 +70,7 @@ func (q *queue) grantNext() *waiter {
 	return w
 }
 
-// redeem ends the call that w has had, if it has.
+// redeem ends w's grant, if it has one.
 func (q *queue) redeem(w *waiter) {
 	if w.granted {
 		w.granted = false
@@ -82,21 +84,24 @@ func (w *waiter) wake() {
 	}
 }
 
-// Channel makes a queue for at most capacity values, which is at least 1: its memory comes and goes with the values that are in it, so a very
-// large capacity is as good as none. Both ends may be used by many goroutines and tasks at once; who waits longest is served first. Close
-// either end when you are done with it.
+// Channel returns the two ends of a queue of at most capacity values. It panics if capacity is
+// below 1. Its memory grows and shrinks with the values in it, so a very large capacity costs
+// nothing.
 //
-// A [Sender.Send] or [Receiver.Recv] that was polled and is pending has a place in the queue of those that wait, and may have been given the next
-// place or value, which no other gets: Drop it where you give it up. One that is forgotten keeps that place or value for good.
+// Both ends may be used by many goroutines and tasks at once. The one that has waited longest is
+// served first. Close either end when you no longer need it.
+//
+// Drop a pending [Sender.Send] or [Receiver.Recv] that you give up: the next place or value may be
+// reserved for it already. If you forget it instead, that place or value is lost.
 func Channel[T any](capacity int) (*Sender[T], *Receiver[T]) {
 	if capacity < 1 {
-		panic("future: Channel of a capacity below 1")
+		panic("future: Channel: capacity below 1")
 	}
 	c := &channel[T]{capacity: capacity}
 	return &Sender[T]{c}, &Receiver[T]{c}
 }
 
-// put is false where there is no room for w, or, where that is nil, for one that has not waited. mu is held.
+// put adds v if there is room for w. A nil w has not waited. mu is held.
 func (c *channel[T]) put(v T, w *waiter) bool {
 	if !mayTake(&c.senders, w, c.capacity-c.n) {
 		return false
@@ -109,10 +114,10 @@ func (c *channel[T]) put(v T, w *waiter) bool {
 	return true
 }
 
-// minBuffer is the size of a ring that holds anything, in values, where the capacity is not less: it does not shrink below that.
+// minBuffer is the least size of a ring in use, in values, unless the capacity is less.
 const minBuffer = 16
 
-// resize moves what is in the ring to one of another size.
+// resize moves the values to a ring of another size.
 func (c *channel[T]) resize(size int) {
 	old := c.buffer
 	c.buffer = make([]T, size)
@@ -122,8 +127,8 @@ func (c *channel[T]) resize(size int) {
 	c.head = 0
 }
 
-// unget puts back what a get has given, as the next that is received. It may be one more than the capacity then. Who waits for it must be
-// woken when the lock is not held. mu is held.
+// unget puts back a value that get returned, as the next to be received. The queue may then hold
+// one more than its capacity. The caller must wake the result after unlocking. mu is held.
 func (c *channel[T]) unget(v T) *waiter {
 	if c.n == len(c.buffer) {
 		c.resize(c.n + 1)
@@ -134,8 +139,8 @@ func (c *channel[T]) unget(v T) *waiter {
 	return c.receivers.grantNext()
 }
 
-// granted wakes the sender that a get has granted. Should its waker panic or call runtime.Goexit, which is not the receiver's business, v is
-// put back, since the receiver cannot return it.
+// wakeSender wakes the sender to which the place of v was granted. If its waker panics or calls
+// runtime.Goexit, v is put back, since the receiver cannot return it.
 func (c *channel[T]) wakeSender(next *waiter, v T) {
 	if next == nil {
 		return
@@ -153,8 +158,8 @@ func (c *channel[T]) wakeSender(next *waiter, v T) {
 	woken = true
 }
 
-// may says whether w, or one that has not waited, may have one of n: who was granted may, and who comes anew where some are left that
-// nobody was granted for.
+// mayTake reports whether w may take one of n places or values. A granted waiter may. One that has
+// not waited, or a nil w, may if some are left that are not reserved, and no waiter is queued.
 func mayTake(q *queue, w *waiter, n int) bool {
 	if w != nil && (w.granted || w.queued) {
 		return w.granted && n > 0
@@ -162,7 +167,7 @@ func mayTake(q *queue, w *waiter, n int) bool {
 	return n > q.grants && q.first == nil
 }
 
-// get is likewise false where there is nothing for w. mu is held.
+// get takes out a value if there is one for w. A nil w has not waited. mu is held.
 func (c *channel[T]) get(w *waiter) (v T, ok bool) {
 	if c.n == 0 || !c.closed && !mayTake(&c.receivers, w, c.n) {
 		return v, false
@@ -177,7 +182,7 @@ func (c *channel[T]) get(w *waiter) (v T, ok bool) {
 	return v, true
 }
 
-// close lets nothing more in, and calls everybody.
+// close closes both ends and wakes all waiters.
 func (c *channel[T]) close() {
 	c.mu.Lock()
 	c.closed = true
@@ -191,10 +196,11 @@ func (c *channel[T]) close() {
 	wake.Each(all, (*AtomicWaker).Wake)
 }
 
-// Sender is the end of a [Channel] where values go in.
+// Sender is the sending end of a [Channel].
 type Sender[T any] struct{ c *channel[T] }
 
-// TrySend is false where there is no room, or others wait for it, or the channel is closed.
+// TrySend sends v if it can do so at once. It returns false if the channel is full or closed, or if
+// other senders wait. It never blocks.
 func (s *Sender[T]) TrySend(v T) bool {
 	c := s.c
 	c.mu.Lock()
@@ -208,10 +214,13 @@ func (s *Sender[T]) TrySend(v T) bool {
 	return ok
 }
 
-// Send is ready when v is in the channel; with [ErrClosed], when it will never be. Dropped before, it sends nothing.
+// Send returns a future that sends v. It is ready with nil when v is in the channel, and with
+// [ErrClosed] if the channel was closed before. If it is dropped before it is ready, v is not sent.
 func (s *Sender[T]) Send(v T) rawwaker.Future[error] { return &send[T]{c: s.c, v: v} }
 
-// Close lets nothing more in. What is in the channel is still received, and after that [ErrClosed].
+// Close closes the channel: each pending and later Send is ready with [ErrClosed]. Values that are
+// in the channel can still be received; after them, Recv is ready with ErrClosed. A second Close
+// has no effect.
 func (s *Sender[T]) Close() { s.c.close() }
 
 type send[T any] struct {
@@ -259,7 +268,7 @@ func (f *send[T]) Drop() {
 	f.c.remove(&f.c.senders, &f.w)
 }
 
-// remove takes a waiter away from its end. The call that it has had goes to the next.
+// remove removes a waiter that is given up. Its grant passes to the next.
 func (c *channel[T]) remove(q *queue, w *waiter) {
 	c.mu.Lock()
 	var next *waiter
@@ -275,10 +284,11 @@ func (c *channel[T]) remove(q *queue, w *waiter) {
 	next.wake()
 }
 
-// Receiver is the end of a [Channel] where values come out.
+// Receiver is the receiving end of a [Channel].
 type Receiver[T any] struct{ c *channel[T] }
 
-// TryRecv is false where there is nothing, or others wait for it.
+// TryRecv receives a value if it can do so at once. It returns false if the channel is empty, or if
+// other receivers wait. It never blocks.
 func (r *Receiver[T]) TryRecv() (v T, ok bool) {
 	c := r.c
 	c.mu.Lock()
@@ -291,10 +301,11 @@ func (r *Receiver[T]) TryRecv() (v T, ok bool) {
 	return v, ok
 }
 
-// Recv is ready with a value, or with [ErrClosed] when the channel is closed and empty. Dropped before, it takes nothing.
+// Recv returns a future of the next value. It is ready with [ErrClosed] if the channel is closed
+// and empty. If it is dropped before it is ready, it takes no value.
 func (r *Receiver[T]) Recv() rawwaker.Future[rawwaker.Result[T]] { return &recv[T]{c: r.c} }
 
-// Close lets nothing more in: who sends gets [ErrClosed]. What is in the channel may still be received.
+// Close closes the channel, as [Sender.Close] does.
 func (r *Receiver[T]) Close() { r.c.close() }
 
 type recv[T any] struct {

@@ -88,7 +88,8 @@ var wraps = map[string]func(a, b, c rawwaker.Future[int]) rawwaker.Future[struct
 	},
 }
 
-// Whatever one of three futures does, in its Poll and in its Drop, each is dropped once by the time that the owner has dropped them all.
+// Whatever one of three futures does, in its Poll and in its Drop, each is dropped once by the time
+// that the owner has dropped them all.
 func TestDrop(t *testing.T) {
 	for wrap, make := range wraps {
 		for polled, inPoll := range endings {
@@ -157,7 +158,7 @@ func TestShared(t *testing.T) {
 			h := func() (h *future.SharedFuture[int]) {
 				defer func() {
 					if v := recover(); v != nil {
-						require.Equal(t, "future: Clone of a SharedFuture that was dropped", v)
+						require.Equal(t, "future: Clone: the SharedFuture was dropped", v)
 					}
 				}()
 				return gone.Clone()
@@ -276,7 +277,8 @@ func manyOfChannel() (wait func() rawwaker.Future[struct{}], event func()) {
 	return func() rawwaker.Future[struct{}] { return unit(rx.Recv()) }, tx.Close
 }
 
-// othersAreWoken has good waiters between ones whose wakers panic, exit, or block until all the good ones are through.
+// othersAreWoken has good waiters between ones whose wakers panic, exit, or block until all the
+// good ones are through.
 func othersAreWoken(t *testing.T, many func() (func() rawwaker.Future[struct{}], func())) {
 	wait, event := many()
 	through := signal()
@@ -520,31 +522,31 @@ func TestNilIsRefusedWhereItIsGiven(t *testing.T) {
 	one, values := future.Ready(1), future.Values(1)
 	same := func(v int) int { return v }
 	for call, give := range map[string]func(){
-		"Join of a nil future":        func() { future.Join[int](nil, one) },
-		"Join of a nil future ":       func() { future.Join[int, int](one, nil) },
-		"JoinAll of a nil future":     func() { future.JoinAll(one, nil) },
-		"Race of a nil future":        func() { future.Race(one, nil) },
-		"Unordered of a nil future":   func() { future.Unordered(nil, one) },
-		"Timeout of a nil future":     func() { future.Timeout[int](nil, 1) },
-		"Map of a nil future":         func() { future.Map[int](nil, same) },
-		"Map of a nil function":       func() { future.Map[int, int](one, nil) },
-		"Then of a nil future":        func() { future.Then[int](nil, func(int) rawwaker.Future[int] { return one }) },
-		"Then of a nil function":      func() { future.Then[int, int](one, nil) },
-		"CatchPanic of a nil future":  func() { future.CatchPanic[int](nil) },
-		"Shared of a nil future":      func() { future.Shared[int](nil) },
-		"Next of a nil stream":        func() { future.Next[int](nil) },
-		"Collect of a nil stream":     func() { future.Collect[int](nil) },
-		"ForEach of a nil stream":     func() { future.ForEach(nil, func(int) {}) },
-		"ForEach of a nil function":   func() { future.ForEach(values, nil) },
-		"MapStream of a nil stream":   func() { future.MapStream(nil, same) },
-		"MapStream of a nil function": func() { future.MapStream[int, int](values, nil) },
-		"Filter of a nil stream":      func() { future.Filter(nil, func(int) bool { return true }) },
-		"Filter of a nil function":    func() { future.Filter(values, nil) },
-		"Take of a nil stream":        func() { future.Take[int](nil, 1) },
-		"Await of a nil future": func() {
+		"Join: nil future":        func() { future.Join[int](nil, one) },
+		"Join: nil future ":       func() { future.Join[int, int](one, nil) },
+		"JoinAll: nil future":     func() { future.JoinAll(one, nil) },
+		"Race: nil future":        func() { future.Race(one, nil) },
+		"Unordered: nil future":   func() { future.Unordered(nil, one) },
+		"Timeout: nil future":     func() { future.Timeout[int](nil, 1) },
+		"Map: nil future":         func() { future.Map[int](nil, same) },
+		"Map: nil function":       func() { future.Map[int, int](one, nil) },
+		"Then: nil future":        func() { future.Then[int](nil, func(int) rawwaker.Future[int] { return one }) },
+		"Then: nil function":      func() { future.Then[int, int](one, nil) },
+		"CatchPanic: nil future":  func() { future.CatchPanic[int](nil) },
+		"Shared: nil future":      func() { future.Shared[int](nil) },
+		"Next: nil stream":        func() { future.Next[int](nil) },
+		"Collect: nil stream":     func() { future.Collect[int](nil) },
+		"ForEach: nil stream":     func() { future.ForEach(nil, func(int) {}) },
+		"ForEach: nil function":   func() { future.ForEach(values, nil) },
+		"MapStream: nil stream":   func() { future.MapStream(nil, same) },
+		"MapStream: nil function": func() { future.MapStream[int, int](values, nil) },
+		"Filter: nil stream":      func() { future.Filter(nil, func(int) bool { return true }) },
+		"Filter: nil function":    func() { future.Filter(values, nil) },
+		"Take: nil stream":        func() { future.Take[int](nil, 1) },
+		"Await: nil future": func() {
 			blockon.BlockOn(future.Async(func(aw *future.Awaiter) int { return future.Await[int](aw, nil) }))
 		},
-		"Then: the function has returned a nil future": func() {
+		"Then: the function returned a nil future": func() {
 			blockon.BlockOn(future.Then(one, func(int) rawwaker.Future[int] { return nil }))
 		},
 	} {

@@ -107,9 +107,9 @@ func again[T any](f rawwaker.Future[T]) func() {
 }
 
 func TestNilFunctionsAreRefusedWhereTheyAreGiven(t *testing.T) {
-	require.PanicsWithValue(t, "future: PollFn of a nil function", func() { future.PollFn[int](nil) })
-	require.PanicsWithValue(t, "future: Go of a nil function", func() { future.Go[int](nil) })
-	require.PanicsWithValue(t, "future: Async of a nil body", func() { future.Async[int](nil) })
+	require.PanicsWithValue(t, "future: PollFn: nil function", func() { future.PollFn[int](nil) })
+	require.PanicsWithValue(t, "future: Go: nil function", func() { future.Go[int](nil) })
+	require.PanicsWithValue(t, "future: Async: nil body", func() { future.Async[int](nil) })
 }
 
 func TestYieldIsPendingOnce(t *testing.T) {
@@ -296,17 +296,18 @@ func (f *faulty) Poll(*rawwaker.Context) rawwaker.Poll[int] { panic("boom") }
 func (f *faulty) Drop()                                     { f.log.add("d") }
 
 func TestAwaitElsewhereThanInItsBodyPanics(t *testing.T) {
-	require.PanicsWithValue(t, "future: Await outside Async", func() { future.Await(nil, future.Ready(1)) })
+	require.PanicsWithValue(t, "future: Await: nil Awaiter (use the one that the body of an Async gets)", func() { future.Await(nil, future.Ready(1)) })
 	var kept *future.Awaiter
 	blockon.BlockOn(future.Async(func(aw *future.Awaiter) int { kept = aw; return 1 }))
-	require.PanicsWithValue(t, "future: Await outside the body of its Async", func() { future.Await(kept, future.Ready(1)) })
+	require.PanicsWithValue(t, "future: Await: outside the body of its Async", func() { future.Await(kept, future.Ready(1)) })
 }
 
 func TestAnAsyncPolledByItsOwnBodyPanics(t *testing.T) {
 	var f rawwaker.Future[int]
 	f = future.Async(func(aw *future.Awaiter) int { return future.Await(aw, f) })
-	// Polling it panics, and then so does dropping it, which Await owes a future whose Poll has panicked.
-	require.PanicsWithValue(t, "future: Async dropped while it is being polled", func() { blockon.BlockOn(f) })
+	// Polling it panics, and then so does dropping it, which Await owes a future whose Poll has
+	// panicked.
+	require.PanicsWithValue(t, "future: Drop: this Async is being polled (drop it when the poll has returned)", func() { blockon.BlockOn(f) })
 }
 
 func TestAnAsyncBegunElsewhereRunsOnAGoroutineLockedToItsThread(t *testing.T) {
@@ -358,7 +359,8 @@ func TestTheLeavesWorkInsideABubbleAndLeaveNothingInIt(t *testing.T) {
 	require.Equal(t, 42, work())
 }
 
-// Each round is woken by goroutines that also write what the poll must see; one lost wake and the test hangs.
+// Each round is woken by goroutines that also write what the poll must see; one lost wake and the
+// test hangs.
 func TestAtomicWakerLosesNoWakeInAStorm(t *testing.T) {
 	rounds := 20000
 	if testing.Short() {

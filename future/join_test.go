@@ -160,7 +160,7 @@ func TestRaceIsTheFirstAndDropsTheOthers(t *testing.T) {
 			l.light()
 		}
 	})
-	require.PanicsWithValue(t, "future: Race of nothing", func() { future.Race[int]() })
+	require.PanicsWithValue(t, "future: Race: no futures", func() { future.Race[int]() })
 }
 
 func TestTimeoutIsTheFutureOrTheTime(t *testing.T) {
@@ -192,7 +192,8 @@ func TestACombinatorPolledAfterCompletionPanics(t *testing.T) {
 	}
 }
 
-// Wakes of many goroutines while the combinator is polled and moved: each child ends, none is polled twice for one wake.
+// Wakes of many goroutines while the combinator is polled and moved: each child ends, none is
+// polled twice for one wake.
 func TestAStormOfWakesIntoJoinAll(t *testing.T) {
 	balance.Check(t)
 	rounds := 200

@@ -83,7 +83,7 @@ func TestOneshot(t *testing.T) {
 		require.True(t, tx.Send(1))
 		require.Equal(t, rawwaker.Result[int]{Value: 1}, blockon.BlockOn(rx))
 		require.PanicsWithValue(t, "future polled after completion", func() { poll(rx) })
-		require.PanicsWithValue(t, "future: Send on a OneshotSender that has sent or was dropped", func() { tx.Send(2) })
+		require.PanicsWithValue(t, "future: Send: the OneshotSender has sent or was dropped", func() { tx.Send(2) })
 	})
 	t.Run("gives the value that is sent after, for one wake", func(t *testing.T) {
 		tx, rx := future.Oneshot[int]()

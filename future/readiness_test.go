@@ -141,8 +141,8 @@ func TestReadable(t *testing.T) {
 		}
 	})
 	t.Run("of nothing is refused", func(t *testing.T) {
-		require.PanicsWithValue(t, "future: Readable of a nil connection", func() { future.Readable(nil) })
-		require.PanicsWithValue(t, "future: Writable of a nil connection", func() { future.Writable(nil) })
+		require.PanicsWithValue(t, "future: Readable: nil connection", func() { future.Readable(nil) })
+		require.PanicsWithValue(t, "future: Writable: nil connection", func() { future.Writable(nil) })
 	})
 }
 

@@ -13,17 +13,22 @@ type sleep struct {
 	waker    AtomicWaker
 	done     bool
 
-	// Of who polls or drops. At most one of the two is there; neither before the first pending poll.
+	// Of the goroutine that polls or drops. After the first pending poll one of the two is set.
 	timer  *time.Timer
 	shared *sharedTimer
 
-	prev, next *sleep // of the bell's list, under sharedTimers.mu
+	prev, next *sleep // of shared's list, under sharedTimers.mu
 }
 
-// Sleep is ready once d has passed since it was created: the article's TimerFuture. It costs no goroutine and no CPU
-// while it waits, and two polls in all where nothing else wakes its task. One of a second or more may come up to a millisecond
-// late: those that end in the same millisecond share a timer. (A waker of one of them that blocks delays the others by some milliseconds more;
-// one that panics ends the program, as in any timer.) In a testing/synctest bubble each has a timer of its own, and is exact.
+// Sleep returns a future that is ready once d has passed since this call.
+//
+// While it waits it uses no goroutine and no CPU. It is polled twice, unless something else wakes
+// its task. Drop stops the timer.
+//
+// Sleeps of a second or more that end in the same millisecond share a timer, so they may be a
+// millisecond late. If a waker of one of them blocks, the others are some milliseconds later; if it
+// panics, the program ends, as for any timer. In a testing/synctest bubble each Sleep has a timer
+// of its own and is exact.
 func Sleep(d time.Duration) rawwaker.Future[struct{}] {
 	return &sleep{deadline: time.Now().Add(d)}
 }
@@ -36,7 +41,7 @@ func (f *sleep) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 	if left > 0 {
 		f.waker.Register(cx.Waker())
 		if f.timer != nil || f.shared != nil {
-			left = time.Until(f.deadline) // it may have rung while the waker was changed, and found none
+			left = time.Until(f.deadline) // the timer may have fired during Register and found no waker
 		}
 	}
 	if left <= 0 {
@@ -53,7 +58,7 @@ func (f *sleep) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 	return rawwaker.Pending[struct{}]()
 }
 
-// Drop implements [rawwaker.Dropper]: the timer is stopped and wakes nobody any more.
+// Drop implements [rawwaker.Dropper].
 func (f *sleep) Drop() {
 	f.done = true
 	if f.timer != nil {
@@ -65,8 +70,8 @@ func (f *sleep) Drop() {
 	f.waker.Drop()
 }
 
-// A bell is the one timer of all long sleeps that end in the same millisecond. The idea is that of tokio's timer wheel, whose slots
-// are a millisecond wide; the order of the slots is left to the heap of Go's runtime.
+// sharedTimer is the timer of all long sleeps that end in the same millisecond. tokio's timer wheel
+// has slots of a millisecond too; here the heap of Go's runtime keeps their order.
 type sharedTimer struct {
 	at    int64 // milliseconds since epoch
 	first *sleep
@@ -81,17 +86,18 @@ var (
 	}
 )
 
-// maxShared is where a number of milliseconds, or their sum with a time, might overflow.
+// maxShared keeps a number of milliseconds, and its sum with a time, from overflow.
 const maxShared = 100 * 365 * 24 * time.Hour
 
-// inBubble says whether the calling goroutine is in a testing/synctest bubble: there a timer is the bubble's own, and must not be shared with
-// others, nor those of others waited for. Times of a bubble have no monotonic reading; all others have one.
+// inBubble reports whether the calling goroutine is in a testing/synctest bubble. A timer made
+// there belongs to the bubble and must not be shared with goroutines outside. Only the times of a
+// bubble have no monotonic reading.
 func inBubble() bool {
 	now := time.Now()
-	return now == now.Round(0) // not Equal: Round takes the monotonic reading away
+	return now == now.Round(0) // not Equal: Round removes the monotonic reading
 }
 
-// share puts f on the list of its bell. The waker is registered.
+// share puts f on the list of its shared timer. The waker was registered before.
 func (f *sleep) share() {
 	at := int64((f.deadline.Sub(epoch) + time.Millisecond - 1) / time.Millisecond)
 	sharedTimers.mu.Lock()
@@ -112,7 +118,7 @@ func (f *sleep) share() {
 	t.first = f
 }
 
-// remove takes f off the list. The last one turns the bell off.
+// remove takes f off the list. The last one stops the timer.
 func (f *sleep) remove() {
 	t := f.shared
 	f.shared = nil
@@ -124,7 +130,7 @@ func (f *sleep) remove() {
 	case t.first == f:
 		t.first = f.next
 	default:
-		return // it has rung
+		return // it has fired
 	}
 	if f.next != nil {
 		f.next.prev = f.prev
@@ -136,7 +142,7 @@ func (f *sleep) remove() {
 	}
 }
 
-// fire wakes all that are on the list. No lock is held over a wake.
+// fire wakes all that are on the list, after unlocking.
 func (t *sharedTimer) fire() {
 	var all []*AtomicWaker
 	sharedTimers.mu.Lock()

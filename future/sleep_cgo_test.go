@@ -14,7 +14,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// The timer rings while a poll changes its waker, and finds none: the poll itself must see that the time has come.
+// The timer rings while a poll changes its waker, and finds none: the poll itself must see that the
+// time has come.
 func TestASleepWhoseTimerRingsWhileAPollChangesItsWakerIsReady(t *testing.T) {
 	balance.Check(t)
 	for _, d := range []time.Duration{300 * time.Millisecond, 1300 * time.Millisecond} { // a timer of its own, and a shared one; long enough for the second poll to begin before
