@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: tour test race soak asan nocgo systems debug c hosts rust proof model tools bench plots diagrams ci
+.PHONY: tour test race soak asan nocgo systems debug c hosts rust vendor proof model tools bench plots diagrams ci
 
 tour:            ## every example of the article, with what it costs
 	$(GO) run ./cmd/wakelab
@@ -39,6 +39,9 @@ rust:            ## the Rust crate's tests, and async-ffi's
 	cargo test --manifest-path interop/rust/Cargo.toml
 	interop/asyncffi/test/run
 
+vendor:          ## copy rawwaker.h, rawwaker.c and LICENSE into the Rust crate
+	cp rawwaker.h rawwaker.c LICENSE interop/rust/vendor/
+
 proof:           ## kits, broken things, faults, models, fuzzing, other machines, mutants: one table, under 20 minutes (docs/PROOF.md)
 	@.ci/install
 	internal/proof/run
@@ -50,11 +53,11 @@ model:           ## the state words in spin and in loom, and their broken twins
 tools:           ## what those need, by apt
 	.ci/install
 
-bench:           ## the figures, ours beside the peers', tab-separated: name, ours, peer, ratio, goal
-	@$(GO) run ./bench
+bench:           ## measure every figure, print it, keep it in bench/results and bench/RESULTS.md
+	@$(GO) run ./bench -save
 
-plots:           ## the cost curves of docs/, measured here and now: two minutes
-	$(GO) run ./bench -plots docs
+plots:           ## measure the cost curves, keep them there too, and draw them in docs/
+	$(GO) run ./bench -plots
 
 diagrams:        ## the diagrams of docs/CONCURRENCY.md: each docs/diagrams/*.dot as an SVG, by graphviz
 	docs/diagrams/draw

@@ -8,7 +8,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// Context is what a poll is given: the waker to keep. It is lent for that one poll; do not keep it, do not copy it.
+// Context holds the waker of the task that is being polled. It is lent for that one poll: do not
+// keep it, and do not copy it.
 type Context struct {
 	waker Waker
 }
@@ -16,9 +17,13 @@ type Context struct {
 // bound reports whether an executor of this module bound cx. C and NewContext set link.
 func (cx *Context) bound() bool { return cx.waker.link == nil && cx.waker.core != nil }
 
-// NewContext returns a context whose waker is a view of w, for an executor of your own: consuming it panics, everything
-// else goes through to w. w stays yours, and must live as long as the polls that are given the context: consumed before, it panics
-// in the next poll that uses it; consumed during a poll of a C future, its reference is given up when that poll has returned.
+// NewContext returns a context for polls by an executor of your own. Its waker is a view of w:
+// consuming it panics, all other calls go to w.
+//
+// The caller keeps w, and must not consume it before the last poll with the context. If it does,
+// the next poll that uses the waker panics; if that happens during a poll of a C future, the
+// reference is given up when that poll has returned. NewContext panics if w is nil or was
+// consumed.
 func NewContext(w *Waker) *Context {
 	if w == nil {
 		panic("rawwaker: NewContext of a nil Waker")
@@ -31,9 +36,9 @@ func NewContext(w *Waker) *Context {
 	return cx
 }
 
-// Waker returns the waker of the task that is being polled. It is borrowed: [Waker.Clone] it to keep it. Consuming it
-// panics; so does using it after its task is over. A Context that was kept past its poll is misuse that only a build with
-// the tag ffiwakerdebug is sure to find.
+// Waker returns the waker of the task that is being polled. It is borrowed: [Waker.Clone] it to
+// keep it. Consuming it panics, as does using it after its task has ended. Only a build with the
+// tag ffiwakerdebug is certain to find a Context that was kept past its poll.
 func (cx *Context) Waker() *Waker {
 	if cx.bound() {
 		cx.waker.core.MarkEscaped()
@@ -98,31 +103,33 @@ func (cx *Context) subject() (*wake.Core, capi.Raw) {
 	return nil, w.raw().numbers()
 }
 
-// newLent returns a context for polls by C, which lend sets.
+// newLent returns a context for polls by C; lend sets it for each.
 func newLent() *Context {
 	cx := new(Context)
 	cx.waker.state.init(ended)
 	return cx
 }
 
-// lend makes cx the context of one poll by C, whose waker is w; box is the number in it, where it is one of ours. It is false
-// where another poll is under way.
+// lend makes cx the context of one poll by C under the waker w; box is the number in w's box, or 0.
+// False: another poll is under way.
 func (cx *Context) lend(w capi.Raw, box uint64) bool {
 	if cx.waker.state.load() != ended {
 		return false
 	}
-	// Nobody reads these before the state says so. (Two polls that come here at once end the process, below.)
+	// No goroutine reads these before the state says so. (Two polls at once end the process,
+	// below.)
 	raw := fromNumbers(w)
 	c := wake.CoreOfID(box)
 	relay := c != nil && c.Relay()
 	if relay {
-		// C may hold the future on behalf of a combinator that this waker leads to. A clone that the future keeps must not keep that
-		// combinator: so it is a reference of C's, like any other.
+		// C may hold the future for a combinator that this waker leads to. A clone that the future
+		// keeps must not keep that combinator alive, so it is a reference of C's, like any other.
 		c = nil
 	}
 	cx.waker.core = c
 	cx.waker.data = raw.Data
-	// SAFETY: with kind foreign, and with any kind that C has lent, link is a *VTable, which lives as long as the process.
+	// SAFETY: with kind foreign, and with any kind that C has lent, link is a *VTable, which
+	// lives as long as the process.
 	cx.waker.link = unsafe.Pointer(raw.VTable)
 	kind := lent | noop
 	switch {
@@ -134,8 +141,8 @@ func (cx *Context) lend(w capi.Raw, box uint64) bool {
 	return cx.waker.state.lend(kind)
 }
 
-// unlend ends what lend began. A call that another goroutine has begun on the waker comes to its end before: afterwards C may
-// drop what it has lent.
+// unlend ends what lend began. It waits for calls that other goroutines have begun on the waker:
+// after it, C may drop what it has lent.
 func (cx *Context) unlend() {
 	for !cx.waker.state.unlend() {
 		runtime.Gosched()
@@ -147,7 +154,8 @@ func (cx *Context) pollRaw(f capi.Raw, out uintptr, note *uintptr) capi.Polled {
 	if cx.bound() && cx.waker.state.load()&^counted == scope {
 		return cx.waker.core.PollRaw(f, out, note)
 	}
-	// Of NewContext, or lent by C: the waker may be consumed, and its task may end, on another thread meanwhile.
+	// Of NewContext, or lent by C: another thread may consume the waker, or end its task,
+	// meanwhile.
 	b := cx.waker.borrow()
 	defer b.giveBack()
 	return capi.PollUnder(b.raw.numbers(), f, out, note)

@@ -13,8 +13,8 @@ import (
 // goFuture is a Go future that C holds, under a number that is never used again.
 type goFuture struct {
 	f    pollDropper
-	cx   *Context // its waker's state says whether C is in a slot: then it is not over
-	over bool     // Ready or panicked: f is gone
+	cx   *Context // its waker is in state ended unless C is in a slot
+	over bool     // Ready or panicked: f is nil
 }
 
 type pollDropper interface {
@@ -29,16 +29,17 @@ func init() {
 	capi.GoFutures.Drop = dropGoFuture
 }
 
-// FutureIntoRaw hands a Go future to C, which polls it on any thread, a different one each time if it likes, with any
-// waker, and drops it exactly once; dropping it before it was ready cancels it, where it is a [Dropper]. C must give poll memory
-// for a T. It panics for a T with Go pointers, which C must not keep: [FutureIntoRawFunc] is for those. It panics in a build
+// FutureIntoRaw gives a Go future to C, which owns it. C polls it on any thread, with any waker,
+// one poll at a time, and drops it exactly once. A drop before it was ready cancels it: f.Drop is
+// called if f is a [Dropper]. C gives poll memory for a T. A [CFuture] becomes the C future that
+// it is.
+//
+// A panic in Poll gives RAWWAKER_PANICKED with its text, as does a poll after completion. These
+// abort the process with a line that names the slot, because C could not be told: [runtime.Goexit]
+// in Poll, a panic in Drop, a poll or drop of a future that C has dropped, and one during another.
+//
+// It panics if T has Go pointers, which C must not keep (use [FutureIntoRawFunc]), and in a build
 // without cgo.
-//
-// A panic in Poll becomes RAWWAKER_PANICKED with its text; so does a poll after completion. There is nowhere to report
-// [runtime.Goexit] in Poll to, nor a panic in Drop, nor a poll or drop of a future that C has dropped before, nor one during
-// another: they abort the process, with a line that names the slot.
-//
-// A [CFuture] goes back as the C future that it is.
 func FutureIntoRaw[T any](f Future[T]) RawFuture {
 	const call = "FutureIntoRaw"
 	needCgo(call)
@@ -50,16 +51,20 @@ func FutureIntoRaw[T any](f Future[T]) RawFuture {
 		switch {
 		case unsafe.Sizeof(v) == 0:
 		case out == nil:
-			panic(fmt.Sprintf("rawwaker: poll: out is NULL, and the result has %d bytes (give poll memory for it)", unsafe.Sizeof(v)))
+			panic(fmt.Sprintf("rawwaker: poll: out is NULL, and the result has %d bytes "+
+				"(give poll memory for it)", unsafe.Sizeof(v)))
 		default:
 			*(*T)(out) = v
 		}
 	}}, unsafe.Sizeof(*new(T)))
 }
 
-// FutureIntoRawFunc is FutureIntoRaw for results that C cannot hold as they are, strings and errors among them: put
-// writes one to out, in whatever form was agreed on with C, before the poll returns RAWWAKER_READY. What put panics with, the
-// future panics with; the future has been ready by then and is not dropped. out is what C gave: NULL if C gave that.
+// FutureIntoRawFunc is [FutureIntoRaw] for results that C cannot hold as they are, such as strings
+// and errors. Before the poll returns RAWWAKER_READY, it calls put on the polling thread, which
+// writes v to out in the form agreed on with C. out is what C gave poll, and may be nil.
+//
+// If put panics, the poll gives RAWWAKER_PANICKED; f was ready and is not dropped. It panics if put
+// is nil, and in a build without cgo.
 func FutureIntoRawFunc[T any](f Future[T], put func(out unsafe.Pointer, v T)) RawFuture {
 	const call = "FutureIntoRawFunc"
 	needCgo(call)
@@ -85,7 +90,7 @@ func export(f pollDropper, size uintptr) RawFuture {
 // intoRaw moves the C future out of f.
 func (f *CFuture[T]) intoRaw() RawFuture {
 	if !atomic.CompareAndSwapUint32(&f.state, 0, gaveUp) {
-		panic("rawwaker: FutureIntoRaw of a CFuture that is over or being polled")
+		panic("rawwaker: FutureIntoRaw of a CFuture that has ended or is being polled")
 	}
 	runtime.SetFinalizer(&f.cfuture, nil)
 	return RawFutureOf(f.data, f.vtable)
@@ -102,8 +107,8 @@ func (t *typed[T]) poll(cx *Context, out uintptr) bool {
 		return false
 	}
 	t.f = nil // a future that was ready is not dropped, even if put panics
-	// SAFETY: C's memory for a T, or what put agreed on with C, for the time of this poll; it comes as a number because cgo would
-	// look for Go pointers behind a pointer.
+	// SAFETY: C's memory for a T, or for what put agreed on with C, during this poll. It comes as a
+	// number because cgo would look for Go pointers behind a pointer.
 	t.put(*(*unsafe.Pointer)(unsafe.Pointer(&out)), p.value)
 	return true
 }
@@ -193,7 +198,7 @@ func (g *goFuture) end() {
 	returned = true
 }
 
-// panicText is what C is told of a panic.
+// panicText is the text of a panic for C.
 func panicText(v any) string {
 	if p, ok := v.(*ForeignPanic); ok {
 		return p.Message

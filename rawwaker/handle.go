@@ -10,7 +10,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// target is what a Waker wakes, with one reference of it where it is of C.
+// target is what a Waker wakes. If that is of C, it holds one reference.
 type target struct {
 	kind snapshot
 	core *wake.Core
@@ -18,7 +18,8 @@ type target struct {
 }
 
 func newWaker(t target) *Waker {
-	// SAFETY: kind foreign says that link is a *VTable, in memory that lives as long as the process; else it is nil.
+	// SAFETY: kind foreign says that link is a *VTable, in memory that lives as long as the
+	// process; else it is nil.
 	w := &Waker{core: t.core, data: t.raw.Data, link: unsafe.Pointer(t.raw.VTable)}
 	w.state.init(t.kind)
 	switch {
@@ -30,7 +31,7 @@ func newWaker(t target) *Waker {
 	return w
 }
 
-// drop gives the reference up, where there is one.
+// drop gives the reference up, if there is one.
 func (t target) drop() {
 	if t.kind == foreign {
 		debugGC()
@@ -45,7 +46,7 @@ var noopVTable, boxVTable = func() (uintptr, uintptr) {
 	return capi.Noop().VTable, capi.BoxVTable()
 }()
 
-// adopt takes one reference of C over. A box of this library goes back to the Go memory that it stands for.
+// adopt takes over one reference of C. A box of this library becomes the core that it stands for.
 func adopt(raw RawWaker) target {
 	if auditAll {
 		raw = audit(raw)
@@ -67,10 +68,10 @@ func adopt(raw RawWaker) target {
 	return target{kind: foreign, raw: raw}
 }
 
-// auditAll: FFIWAKERDEBUG=audit=1. Then what crosses is wrapped, each reference for itself.
+// auditAll: each reference that crosses is wrapped by the auditor.
 var auditAll = trace.AuditAll()
 
-// audit wraps what comes from C, unless it is Go's own coming back: from that the wrapping is taken off.
+// audit wraps a waker that comes from C. If it is Go's own coming back, it unwraps it instead.
 func audit(raw RawWaker) RawWaker {
 	n := raw.numbers()
 	switch capi.AuditInner(n).VTable {
@@ -90,15 +91,16 @@ func kindOf(c *wake.Core) snapshot {
 	return core
 }
 
-// raw is the two words of a foreign waker.
+// raw returns the two words of a foreign waker.
 func (w *Waker) raw() RawWaker { return RawWaker{Data: w.data, VTable: (*VTable)(w.link)} }
 
-// boxRaw is the two words of the box that a Waker with ref holds.
+// boxRaw returns the two words of the box that a Waker with ref holds.
 func (w *Waker) boxRaw() RawWaker { return fromNumbers(capi.Raw{Data: w.data, VTable: boxVTable}) }
 
-// other is the Waker that a held one or a view stands for.
+// other returns the Waker that w, held or a view, stands for.
 func (w *Waker) other() *Waker {
-	// SAFETY: with these kinds link is a *Waker; it was set before the kind, and neither changes into anything else.
+	// SAFETY: with these kinds link is a *Waker; it was set before the kind, and neither changes
+	// into anything else.
 	return (*Waker)(atomic.LoadPointer(&w.link))
 }
 
@@ -108,7 +110,8 @@ func (w *Waker) swap(n *Waker) (old *Waker) {
 	return (*Waker)(atomic.SwapPointer(&w.link, unsafe.Pointer(n)))
 }
 
-// heldNow is what w stands for by now, where that was n: a CloneFrom on w drops n after it has put another there.
+// heldNow returns what w stands for by now; it was n. A CloneFrom on w drops n after it has stored
+// another.
 func (w *Waker) heldNow(n *Waker) *Waker {
 	if w == n || w.state.load().kind() != held {
 		return n
@@ -116,8 +119,8 @@ func (w *Waker) heldNow(n *Waker) *Waker {
 	return w.other()
 }
 
-// arm and disarm bracket the time in which a Waker holds a reference of C. Only for what newWaker made: the runtime sets
-// no finalizer on a field.
+// arm and disarm bracket the time in which a Waker holds a reference of C. Only for a Waker that
+// newWaker made: the runtime sets no finalizer on a field.
 func (w *Waker) arm() {
 	debugHandles(1)
 	runtime.SetFinalizer(w, (*Waker).finalize)
@@ -154,8 +157,8 @@ func (w *Waker) finalize() {
 	wake.Later(t.drop)
 }
 
-// live returns the Waker that a borrowing call goes to and its state. It panics where that may not be used any more, and
-// waits where it is being set.
+// live returns the Waker that a borrowing call goes to, and its state. It panics if that was
+// consumed, and waits while it is busy.
 func (w *Waker) live(call string) (*Waker, snapshot) {
 	via := w
 	for {
@@ -177,8 +180,8 @@ func (w *Waker) live(call string) (*Waker, snapshot) {
 	}
 }
 
-// consume sets one of the consumed flags. It returns the Waker concerned and its state before, to the one caller who may
-// now act on it; that one is disarmed.
+// consume sets how, one of the consumed flags. Exactly one call succeeds; the others panic. It
+// returns the Waker concerned, disarmed, and its state before.
 func (w *Waker) consume(call string, how snapshot) (*Waker, snapshot) {
 	via := w
 	for {
@@ -209,8 +212,8 @@ func (w *Waker) consume(call string, how snapshot) (*Waker, snapshot) {
 	}
 }
 
-// enter counts a call in that uses the reference of C which w holds, or which C has lent; false: the
-// state is no longer s.
+// enter counts a call in that uses the reference of C which w holds, or which C has lent; false:
+// the state is no longer s.
 func (w *Waker) enter(s snapshot) bool { return w.state.enter(s) }
 
 // leave counts it out, and gives the reference up if a consuming call came meanwhile.
@@ -227,7 +230,8 @@ func (w *Waker) leave() {
 	}
 }
 
-// borrow is [Waker.AsRaw] for a poll of C: the two words are good until giveBack, also if w is consumed meanwhile, or its task ends.
+// borrow is [Waker.AsRaw] for a poll of a C future: the two words are valid until giveBack, also if
+// w is consumed or its task ends meanwhile.
 func (w *Waker) borrow() borrowed {
 	for {
 		t, s := w.live("AsRaw")
@@ -235,7 +239,7 @@ func (w *Waker) borrow() borrowed {
 		case s.kind() == noop:
 			return borrowed{raw: fromNumbers(capi.Noop())}
 		case s.kind() == scope:
-			// C holds no reference by what the core lends, and the task may end on another goroutine.
+			// What Lend gives holds no reference, and the task may end on another goroutine.
 			raw, ok := t.core.Cross()
 			if !ok {
 				raw = capi.Noop()
@@ -255,7 +259,7 @@ func (w *Waker) borrow() borrowed {
 	}
 }
 
-// borrowed is what borrow gives.
+// borrowed is what borrow returns.
 type borrowed struct {
 	raw  RawWaker
 	from *Waker // which counts it
@@ -271,7 +275,7 @@ func (b *borrowed) giveBack() {
 	}
 }
 
-// callLast makes the consuming call of a foreign waker that is disarmed.
+// callLast calls the consuming slot of a foreign waker, which is disarmed.
 func (w *Waker) callLast(how snapshot) {
 	debugGC()
 	if how == woken {
@@ -282,14 +286,14 @@ func (w *Waker) callLast(how snapshot) {
 	runtime.KeepAlive(w)
 }
 
-// unref gives up the reference that AsRaw has made a Go-made waker hold, which was in state s and is consumed.
+// unref gives up the box's reference that AsRaw has made w hold. w was in state s and is consumed.
 func (w *Waker) unref(s snapshot) {
 	if s.hasRef() && !s.inUse() { // else the call that leaves last does it
 		capi.Drop(w.boxRaw().numbers())
 	}
 }
 
-// target is a clone of what w wakes.
+// target returns a clone of what w wakes.
 func (w *Waker) target(call string) target {
 	for {
 		w, s := w.live(call)

@@ -21,7 +21,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// A poll of a C future under NewContext(w) uses w until it returns, whatever is done to w meanwhile.
+// A poll of a C future under NewContext(w) uses w until it returns, whatever is done to w
+// meanwhile.
 func TestNewContext(t *testing.T) {
 	function := func(*testing.T) *rawwaker.Waker { return rawwaker.FromFunc(func() {}) }
 	kinds := map[string]func(t *testing.T) *rawwaker.Waker{
@@ -218,7 +219,7 @@ func TestWakerSet(t *testing.T) {
 }
 
 // A waker's function that panics takes no reference of C's with it.
-func TestAPanicInAWakerLeavesNothingBehind(t *testing.T) {
+func TestWakerPanic(t *testing.T) {
 	balance.Check(t)
 	for _, wakes := range []func(w *rawwaker.Waker){
 		(*rawwaker.Waker).Wake,

@@ -20,11 +20,11 @@ import "sync/atomic"
 //   - counted: the target counts this waker, because its task is being diagnosed or there is a
 //     trace. Only with kinds core, scope and user. Such a Waker takes the slower paths.
 //
-// The kind of a Waker changes in two ways only. CloneFrom makes it held, permanently. The end of its
-// task, or of the poll for which C has lent it, makes a lent one ended.
+// The kind of a Waker changes in two ways only. CloneFrom makes it held, permanently. The end of
+// its task, or of the poll for which C has lent it, makes a lent one ended.
 //
-// Each method is one transition. Those with a parameter s go from s and return false if the state is
-// another by now. docs/CONCURRENCY.md has the diagram.
+// Each method is one transition. Those with a parameter s go from s and return false if the state
+// is another by now. docs/CONCURRENCY.md has the diagram.
 type state struct{ word uint32 } // accessed atomically, except in init
 
 // snapshot is a state at one moment.

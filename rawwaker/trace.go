@@ -4,8 +4,9 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// Named gives f a name in the trace that FFIWAKERDEBUG=trace=FILE asks for (docs/TRACE.md); without one it is f itself. Polls by an
-// executor of your own, with [NewContext], are in the trace only of futures that have a name.
+// Named returns f with a name for the trace that FFIWAKERDEBUG=trace=FILE asks for (docs/TRACE.md).
+// Without a trace it returns f itself. If an executor of your own polls, with [NewContext], only
+// futures that have a name are in the trace.
 func Named[T any](name string, f Future[T]) Future[T] {
 	if !wake.Tracing() {
 		return f
@@ -16,7 +17,7 @@ func Named[T any](name string, f Future[T]) Future[T] {
 type named[T any] struct {
 	f    Future[T]
 	name string
-	core *wake.Core // that bears the name already
+	core *wake.Core // that has the name already
 }
 
 // Poll implements [Future].
@@ -45,7 +46,7 @@ func (n *named[T]) Drop() {
 	}
 }
 
-// traced is a poll with its two lines in the trace.
+// traced polls f, and writes the two lines of a poll to the trace.
 func traced[T any](f Future[T], cx *Context, say func(what string)) (p Poll[T]) {
 	wake.TracePoll(say, func() bool {
 		p = f.Poll(cx)

@@ -9,21 +9,24 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// Waker says "poll me again". Any goroutine may use it, and several at once.
+// Waker asks an executor to poll a task again. Any goroutine may use it, and several at once.
 //
-// Wake and Drop consume it, IntoRaw moves it out, and whoever uses it afterwards panics: `rawwaker: WakeByRef after Drop`.
-// Clone, WakeByRef, WillWake and AsRaw borrow it; so does a poll of a C future under [NewContext]. A Drop or Wake that overlaps one
-// of those on the same Waker takes effect when the last of them has returned; IntoRaw and CloneFrom then panic.
+// Wake and Drop consume it, and IntoRaw moves it out. Any use after that panics, for example with
+// `rawwaker: WakeByRef after Drop`. Clone, WakeByRef, WillWake and AsRaw borrow it, as does a poll
+// of a C future under [NewContext]. A Drop or Wake that overlaps a borrowing call on the same Waker
+// takes effect when the last of them has returned; IntoRaw and CloneFrom panic instead.
 //
-// A Waker that holds a reference of C must be dropped or woken. [runtime.SetFinalizer] is the backstop: what you forget is
-// dropped some time after the collector has found it. A Waker made in Go holds nothing until it goes to C.
+// A Waker that holds a reference of C must be dropped or woken. [runtime.SetFinalizer] is the
+// backstop: a forgotten one is dropped some time after the garbage collector finds it. A Waker made
+// in Go holds nothing until it crosses to C.
 //
-// The zero Waker is empty: only [Waker.CloneFrom] may be called on it. Do not copy a Waker; go vet sees it where you do.
+// The zero Waker is empty: only [Waker.CloneFrom] may be called on it. Do not copy a Waker; go vet
+// reports copies.
 type Waker struct {
 	_     noCopy
 	state state
-	core  *wake.Core     // of kinds core, user and scope
-	link  unsafe.Pointer // foreign, or lent by C: the vtable, in C memory; held and view: a *Waker
+	core  *wake.Core     // kinds core, user and scope
+	link  unsafe.Pointer // foreign, or lent by C: the vtable, in C memory; held, view: a *Waker
 	data  uintptr        // foreign, or lent by C: C's data; with ref: the box
 }
 
@@ -32,22 +35,27 @@ type noCopy struct{}
 func (*noCopy) Lock()   {}
 func (*noCopy) Unlock() {}
 
-// FromRaw takes over one reference of a C waker. It panics for a nil vtable or one with an empty slot, and in a build
-// without cgo; what else a vtable may be, it trusts.
+// FromRaw takes over one reference of a C waker: the returned Waker owns it, and the caller must
+// not use raw any more. A waker that came from Go is recognised by its vtable's address and
+// becomes what it was.
 //
-// A waker that came from Go is recognised by its vtable's address and is again what it was.
+// It panics if the vtable is nil or has an empty slot, and in a build without cgo. It cannot check
+// more of a vtable.
 func FromRaw(raw RawWaker) *Waker {
 	raw.check("FromRaw")
 	debugGC()
 	return newWaker(adopt(raw))
 }
 
-// Noop returns a waker that does nothing.
+// Noop returns a waker whose wakes do nothing.
 func Noop() *Waker { return newWaker(target{kind: noop}) }
 
-// FromFunc returns a waker that calls wake for each wake, on the goroutine that wakes. Woken from C, or by a timer, wake runs on a
-// goroutine of its own instead, a little later. Such wakes coalesce: one call runs at a time, and however many wakes come meanwhile
-// lead to one call more. It may block there: it delays no other waker. A panic there ends the program, as any goroutine's does.
+// FromFunc returns a waker that calls wake for each wake, on the goroutine that wakes.
+//
+// If C or a timer wakes it, wake runs soon after on a goroutine of its own instead, where it may
+// block without delaying another waker. Such wakes coalesce: one call runs at a time, and the wakes
+// that come meanwhile lead to one more call. A panic there ends the program, as in any goroutine.
+// FromFunc panics if wake is nil.
 func FromFunc(wake func()) *Waker {
 	if wake == nil {
 		panic("rawwaker: FromFunc of a nil function")
@@ -55,10 +63,10 @@ func FromFunc(wake func()) *Waker {
 	return fromFunc(wake)
 }
 
-// Wake is the safe way to a waker of your own: a type that knows what to do when woken.
+// Wake is what [FromWake] makes a waker of.
 type Wake interface{ Wake() }
 
-// FromWake is [FromFunc] for a method.
+// FromWake is [FromFunc] for the method of a type. It panics if w is nil.
 func FromWake(w Wake) *Waker {
 	if w == nil {
 		panic("rawwaker: FromWake of nil")
@@ -66,7 +74,7 @@ func FromWake(w Wake) *Waker {
 	return fromFunc(w.Wake)
 }
 
-// function is what a waker of FromFunc wakes.
+// function is the target of a waker of FromFunc.
 type function struct {
 	core wake.Core
 	call wake.Call
@@ -88,7 +96,8 @@ func fromFunc(wakes func()) *Waker {
 	return newWaker(target{kind: kind, core: c})
 }
 
-// Clone returns a new Waker that wakes the same task.
+// Clone returns a new Waker that wakes the same task. The caller owns it. For a C waker it calls
+// the clone slot. It panics if w was consumed.
 func (w *Waker) Clone() *Waker {
 	if w.state.load()&^lent == core {
 		return &Waker{state: state{uint32(core)}, core: w.core}
@@ -96,8 +105,9 @@ func (w *Waker) Clone() *Waker {
 	return newWaker(w.target("Clone"))
 }
 
-// CloneFrom makes w wake what src wakes, and does nothing where it already does. Otherwise it clones src, stores that, then
-// drops what w held; an empty w it only fills.
+// CloneFrom makes w wake what src wakes. If it already does ([Waker.WillWake]), nothing is called.
+// Otherwise it clones src, stores the clone in w, and then drops what w held. An empty w is just
+// filled. It panics if w or src was consumed, or if another call on w is under way.
 func (w *Waker) CloneFrom(src *Waker) {
 	const call = "CloneFrom"
 	for {
@@ -126,7 +136,8 @@ func (w *Waker) CloneFrom(src *Waker) {
 			if s.hasRef() {
 				old = target{kind: foreign, raw: w.boxRaw()}
 			}
-			// SAFETY: busy keeps every other goroutine from link until kind held says that it is a *Waker.
+			// SAFETY: busy keeps every other goroutine from link until kind held says that it is
+			// a *Waker.
 			atomic.StorePointer(&w.link, unsafe.Pointer(n))
 			w.state.setHeld()
 			old.drop()
@@ -137,7 +148,7 @@ func (w *Waker) CloneFrom(src *Waker) {
 	}
 }
 
-// Wake wakes the task and consumes w: Drop must not follow.
+// Wake wakes the task and consumes w: Drop must not follow. It panics if w was consumed.
 func (w *Waker) Wake() { w.wakeAt(wake.Anywhere) }
 
 func (w *Waker) wakeAt(at wake.Place) {
@@ -159,14 +170,14 @@ func (w *Waker) wakeAt(at wake.Place) {
 	}
 }
 
-// WakeByRef wakes the task and keeps w.
+// WakeByRef wakes the task and does not consume w. It panics if w was consumed.
 func (w *Waker) WakeByRef() {
 	if s := w.state.load(); s&^lent != core || w.core.Notify() {
 		w.wakeByRef(s)
 	}
 }
 
-// wakeByRef goes on where WakeByRef in state s could not end: it took a core's sleep away, or this is no core.
+// wakeByRef is the rest of WakeByRef: the core was parked, or w, in state s, is not a plain core.
 func (w *Waker) wakeByRef(s snapshot) {
 	if s&^lent == core {
 		w.core.Schedule(wake.Anywhere)
@@ -194,7 +205,7 @@ func (w *Waker) wakeByRef(s snapshot) {
 	}
 }
 
-// Drop gives w up without waking anybody.
+// Drop consumes w without a wake. It panics if w was consumed.
 func (w *Waker) Drop() {
 	if w.state.dropCore() {
 		return // it held nothing
@@ -210,14 +221,18 @@ func (w *Waker) drop() {
 	w.unref(s)
 }
 
-// WillWake says whether a wake of o is a wake of w: true is a guarantee, false is not. It calls no slot.
+// WillWake reports whether w and o wake the same task. True is a guarantee, false is not. It calls
+// no slot. It panics if w or o was consumed.
 func (w *Waker) WillWake(o *Waker) bool { return w.willWake(o, "WillWake") }
 
-// IntoRaw consumes w and hands its reference to the caller, who must see that it is woken or dropped, in C or by
-// [FromRaw]. It panics, and changes nothing, while another call on w is under way; it panics in a build without cgo.
+// IntoRaw consumes w and returns its reference. The caller owns it and must have it woken or
+// dropped, in C or by [FromRaw].
 //
-// A waker made in Go gets a box in C memory, shared by all its clones. C code clones, wakes and drops it on any thread
-// without entering Go.
+// A waker made in Go gets a box in C memory, which all its clones share. C clones, wakes and drops
+// it on any thread without entering Go.
+//
+// It panics if w was consumed, if another call on w is under way, and in a build without cgo; then
+// w is as it was.
 func (w *Waker) IntoRaw() RawWaker {
 	const call = "IntoRaw"
 	needCgo(call)
@@ -237,7 +252,7 @@ func (w *Waker) IntoRaw() RawWaker {
 			raw, ok := w.core.Cross() // a held one
 			return crossed(raw, ok)
 		}
-		// Cross first: it panics where descriptors or memory have run out, and then w is as it was.
+		// Cross first: it panics if descriptors or memory have run out, and then w is as it was.
 		raw, ok := w.core.Cross()
 		if w.state.consume(s, moved) {
 			w.uncount(s, moved)
@@ -249,8 +264,9 @@ func (w *Waker) IntoRaw() RawWaker {
 	}
 }
 
-// AsRaw lends w to C: the two words hold for as long as w does, so C must be through with them, or have cloned them,
-// before w is consumed or collected. Those of a [Context]'s waker are good until its task is over. It panics in a build
+// AsRaw lends w to C without giving a reference. The two words are valid until w is consumed or
+// collected, so C must have stopped using them, or have cloned them, by then. Those of a
+// [Context]'s waker are valid until its task ends. It panics if w was consumed, and in a build
 // without cgo.
 func (w *Waker) AsRaw() RawWaker {
 	const call = "AsRaw"
@@ -289,7 +305,7 @@ func (w *Waker) AsRaw() RawWaker {
 	}
 }
 
-// crossed is a Go-made waker as C sees it: a waker whose task is over is one that does nothing.
+// crossed is a Go-made waker as C sees it; if its task has ended, one that does nothing.
 func crossed(raw capi.Raw, ok bool) RawWaker {
 	if !ok {
 		raw = capi.Noop()

@@ -10,7 +10,7 @@ package capi
 #include "shim.h"
 #include "trace.h"
 
-// Texts that are kept for ever, where a leak checker sees them: what Go holds it does not.
+// Texts that are kept permanently. C holds them, because a leak checker does not see what Go holds.
 typedef struct ffiwaker_kept { const char *text; struct ffiwaker_kept *older; } ffiwaker_kept;
 static ffiwaker_kept *ffiwaker_all_kept;
 static void ffiwaker_keep(const char *text) {
@@ -18,7 +18,8 @@ static void ffiwaker_keep(const char *text) {
 	if (k == NULL) return;
 	k->text = text;
 	k->older = __atomic_load_n(&ffiwaker_all_kept, __ATOMIC_RELAXED);
-	while (!__atomic_compare_exchange_n(&ffiwaker_all_kept, &k->older, k, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+	while (!__atomic_compare_exchange_n(&ffiwaker_all_kept, &k->older, k, 0, __ATOMIC_ACQ_REL,
+	                                    __ATOMIC_RELAXED)) {
 	}
 }
 
@@ -32,7 +33,8 @@ static rawwaker ffiwaker_slot(int slot, rawwaker w) {
 	}
 	return w;
 }
-static ffiwaker_raw ffiwaker_audited(int slot, ffiwaker_raw w, const char *where, int locks, uint64_t goroutine) {
+static ffiwaker_raw ffiwaker_audited(int slot, ffiwaker_raw w, const char *where, int locks,
+                                     uint64_t goroutine) {
 	const char *before = rawwaker_audit_at(where);
 	uint64_t outer = ffiwaker_trace_enter(goroutine);
 	rawwaker_audit_lock(locks);
@@ -73,9 +75,18 @@ static int ffiwaker_audit_unwrap(ffiwaker_raw *w, uint64_t goroutine) {
 	*w = ffiwaker_of_waker(r);
 	return ok;
 }
-static int ffiwaker_is_audited(ffiwaker_raw w) { rawwaker r = ffiwaker_waker(w); return rawwaker_is_audited(&r); }
-static void ffiwaker_audit_abandoned(ffiwaker_raw w) { rawwaker r = ffiwaker_waker(w); rawwaker_audit_abandoned(&r); }
-static size_t ffiwaker_audit_count(ffiwaker_raw w) { rawwaker r = ffiwaker_waker(w); return rawwaker_audit_count(&r); }
+static int ffiwaker_is_audited(ffiwaker_raw w) {
+	rawwaker r = ffiwaker_waker(w);
+	return rawwaker_is_audited(&r);
+}
+static void ffiwaker_audit_abandoned(ffiwaker_raw w) {
+	rawwaker r = ffiwaker_waker(w);
+	rawwaker_audit_abandoned(&r);
+}
+static size_t ffiwaker_audit_count(ffiwaker_raw w) {
+	rawwaker r = ffiwaker_waker(w);
+	return rawwaker_audit_count(&r);
+}
 
 typedef struct ffiwaker_errand { int slot; ffiwaker_raw w; size_t times; } ffiwaker_errand;
 static void *ffiwaker_run(void *arg) {
@@ -113,7 +124,7 @@ func audited(slot Slot, w Raw) Raw {
 	return fromC(C.ffiwaker_audited(C.int(slot), toC(w), where(), C.int(locksHeld()), traced()))
 }
 
-// traced is the goroutine, where that is written down.
+// traced returns the goroutine's number if there is a trace, else 0.
 func traced() C.uint64_t {
 	if !tracing {
 		return 0
@@ -127,7 +138,7 @@ func Audit(w Raw) Raw {
 	return fromC(C.ffiwaker_audit(toC(w), where(), traced()))
 }
 
-// UnknownSize says to [AuditFuture] that only poll and its caller know how large the result is.
+// UnknownSize tells [AuditFuture] that the size of the result is not known.
 const UnknownSize = ^uintptr(0)
 
 // AuditFuture is rawwaker_audit_future_sized, or rawwaker_audit_future.
@@ -136,7 +147,7 @@ func AuditFuture(f Raw, size uintptr) Raw {
 	return fromC(C.ffiwaker_audit_future(toC(f), C.size_t(size), traced()))
 }
 
-// AuditUnwound is rawwaker_audit_unwound: a panic of Go has ended a poll of this future.
+// AuditUnwound is rawwaker_audit_unwound: a Go panic has ended a poll of this future.
 func AuditUnwound(f Raw) { C.ffiwaker_audit_unwound(toC(f)) }
 
 // IsAudited is rawwaker_is_audited.
@@ -145,7 +156,7 @@ func IsAudited(w Raw) bool { return C.ffiwaker_is_audited(toC(w)) != 0 }
 // AuditInner is rawwaker_audit_inner.
 func AuditInner(w Raw) Raw { return fromC(C.ffiwaker_audit_inner(toC(w))) }
 
-// AuditUnwrap is rawwaker_audit_unwrap; w itself where there was nothing to take off.
+// AuditUnwrap is rawwaker_audit_unwrap; it returns w itself if w is not wrapped.
 func AuditUnwrap(w Raw) Raw {
 	inner := toC(w)
 	C.ffiwaker_audit_unwrap(&inner, traced())
@@ -181,7 +192,8 @@ func AuditTake() (rule, text string, ok bool) {
 	return C.GoString(r), C.GoString(t), true
 }
 
-// OnThread calls a slot some times on a thread that Go does not know, and returns what the last clone gave.
+// OnThread calls a slot some times on a thread that Go does not know, and returns what the last
+// clone returned.
 func OnThread(slot Slot, w Raw, times int) (Raw, error) {
 	e := C.ffiwaker_errand{slot: C.int(slot), w: toC(w), times: C.size_t(times)}
 	if err := C.ffiwaker_on_thread(&e); err != 0 {
@@ -190,7 +202,7 @@ func OnThread(slot Slot, w Raw, times int) (Raw, error) {
 	return fromC(e.w), nil
 }
 
-// Stacks as texts in C memory, each once, for ever.
+// Stacks as texts in C memory, each once, permanently.
 var stacks sync.Map // of [depth]uintptr, *C.char
 
 const depth = 12
@@ -218,7 +230,7 @@ func where() *C.char {
 	mine := C.CString(b.String())
 	text, loaded := stacks.LoadOrStore(pcs, mine)
 	if loaded {
-		// SAFETY: ours, and nobody has seen it.
+		// SAFETY: it came from C.CString, and no other goroutine has seen it.
 		C.free(unsafe.Pointer(mine))
 	} else {
 		C.ffiwaker_keep(mine)
@@ -226,13 +238,14 @@ func where() *C.char {
 	return text.(*C.char)
 }
 
-// Locks that goroutines have told the auditor of.
+// The locks that goroutines have reported by AuditLock.
 var (
 	held   sync.Map // of uint64, *int, each touched by its goroutine alone
 	anyHas atomic.Int64
 )
 
-// AuditLock notes that the calling goroutine has taken (1) or given back (-1) a lock under which no slot may be called.
+// AuditLock notes that the calling goroutine has taken (1) or released (-1) a lock under which no
+// slot may be called.
 func AuditLock(change int) {
 	id := Goroutine()
 	n, _ := held.LoadOrStore(id, new(int))

@@ -39,7 +39,8 @@ func BoxVTable() uintptr {
 	return uintptr(unsafe.Pointer(C.rawwaker_box_vtable()))
 }
 
-// BoxNew makes a box that carries id, held by the caller; 0: out of memory. With tell it comes back when C drops last.
+// BoxNew makes a box that carries id, held by the caller; 0: out of memory. With tell it comes
+// back when C drops last.
 func (s *Sink) BoxNew(id uint64, tell bool) uintptr {
 	var flags C.uint32_t
 	if tell {
@@ -54,7 +55,8 @@ func BoxRef(box uintptr) { C.ffiwaker_box_ref(C.uintptr_t(box)) }
 // BoxClose ends the caller's hold.
 func BoxClose(box uintptr) { C.ffiwaker_box_close(C.uintptr_t(box)) }
 
-// BoxLeft ends the poll that [PollUnderBox] has not returned from. box is 0, or what the poll has made and the future has kept.
+// BoxLeft ends the poll that [PollUnderBox] has not returned from. box is 0, or what the poll has
+// made and the future has kept.
 func BoxLeft(note uintptr) (box uintptr, woken bool) {
 	if note&NoteEnded != 0 {
 		return note &^ (NoteEnded | noteTook), note&noteTook != 0
@@ -88,7 +90,7 @@ func BoxAdopt(box uintptr, id uint64) bool {
 // BoxRetire answers a notice that said Last; true: the box is freed.
 func BoxRetire(box uintptr) bool { return C.ffiwaker_box_retire(C.uintptr_t(box)) != 0 }
 
-// BoxLent says whether C holds a reference.
+// BoxLent reports whether C holds a reference.
 func BoxLent(box uintptr) bool { return C.ffiwaker_box_lent(C.uintptr_t(box)) != 0 }
 
 // BoxID is the id in a box, 0 in any other waker.

@@ -11,7 +11,8 @@ import (
 	_ "github.com/seed-8a1b3254/ffiwaker/audit" // embeds rawwaker_audit.h
 )
 
-// The headers of this package's C code, which hosts/archive includes too: see ffiwaker.Sources for why they are embedded.
+// The headers of this package's C code, which hosts/archive includes too: see ffiwaker.Sources
+// for why they are embedded.
 //
 //go:embed host.h shim.h trace.h
 var _ embed.FS
@@ -50,7 +51,8 @@ var GoFutures struct {
 	Drop func(id uint64)
 }
 
-// Layout is what the C compiler says of one struct: its size, and the offset and size of each field in order.
+// Layout is the layout of one struct, from the C compiler: its size, and the offset and size of
+// each field in order.
 type Layout struct {
 	Name   string
 	Size   uintptr

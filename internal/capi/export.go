@@ -7,11 +7,14 @@ package capi
 */
 import "C"
 
-// The slots of a Go future in C. They are here by themselves: a file with exports may not define functions in C.
+// The slots of a Go future in C. They are here by themselves: a file with exports may not define
+// functions in C.
 
 //export ffiwakerFuturePoll
-func ffiwakerFuturePoll(id C.uint64_t, data, vtable C.uintptr_t, box C.uint64_t, out C.uintptr_t) C.uint8_t {
-	return C.uint8_t(GoFutures.Poll(uint64(id), Raw{Data: uintptr(data), VTable: uintptr(vtable)}, uint64(box), uintptr(out)))
+func ffiwakerFuturePoll(id C.uint64_t, data, vtable C.uintptr_t, box C.uint64_t,
+	out C.uintptr_t) C.uint8_t {
+	w := Raw{Data: uintptr(data), VTable: uintptr(vtable)}
+	return C.uint8_t(GoFutures.Poll(uint64(id), w, uint64(box), uintptr(out)))
 }
 
 //export ffiwakerFutureDrop

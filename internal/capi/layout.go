@@ -30,7 +30,7 @@ import "C"
 
 import "unsafe"
 
-// BoxFields are where the fields of a box lie.
+// BoxFields returns the fields of a box: names, offsets and sizes.
 func BoxFields() []Field {
 	var all []Field
 	for _, f := range lookBox(0) {
@@ -39,23 +39,25 @@ func BoxFields() []Field {
 	return all
 }
 
-// BoxLook is what is in a box, which must be there.
+// BoxLook returns what is in a box, which must exist.
 func BoxLook(box uintptr) []Word { return lookBox(box) }
 
 func lookBox(box uintptr) (all []Word) {
 	fields := make([]C.rawwaker_box_field, C.look_box(0, nil, 0))
 	C.look_box(C.uintptr_t(box), unsafe.SliceData(fields), C.size_t(len(fields)))
 	for _, f := range fields {
-		all = append(all, Word{Field{C.GoString(f.name), uintptr(f.offset), uintptr(f.size)}, uint64(f.value)})
+		field := Field{C.GoString(f.name), uintptr(f.offset), uintptr(f.size)}
+		all = append(all, Word{field, uint64(f.value)})
 	}
 	return all
 }
 
-// VTables are those of this library's own wakers.
+// VTables returns the vtables of this library's own wakers.
 func VTables() (all []NamedVTable) {
 	for i, name := range []string{"rawwaker_noop", "rawwaker_box", "rawwaker_from_fn"} {
 		v := C.look_vtable(C.int(i))
-		// SAFETY: a static vtable, and its slots, are good as numbers for the life of the process.
+		// SAFETY: a static vtable; its address and slots are valid as numbers for the life of the
+		// process.
 		at := uintptr(unsafe.Pointer(v))
 		slots := *(*[4]uintptr)(unsafe.Pointer(v))
 		all = append(all, NamedVTable{name, at, slots})
@@ -63,7 +65,7 @@ func VTables() (all []NamedVTable) {
 	return all
 }
 
-// Layouts is what the C compiler says of the public structs.
+// Layouts returns the layout of the public structs, from the C compiler.
 func Layouts() []Layout {
 	var w C.rawwaker
 	var v C.rawwaker_vtable

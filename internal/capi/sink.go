@@ -42,9 +42,9 @@ import (
 // Sink is a rawwaker_sink.
 type Sink struct {
 	sink *C.rawwaker_sink
-	// Head and Sleeping are the sink's words in C memory, for Go's atomics: Sleeping is 0 while the runtime is awake, else the
-	// number of its sleep. The race detector does not see C memory: what they hold orders nothing for it; the cgo call in
-	// [Sink.Read] does.
+	// Head and Sleeping are the sink's words in C memory, for Go's atomics: Sleeping is 0 while
+	// the runtime is awake, else the number of its sleep. The race detector does not see C
+	// memory: what they hold orders nothing for it; the cgo call in [Sink.Read] does.
 	Head     *uintptr
 	Sleeping *uint32
 }
@@ -69,26 +69,28 @@ func NewSink(flags uint32) (*Sink, error) {
 // Close gives the descriptor and the hook up; the rest works on, until Drop.
 func (s *Sink) Close() { C.rawwaker_sink_close(s.sink) }
 
-// Reaper makes s, which is for ever, the sink that is kicked if there are hooks to be dropped by [Reap]. It returns the address of a word
-// that is not 0 meanwhile.
+// Reaper makes s, which is never freed, the sink that is kicked if there are hooks to be dropped by
+// [Reap]. It returns the address of a word that is not 0 meanwhile.
 func (s *Sink) Reaper() *uintptr {
 	// SAFETY: a static word of C memory, read as a number.
 	return (*uintptr)(unsafe.Pointer(C.rawwaker_sink_reaper(s.sink)))
 }
 
-// Reap drops the hooks that a wake was calling when their sink was closed. Their drop slots are foreign.
+// Reap drops the hooks that a wake was calling when their sink was closed. Their drop slots are
+// foreign.
 func Reap() { C.rawwaker_sink_reap() }
 
 // Drop ends the sink: its words and descriptor must not be used any more.
 func (s *Sink) Drop() { C.rawwaker_sink_drop(s.sink) }
 
-// OnWake has a C waker woken with the descriptor; the sink takes it over, unless the answer is false.
+// OnWake has a C waker woken with the descriptor; the sink takes it over, unless the answer is
+// false.
 func (s *Sink) OnWake(w Raw) bool { return C.ffiwaker_sink_on_wake(s.sink, toC(w)) != 0 }
 
 // FD is the sink's descriptor.
 func (s *Sink) FD() uintptr { return uintptr(C.rawwaker_sink_fd(s.sink)) }
 
-// Sleep says that the caller is about to wait on the descriptor; false: read first.
+// Sleep announces that the caller is about to wait on the descriptor; false: read first.
 func (s *Sink) Sleep() bool { return bool(C.rawwaker_sink_sleep(s.sink)) }
 
 // Ack makes the descriptor unreadable.
@@ -97,10 +99,11 @@ func (s *Sink) Ack() { C.rawwaker_sink_ack(s.sink) }
 // Kick makes the descriptor readable.
 func (s *Sink) Kick() { C.rawwaker_sink_kick(s.sink) }
 
-// Read reads notices into out; list carries the rest of a taken list between two calls and starts as 0. It returns 0
-// when there is nothing more. This is a cgo call, so the race detector takes it for a synchronisation with every
-// earlier cgo call, that of the waking side among them.
+// Read reads notices into out; list carries the rest of a taken list between two calls and starts
+// as 0. It returns 0 when there is nothing more. This is a cgo call, so the race detector takes
+// it for a synchronisation with every earlier cgo call, that of the waking side among them.
 func (s *Sink) Read(list *uintptr, out []Notice) int {
 	// SAFETY: C writes plain numbers into both before it returns, and keeps neither (noescape).
-	return int(C.ffiwaker_read(s.sink, (*C.uintptr_t)(unsafe.Pointer(list)), unsafe.Pointer(&out[0]), C.size_t(len(out))))
+	return int(C.ffiwaker_read(s.sink, (*C.uintptr_t)(unsafe.Pointer(list)), unsafe.Pointer(&out[0]),
+		C.size_t(len(out))))
 }

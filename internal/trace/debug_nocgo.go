@@ -6,4 +6,6 @@ import "os"
 
 func debugText() string { return os.Getenv("FFIWAKERDEBUG") }
 
-func secure() bool { return os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() || atSecure() }
+func secure() bool {
+	return os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() || atSecure()
+}

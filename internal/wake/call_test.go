@@ -205,7 +205,7 @@ func TestEach(t *testing.T) {
 			began.Add(n)
 			go Each(make([]struct{}, n), func(struct{}) { began.Done(); <-release })
 			began.Wait()
-			require.Less(t, time.Since(start), 15*patience)
+			require.Less(t, time.Since(start), 15*slowAfter)
 			close(release)
 		})
 	})

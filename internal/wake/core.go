@@ -36,9 +36,13 @@ type Target interface {
 type Place uint8
 
 const (
-	Anywhere   Place = iota // a user's goroutine: it may run anything
-	Dispatcher              // a goroutine of the library's: it must not run what a user wrote
-	Worker                  // a goroutine that runs tasks, or closes: a user's function must not delay it, or end it by a panic
+	// Anywhere is a user's goroutine: it may run anything.
+	Anywhere Place = iota
+	// Dispatcher is a goroutine of the library's: it must not run what a user wrote.
+	Dispatcher
+	// Worker is a goroutine that runs tasks, or closes an executor: a user's function must not
+	// delay it, or end it by a panic.
+	Worker
 )
 
 // Run runs f, which may call a foreign slot: here, or soon on another goroutine. For a user's

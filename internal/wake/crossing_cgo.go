@@ -6,7 +6,8 @@ import "github.com/seed-8a1b3254/ffiwaker/internal/capi"
 
 var boxVTable = capi.BoxVTable()
 
-// Cross lends c to C with one more reference. ok is false if the task has ended; a no-op waker does then.
+// Cross lends c to C with one more reference. ok is false if the task has ended; a no-op waker
+// does then.
 func (c *Core) Cross() (w capi.Raw, ok bool) { return c.lend(true) }
 
 // Lend lends c to C without a reference: until [Core.End].
@@ -98,8 +99,8 @@ func (c *Core) PollRaw(f capi.Raw, out uintptr, note *uintptr) capi.Polled {
 	return p
 }
 
-// polled ends a poll: it adopts the box that the poll has made, if any, and delivers a wake that the
-// poll has found.
+// polled ends a poll: it adopts the box that the poll has made, if any, and delivers a wake that
+// the poll has found.
 func (c *Core) polled(made uintptr, woken bool) {
 	if made != 0 {
 		c.adopt(made)

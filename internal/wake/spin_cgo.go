@@ -81,7 +81,8 @@ func (p *Parker) looped(next uint32) (woken bool) {
 		p.loop = nil
 	}
 	if woken {
-		capi.Live() // the race detector takes any cgo call for a synchronisation with the call that has woken
+		// The race detector takes any cgo call for a synchronisation with the call that has woken.
+		capi.Live()
 		if Tracing() {
 			p.Trace("delivered")
 		}

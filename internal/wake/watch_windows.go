@@ -8,7 +8,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 )
 
-// watch returns what waits until s has been kicked. Go's netpoller there knows no events, so a thread waits.
+// watch returns what waits until s has been kicked. Go's netpoller there knows no events, so a
+// thread waits.
 func watch(s *capi.Sink) (sleep func()) {
 	event := syscall.Handle(s.FD())
 	return func() {

@@ -1,7 +1,7 @@
 //go:build linux
 
 #define _GNU_SOURCE
-#include "border.h"
+#include "crossing.h"
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -15,7 +15,7 @@
 
 #include "bench.h"
 
-/* ------------------------------------------------------------------------------------------------ one future --- */
+/* ------------------------------------------------------------------------------ one future --- */
 
 static rawwaker_poll self_waking_poll(void *data, rawwaker_context *cx, void *out) {
   uint64_t *left = data;
@@ -28,14 +28,14 @@ static rawwaker_poll self_waking_poll(void *data, rawwaker_context *cx, void *ou
   return RAWWAKER_PENDING;
 }
 static const rawwaker_future_vtable self_waking_vtable = {self_waking_poll, free};
-rawwaker_future border_self_waking(uint64_t n) {
+rawwaker_future bench_self_waking_future(uint64_t n) {
   uint64_t *left = malloc(sizeof *left);
   *left = n;
   return (rawwaker_future){left, &self_waking_vtable};
 }
-uint64_t border_self_waking_c(uint64_t n) {
+uint64_t bench_self_waking_block_on(uint64_t n) {
   uint64_t out, start = bench_now();
-  rawwaker_block_on(border_self_waking(n), &out);
+  rawwaker_block_on(bench_self_waking_future(n), &out);
   return bench_now() - start;
 }
 
@@ -46,9 +46,9 @@ static rawwaker_poll ready_poll(void *data, rawwaker_context *cx, void *out) {
 }
 static void nothing(void *data) { (void)data; }
 static const rawwaker_future_vtable ready_vtable = {ready_poll, nothing};
-rawwaker_future border_ready(void) { return (rawwaker_future){NULL, &ready_vtable}; }
+rawwaker_future bench_ready_future(void) { return (rawwaker_future){NULL, &ready_vtable}; }
 
-/* ------------------------------------------------------------------------------------------------ many --------- */
+/* ------------------------------------------------------------------------------ many futures - */
 
 typedef struct op {
   rawwaker_cell cell;
@@ -56,12 +56,12 @@ typedef struct op {
   uint32_t value;
   uintptr_t handle;
 } op;
-struct border_ops {
+struct bench_ops {
   uint32_t n;
   uint64_t first;
   op *ops;
 };
-extern void borderCallback(uintptr_t handle, uint64_t v);
+extern void benchSend(uintptr_t handle, uint64_t v);
 
 static rawwaker_poll op_poll(void *data, rawwaker_context *cx, void *out) {
   op *o = data;
@@ -73,20 +73,24 @@ static rawwaker_poll op_poll(void *data, rawwaker_context *cx, void *out) {
 static void op_drop(void *data) { rawwaker_cell_drop(&((op *)data)->cell); }
 static const rawwaker_future_vtable op_vtable = {op_poll, op_drop};
 
-border_ops *border_ops_new(uint32_t n) {
-  border_ops *o = calloc(1, sizeof *o);
+bench_ops *bench_ops_new(uint32_t n) {
+  bench_ops *o = calloc(1, sizeof *o);
   o->n = n;
   o->ops = malloc(n * sizeof *o->ops);
-  memset(o->ops, 1, n * sizeof *o->ops); /* resident before anything is measured */
+  memset(o->ops, 1, n * sizeof *o->ops); /* makes the pages resident before the measurement */
   memset(o->ops, 0, n * sizeof *o->ops);
   for (uint32_t i = 0; i < n; i++) o->ops[i].value = i;
   return o;
 }
-rawwaker_future border_ops_future(border_ops *o, uint32_t i) { return (rawwaker_future){&o->ops[i], &op_vtable}; }
-void border_ops_handle(border_ops *o, uint32_t i, uintptr_t handle) { o->ops[i].handle = handle; }
+rawwaker_future bench_ops_future(bench_ops *o, uint32_t i) {
+  return (rawwaker_future){&o->ops[i], &op_vtable};
+}
+void bench_ops_set_handle(bench_ops *o, uint32_t i, uintptr_t handle) {
+  o->ops[i].handle = handle;
+}
 
 typedef struct half {
-  border_ops *o;
+  bench_ops *o;
   uint32_t from, to;
   uint64_t began, took;
 } half;
@@ -96,7 +100,7 @@ static void *complete(void *arg) {
   for (uint32_t i = h->from; i < h->to; i++) {
     op *o = &h->o->ops[i];
     if (o->handle != 0) {
-      borderCallback(o->handle, o->value);
+      benchSend(o->handle, o->value);
     } else {
       atomic_store(&o->done, 1);
       rawwaker_cell_wake(&o->cell);
@@ -105,7 +109,7 @@ static void *complete(void *arg) {
   h->took = bench_now() - h->began;
   return NULL;
 }
-uint64_t border_ops_complete(border_ops *o, uint64_t *first) {
+uint64_t bench_ops_complete(bench_ops *o, uint64_t *first) {
   half halves[2] = {{.o = o, .from = 0, .to = o->n / 2}, {.o = o, .from = o->n / 2, .to = o->n}};
   pthread_t ids[2];
   for (int i = 0; i < 2; i++)
@@ -115,13 +119,13 @@ uint64_t border_ops_complete(border_ops *o, uint64_t *first) {
   return halves[0].took + halves[1].took;
 }
 
-/* ------------------------------------------------------------------------------------------------ polls of Go --- */
+/* ------------------------------------------------------------------------------ polls of Go -- */
 
-extern void borderNothing(void);
-extern void borderGoroutine(void);
+extern void benchEmpty(void);
+extern void benchGoroutine(void);
 
 static void no_wake(void *arg) { (void)arg; }
-uint64_t border_polls(rawwaker_future f, uint64_t n) {
+uint64_t bench_polls(rawwaker_future f, uint64_t n) {
   rawwaker w = rawwaker_from_fn(no_wake, NULL, NULL);
   rawwaker_context cx = {&w};
   uint64_t out, start = bench_now();
@@ -132,21 +136,21 @@ uint64_t border_polls(rawwaker_future f, uint64_t n) {
   rawwaker_drop(w);
   return took;
 }
-uint64_t border_callbacks(uint64_t n, int goroutine) {
+uint64_t bench_callbacks(uint64_t n, int goroutine) {
   uint64_t start = bench_now();
-  for (uint64_t i = 0; i < n; i++) goroutine ? borderGoroutine() : borderNothing();
+  for (uint64_t i = 0; i < n; i++) goroutine ? benchGoroutine() : benchEmpty();
   return bench_now() - start;
 }
 
-/* ------------------------------------------------------------------------------------------------ epoll --------- */
+/* ------------------------------------------------------------------------------ epoll -------- */
 
-extern int borderTick(uintptr_t ex);
+extern int benchTick(uintptr_t ex);
 
 static struct {
   rawwaker_cell cell;
   _Atomic(uint32_t) word;
-  sem_t told;
-  int fd; /* >= 0: write it instead */
+  sem_t next;
+  int fd; /* if >= 0, the thread writes it instead of waking */
   uint32_t n;
   uint64_t woke;
 } epoll;
@@ -160,7 +164,7 @@ static void epoll_drop(void *data) {
   (void)data;
   rawwaker_cell_drop(&epoll.cell);
 }
-rawwaker_future border_epoll_task(void) {
+rawwaker_future bench_epoll_task(void) {
   static const rawwaker_future_vtable vtable = {epoll_poll, epoll_drop};
   atomic_store(&epoll.word, 0);
   epoll.n = UINT32_MAX;
@@ -171,7 +175,7 @@ static void *epoll_waker(void *arg) {
   (void)arg;
   for (uint32_t i = 0; i < epoll.n; i++) {
     uint64_t one = 1;
-    while (sem_wait(&epoll.told) != 0) {
+    while (sem_wait(&epoll.next) != 0) {
     }
     nanosleep(&nap, NULL);
     epoll.woke = bench_now();
@@ -199,27 +203,27 @@ static void *epoll_host_main(void *arg) {
   pthread_t id;
   epoll.n = h->n;
   epoll.fd = h->ex == 0 ? h->fd : -1;
-  sem_init(&epoll.told, 0, 0);
+  sem_init(&epoll.next, 0, 0);
   int loop = epoll_create1(EPOLL_CLOEXEC);
   struct epoll_event e = {.events = EPOLLIN};
   epoll_ctl(loop, EPOLL_CTL_ADD, h->fd, &e);
-  while (h->ex != 0 && borderTick(h->ex)) {
+  while (h->ex != 0 && benchTick(h->ex)) {
   }
   if (pthread_create(&id, NULL, epoll_waker, NULL) != 0) abort();
   for (uint32_t i = 0; i < h->n; i++) {
-    sem_post(&epoll.told);
+    sem_post(&epoll.next);
     for (;;) {
       while (epoll_wait(loop, &e, 1, -1) != 1) {
       }
       if (atomic_load(&epoll.word) == i + 1) break;
-      while (h->ex != 0 && borderTick(h->ex)) { /* readable for nothing */
+      while (h->ex != 0 && benchTick(h->ex)) { /* spurious readiness */
       }
     }
     took[i] = bench_now() - epoll.woke;
     if (h->ex == 0) {
       if (read(h->fd, &drained, sizeof drained) != sizeof drained) abort();
     } else {
-      while (borderTick(h->ex)) {
+      while (benchTick(h->ex)) {
       }
     }
   }
@@ -230,7 +234,7 @@ static void *epoll_host_main(void *arg) {
   free(took);
   return NULL;
 }
-uint64_t border_epoll(uintptr_t ex, int fd, uint32_t n) {
+uint64_t bench_epoll(uintptr_t ex, int fd, uint32_t n) {
   epoll_host h = {ex, fd, n, 0};
   pthread_t id;
   if (ex == 0) h.fd = eventfd(0, EFD_CLOEXEC);
