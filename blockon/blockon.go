@@ -37,7 +37,7 @@ func newFrame() *frame {
 func (fr *frame) woken() bool { return fr.parker.Consume() }
 
 func (fr *frame) release() {
-	if fr.parker.Reusable() {
+	if fr.parker.Reusable() && !wake.FreshContexts {
 		fr.parker.Clear() // a C future may have woken it and kept nothing
 		frames.Put(fr)
 	} else {
