@@ -29,7 +29,7 @@ func ExampleGo() {
 	// Output: any blocking call <nil>
 }
 
-// lamp is a future of one's own: it registers first and looks after.
+// lamp is a future of one's own. Its Poll registers the waker first and checks the condition after.
 type lamp struct {
 	lit   atomic.Bool
 	waker future.AtomicWaker
@@ -44,7 +44,7 @@ func (l *lamp) Poll(cx *rawwaker.Context) rawwaker.Poll[string] {
 	return rawwaker.Pending[string]()
 }
 
-// Drop gives the waker up where nobody waits any more.
+// Drop is called if the lamp is given up before it is ready.
 func (l *lamp) Drop() { l.waker.Drop() }
 
 // Light makes the condition true first and wakes after.
@@ -78,7 +78,8 @@ func ExampleRace() {
 			return name
 		})
 	}
-	fmt.Println(blockon.BlockOn(future.Race(after(time.Hour, "tortoise"), after(time.Millisecond, "hare"))))
+	race := future.Race(after(time.Hour, "tortoise"), after(time.Millisecond, "hare"))
+	fmt.Println(blockon.BlockOn(race))
 	// Output: hare
 }
 
@@ -95,9 +96,13 @@ func ExampleOneshot() {
 	// Output: 42
 }
 
-// One computation, awaited twice.
+// One computation is awaited twice.
 func ExampleShared() {
-	first := future.Shared(future.Map(future.Yield(), func(struct{}) int { fmt.Println("computed"); return 42 }))
+	compute := func(struct{}) int {
+		fmt.Println("computed")
+		return 42
+	}
+	first := future.Shared(future.Map(future.Yield(), compute))
 	second := first.Clone()
 	fmt.Println(blockon.BlockOn(future.Join[int, int](first, second)))
 	// Output:
@@ -105,7 +110,7 @@ func ExampleShared() {
 	// {42 42}
 }
 
-// The results in the order in which they come.
+// The results come in the order in which they are ready.
 func ExampleUnordered() {
 	after := func(d time.Duration, name string) rawwaker.Future[string] {
 		return future.Map(future.Sleep(d), func(struct{}) string { return name })
@@ -122,7 +127,8 @@ func ExampleFilter() {
 }
 
 func ExampleCatchPanic() {
-	r := blockon.BlockOn(future.CatchPanic(future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic("no ink") })))
+	f := future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic("no ink") })
+	r := blockon.BlockOn(future.CatchPanic(f))
 	fmt.Println(r.Err.(*future.PanicError).Value)
 	// Output: no ink
 }
