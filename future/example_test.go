@@ -20,6 +20,29 @@ func ExampleAsync() {
 	// Output: Result: 42
 }
 
+func ExampleAwait() {
+	countdown := future.Async(func(aw *future.Awaiter) string {
+		for n := 3; n > 0; n-- {
+			fmt.Println(n)
+			future.Await(aw, future.Sleep(time.Millisecond))
+		}
+		return "go"
+	})
+	fmt.Println(blockon.BlockOn(countdown))
+	// Output:
+	// 3
+	// 2
+	// 1
+	// go
+}
+
+func ExampleSleep() {
+	start := time.Now()
+	blockon.BlockOn(future.Sleep(10 * time.Millisecond))
+	fmt.Println(time.Since(start) >= 10*time.Millisecond)
+	// Output: true
+}
+
 func ExampleGo() {
 	lookup := future.Go(func(ctx context.Context) (string, error) {
 		return "any blocking call", ctx.Err()
@@ -60,6 +83,14 @@ func ExampleAtomicWaker() {
 	// Output: lit
 }
 
+func ExampleJoin() {
+	name := future.Go(func(context.Context) (string, error) { return "Ada", nil })
+	age := future.Ready(36)
+	both := blockon.BlockOn(future.Join(name, age))
+	fmt.Println(both.First.Value, both.Second)
+	// Output: Ada 36
+}
+
 func ExampleJoinAll() {
 	square := func(n int) rawwaker.Future[int] {
 		return future.Async(func(aw *future.Awaiter) int {
@@ -87,6 +118,39 @@ func ExampleTimeout() {
 	r := blockon.BlockOn(future.Timeout(future.Sleep(time.Hour), time.Millisecond))
 	fmt.Println(r.Err)
 	// Output: context deadline exceeded
+}
+
+func ExampleChannel() {
+	tx, rx := future.Channel[int](2)
+	producer := future.Async(func(aw *future.Awaiter) error {
+		defer tx.Close()
+		for i := range 5 {
+			if err := future.Await(aw, tx.Send(i)); err != nil { // waits if the channel is full
+				return err
+			}
+		}
+		return nil
+	})
+	consumer := future.Collect(rx.Stream()) // until the channel is closed and empty
+	fmt.Println(blockon.BlockOn(future.Join(producer, consumer)).Second)
+	// Output: [0 1 2 3 4]
+}
+
+func ExampleReceiver_Recv() {
+	tx, rx := future.Channel[string](1)
+	tx.TrySend("hello")
+	tx.Close()
+	for {
+		r := blockon.BlockOn(rx.Recv())
+		if r.Err != nil {
+			fmt.Println(r.Err)
+			return
+		}
+		fmt.Println(r.Value)
+	}
+	// Output:
+	// hello
+	// future: channel closed
 }
 
 func ExampleOneshot() {
