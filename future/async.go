@@ -59,8 +59,8 @@ func Async[T any](body func(aw *Awaiter) T) rawwaker.Future[T] {
 // Await waits for f and returns its result: Rust's `.await`. Meanwhile the [Async] around it is
 // pending.
 //
-// It owns f. If f's Poll panics, or the Async is dropped, it drops f. It may be called only by the
-// body that got aw, on the body's goroutine; elsewhere it panics.
+// It owns f. If f's Poll panics, or the Async is dropped, it drops f. Only the body that got aw may
+// call it: see [Awaiter]. Await panics if aw or f is nil.
 func Await[T any](aw *Awaiter, f rawwaker.Future[T]) T {
 	panicIfNil("Await", f == nil, "future")
 	done := false
@@ -79,8 +79,8 @@ func Await[T any](aw *Awaiter, f rawwaker.Future[T]) T {
 	}
 }
 
-// check panics if no poll runs the body. If the Async was dropped, it ends the goroutine: the Await
-// is one of a deferred call of the body.
+// check panics if no poll runs the body. If the Async was dropped, it ends the goroutine: this
+// Await is in a deferred call of the body.
 func (aw *Awaiter) check() {
 	switch {
 	case aw == nil:

@@ -22,15 +22,15 @@
 //
 //   - A future does nothing before its first poll, except that the time of [Sleep] and [Timeout]
 //     counts from their creation.
-//   - A future may be polled by any goroutine, and by a different one each time, but never by two
-//     at once. A poll after Ready panics with `future polled after completion`.
+//   - A future may be made and polled on any goroutine, and polled on a different one each time,
+//     but never by two at once. A poll after Ready panics with `future polled after completion`.
 //   - A combinator owns the futures and streams that it is given: the caller must no longer poll or
 //     drop them. The exception is [Next].
 //   - To give a future up before it is ready, call Drop, if it is a [rawwaker.Dropper]. Package
 //     blockon, the executors and the combinators do so. A future that was polled and then forgotten
 //     may keep a place in a [Channel], and it keeps its task's waker until its event comes (the
 //     deadline of a [Sleep], say).
-//   - A nil future, stream or function is a mistake: the call that is given it panics.
+//   - A call that is given a nil future, stream or function panics.
 //
 // # Faults
 //

@@ -20,8 +20,8 @@ type goroutine[T any] struct {
 	ended  atomic.Bool
 }
 
-// Go returns a future of the result of f, which may block. At the first poll f starts on a
-// goroutine of its own.
+// Go returns a future of the value and the error of f, which may block. At the first poll f starts
+// on a goroutine of its own.
 //
 // Drop cancels f's context. It does not wait until f returns.
 //

@@ -52,8 +52,8 @@ type then[T, U any] struct {
 // runs in the poll, and its future is polled in the same poll.
 //
 // It owns both futures. Drop drops the one that it waits for. After 64 futures in one poll it wakes
-// itself and returns, so that other tasks run. Then panics if f or fn is nil; the poll panics if fn
-// returns nil.
+// its task and returns Pending, so that other tasks run. Then panics if f or fn is nil; the poll
+// panics if fn returns nil.
 //
 // To loop, let fn return the Then of the next round: each poll costs the same, however many rounds
 // there were, and the stack does not grow. A chain built by the first argument (the Then of a Then

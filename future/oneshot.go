@@ -109,7 +109,7 @@ func (r *OneshotReceiver[T]) take() T {
 	return v
 }
 
-// Drop implements [rawwaker.Dropper].
+// Drop implements [rawwaker.Dropper]. From then on Send returns false.
 func (r *OneshotReceiver[T]) Drop() {
 	if r.done {
 		return

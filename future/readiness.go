@@ -23,7 +23,7 @@ import (
 // thread. It ends when conn is readable or closed, also if the Readables were dropped; later ones
 // share it. In a testing/synctest bubble each has a goroutine of its own.
 //
-// It is not available on Windows.
+// It is available on Unix only.
 func Readable(conn syscall.RawConn) rawwaker.Future[error] {
 	panicIfNil("Readable", conn == nil, "connection")
 	return &readiness{conn: conn, events: unix.POLLIN, wait: syscall.RawConn.Read}
@@ -44,7 +44,7 @@ type readiness struct {
 
 	watch   *watch // what it waits for
 	starter bool   // it started watch
-	private bool   // a watch of another's failed, perhaps of another connection: start one's own
+	private bool   // it shares no watch: one that it shared failed, perhaps for another connection
 	done    bool
 
 	prev, next *readiness // of watch's list, under watches.mu
@@ -54,7 +54,7 @@ type readiness struct {
 // descriptor is in use, so no other connection has it.
 type watch struct {
 	key   event
-	first *readiness // the list of those that wait for it
+	first *readiness // a list of those that wait for it
 	ended bool
 
 	// Written before ended is set, read after it was seen.

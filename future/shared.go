@@ -31,9 +31,9 @@ type shared[T any] struct {
 // Shared returns a handle of f by which several tasks can await f: each uses a [SharedFuture.Clone]
 // of its own and gets a copy of the result. The result is kept as long as one of the handles.
 //
-// It owns f. f is dropped when the last handle is. If f panics, it is dropped, and each handle
-// panics with a [*PanicError]. If f calls [runtime.Goexit], it is dropped and the poll ends
-// likewise; the other handles panic with [ErrClosed]. Shared panics if f is nil.
+// It owns f, and drops it with the last handle, if it has not ended. If f panics, it is dropped,
+// and each handle panics with a [*PanicError]. If f calls [runtime.Goexit], it is dropped and the
+// poll ends likewise; the other handles panic with [ErrClosed]. Shared panics if f is nil.
 func Shared[T any](f rawwaker.Future[T]) *SharedFuture[T] {
 	panicIfNil("Shared", f == nil, "future")
 	s := &shared[T]{f: f, waker: new(rawwaker.Broadcast), handles: 1}

@@ -20,7 +20,8 @@ type sleep struct {
 	prev, next *sleep // of shared's list, under sharedTimers.mu
 }
 
-// Sleep returns a future that is ready once d has passed since this call.
+// Sleep returns a future that is ready once d has passed since this call. If d is not positive, it
+// is ready at its first poll.
 //
 // While it waits it uses no goroutine and no CPU. It is polled twice, unless something else wakes
 // its task. Drop stops the timer.
@@ -86,7 +87,8 @@ var (
 	}
 )
 
-// maxShared keeps a number of milliseconds, and its sum with a time, from overflow.
+// maxShared is the length from which a sleep has a timer of its own: the milliseconds until its end
+// might overflow.
 const maxShared = 100 * 365 * 24 * time.Hour
 
 // inBubble reports whether the calling goroutine is in a testing/synctest bubble. A timer made

@@ -4,9 +4,9 @@ import "github.com/seed-8a1b3254/ffiwaker/rawwaker"
 
 // Stream is a future of many values: Rust's futures::Stream.
 //
-// PollNext returns Ready with the next value, Ready with an [Item] that is not Ok at the end, or
-// Pending; then it has kept the waker, as a Poll does. It may be called from a different goroutine
-// each time, never from two at once, and must not be called after the end.
+// PollNext returns Ready with the next value, Ready with an [Item] that is not Ok at the end, after
+// which there are no more values, or Pending; then it has kept the waker, as a Poll does. It may be
+// called from a different goroutine each time, never from two at once.
 //
 // A stream that holds something is also a [rawwaker.Dropper]. The functions of this package own the
 // stream that they are given, except [Next].
@@ -32,7 +32,7 @@ func dropStream[T any](s Stream[T]) {
 
 type values[T any] struct{ left []T }
 
-// Values returns a stream of vs, all of them ready.
+// Values returns a stream of vs, all of them ready. It keeps the slice.
 func Values[T any](vs ...T) Stream[T] { return &values[T]{vs} }
 
 func (s *values[T]) PollNext(*rawwaker.Context) rawwaker.Poll[Item[T]] {
@@ -150,8 +150,8 @@ type collect[T any] struct {
 
 // Collect returns a future of all values of s, ready when s ends.
 //
-// It owns s. After 64 values in one poll it wakes itself and returns, so that other tasks run. Drop
-// drops s and discards the values collected so far. Collect panics if s is nil.
+// It owns s. After 64 values in one poll it wakes its task and returns Pending, so that other tasks
+// run. Drop drops s and discards the values collected so far. Collect panics if s is nil.
 func Collect[T any](s Stream[T]) rawwaker.Future[[]T] {
 	panicIfNil("Collect", s == nil, "stream")
 	return &collect[T]{s: s}
@@ -193,8 +193,8 @@ type forEach[T any] struct {
 // ForEach returns a future that calls fn with each value of s, in the poll, and is ready when s
 // ends.
 //
-// It owns s. After 64 values in one poll it wakes itself and returns, so that other tasks run. Drop
-// drops s. ForEach panics if s or fn is nil.
+// It owns s. After 64 values in one poll it wakes its task and returns Pending, so that other tasks
+// run. Drop drops s. ForEach panics if s or fn is nil.
 func ForEach[T any](s Stream[T], fn func(T)) rawwaker.Future[struct{}] {
 	panicIfNil("ForEach", s == nil, "stream")
 	panicIfNil("ForEach", fn == nil, "function")
@@ -202,7 +202,7 @@ func ForEach[T any](s Stream[T], fn func(T)) rawwaker.Future[struct{}] {
 }
 
 // pollBudget is how many values or futures that are ready a loop takes in one poll. Then it wakes
-// itself and returns, so that other tasks run.
+// its task and returns Pending, so that other tasks run.
 const pollBudget = 64
 
 func (f *forEach[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
@@ -276,8 +276,8 @@ type filter[T any] struct {
 
 // Filter returns a stream of the values of s for which keep returns true. keep runs in the poll.
 //
-// It owns s. After 64 values in one poll for which keep returned false, it wakes itself and
-// returns, so that other tasks run. Drop drops s. Filter panics if s or keep is nil.
+// It owns s. After 64 values in one poll for which keep returned false, it wakes its task and
+// returns Pending, so that other tasks run. Drop drops s. Filter panics if s or keep is nil.
 func Filter[T any](s Stream[T], keep func(T) bool) Stream[T] {
 	panicIfNil("Filter", s == nil, "stream")
 	panicIfNil("Filter", keep == nil, "function")
