@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: tour test race soak asan nocgo systems debug c hosts rust proof model tools bench plots ci
+.PHONY: tour test race soak asan nocgo systems debug c hosts rust proof model tools bench plots diagrams ci
 
 tour:            ## every example of the article, with what it costs
 	$(GO) run ./cmd/wakelab
@@ -30,7 +30,7 @@ debug:           ## a collection before each use of a C pointer, and a collector
 	GOGC=1 $(GO) test -count=1 -short -tags ffiwakerdebug ./...
 
 c:               ## the programs in pure C: strict warnings, C++, ASan, TSan, valgrind
-	internal/purec/run
+	internal/test/purec/run
 
 hosts:           ## libffiwaker, and every C host built, run and compared
 	$(MAKE) -C hosts check
@@ -50,11 +50,14 @@ model:           ## the state words in spin and in loom, and their broken twins
 tools:           ## what those need, by apt
 	.ci/install
 
-bench:           ## the figures, ours beside the peers', tab-separated: name, ours, peer, ratio, goal
-	@$(GO) run ./bench
+bench:           ## measure every figure, print it, keep it in bench/results and bench/RESULTS.md
+	@$(GO) run ./bench -save
 
-plots:           ## the cost curves of docs/, measured here and now: two minutes
-	$(GO) run ./bench -plots docs
+plots:           ## measure the cost curves, keep them there too, and draw them in docs/
+	$(GO) run ./bench -plots
+
+diagrams:        ## the diagrams of docs/CONCURRENCY.md: each docs/diagrams/*.dot as an SVG, by graphviz
+	docs/diagrams/draw
 
 ci:              ## all that CI runs
 	.ci/run

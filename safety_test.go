@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -65,18 +66,18 @@ func read(t *testing.T, files ...string) {
 }
 
 func TestTheGoStructsLieAsTheCompilerOfCLaysThem(t *testing.T) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		t.Skip("no compiler of C in this build")
 	}
 	twins := map[string]reflect.Type{
 		"rawwaker":        reflect.TypeFor[rawwaker.RawWaker](),
 		"rawwaker_vtable": reflect.TypeFor[rawwaker.VTable](),
-		"rawwaker_notice": reflect.TypeFor[ffiwaker.Notice](),
+		"rawwaker_notice": reflect.TypeFor[capi.Notice](),
 
 		"rawwaker_future":        reflect.TypeFor[rawwaker.RawFuture](),
 		"rawwaker_future_vtable": reflect.TypeFor[rawwaker.FutureVTable](),
 	}
-	for _, c := range ffiwaker.Layouts() {
+	for _, c := range capi.Layouts() {
 		g, ok := twins[c.Name]
 		if !ok {
 			continue
@@ -98,7 +99,7 @@ func TestTheVersionOfTheABIIsTheSameEverywhere(t *testing.T) {
 	header, err := ffiwaker.Sources.ReadFile("rawwaker.h")
 	require.NoError(t, err)
 	require.Contains(t, string(header), fmt.Sprintf("#define RAWWAKER_ABI_VERSION %d\n", ffiwaker.ABIVersion))
-	require.EqualValues(t, ffiwaker.ABIVersion, ffiwaker.LinkedABIVersion())
+	require.EqualValues(t, ffiwaker.ABIVersion, capi.LinkedABIVersion())
 }
 
 func TestEveryCFunctionCarriesItsContractLine(t *testing.T) {
@@ -166,7 +167,7 @@ func TestNoRoomKnowsOneThatItMustNot(t *testing.T) {
 
 func TestEveryUnsafeLineSaysWhyItHolds(t *testing.T) {
 	use := regexp.MustCompile(`unsafe\.Pointer\(`)
-	for _, room := range []string{".", "rawwaker", "internal/wake"} {
+	for _, room := range []string{".", "internal/capi", "internal/trace", "rawwaker", "internal/wake"} {
 		files, _ := filepath.Glob(filepath.Join(room, "*.go"))
 		for _, f := range files {
 			if strings.HasSuffix(f, "_test.go") {
@@ -186,19 +187,19 @@ func TestEveryUnsafeLineSaysWhyItHolds(t *testing.T) {
 }
 
 func TestTwoFilesMakeAProgramInC(t *testing.T) {
-	read(t, "rawwaker.h", "rawwaker.c", "internal/purec/host.c")
+	read(t, "rawwaker.h", "rawwaker.c", "internal/test/purec/host.c")
 	gcc := need(t, "gcc")
 	host := filepath.Join(t.TempDir(), "host")
 	out := mustRun(t, ".", nil, gcc, "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I.",
-		"internal/purec/host.c", "rawwaker.c", "-pthread", "-o", host)
+		"internal/test/purec/host.c", "rawwaker.c", "-pthread", "-o", host)
 	require.Empty(t, out)
 	require.Equal(t, "Result: 42\n", mustRun(t, ".", nil, host))
 }
 
 func TestTheHeaderIsCPlusPlusToo(t *testing.T) {
-	read(t, "rawwaker.h", "internal/purec/header.cpp")
+	read(t, "rawwaker.h", "internal/test/purec/header.cpp")
 	mustRun(t, ".", nil, need(t, "g++"), "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I.",
-		"-fsyntax-only", "internal/purec/header.cpp")
+		"-fsyntax-only", "internal/test/purec/header.cpp")
 }
 
 func TestOutOfDescriptorsAtTheStartIsAnErrorAndNoHang(t *testing.T) {
@@ -207,9 +208,9 @@ func TestOutOfDescriptorsAtTheStartIsAnErrorAndNoHang(t *testing.T) {
 		t.Skip("counts on what Go opens on linux")
 	}
 	readModule(t)
-	read(t, "internal/racy/main.go", "internal/racy/c.go", "internal/ctest/ctest.c")
+	read(t, "internal/test/racy/main.go", "internal/test/racy/c.go", "internal/test/ctest/ctest.c")
 	racy := filepath.Join(t.TempDir(), "racy")
-	mustRun(t, ".", nil, "go", "build", "-o", racy, "./internal/racy")
+	mustRun(t, ".", nil, "go", "build", "-o", racy, "./internal/test/racy")
 	worked := false
 	for n := 4; n <= 16; n++ {
 		out, err := run(t, ".", nil, "sh", "-c", fmt.Sprintf("exec 3>&- 4>&- 5>&-; ulimit -n %d; exec %s correct-c", n, racy))
@@ -254,7 +255,7 @@ func write(t *testing.T, dir string, files map[string]string) {
 // readModule makes a test depend on what another go command will compile.
 func readModule(t *testing.T) {
 	t.Helper()
-	for _, pattern := range []string{"*.go", "rawwaker.*", "*.[ch]", "hosts/*.h", "hosts/archive/*", "rawwaker/*.go", "blockon/*.go", "executor/*.go", "future/*.go", "internal/wake/*.go"} {
+	for _, pattern := range []string{"*.go", "rawwaker.*", "audit/*", "internal/capi/*", "hosts/*.h", "hosts/archive/*", "rawwaker/*.go", "blockon/*.go", "executor/*.go", "future/*.go", "internal/wake/*.go"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		read(t, files...)
@@ -263,7 +264,7 @@ func readModule(t *testing.T) {
 
 func needCgo(t *testing.T) {
 	t.Helper()
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		t.Skip("needs cgo")
 	}
 }
@@ -412,9 +413,9 @@ func TestTheRaceDetectorSeesARacyFutureAndNoOther(t *testing.T) {
 	}
 	needCgo(t)
 	readModule(t)
-	read(t, "internal/racy/main.go", "internal/racy/c.go", "internal/ctest/ctest.c", "internal/ctest/ctest.go")
+	read(t, "internal/test/racy/main.go", "internal/test/racy/c.go", "internal/test/ctest/ctest.c", "internal/test/ctest/ctest.go")
 	racy := filepath.Join(t.TempDir(), "racy")
-	if out, err := run(t, ".", nil, "go", "build", "-race", "-o", racy, "./internal/racy"); err != nil {
+	if out, err := run(t, ".", nil, "go", "build", "-race", "-o", racy, "./internal/test/racy"); err != nil {
 		if strings.Contains(out, "-race") {
 			t.Skip("no race detector here: " + out)
 		}

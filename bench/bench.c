@@ -15,7 +15,7 @@ uint64_t bench_now(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* ------------------------------------------------------------------------------------------------ loops -------- */
+/* ------------------------------------------------------------------------------ loops --------- */
 
 static _Alignas(64) _Atomic(uint32_t) word;
 
@@ -25,7 +25,7 @@ uint64_t bench_exchange(uint64_t n) {
   return bench_now() - start;
 }
 
-/* A box like those that Go makes, on a sink that nobody drains: so it stays woken. */
+/* A box like those that Go makes. No thread drains its sink, so it stays woken. */
 static rawwaker box(void) {
   static rawwaker w;
   if (w.vtable == NULL) {
@@ -57,7 +57,7 @@ static const rawwaker_vtable plain_vtable = {plain_clone, plain, plain, plain};
 static rawwaker plain_clone(void *data) { return (rawwaker){data, &plain_vtable}; }
 rawwaker bench_plain_waker(void) { return (rawwaker){(void *)(uintptr_t)1, &plain_vtable}; }
 
-/* ------------------------------------------------------------------------------------------------ one wake ----- */
+/* ------------------------------------------------------------------------------ threads ------- */
 
 extern void benchCallback(uint32_t i);
 
@@ -104,9 +104,13 @@ bench_thread *bench_thread_start(int how, uint32_t n, uint32_t sleep_ns, int han
   if (pthread_create(&t->id, NULL, thread_main, t) != 0) abort();
   return t;
 }
-void bench_thread_register(bench_thread *t, const rawwaker *w) { rawwaker_cell_register(&t->cell, w); }
+void bench_thread_register(bench_thread *t, const rawwaker *w) {
+  rawwaker_cell_register(&t->cell, w);
+}
 void bench_thread_ready(bench_thread *t) { sem_post(&t->ready); }
-uint32_t bench_thread_woken(const bench_thread *t) { return atomic_load_explicit(&t->woken, memory_order_acquire); }
+uint32_t bench_thread_woken(const bench_thread *t) {
+  return atomic_load_explicit(&t->woken, memory_order_acquire);
+}
 uint64_t bench_thread_began(const bench_thread *t, uint32_t i) { return t->began[i]; }
 uint64_t bench_thread_ended(const bench_thread *t, uint32_t i) { return t->ended[i]; }
 void bench_thread_join(bench_thread *t) {
@@ -120,9 +124,9 @@ void bench_thread_free(bench_thread *t) {
   free(t);
 }
 
-/* ------------------------------------------------------------------------------------------------ a rally ------ */
+/* ------------------------------------------------------------------------------ round trips --- */
 
-struct bench_rally {
+struct bench_echo {
   _Alignas(64) _Atomic(uint32_t) ping;
   _Alignas(64) _Atomic(uint32_t) pong;
   _Alignas(64) uint32_t n;
@@ -130,53 +134,53 @@ struct bench_rally {
   pthread_t id;
 };
 
-static void *answer(void *arg) {
-  bench_rally *r = arg;
-  for (uint32_t i = 1; i <= r->n; i++) {
-    while (atomic_load_explicit(&r->ping, memory_order_acquire) != i) {
+static void *echo_main(void *arg) {
+  bench_echo *e = arg;
+  for (uint32_t i = 1; i <= e->n; i++) {
+    while (atomic_load_explicit(&e->ping, memory_order_acquire) != i) {
     }
-    atomic_store_explicit(&r->pong, i, memory_order_release);
-    if (r->w.vtable != NULL) rawwaker_wake_by_ref(&r->w);
+    atomic_store_explicit(&e->pong, i, memory_order_release);
+    if (e->w.vtable != NULL) rawwaker_wake_by_ref(&e->w);
   }
-  if (r->w.vtable != NULL) rawwaker_drop(r->w);
+  if (e->w.vtable != NULL) rawwaker_drop(e->w);
   return NULL;
 }
 
-bench_rally *bench_rally_new(uint32_t n) {
-  bench_rally *r = aligned_alloc(64, sizeof *r);
-  *r = (bench_rally){.n = n};
-  return r;
+bench_echo *bench_echo_new(uint32_t n) {
+  bench_echo *e = aligned_alloc(64, sizeof *e);
+  *e = (bench_echo){.n = n};
+  return e;
 }
-void bench_rally_start(bench_rally *r, rawwaker w) {
-  r->w = w;
-  if (pthread_create(&r->id, NULL, answer, r) != 0) abort();
+void bench_echo_start(bench_echo *e, rawwaker w) {
+  e->w = w;
+  if (pthread_create(&e->id, NULL, echo_main, e) != 0) abort();
 }
-void bench_rally_end(bench_rally *r) {
-  pthread_join(r->id, NULL);
-  free(r);
+void bench_echo_end(bench_echo *e) {
+  pthread_join(e->id, NULL);
+  free(e);
 }
-uint32_t *bench_rally_ping(bench_rally *r) { return (uint32_t *)&r->ping; }
-uint32_t *bench_rally_pong(bench_rally *r) { return (uint32_t *)&r->pong; }
+uint32_t *bench_echo_ping(bench_echo *e) { return (uint32_t *)&e->ping; }
+uint32_t *bench_echo_pong(bench_echo *e) { return (uint32_t *)&e->pong; }
 
 static int by_size(const void *a, const void *b) {
   uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
   return (x > y) - (x < y);
 }
 
-uint64_t bench_rally_c(uint32_t n) {
-  bench_rally *r = bench_rally_new(n);
+uint64_t bench_round_trip(uint32_t n) {
+  bench_echo *e = bench_echo_new(n);
   uint32_t *took = calloc(n, sizeof *took);
-  bench_rally_start(r, (rawwaker){NULL, NULL});
+  bench_echo_start(e, (rawwaker){NULL, NULL});
   uint64_t last = bench_now();
   for (uint32_t i = 1; i <= n; i++) {
-    atomic_store_explicit(&r->ping, i, memory_order_release);
-    while (atomic_load_explicit(&r->pong, memory_order_acquire) != i) {
+    atomic_store_explicit(&e->ping, i, memory_order_release);
+    while (atomic_load_explicit(&e->pong, memory_order_acquire) != i) {
     }
     uint64_t now = bench_now();
     took[i - 1] = (uint32_t)(now - last);
     last = now;
   }
-  bench_rally_end(r);
+  bench_echo_end(e);
   qsort(took, n, sizeof *took, by_size);
   uint64_t median = took[n / 2];
   free(took);

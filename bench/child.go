@@ -11,31 +11,48 @@ import (
 	"strings"
 )
 
+// childEnv names what a child process measures, followed by a space and its arguments.
 const childEnv = "FFIWAKER_BENCH_CHILD"
 
-// runChild is the whole of a child: it measures what it was told to and prints it.
-func runChild(what string) {
+// A childResult is what a child process has measured: those of the numbers that it is for.
+type childResult struct {
+	Threads float64 // of the process, while all operations are pending
+	Bytes   float64 // resident memory for each operation or task
+	Last    float64 // ns from the first wake to the last result
+	Wake    float64 // ns that a thread takes for one wake
+	Loop    float64 // ns per round of a loop
+}
+
+// runChild does the work of a child process, if this is one: it measures and prints the result.
+// It reports whether this is one.
+func runChild() bool {
+	what := os.Getenv(childEnv)
+	if what == "" {
+		return false
+	}
 	name, rest, _ := strings.Cut(what, " ")
 	var n int
 	fmt.Sscan(rest, &n)
-	measure := map[string]func() pending{
-		"off": func() pending {
+	measure := map[string]func() childResult{
+		"tracing": func() childResult {
 			var loop string
 			fmt.Sscanf(rest, "%d %q", &n, &loop)
-			return pending{last: runOff(loop, n)}
+			return childResult{Loop: runTracingLoop(loop, n)}
 		},
-		"futures": pendingFutures, "goroutines": pendingGoroutines,
-		"idle":   func() pending { return idle(n) },
-		"idleGo": func() pending { return idleGo(n) },
+		"futures":    pendingFutures,
+		"goroutines": pendingGoroutines,
+		"idle":       func() childResult { return idle(n) },
+		"idleGo":     func() childResult { return idleGo(n) },
 	}[name]
-	p := measure()
-	json.NewEncoder(os.Stdout).Encode([]float64{p.threads, p.bytes, p.last, p.wake})
+	json.NewEncoder(os.Stdout).Encode(measure())
+	return true
 }
 
-// child measures in a process of its own, whose threads and memory are those of the measurement.
-func child(what string) pending { return childOf(self(), what) }
+// child measures in a separate process, so that no other measurement adds threads or memory to it.
+func child(what string) childResult { return childOf(self(), what) }
 
-func childOf(exe, what string) pending {
+// childOf is child in another program: a build of this one.
+func childOf(exe, what string) childResult {
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), childEnv+"="+what)
 	cmd.Stderr = os.Stderr
@@ -43,14 +60,14 @@ func childOf(exe, what string) pending {
 	if err != nil {
 		panic("bench: child " + what + ": " + err.Error())
 	}
-	var v [4]float64
-	if err := json.Unmarshal(out, &v); err != nil {
+	var r childResult
+	if err := json.Unmarshal(out, &r); err != nil {
 		panic(err)
 	}
-	return pending{v[0], v[1], v[2], v[3]}
+	return r
 }
 
-// procStatus is a number of /proc/self/status.
+// procStatus returns a number of /proc/self/status.
 func procStatus(name string) float64 {
 	f, err := os.Open("/proc/self/status")
 	if err != nil {

@@ -1,38 +1,39 @@
 package main
 
-import (
-	"slices"
-)
+import "slices"
 
-// A figure is ours beside a peer, both measured here and now. Lower is better.
+// A figure is our cost and a peer's, measured in the same run. Lower is better.
 type figure struct {
-	name string // with the unit
-	goal float64
-	peer string // what the peer is, and where it stands
-	// measure takes one sample of each. Those that need Rust are left out where there is none.
+	name string  // unique; ends with the unit
+	goal float64 // the ratio of our cost to the peer's that is not to be exceeded
+	peer string  // what the peer is, and the file it is in
+
+	// ours and other each take one sample. both takes one of each, in place of the two.
 	ours, other func() float64
-	both        func() (ours, peer float64) // in place of the two
-	rust        string                      // the peer's name in bench/rust, in place of other; takes rustN operations
-	rustOurs    string                      // the same in place of ours
-	rustOr      string                      // another peer: the faster of the two in each pair counts
-	rustN       int
-	runs        int  // of the peer in a sample, whose median counts; 0: 1
-	rise        bool // of the peer's cost per operation, from 1,000 to 1,000,000
-	pairs       int  // at most so many, for one that takes long; 0: as many as asked for
-	// alone: no peer, but a number that must not be above goal.
-	alone bool
-	slow  bool   // left out of -quick
-	needs string // a program without which it is left out
+	both        func() (ours, peer float64)
+	// rust is the peer's name in bench/rust, in place of other, and rustOr that of a second peer:
+	// the faster of the two in each pair counts. rustOurs is a name too, in place of ours.
+	// A sample is rustN operations. The figure is left out if there is no Rust.
+	rust, rustOr, rustOurs string
+	rustN                  int
+
+	runs   int    // of the peer in a sample, whose median is the sample; 0 means 1
+	growth bool   // the peer's sample is what costGrowth returns
+	pairs  int    // the most pairs to take, for a figure that takes long; 0 means no limit
+	noPeer bool   // the goal is a limit for our own number
+	slow   bool   // -quick leaves the figure out
+	needs  string // a program without which the figure is left out
 }
 
-// result is a figure's medians; ratio is the median of the pairs' ratios.
-type result struct{ ours, peer, ratio float64 }
+// medians are those of a figure's samples. The ratio is the median of the pairs' ratios.
+type medians struct{ ours, peer, ratio float64 }
 
-// run warms both up, then takes pairs, one right after the other, so that what disturbs the machine disturbs both.
-func (f figure) run(pairs int) result {
-	if f.alone {
+// measure warms up both sides, then takes pairs of samples. The two samples of a pair follow each
+// other at once, so that a disturbance of the machine affects both.
+func (f figure) measure(pairs int) medians {
+	if f.noPeer {
 		v := f.ours()
-		return result{v, 0, v}
+		return medians{v, 0, v}
 	}
 	if f.pairs == 0 && f.both == nil {
 		f.ours()
@@ -41,28 +42,29 @@ func (f figure) run(pairs int) result {
 	var ours, peers, ratios []float64
 	for i := range pairs {
 		var a, b float64
-		if f.both != nil {
+		switch {
+		case f.both != nil:
 			a, b = f.both()
-		} else if i%2 == 0 {
+		case i%2 == 0:
 			a = f.ours()
 			b = f.other()
-		} else {
+		default:
 			b = f.other()
 			a = f.ours()
 		}
 		ours, peers, ratios = append(ours, a), append(peers, b), append(ratios, a/b)
 	}
-	return result{quantile(ours, 0.5), quantile(peers, 0.5), quantile(ratios, 0.5)}
+	return medians{quantile(ours, 0.5), quantile(peers, 0.5), quantile(ratios, 0.5)}
 }
 
-// quantile is by nearest rank.
+// quantile uses the nearest rank.
 func quantile(v []float64, q float64) float64 {
 	s := slices.Sorted(slices.Values(v))
 	return s[min(int(q*float64(len(s))), len(s)-1)]
 }
 
-// several is the median of some runs of f.
-func several(runs int, f func() float64) func() float64 {
+// medianOf returns a function that calls f several times and returns the median.
+func medianOf(runs int, f func() float64) func() float64 {
 	return func() float64 {
 		all := make([]float64, runs)
 		for i := range all {
@@ -72,8 +74,8 @@ func several(runs int, f func() float64) func() float64 {
 	}
 }
 
-// rise is the cost per task of a million at once over that of a thousand.
-func rise(perTask func(n int) float64) float64 {
-	few := several(501, func() float64 { return perTask(1000) })
-	return several(3, func() float64 { return perTask(1_000_000) })() / few()
+// costGrowth is the cost per task among 1,000,000 at once, divided by that among 1,000.
+func costGrowth(perTask func(n int) float64) float64 {
+	few := medianOf(501, func() float64 { return perTask(1000) })
+	return medianOf(3, func() float64 { return perTask(1_000_000) })() / few()
 }

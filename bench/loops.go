@@ -13,7 +13,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// each is nanoseconds for each of n calls of what loop does n times.
+// each returns a function that calls loop(n) and returns nanoseconds per round.
 func each(n int, loop func(n int)) func() float64 {
 	return func() float64 {
 		if rounds != 0 {
@@ -27,10 +27,11 @@ func each(n int, loop func(n int)) func() float64 {
 
 const many = 5_000_000
 
-// rounds are those of each loop, in a child that counts instructions; 0: what the loop wants.
+// rounds replaces n in each, in a child process that counts instructions; unless it is 0.
 var rounds int
 
-// taskWaker is a clone of the waker of a task. The task is over, so it stays woken; a wake is the same exchange.
+// taskWaker returns a clone of a BlockOn's waker. The BlockOn has returned, so the waker stays
+// woken; a wake is the same exchange as before.
 func taskWaker() (w *rawwaker.Waker) {
 	blockon.BlockOn(poll(func(cx *rawwaker.Context) rawwaker.Poll[int] {
 		w = cx.Waker().Clone()
@@ -44,7 +45,7 @@ type poll func(cx *rawwaker.Context) rawwaker.Poll[int]
 
 func (p poll) Poll(cx *rawwaker.Context) rawwaker.Poll[int] { return p(cx) }
 
-// 32 bytes with a pointer in them, as a Waker has.
+// thirtyTwo is 32 bytes with a pointer in them: the size of a Waker.
 type thirtyTwo struct {
 	p       *int
 	a, b, c uint64
@@ -56,7 +57,7 @@ type ready struct{}
 
 func (ready) Poll(*rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Ready(1) }
 
-// selfWaking is pending n times, and wakes itself each time.
+// selfWaking is pending n times and wakes itself each time.
 type selfWaking struct{ n int }
 
 func (f *selfWaking) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
@@ -71,13 +72,15 @@ func (f *selfWaking) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
 var loops = []figure{
 	{
 		name: "C: wake_by_ref of a Go-made waker already woken, ns", goal: 1.5,
-		peer: "atomic_exchange_explicit of a word on its own cache line, acq_rel: bench.c",
-		ours: func() float64 { return cWakeByRef(many) }, other: func() float64 { return cExchange(many) },
+		peer:  "atomic_exchange_explicit of a word on its own cache line, acq_rel: bench.c",
+		ours:  func() float64 { return cWakeByRef(many) },
+		other: func() float64 { return cExchange(many) },
 	},
 	{
 		name: "C: clone + drop of a Go-made waker, ns", goal: 1.2,
 		peer: "clone + drop of std::task::Waker from an Arc<impl Wake>: rust/src/main.rs",
-		ours: func() float64 { return cCloneDrop(many) }, rust: "arc_clone_drop", rustN: many,
+		ours: func() float64 { return cCloneDrop(many) },
+		rust: "arc_clone_drop", rustN: many,
 	},
 	{
 		name: "Go: WakeByRef of a Go-made waker already woken, ns", goal: 2.0,
@@ -116,7 +119,8 @@ var loops = []figure{
 	},
 	{
 		name: "Go: FromRaw + Drop of a C waker, ns", goal: 1.2,
-		peer: "an empty cgo call (nocallback, noescape), 32 bytes allocated, a finalizer set and cleared",
+		peer: "an empty cgo call (nocallback, noescape), 32 bytes allocated, " +
+			"a finalizer set and cleared",
 		ours: func() float64 {
 			raw := plainWaker()
 			return each(many/10, func(n int) {
@@ -152,19 +156,20 @@ var loops = []figure{
 		}),
 	},
 	{
-		name: "BlockOn of a ready future, allocations", alone: true,
+		name: "BlockOn of a ready future, allocations", noPeer: true,
 		ours: func() float64 {
 			var f rawwaker.Future[int] = ready{}
 			return testing.AllocsPerRun(10_000, func() { blockon.BlockOn(f) })
 		},
 	},
 	{
-		name: "BlockOn of a self-waking future, ns a poll", goal: 1.0,
+		name: "BlockOn of a self-waking future, ns per poll", goal: 1.0,
 		peer: "futures_lite::future::block_on of the same: rust/src/main.rs",
-		ours: each(many, func(n int) { blockon.BlockOn(&selfWaking{n}) }), rust: "self_waking", rustN: many,
+		ours: each(many, func(n int) { blockon.BlockOn(&selfWaking{n}) }),
+		rust: "self_waking", rustN: many,
 	},
 	{
-		name: "BlockOn of a self-waking future, allocations a poll", alone: true,
+		name: "BlockOn of a self-waking future, allocations per poll", noPeer: true,
 		ours: func() float64 {
 			const polls = 10_000
 			all := testing.AllocsPerRun(100, func() { blockon.BlockOn(&selfWaking{polls}) })

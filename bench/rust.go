@@ -5,30 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 )
 
-// rustPeers is bench/rust, running: it is asked for a peer by a line and answers by one.
+// rustPeers is the running program of bench/rust. It answers each line with one line.
 type rustPeers struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
 }
 
-// startRust builds the peers, where cargo and its registry are there.
+// startRust builds and starts the peers. It fails if there is no cargo or the build fails.
 func startRust() (*rustPeers, error) {
 	if _, err := exec.LookPath("cargo"); err != nil {
 		return nil, errors.New("no cargo")
 	}
-	dir := "bench/rust"
-	if _, err := os.Stat(dir); err != nil {
-		dir = "rust"
+	dir, err := benchDir()
+	if err != nil {
+		return nil, err
 	}
-	build := exec.Command("cargo", "build", "--release", "--quiet", "--manifest-path", filepath.Join(dir, "Cargo.toml"))
+	dir = filepath.Join(dir, "rust")
+	build := exec.Command("cargo", "build", "--release", "--quiet",
+		"--manifest-path", filepath.Join(dir, "Cargo.toml"))
 	if text, err := build.CombinedOutput(); err != nil {
 		first, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
 		return nil, fmt.Errorf("cargo build: %s", first)
@@ -45,7 +46,8 @@ func startRust() (*rustPeers, error) {
 	return &rustPeers{cmd, in, bufio.NewReader(out)}, cmd.Start()
 }
 
-// ask returns nanoseconds for each of n operations, or the count that the name says.
+// ask measures n operations of the named peer. It returns nanoseconds per operation, or the count
+// or the total that bench/rust documents for that name.
 func (r *rustPeers) ask(name string, n int) float64 {
 	fmt.Fprintf(r.in, "%s %d\n", name, n)
 	line, err := r.out.ReadString('\n')
@@ -59,13 +61,13 @@ func (r *rustPeers) ask(name string, n int) float64 {
 	return v
 }
 
-// peer samples f's peer, or the faster of its two.
+// peer returns a function that takes one sample of f's peer, or of the faster of its two.
 func (r *rustPeers) peer(f figure) func() float64 {
 	sample := func(name string) float64 {
-		return several(max(f.runs, 1), func() float64 { return r.ask(name, f.rustN) })()
+		return medianOf(max(f.runs, 1), func() float64 { return r.ask(name, f.rustN) })()
 	}
-	if f.rise {
-		return func() float64 { return rise(func(n int) float64 { return r.ask(f.rust, n) }) }
+	if f.growth {
+		return func() float64 { return costGrowth(func(n int) float64 { return r.ask(f.rust, n) }) }
 	}
 	if f.rustOr == "" {
 		return func() float64 { return sample(f.rust) }

@@ -14,14 +14,14 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// tokio's own scheduler benchmarks, as rust/src/tasks.rs has them: what is an async block there is a struct with a Poll here, for
-// that is what the Rust compiler makes of one.
+// The first four are tokio's own scheduler benchmarks, which rust/src/tasks.rs has too. An async
+// block there is a struct with a Poll here, since the Rust compiler makes a struct of it as well.
 
 var pool = executor.New()
 
 type unit = struct{}
 
-// countdown says so when it comes to nothing.
+// countdown sends on done when it reaches 0.
 type countdown struct {
 	left atomic.Int64
 	done chan unit
@@ -104,7 +104,7 @@ func yieldManyGo(n int) {
 	}
 }
 
-// pings is the task that starts the pairs.
+// pings is the task that starts the ping tasks.
 type pings struct {
 	n int
 	c *countdown
@@ -209,31 +209,33 @@ func chainedSpawnGo(n int) {
 	<-done
 }
 
-// once is nanoseconds for one of what f does.
+// once returns the nanoseconds of one call of f.
 func once(f func()) float64 {
 	start := time.Now()
 	f()
 	return float64(time.Since(start).Nanoseconds())
 }
 
-// scheduler is one of the four, against the faster of two executors in Rust, and against goroutines.
-func scheduler(name string, n int, what string, ours, plain func(n int)) []figure {
-	mine := several(25, func() float64 { return once(func() { ours(n) }) })
+// scheduler returns the two figures of a scheduler benchmark: beside the faster of two executors in
+// Rust, and beside goroutines.
+func scheduler(name string, n int, what string, ours, goroutines func(n int)) []figure {
+	sample := medianOf(25, func() float64 { return once(func() { ours(n) }) })
 	return []figure{
 		{
 			name: name + " (" + what + "), ns", goal: 1.0,
 			peer: "the faster of tokio multi-thread and smol's async-executor: rust/src/tasks.rs",
-			ours: mine, rust: "tokio_" + name, rustOr: "smol_" + name, rustN: n, runs: 25,
+			ours: sample, rust: "tokio_" + name, rustOr: "smol_" + name, rustN: n, runs: 25,
 		},
 		{
 			name: name + " (" + what + ") beside goroutines, ns", goal: 0.7,
-			peer: "goroutines and channels: tasks.go",
-			ours: mine, other: several(25, func() float64 { return once(func() { plain(n) }) }),
+			peer:  "goroutines and channels: tasks.go",
+			ours:  sample,
+			other: medianOf(25, func() float64 { return once(func() { goroutines(n) }) }),
 		},
 	}
 }
 
-// local is one task at a time in a Local.
+// local runs n tasks in a Local, one at a time.
 func local(n int) {
 	l := executor.NewLocal()
 	defer l.Close()
@@ -247,11 +249,12 @@ type done struct{}
 
 func (done) Poll(*rawwaker.Context) rawwaker.Poll[unit] { return rawwaker.Ready(unit{}) }
 
-// sleepers is n tasks that sleep for 1 s to 10 s.
+// sleepers runs n tasks that sleep for 1 s to 10 s.
 func sleepers(n int) {
 	c := newCountdown(n)
 	for i := range n {
-		executor.Detach(pool, &sleeper{future.Sleep(time.Second + 9*time.Second/time.Duration(n)*time.Duration(i)), c})
+		extra := 9 * time.Second / time.Duration(n) * time.Duration(i)
+		executor.Detach(pool, &sleeper{future.Sleep(time.Second + extra), c})
 	}
 	<-c.done
 }
@@ -269,26 +272,32 @@ func (f *sleeper) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
 	return rawwaker.Ready(unit{})
 }
 
-// lamp is ready once it is lit.
-type lamp struct {
+// event is ready once it is set.
+type event struct {
 	waker future.AtomicWaker
-	lit   atomic.Bool
+	isSet atomic.Bool
 }
 
-func (f *lamp) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
+func (f *event) set() {
+	f.isSet.Store(true)
+	f.waker.Wake()
+}
+
+func (f *event) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
 	f.waker.Register(cx.Waker())
-	if !f.lit.Load() {
+	if !f.isSet.Load() {
 		return rawwaker.Pending[unit]()
 	}
 	return rawwaker.Ready(unit{})
 }
 
-// joinAllWoken is nanoseconds for each of n futures that are woken one by one, and a poll of the JoinAll after each.
+// joinAllWoken wakes n futures one by one and polls their JoinAll after each wake. It returns
+// nanoseconds per future.
 func joinAllWoken(n int) float64 {
-	lamps := make([]lamp, n)
+	events := make([]event, n)
 	fs := make([]rawwaker.Future[unit], n)
-	for i := range lamps {
-		fs[i] = &lamps[i]
+	for i := range events {
+		fs[i] = &events[i]
 	}
 	all := future.JoinAll(fs...)
 	var took time.Duration
@@ -296,9 +305,8 @@ func joinAllWoken(n int) float64 {
 		all.Poll(cx)
 		runtime.GC()
 		start := time.Now()
-		for i := range lamps {
-			lamps[i].lit.Store(true)
-			lamps[i].waker.Wake()
+		for i := range events {
+			events[i].set()
 			all.Poll(cx)
 		}
 		took = time.Since(start)
@@ -306,6 +314,7 @@ func joinAllWoken(n int) float64 {
 	return float64(took.Nanoseconds()) / float64(n)
 }
 
+// atomicWaker registers a task's waker and wakes it, n times.
 func atomicWaker(n int) {
 	var a future.AtomicWaker
 	inTask(func(cx *rawwaker.Context) {
@@ -328,53 +337,54 @@ func inTask(f func(cx *rawwaker.Context)) {
 	l.Tick()
 }
 
-// perTask is nanoseconds for each of n tasks at once, each of which sleeps on a waker until all do, is woken, and is done.
+// perTask spawns n tasks and wakes them once all are asleep. It returns nanoseconds per task, from
+// the first spawn until all have completed.
 func perTask(n int) float64 {
 	start := time.Now()
 	asleep, left := newCountdown(n), newCountdown(n)
-	lamps := make([]*lamp, n)
-	for i := range lamps {
-		lamps[i] = new(lamp)
-		executor.Detach(pool, &watching{lamp: lamps[i], asleep: asleep, left: left})
+	events := make([]*event, n)
+	for i := range events {
+		events[i] = new(event)
+		executor.Detach(pool, &eventTask{event: events[i], asleep: asleep, left: left})
 	}
 	<-asleep.done
-	for _, l := range lamps {
-		l.lit.Store(true)
-		l.waker.Wake()
+	for _, e := range events {
+		e.set()
 	}
 	<-left.done
 	return float64(time.Since(start).Nanoseconds()) / float64(n)
 }
 
-// perGoroutine is the same with a goroutine and a channel for each.
+// perGoroutine does the same with a goroutine and a channel for each task.
 func perGoroutine(n int) float64 {
 	start := time.Now()
 	asleep, left := newCountdown(n), newCountdown(n)
-	lamps := make([]chan unit, n)
-	for i := range lamps {
-		lit := make(chan unit)
-		lamps[i] = lit
+	events := make([]chan unit, n)
+	for i := range events {
+		event := make(chan unit)
+		events[i] = event
 		go func() {
 			asleep.down()
-			<-lit
+			<-event
 			left.down()
 		}()
 	}
 	<-asleep.done
-	for _, lit := range lamps {
-		close(lit)
+	for _, event := range events {
+		close(event)
 	}
 	<-left.done
 	return float64(time.Since(start).Nanoseconds()) / float64(n)
 }
 
-type watching struct {
-	*lamp
+// eventTask waits for an event. It counts its first poll and its end.
+type eventTask struct {
+	*event
 	asleep, left *countdown
 }
 
-func (f *watching) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
-	p := f.lamp.Poll(cx)
+func (f *eventTask) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
+	p := f.event.Poll(cx)
 	if f.asleep != nil {
 		f.asleep.down()
 		f.asleep = nil
@@ -385,8 +395,9 @@ func (f *watching) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
 	return p
 }
 
-// idle is n tasks that sleep on a waker each, with their futures and handles: bytes for each. In a process of its own.
-func idle(n int) pending {
+// idle is the work of a child process: n tasks that each sleep on a waker, with their futures and
+// handles.
+func idle(n int) childResult {
 	before := resident()
 	handles := make([]*executor.JoinHandle[unit], n)
 	var asleep atomic.Int64
@@ -397,10 +408,10 @@ func idle(n int) pending {
 	for asleep.Load() < int64(n) {
 		runtime.Gosched()
 	}
-	time.Sleep(10 * time.Millisecond) // the last polls end
-	p := pending{bytes: (resident() - before) / float64(n)}
+	time.Sleep(10 * time.Millisecond) // until the last polls have returned
+	r := childResult{Bytes: (resident() - before) / float64(n)}
 	runtime.KeepAlive(handles)
-	return p
+	return r
 }
 
 type sleeping struct {
@@ -414,8 +425,8 @@ func (f *sleeping) Poll(cx *rawwaker.Context) rawwaker.Poll[unit] {
 	return rawwaker.Pending[unit]()
 }
 
-// idleGo is n goroutines that each wait for a channel of its own.
-func idleGo(n int) pending {
+// idleGo is the peer: n goroutines that each wait for a separate channel.
+func idleGo(n int) childResult {
 	before := resident()
 	channels := make([]chan unit, n)
 	var asleep atomic.Int64
@@ -431,12 +442,13 @@ func idleGo(n int) pending {
 		runtime.Gosched()
 	}
 	time.Sleep(10 * time.Millisecond)
-	p := pending{bytes: (resident() - before) / float64(n)}
+	r := childResult{Bytes: (resident() - before) / float64(n)}
 	runtime.KeepAlive(channels)
-	return p
+	return r
 }
 
-// spawnAllocations is how many allocations a Spawn takes whose future and handle are there already, or wanted.
+// spawnAllocations returns the allocations of one Spawn and its task. The caller's future is not
+// counted.
 func spawnAllocations() float64 {
 	ex := executor.New(executor.Workers(1))
 	defer ex.Close()
@@ -461,17 +473,20 @@ var tasks = slices.Concat(
 			ours: each(many/5, local), rust: "asynctask_local", rustN: many / 5,
 		},
 		{
-			name: "a task asleep on a waker, with its future and handle, of 1,000,000: resident memory, bytes", goal: 0.1,
-			peer: "a goroutine blocked on a channel" + inOwn, pairs: 3, slow: true,
-			ours: func() float64 { return child("idle 1000000").bytes }, other: func() float64 { return child("idleGo 1000000").bytes },
+			name: "1,000,000 sleeping tasks: resident memory per task, bytes", goal: 0.1,
+			pairs: 3, slow: true,
+			peer:  "a goroutine blocked on a channel" + separately,
+			ours:  func() float64 { return child("idle 1000000").Bytes },
+			other: func() float64 { return child("idleGo 1000000").Bytes },
 		},
 		{
-			name: "1,000,000 timers of 1 s to 10 s: CPU time from first to last, ns", goal: 1.5,
-			peer: "tokio: rust/src/tasks.rs", pairs: 3, slow: true,
-			ours: func() float64 { return 1e3 * cpu(func() { sleepers(1_000_000) }) }, rust: "tokio_timers", rustN: 1_000_000,
+			name: "1,000,000 timers of 1 s to 10 s: CPU time, ns", goal: 1.5, pairs: 3, slow: true,
+			peer: "tokio: rust/src/tasks.rs",
+			ours: func() float64 { return 1e3 * cpu(func() { sleepers(1_000_000) }) },
+			rust: "tokio_timers", rustN: 1_000_000,
 		},
 		{
-			name: "JoinAll of 10,000 futures woken one by one, ns a future", goal: 1.0,
+			name: "JoinAll of 10,000 futures woken one by one, ns per future", goal: 1.0,
 			peer: "join_all of Rust's futures crate: rust/src/tasks.rs",
 			ours: func() float64 { return joinAllWoken(10_000) }, rust: "join_all", rustN: 10_000,
 		},
@@ -481,12 +496,14 @@ var tasks = slices.Concat(
 			ours: each(many/5, atomicWaker), rust: "atomic_waker", rustN: many / 5,
 		},
 		{
-			name: "a task spawned, asleep, woken, over: its cost among 1,000,000 at once over that among 1,000", goal: 1.0,
-			peer: "tokio's own ratio: rust/src/tasks.rs",
-			ours: func() float64 { return rise(perTask) }, rust: "tokio_per_task", rise: true, slow: true,
+			name: "time per task among 1,000,000 at once, divided by that among 1,000", goal: 1.0,
+			slow: true,
+			peer: "tokio's quotient: rust/src/tasks.rs",
+			ours: func() float64 { return costGrowth(perTask) },
+			rust: "tokio_per_task", growth: true,
 		},
 		{
-			name: "allocations for a task beside the caller's future", goal: 1.0, peer: "2",
+			name: "allocations per task, without the caller's future", goal: 1.0, peer: "2",
 			ours: spawnAllocations, other: func() float64 { return 2 },
 		},
 	},

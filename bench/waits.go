@@ -12,7 +12,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// woken runs n waits of a BlockOn for a thread of C that sleeps sleepNS before each wake, and hands each poll's time on.
+// wokenByWaker makes a BlockOn wait n times for a C thread, which sleeps sleepNS before each wake.
+// It calls polled in each poll that follows a wake.
 func wokenByWaker(n, sleepNS int, polled func(i int, t cThread)) cThread {
 	t := startThread(false, n, sleepNS, true)
 	seen := 0
@@ -31,7 +32,7 @@ func wokenByWaker(n, sleepNS int, polled func(i int, t cThread)) cThread {
 	return t
 }
 
-// wokenByCall is the same by an exported Go callback and a channel.
+// wokenByCall is the peer: the C thread calls an exported Go callback, which sends on a channel.
 func wokenByCall(n, sleepNS int, received func(i int, t cThread)) cThread {
 	t := startThread(true, n, sleepNS, true)
 	for i := range n {
@@ -42,26 +43,18 @@ func wokenByCall(n, sleepNS int, received func(i int, t cThread)) cThread {
 	return t
 }
 
-// lost is what the waking thread loses by each of n wakes beside four CPU-bound goroutines, p99.
-func lost(wait func(n, sleepNS int, done func(i int, t cThread)) cThread) func() float64 {
+// A wait is wokenByWaker or wokenByCall.
+type wait func(n, sleepNS int, done func(i int, t cThread)) cThread
+
+// wakeTime returns how long the C thread's wakes take beside four busy goroutines: the 99th
+// percentile, in nanoseconds.
+func wakeTime(wait wait) func() float64 {
 	return func() float64 {
-		var stop atomic.Bool
-		ended := make(chan struct{})
-		for range 4 {
-			go func() {
-				for !stop.Load() {
-				}
-				ended <- struct{}{}
-			}()
-		}
 		const n = 60
 		took := make([]float64, n)
-		t := wait(n, 1e6, func(int, cThread) {})
-		stop.Store(true)
-		for range 4 {
-			<-ended
-		}
-		t.join() // it may still be on its way back from its last wake
+		var t cThread
+		whileBusy(func() { t = wait(n, 1e6, func(int, cThread) {}) })
+		t.join() // it may not have returned from its last wake yet
 		for i := range took {
 			took[i] = float64(t.ended(i) - t.began(i))
 		}
@@ -70,8 +63,9 @@ func lost(wait func(n, sleepNS int, done func(i int, t cThread)) cThread) func()
 	}
 }
 
-// oneWay is from just before the wake in C to the code that waited for it, p50, on a machine that does nothing else.
-func oneWay(wait func(n, sleepNS int, done func(i int, t cThread)) cThread) func() float64 {
+// oneWay returns the time from before a wake in C to the Go code that waited for it, on an
+// otherwise idle machine: the median, in nanoseconds.
+func oneWay(wait wait) func() float64 {
 	return func() float64 {
 		const n = 300
 		took := make([]float64, n)
@@ -85,9 +79,9 @@ func oneWay(wait func(n, sleepNS int, done func(i int, t cThread)) cThread) func
 	}
 }
 
-// rallyOfBlockOn is the round trip between a C thread that spins and a BlockOn, p50.
-func rallyOfBlockOn(n int) float64 {
-	r := newRally(n)
+// roundTrip returns the median round trip between a BlockOn and a C thread that spins.
+func roundTrip(n int) float64 {
+	e := newEcho(n)
 	took := make([]float64, 0, n)
 	started := false
 	var asked uint32
@@ -95,9 +89,9 @@ func rallyOfBlockOn(n int) float64 {
 	blockon.BlockOn(poll(func(cx *rawwaker.Context) rawwaker.Poll[int] {
 		if !started {
 			started = true
-			r.start(cx.Waker().Clone().IntoRaw())
-		} else if atomic.LoadUint32(r.pong) != asked {
-			return rawwaker.Pending[int]() // the wake of an answer that was seen already
+			e.start(cx.Waker().Clone().IntoRaw())
+		} else if atomic.LoadUint32(e.pong) != asked {
+			return rawwaker.Pending[int]() // this answer was seen before its wake
 		} else {
 			at := time.Now()
 			took = append(took, float64(at.Sub(last)))
@@ -107,14 +101,14 @@ func rallyOfBlockOn(n int) float64 {
 			return rawwaker.Ready(0)
 		}
 		asked++
-		atomic.StoreUint32(r.ping, asked)
+		atomic.StoreUint32(e.ping, asked)
 		return rawwaker.Pending[int]()
 	}))
-	r.end()
+	e.end()
 	return quantile(took, 0.5)
 }
 
-// cpu is the process's CPU time for f, in microseconds.
+// cpu returns the process's CPU time for f, in microseconds.
 func cpu(f func()) float64 {
 	before := used()
 	f()
@@ -129,7 +123,7 @@ func used() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// thousandWakes waits for a thread of C that wakes every millisecond, a thousand times.
+// thousandWakes waits 1,000 times for a C thread that wakes every millisecond.
 func thousandWakes() {
 	const n = 1000
 	t := startThread(false, n, 1e6, false)
@@ -144,6 +138,7 @@ func thousandWakes() {
 	t.free()
 }
 
+// thousandCalls is the peer: the C thread calls an exported Go callback.
 func thousandCalls() {
 	const n = 1000
 	t := startThread(true, n, 1e6, false)
@@ -154,7 +149,7 @@ func thousandCalls() {
 	t.free()
 }
 
-// delay is the article's DelayFuture: it wakes itself until its time has come.
+// delay is the article's DelayFuture: it wakes itself until its time is reached.
 type delay struct{ until time.Time }
 
 func (d delay) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
@@ -169,9 +164,10 @@ const callback = "an exported Go callback that sends on a channel: bench.c, c.go
 
 var waits = []figure{
 	{
-		name: "C thread wakes a parked BlockOn beside 4 CPU-bound goroutines: lost by the waking thread, p99, ns", goal: 0.001,
-		peer: callback, slow: true,
-		ours: lost(wokenByWaker), other: lost(wokenByCall),
+		name: "C thread wakes a parked BlockOn beside 4 busy goroutines: time of the wake, p99, ns",
+		goal: 0.001, slow: true,
+		peer: callback,
+		ours: wakeTime(wokenByWaker), other: wakeTime(wokenByCall),
 	},
 	{
 		name: "C thread wakes a parked BlockOn, idle machine: one way, p50, ns", goal: 0.6,
@@ -179,21 +175,27 @@ var waits = []figure{
 		ours: oneWay(wokenByWaker), other: oneWay(wokenByCall),
 	},
 	{
-		name: "hot round trip between a C thread and a BlockOn, p50, ns", goal: 3.0,
-		peer: "two C threads that spin on two atomics: bench.c",
-		ours: func() float64 { return rallyOfBlockOn(20_000) }, other: func() float64 { return cRally(20_000) },
+		name: "round trip between a C thread and a BlockOn, both spinning, p50, ns", goal: 3.0,
+		peer:  "two C threads that spin on two atomics: bench.c",
+		ours:  func() float64 { return roundTrip(20_000) },
+		other: func() float64 { return cRoundTrip(20_000) },
 	},
 	{
 		name: "CPU time of 1,000 waits of 1 ms woken from C, us", goal: 1.1, slow: true,
-		peer: callback,
-		ours: func() float64 { return cpu(thousandWakes) }, other: func() float64 { return cpu(thousandCalls) },
+		peer:  callback,
+		ours:  func() float64 { return cpu(thousandWakes) },
+		other: func() float64 { return cpu(thousandCalls) },
 	},
 	{
 		name: "CPU time of waiting 1 s, us", goal: 0.001, slow: true,
 		peer: "blockon.Spin of the article's DelayFuture",
-		ours: func() float64 { return cpu(func() { blockon.BlockOn(future.Sleep(time.Second)) }) },
+		ours: func() float64 {
+			return cpu(func() { blockon.BlockOn(future.Sleep(time.Second)) })
+		},
 		other: func() float64 {
-			return cpu(func() { blockon.Spin(rawwaker.Future[struct{}](delay{time.Now().Add(time.Second)})) })
+			return cpu(func() {
+				blockon.Spin[struct{}](delay{time.Now().Add(time.Second)})
+			})
 		},
 	},
 }

@@ -24,29 +24,12 @@ type frame struct {
 	cx     rawwaker.Context
 }
 
-// frames has none where there is a trace: BlockOn learns of it by what it asks anyway, which costs nothing where there is not.
-var frames = sync.Pool{New: func() any {
-	if wake.Tracing() {
-		return traced{}
-	}
-	return newFrame()
-}}
-
-type traced struct{}
+var frames = sync.Pool{New: func() any { return newFrame() }}
 
 func newFrame() *frame {
 	fr := new(frame)
 	fr.parker.Init(&fr.parker)
-	rawwaker.Bind(&fr.cx, &fr.parker.Core)
-	return fr
-}
-
-// newTracedFrame is for one call.
-func newTracedFrame() *frame {
-	fr := newFrame()
-	fr.parker.Made("BlockOn", "")
-	rawwaker.Diagnose(&fr.cx)
-	fr.parker.Hand()
+	wake.Rawwaker.Bind(&fr.cx, &fr.parker.Core)
 	return fr
 }
 
@@ -54,11 +37,11 @@ func newTracedFrame() *frame {
 func (fr *frame) woken() bool { return fr.parker.Consume() }
 
 func (fr *frame) release() {
-	if fr.parker.Fresh() && !debug {
+	if fr.parker.Reusable() {
 		fr.parker.Clear() // a C future may have woken it and kept nothing
 		frames.Put(fr)
 	} else {
-		rawwaker.End(&fr.cx)
+		wake.Rawwaker.End(&fr.cx)
 	}
 }
 
@@ -69,11 +52,11 @@ func BlockOn[T any](f rawwaker.Future[T]) T {
 	if f == nil {
 		refuse("BlockOn of a nil future")
 	}
-	fr, plain := frames.Get().(*frame)
-	if !plain {
-		v, _ := Await(context.Background(), f) // which is never over
+	if wake.Tracing() {
+		v, _ := Await(context.Background(), f) // a context that never ends
 		return v
 	}
+	fr := frames.Get().(*frame)
 	g := guard[T]{f: f, fr: fr}
 	defer g.leave()
 	for {
@@ -96,9 +79,12 @@ func Await[T any](ctx context.Context, f rawwaker.Future[T]) (T, error) {
 	if ctx == nil {
 		refuse("Await under a nil context")
 	}
-	fr, plain := frames.Get().(*frame)
-	if !plain {
-		fr, f = newTracedFrame(), rawwaker.Traced(f)
+	var fr *frame
+	if wake.Tracing() {
+		fr = newTracedFrame()
+		f = &traced[T]{f, &fr.parker.Core}
+	} else {
+		fr = frames.Get().(*frame)
 	}
 	g := guard[T]{f: f, fr: fr}
 	defer g.leave()

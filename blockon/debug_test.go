@@ -21,6 +21,6 @@ func TestAKeptContextPanicsUnderTheDebugTag(t *testing.T) {
 		require.NotSame(t, kept, cx)
 		return rawwaker.Ready(0)
 	}))
-	require.PanicsWithValue(t, "rawwaker: WakeByRef of a borrowed waker whose task or poll is over: Clone it to keep it",
+	require.PanicsWithValue(t, "rawwaker: WakeByRef of a borrowed waker whose task or poll has ended: Clone it to keep it",
 		func() { kept.Waker().WakeByRef() })
 }

@@ -10,10 +10,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -67,7 +67,7 @@ func TestATaskThatIsPolledWhileItsLocalClosesMayStillPollAFutureOfC(t *testing.T
 }
 
 func TestAWakerOfCThatOutlivesItsLocalKeepsNothingAlive(t *testing.T) {
-	boxes, fds := ffiwaker.Live(), descriptors(t)
+	boxes, fds := capi.Live(), descriptors(t)
 	for range 10 {
 		l := executor.NewLocal()
 		var raw rawwaker.RawWaker
@@ -80,7 +80,7 @@ func TestAWakerOfCThatOutlivesItsLocalKeepsNothingAlive(t *testing.T) {
 		l.Tick()
 		ctest.Drop(raw)
 	}
-	collected(t, func() bool { return ffiwaker.Live() <= boxes && descriptors(t) <= fds })
+	collected(t, func() bool { return capi.Live() <= boxes && descriptors(t) <= fds })
 }
 
 func TestAHostsWakerIsNotUsedAfterCloseHasDroppedIt(t *testing.T) {

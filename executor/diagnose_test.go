@@ -17,10 +17,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -138,7 +138,7 @@ func TestThePanicOfADetachedTaskIsTold(t *testing.T) {
 		executor.Detach(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[struct{}] { panic("nobody looks") }))
 		ex.Wait(t.Context())
 	})
-	require.Regexp(t, `(?s)^executor: task 1, spawned at .*/diagnose_test.go:\d+, detached: executor: task panicked: nobody looks\n`, said)
+	require.Regexp(t, `(?s)^executor: task 1, spawned at .*/diagnose_test.go:\d+, detached: rawwaker: a future panicked: nobody looks\n`, said)
 }
 
 func TestPollsAreRegionsOfATrace(t *testing.T) {
@@ -217,7 +217,7 @@ func TestAWakerOfADiagnosedTaskCountsUntilItIsDroppedOrCollected(t *testing.T) {
 	kept[1] = nil
 	finalized(t)
 	counts("1")
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		return
 	}
 	kept[2].AsRaw()

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -140,7 +140,7 @@ func TestAPanicAndAGoexitStayInTheHandle(t *testing.T) {
 	require.ErrorIs(t, err, boom)
 	require.Contains(t, err.Error(), "executor_test.go", "the task's own stack")
 	_, err = outcome(g)
-	require.EqualError(t, err, "executor: task called runtime.Goexit")
+	require.EqualError(t, err, "rawwaker: a future called runtime.Goexit")
 	require.EqualValues(t, 1, p.drops.Load())
 	require.EqualValues(t, 1, q.drops.Load())
 	v, err := outcome(executor.Spawn(ex, future.Ready(7)))

@@ -15,7 +15,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -213,7 +213,7 @@ func TestGoexit(t *testing.T) {
 			h.Abort()
 			for _, h := range []*executor.JoinHandle[int]{h, p} {
 				_, err := outcome(h)
-				require.EqualError(t, err, "executor: task called runtime.Goexit")
+				require.EqualError(t, err, "rawwaker: a future called runtime.Goexit")
 			}
 		}
 		require.NoError(t, ex.Wait(t.Context()))

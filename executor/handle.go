@@ -92,7 +92,7 @@ func (h *JoinHandle[T]) join(cx *rawwaker.Context, turn *uint32) bool {
 	fate := &h.task.fate
 	f := fate.Load()
 	if f&taken != 0 {
-		panic("future polled after completion")
+		panic(rawwaker.PolledAfterCompletion)
 	}
 	if f&done == 0 {
 		// Register, then look again: who sets done sees joined, or this sees done.
@@ -117,9 +117,9 @@ func (h *JoinHandle[T]) Abort() { h.task.abort() }
 // worked is a JoinHandle as its task knows it.
 type worked[T any] struct{ *JoinHandle[T] }
 
-func (h worked[T]) Rouse(at wake.Place) { h.task.rouse(at) }
-func (h worked[T]) Inbox() *wake.Inbox  { return h.task.home.of.inbox() }
-func (h worked[T]) Count(n int)         { h.task.count(n) }
+func (h worked[T]) Schedule(at wake.Place) { h.task.rouse(at) }
+func (h worked[T]) Inbox() *wake.Inbox     { return h.task.home.of.inbox() }
+func (h worked[T]) Count(n int)            { h.task.count(n) }
 
 func (h worked[T]) poll(cx *rawwaker.Context) bool {
 	p := h.f.Poll(cx)
@@ -139,7 +139,7 @@ func (h worked[T]) drop() {
 func (h worked[T]) finish(err error) {
 	h.f, h.err = nil, err
 	if h.task.fate.Or(done)&joined != 0 {
-		wake.Kept.Wake(&h.waker, wake.Worker) // what a user wrote runs elsewhere: this goroutine has other tasks
+		wake.Rawwaker.Wake(&h.waker, wake.Worker) // what a user wrote runs elsewhere: this goroutine has other tasks
 	}
 }
 
@@ -149,9 +149,9 @@ type detached struct {
 	f    rawwaker.Future[struct{}]
 }
 
-func (d *detached) Rouse(at wake.Place) { d.task.rouse(at) }
-func (d *detached) Inbox() *wake.Inbox  { return d.task.home.of.inbox() }
-func (d *detached) Count(n int)         { d.task.count(n) }
+func (d *detached) Schedule(at wake.Place) { d.task.rouse(at) }
+func (d *detached) Inbox() *wake.Inbox     { return d.task.home.of.inbox() }
+func (d *detached) Count(n int)            { d.task.count(n) }
 
 func (d *detached) poll(cx *rawwaker.Context) bool { return d.f.Poll(cx).IsReady() }
 

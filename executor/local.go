@@ -442,7 +442,7 @@ func (l *Local) WakeWith(w *rawwaker.Waker) {
 		return
 	}
 	if !l.in.Asleep(l.empty) {
-		l.in.Rouse(wake.Anywhere)
+		l.in.CallHook(wake.Anywhere)
 	}
 }
 

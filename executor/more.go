@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
-	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
 // more is what few tasks have: a scope, or a diagnosis.
@@ -75,7 +74,7 @@ func (t *task) diagnose(f any) {
 	if wake.Tracing() {
 		t.core.Made("task", d.site)
 	}
-	rawwaker.Diagnose(&t.cx)
+	wake.Rawwaker.Diagnose(&t.cx)
 }
 
 func (t *task) extend() *more {

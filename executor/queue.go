@@ -87,7 +87,7 @@ const mostFree = 1024
 
 // recycle keeps a task that was unlinked, where nobody knows it any more. mu is held.
 func (h *home) recycle(t *task) {
-	if d, ok := t.core.Target().(*detached); ok && t.more == nil && !h.closed && len(h.free) < mostFree && rawwaker.Unknown(&t.cx) {
+	if d, ok := t.core.Target().(*detached); ok && t.more == nil && !h.closed && len(h.free) < mostFree && !t.core.Escaped() {
 		h.free = append(h.free, d)
 	}
 }

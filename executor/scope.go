@@ -238,7 +238,7 @@ type scopeDone struct {
 
 func (d *scopeDone) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 	if d.taken {
-		panic("future polled after completion")
+		panic(rawwaker.PolledAfterCompletion)
 	}
 	s := d.s
 	d.waker.Register(cx.Waker())

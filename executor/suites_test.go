@@ -13,11 +13,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -249,9 +249,9 @@ func TestCloseWaitsForTheDropOfATaskThatALateWakeHasQueued(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		var order string // -race tells, if nothing orders it
 		begun := make(chan struct{})
-		closer, dropper := ffiwaker.Goroutine(), uint64(0)
+		closer, dropper := capi.Goroutine(), uint64(0)
 		second := &waits{dropped: func() {
-			dropper = ffiwaker.Goroutine()
+			dropper = capi.Goroutine()
 			close(begun)
 			for range 1000 {
 				runtime.Gosched()

@@ -1,7 +1,6 @@
 package executor
 
 import (
-	"fmt"
 	"runtime/debug"
 	"runtime/trace"
 	"sync/atomic"
@@ -49,7 +48,7 @@ const (
 
 // work is a task's handle, of whatever type, as the target of its core.
 type work interface {
-	wake.Local
+	wake.Task
 	wake.Counter
 	poll(cx *rawwaker.Context) (ready bool)
 	drop()
@@ -66,8 +65,8 @@ type owner interface {
 // init makes t the task of a future that w knows. f is that future again, for a diagnosis.
 func (t *task) init(h *home, w work, f any) {
 	t.home = h
-	t.core.InitLocal(w)
-	rawwaker.Bind(&t.cx, &t.core)
+	t.core.InitTask(w)
+	wake.Rawwaker.Bind(&t.cx, &t.core)
 	t.diagnose(f)
 }
 
@@ -152,7 +151,7 @@ func (t *task) park() (polls uint64, parked bool) {
 // panicked ends a task out of whose run a panic came, or a Goexit, where v is nil.
 func (t *task) panicked(v any) {
 	if t.fate.Load()&(ending|done) == 0 {
-		t.giveUp(&PanicError{v, debug.Stack()})
+		t.giveUp(&PanicError{Value: v, Stack: debug.Stack()})
 	}
 }
 
@@ -171,7 +170,7 @@ func (t *task) giveUp(why error) {
 		if !returned {
 			v := recover()
 			if _, before := why.(*PanicError); !before {
-				why = &PanicError{v, debug.Stack()}
+				why = &PanicError{Value: v, Stack: debug.Stack()}
 			}
 		}
 		t.finish(why)
@@ -182,7 +181,7 @@ func (t *task) giveUp(why error) {
 
 // finish tells the handle, and the scope, also where a waker of the handle's calls runtime.Goexit.
 func (t *task) finish(err error) {
-	rawwaker.End(&t.cx)
+	wake.Rawwaker.End(&t.cx)
 	if m := t.more; m != nil && m.scope != nil {
 		defer m.scope.over(t, err)
 	}
@@ -195,21 +194,5 @@ func (t *task) finish(err error) {
 	t.work().finish(err)
 }
 
-// PanicError is what came of a task whose Poll panicked, or whose future's Drop did.
-type PanicError struct {
-	Value any // what it panicked with; nil: it called runtime.Goexit
-	Stack []byte
-}
-
-func (e *PanicError) Error() string {
-	if e.Value == nil {
-		return "executor: task called runtime.Goexit"
-	}
-	return fmt.Sprintf("executor: task panicked: %v\n\n%s", e.Value, e.Stack)
-}
-
-// Unwrap gives the error that the task panicked with, where it was one.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
-}
+// PanicError is the error of a task whose Poll panicked, or whose future's Drop did.
+type PanicError = rawwaker.PanicError

@@ -21,5 +21,6 @@
 // with a panic at the call that it is given to.
 package future
 
-// completed is what a poll after Ready panics with.
-const completed = "future polled after completion"
+import "github.com/seed-8a1b3254/ffiwaker/rawwaker"
+
+const completed = rawwaker.PolledAfterCompletion

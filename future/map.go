@@ -1,7 +1,6 @@
 package future
 
 import (
-	"fmt"
 	"runtime/debug"
 
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
@@ -126,21 +125,8 @@ func (t *then[T, U]) Drop() {
 	}
 }
 
-// PanicError is the error of a [CatchPanic] whose future panicked.
-type PanicError struct {
-	Value any
-	Stack []byte // of the poll that panicked
-}
-
-func (e *PanicError) Error() string {
-	return fmt.Sprintf("future: panicked: %v\n\n%s", e.Value, e.Stack)
-}
-
-// Unwrap gives the error that the future panicked with, where it was one.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
-}
+// PanicError is the error of a [CatchPanic] or [Shared] whose future panicked.
+type PanicError = rawwaker.PanicError
 
 type catchPanic[T any] struct{ f rawwaker.Future[T] }
 
@@ -161,7 +147,7 @@ func (c *catchPanic[T]) Poll(cx *rawwaker.Context) (answer rawwaker.Poll[rawwake
 			return
 		}
 		if v := recover(); v != nil {
-			err := &PanicError{v, debug.Stack()}
+			err := &PanicError{Value: v, Stack: debug.Stack()}
 			c.Drop()
 			answer = rawwaker.Ready(rawwaker.Result[T]{Err: err})
 		}

@@ -83,7 +83,7 @@ func (s *shared[T]) poll(f rawwaker.Future[T], cx *rawwaker.Context) (over bool)
 		if !returned {
 			err = ErrClosed // a Goexit
 			if v := recover(); v != nil {
-				err = &PanicError{v, debug.Stack()}
+				err = &PanicError{Value: v, Stack: debug.Stack()}
 			}
 		}
 		if over = p.IsReady() || !returned; over {

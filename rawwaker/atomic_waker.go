@@ -6,20 +6,23 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// AtomicWaker is where a future keeps the waker of its latest poll, for whoever completes it on another goroutine. The
-// zero value is empty. No lock is held anywhere, so none is held over a slot.
+// AtomicWaker holds the waker of a future's latest poll, for the goroutine that completes the
+// future. The zero value is empty. It takes no lock.
 //
-// To lose no wake, the polling side registers first and tests its condition after; the completing side makes the
-// condition true first and wakes after. The idea is Rust's futures::task::AtomicWaker.
+// To lose no wake, the polling side registers first and tests its condition after that; the
+// completing side makes the condition true first and wakes after that. The idea is that of
+// futures::task::AtomicWaker in Rust.
 type AtomicWaker struct {
-	// Every step is an exchange. So of a Register and a Wake, one comes after the other and sees what was written before
-	// it: Wake finds the waker, or the test that follows Register finds the condition.
+	// Every step is an exchange. So a Register and a Wake are ordered, and the later one sees
+	// what was written before the earlier one: Wake finds the waker, or the test after Register
+	// finds the condition.
 	waker atomic.Pointer[Waker]
 }
 
-// Register keeps w, for which it clones it where w is not a task's own: a task of this library lends its waker to no other
-// task, so there w itself will do until the task is over, and after that wakes nobody. Not for two goroutines at once: the
-// later one's waker stays.
+// Register keeps a clone of w for the next Wake, in place of what was registered before. (A waker
+// that a task of this library lends to its polls is kept without a clone: it wakes no other task.)
+// w stays the caller's; Register panics if it was consumed. Only one goroutine at a time may call
+// it.
 func (a *AtomicWaker) Register(w *Waker) {
 	if w.lentByTask() {
 		if old := a.waker.Swap(w); old != w {
@@ -27,9 +30,11 @@ func (a *AtomicWaker) Register(w *Waker) {
 		}
 		return
 	}
-	w.live("Register")                               // misuse panics before anything is taken out, and so changes nothing
-	kept := a.waker.Swap(nil)                        // ours alone, so that nobody consumes it while it is compared
-	defer func() { dropWaker(a.waker.Swap(kept)) }() // also where another goroutine consumes w meanwhile, and this panics
+	w.live("Register") // misuse panics here, before anything is changed
+	// Take what is registered out, so that no Wake consumes it while it is compared.
+	kept := a.waker.Swap(nil)
+	// Deferred because Clone panics if w is consumed meanwhile.
+	defer func() { dropWaker(a.waker.Swap(kept)) }()
 	if kept == nil || kept.ofTask() || !kept.WillWake(w) {
 		old := kept
 		kept = w.Clone()
@@ -37,7 +42,8 @@ func (a *AtomicWaker) Register(w *Waker) {
 	}
 }
 
-// Wake takes the waker out and wakes it; nothing happens where there is none.
+// Wake takes the waker out and wakes it. It does nothing if none is registered. Any goroutine may
+// call it.
 func (a *AtomicWaker) Wake() { a.wakeAt(wake.Anywhere) }
 
 func (a *AtomicWaker) wakeAt(at wake.Place) {
@@ -50,7 +56,8 @@ func (a *AtomicWaker) wakeAt(at wake.Place) {
 	}
 }
 
-// take is Wake in two steps: it takes the waker out, and wakes it only if that can run nothing of a user's. Else it returns what does.
+// take takes the waker out. If waking it can run nothing that a user wrote, it wakes it; else it
+// returns what wakes it.
 func (a *AtomicWaker) take() (wakes func()) {
 	w := a.waker.Swap(nil)
 	switch {
@@ -61,7 +68,7 @@ func (a *AtomicWaker) take() (wakes func()) {
 			return w.core.Wake
 		}
 		w.core.Wake()
-	case atomic.LoadUint32(&w.state)&kindMask == core && w.core.Plain():
+	case w.state.load().kind() == core && w.core.Plain():
 		w.Wake()
 	default:
 		return w.Wake
@@ -70,12 +77,11 @@ func (a *AtomicWaker) take() (wakes func()) {
 }
 
 func init() {
-	wake.Kept.Wake = func(aw any, at wake.Place) { aw.(*AtomicWaker).wakeAt(at) }
-	wake.Kept.Take = func(aw any) func() { return aw.(*AtomicWaker).take() }
-	wake.Kept.Under = func(cx any) *wake.Core { return cx.(*Context).root() }
+	wake.Rawwaker.Wake = func(aw any, at wake.Place) { aw.(*AtomicWaker).wakeAt(at) }
+	wake.Rawwaker.Take = func(aw any) func() { return aw.(*AtomicWaker).take() }
 }
 
-// Drop takes the waker out and drops it. The AtomicWaker may be used again.
+// Drop takes the waker out and drops it. The AtomicWaker may be used again after that.
 func (a *AtomicWaker) Drop() { dropWaker(a.waker.Swap(nil)) }
 
 func dropWaker(w *Waker) {
@@ -84,11 +90,12 @@ func dropWaker(w *Waker) {
 	}
 }
 
-// lentByTask says whether w is what a task of this library lends to its polls: with a link it is what C has lent.
-func (w *Waker) lentByTask() bool { return atomic.LoadUint32(&w.state) == scope && w.link == nil }
+// lentByTask reports whether w is the waker that a task of this library lends to its polls. (With a
+// link, C has lent it.)
+func (w *Waker) lentByTask() bool { return w.state.load() == scope && w.link == nil }
 
-// ofTask says whether w, which was kept, lies in the Context of a task, which may be over.
+// ofTask reports whether w, which was kept, lies in the Context of a task, which may have ended.
 func (w *Waker) ofTask() bool {
-	s := atomic.LoadUint32(&w.state)
-	return s == scope || s == over
+	s := w.state.load()
+	return s == scope || s == ended
 }

@@ -7,27 +7,29 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// Broadcast is the waker of a future that several tasks wait for: a wake of it wakes them all, and the one that comes first polls. Each has
-// a [BroadcastWaiter]. The zero Broadcast is empty: [Broadcast.Init] it once.
+// Broadcast is the waker of one future that several tasks wait for. A wake of it wakes them all,
+// and the first to be polled polls the future. Each has a [BroadcastWaiter]. The zero Broadcast
+// is empty: call [Broadcast.Init] once.
 //
 //	func (h *handle) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
-//		h.wait.Register(cx.Waker()) // before anything is looked at
-//		// If the future is over, return its result. Else, under the lock that says so:
+//		h.wait.Register(cx.Waker()) // before any state is read
+//		// If the future has completed, return its result. Else, under the lock that guards that:
 //		inner := h.b.Enter(&h.wait, cx)
-//		if inner == nil { // another polls, or nothing has woken it
+//		if inner == nil { // another task polls it, or nothing has woken it
 //			return rawwaker.Pending[int]()
 //		}
 //		p := h.future.Poll(inner)
-//		// If p is ready, say that the future is over.
+//		// If p is ready, record that the future has completed.
 //		h.b.Exit(p.IsReady())
 //		return p
 //	}
 //
-// Its methods may be called on any goroutine. Where only C still has the waker, neither that nor the Broadcast is kept.
+// Its methods may be called on any goroutine. A reference that only C still has does not keep the
+// Broadcast from being collected.
 type Broadcast struct {
-	core  wake.Core
-	cx    Context
-	under atomic.Pointer[wake.Core]
+	core wake.Core
+	cx   Context
+	root atomic.Pointer[wake.Core]
 
 	mu      sync.Mutex
 	first   *BroadcastWaiter
@@ -35,7 +37,7 @@ type Broadcast struct {
 	woken   bool // since the latest poll began; at first, too
 }
 
-// BroadcastWaiter is the place of one that waits. The zero value waits for nothing.
+// BroadcastWaiter is one waiting task. The zero value waits for nothing.
 type BroadcastWaiter struct {
 	waker      AtomicWaker
 	prev, next *BroadcastWaiter
@@ -43,21 +45,22 @@ type BroadcastWaiter struct {
 	root       *wake.Core // of the waker
 }
 
-// Init makes b one whose future is to be polled.
+// Init prepares b, whose future is to be polled. Call it before any other use.
 func (b *Broadcast) Init() {
 	b.woken = true
-	b.core.InitRelay(b)
-	Bind(&b.cx, &b.core)
+	b.core.InitRelay((*broadcastRelay)(b))
+	b.cx.bind(&b.core)
 	if wake.Tracing() {
 		b.core.Made("broadcast", "")
 	}
 }
 
-// Register keeps w for the next wake: see [AtomicWaker.Register].
+// Register keeps waker for the next wake: see [AtomicWaker.Register].
 func (w *BroadcastWaiter) Register(waker *Waker) { w.waker.Register(waker) }
 
-// Enter has w woken with the others, until it is woken or left, and says whether the caller, who polls under cx, is to poll the
-// future: then it is the context to poll it with, and [Broadcast.Exit] must follow. w was registered before.
+// Enter adds w to the waiters, until it is woken or left. If the caller, which is being polled with
+// cx, is to poll the future, Enter returns the context for that poll, and [Broadcast.Exit] must
+// follow; else it returns nil. w has registered before.
 func (b *Broadcast) Enter(w *BroadcastWaiter, cx *Context) *Context {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -78,8 +81,8 @@ func (b *Broadcast) Enter(w *BroadcastWaiter, cx *Context) *Context {
 	return &b.cx
 }
 
-// Exit ends the poll that Enter has begun, also where it has panicked. over: the future needs no more polls; its waker does nothing from now
-// on, and all that wait are woken.
+// Exit ends the poll that Enter has begun, also if it panicked. over: the future needs no more
+// polls. Then its waker does nothing from now on, and all waiters are woken.
 func (b *Broadcast) Exit(over bool) {
 	var all []*AtomicWaker
 	b.mu.Lock()
@@ -92,15 +95,16 @@ func (b *Broadcast) Exit(over bool) {
 	}
 	b.mu.Unlock()
 	if over {
-		End(&b.cx)
+		b.cx.end()
 	}
 	wake.WakeAll(all, wake.Anywhere)
 }
 
-// End says that the future was given up: its waker does nothing from now on. Not beside a poll.
-func (b *Broadcast) End() { End(&b.cx) }
+// End records that the future was given up: its waker does nothing from now on. It must not be
+// called during a poll.
+func (b *Broadcast) End() { b.cx.end() }
 
-// Leave gives w up: it is not woken any more.
+// Leave removes w, which is not woken any more, and drops its waker.
 func (b *Broadcast) Leave(w *BroadcastWaiter) {
 	b.mu.Lock()
 	if w.listed {
@@ -114,7 +118,7 @@ func (b *Broadcast) Leave(w *BroadcastWaiter) {
 		}
 		w.prev, w.next, w.listed = nil, nil, false
 	}
-	if b.under.Load() == w.root {
+	if b.root.Load() == w.root {
 		b.keep(nil)
 		if b.first != nil {
 			b.keep(b.first.root)
@@ -125,15 +129,15 @@ func (b *Broadcast) Leave(w *BroadcastWaiter) {
 	w.waker.Drop()
 }
 
-// keep has C's reference keep one of those that wait, and by that the others. mu is held.
+// keep has C's reference keep one of the waiters alive, and through it the others. mu is held.
 func (b *Broadcast) keep(root *wake.Core) {
-	if root != b.under.Load() {
-		b.under.Store(root)
+	if root != b.root.Load() {
+		b.root.Store(root)
 		b.core.Keep()
 	}
 }
 
-// take empties the list, so that no other wakes them a second time. mu is held.
+// take empties the list, so that each waiter is woken once. mu is held.
 func (b *Broadcast) take() (all []*AtomicWaker) {
 	for w := b.first; w != nil; {
 		all = append(all, &w.waker)
@@ -145,8 +149,12 @@ func (b *Broadcast) take() (all []*AtomicWaker) {
 	return all
 }
 
-// Rouse implements [wake.Target]: nobody polls, for then the core is not asleep.
-func (b *Broadcast) Rouse(at wake.Place) {
+// broadcastRelay is a Broadcast as the target of its core; users must not call these.
+type broadcastRelay Broadcast
+
+// Schedule implements [wake.Target]. No goroutine polls: while one does, the core is not asleep.
+func (r *broadcastRelay) Schedule(at wake.Place) {
+	b := (*Broadcast)(r)
 	b.mu.Lock()
 	b.woken = true
 	all := b.take()
@@ -154,8 +162,8 @@ func (b *Broadcast) Rouse(at wake.Place) {
 	wake.WakeAll(all, at)
 }
 
-// Under implements [wake.Relay].
-func (b *Broadcast) Under() *wake.Core { return b.under.Load() }
+// Root implements [wake.Relay].
+func (r *broadcastRelay) Root() *wake.Core { return r.root.Load() }
 
 // Group implements [wake.Relay].
-func (b *Broadcast) Group() (g *wake.Group, i int32) { return wake.GroupOfOne(&b.core), 0 }
+func (r *broadcastRelay) Group() (g *wake.Group, i int32) { return wake.GroupOfOne(&r.core), 0 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 

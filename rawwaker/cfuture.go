@@ -8,91 +8,99 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// RawFuture is a future as C holds it, bit for bit the struct rawwaker_future: nothing in Go looks after it.
-// [FutureFromRaw] takes it over. For Data and VTable holds what is said at [RawWaker].
+// RawFuture is a future as C holds it: bit for bit the struct rawwaker_future. Nothing in Go drops
+// it: [FutureFromRaw] takes it over. Data is a number, as in [RawWaker].
 type RawFuture struct {
 	Data   uintptr
 	VTable *FutureVTable
 }
 
 // FutureVTable is bit for bit the struct rawwaker_future_vtable: the addresses of two C functions.
+// It lives as long as the process.
 type FutureVTable struct {
 	Poll, Drop uintptr
 }
 
-// ForeignPanic is what a poll panics with when a future of C or Rust has panicked.
+// ForeignPanic is what a poll panics with if a future of C or Rust has panicked.
 type ForeignPanic struct {
-	Message string // what it said by rawwaker_set_panic, cut at 1 KiB
+	Message string // as given to rawwaker_set_panic, cut at 1 KiB
 }
 
 func (p *ForeignPanic) Error() string {
 	if p.Message == "" {
-		return "rawwaker: a C future panicked and did not say why"
+		return "rawwaker: a C future panicked without a message"
 	}
 	return "rawwaker: a C future panicked: " + p.Message
 }
 
-// CFuture is a future of C or Rust, awaited in Go as any other. It takes no goroutine and no thread.
+// CFuture is a future of C or Rust, awaited in Go like any other. It takes no goroutine and no
+// thread.
 //
-// The C future is dropped exactly once: when a poll ends it, by Drop, or, where both are forgotten, some time after the
-// collector has found it. Drop may be called at any time, on any goroutine, and more than once: of completion, panic and Drop
-// the first wins. A Drop that overlaps a poll takes effect when that poll returns.
+// The C future is dropped exactly once: by the poll that ends it, by Drop, or, if it is forgotten,
+// some time after the garbage collector finds it. Drop may be called at any time, on any goroutine,
+// and more than once: of completion, panic and Drop, the first wins. A Drop that overlaps a poll
+// takes effect when that poll returns.
 type CFuture[T any] struct {
-	cfuture   // first: the runtime sets a finalizer on nothing but the beginning of an allocation
+	cfuture   // first: the runtime sets a finalizer only on the beginning of an allocation
 	value   T // written by C; the whole struct has no Go pointers
 }
 
-// The state of a CFuture: polling is set for the time of a poll, and stays set when that poll has ended the C future, whose
-// drop slot was called by then; gaveUp is set by Drop, for ever, and then the C future is gone or, with polling, goes when the
-// poll returns, unless the poll ends it.
+// cfuture is a CFuture without its type. Its state word has two bits. polling is set during a
+// poll, and stays set if that poll has ended the C future and called its drop slot. gaveUp is set
+// by Drop, permanently: the C future has been dropped or, with polling, is dropped when the poll
+// returns, unless that poll ends it.
 type cfuture struct {
 	_      noCopy
 	state  uint32
-	ended  bool // READY was returned, or the future has panicked: of whoever polls
+	ended  bool // it was ready or has panicked; of the polling goroutine
 	data   uintptr
 	vtable uintptr
 }
 
 const (
-	polling   uint32 = 1
-	gaveUp    uint32 = 2 // by Drop
-	completed        = "future polled after completion"
+	polling uint32 = 1
+	gaveUp  uint32 = 2 // by Drop
 )
 
-// FutureFromRaw makes a C future one of Go, and owns it. C writes the result into memory of the returned future, zeroed
-// before; T must have the size and alignment that poll writes, and no Go pointers (a pointer of C's is a uintptr): it panics
-// for such a T, for a nil vtable, for one with an empty slot, and in a build without cgo.
+// FutureFromRaw makes a Go future of a C future, and owns it: the caller must not use raw any more.
 //
-// A future that wakes itself is polled again without coming back to Go, up to 64 times or about 100 us.
+// C writes the result into memory of the returned future, which is zeroed before. T must have the
+// size and alignment that poll writes, and no Go pointers (a pointer of C's is a uintptr). A future
+// that wakes itself is polled again without a return to Go, at most 64 times or about 100 us.
+//
+// It panics if T has Go pointers, if the vtable is nil or has an empty slot, and in a build without
+// cgo.
 func FutureFromRaw[T any](raw RawFuture) *CFuture[T] {
 	raw.check("FutureFromRaw")
 	checkPlain[T]("FutureFromRaw", ": C cannot write those")
 	f := new(CFuture[T])
 	f.data, f.vtable = raw.Words()
 	if auditAll {
-		f.data, f.vtable = ffiwaker.AuditFuture(f.data, f.vtable, unsafe.Sizeof(f.value))
+		audited := capi.AuditFuture(f.words(), unsafe.Sizeof(f.value))
+		f.data, f.vtable = audited.Data, audited.VTable
 	}
 	runtime.SetFinalizer(&f.cfuture, (*cfuture).finalize)
 	return f
 }
 
-// RawFutureOf puts two words together that came from C as numbers.
+// RawFutureOf puts together two words that came from C as numbers (uintptr_t).
 func RawFutureOf(data, vtable uintptr) RawFuture {
-	// SAFETY: vtable is the address of a static vtable in C memory, not of anything that Go moves or frees.
+	// SAFETY: vtable is the address of a static vtable in C memory, not of anything that Go moves
+	// or frees.
 	return RawFuture{Data: data, VTable: *(**FutureVTable)(unsafe.Pointer(&vtable))}
 }
 
-// Words takes r apart into two numbers, for cgo.
+// Words returns the two words as numbers, for cgo.
 func (r RawFuture) Words() (data, vtable uintptr) {
 	// SAFETY: a vtable lives as long as the process, so its address as a number stays good.
 	return r.Data, uintptr(unsafe.Pointer(r.VTable))
 }
 
-// Put writes r to a rawwaker_future in C memory.
+// Put writes r to a rawwaker_future in C memory, at to.
 func (r RawFuture) Put(to unsafe.Pointer) { putWords(to, r.Data, r.VTable) }
 
 func (r RawFuture) check(call string) {
@@ -111,7 +119,8 @@ func (r RawFuture) check(call string) {
 func (f *CFuture[T]) Poll(cx *Context) Poll[T] {
 	var out uintptr
 	if unsafe.Sizeof(f.value) != 0 {
-		// SAFETY: f is on the heap, for it has a finalizer, so it does not move; it is kept alive below.
+		// SAFETY: f is on the heap, for it has a finalizer, so it does not move; it is kept alive
+		// below.
 		out = uintptr(unsafe.Pointer(&f.value))
 	}
 	ready := f.poll(cx, out)
@@ -131,15 +140,17 @@ func (f *CFuture[T]) Drop() {
 	runtime.KeepAlive(f)
 }
 
+func (f *cfuture) words() capi.Raw { return capi.Raw{Data: f.data, VTable: f.vtable} }
+
 func (f *cfuture) finalize() {
 	if f.claim() {
-		data, vtable := f.data, f.vtable
-		wake.Later(func() { ffiwaker.DropFuture(data, vtable) }) // the slot may block
+		words := f.words()
+		wake.Later(func() { capi.DropFuture(words) }) // the slot may block
 	}
 }
 
-// claim is for whoever gives the future up. It is true for one caller, who must call the drop slot; not where a poll is under
-// way or has ended the future.
+// claim gives the future up. It is true for one caller, which must call the drop slot. It is false
+// for all if a poll is under way or has ended the future.
 func (f *cfuture) claim() bool {
 	for {
 		s := atomic.LoadUint32(&f.state)
@@ -154,7 +165,7 @@ func (f *cfuture) claim() bool {
 
 func (f *cfuture) drop() {
 	debugGC()
-	ffiwaker.DropFuture(f.data, f.vtable)
+	capi.DropFuture(f.words())
 }
 
 func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
@@ -163,71 +174,64 @@ func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
 		case s&polling == 0:
 			panic("rawwaker: Poll of a CFuture after Drop")
 		case f.ended:
-			panic(completed)
+			panic(PolledAfterCompletion)
 		default:
 			panic("rawwaker: Poll of a CFuture that is being polled")
 		}
 	}
 	debugGC()
-	got := ffiwaker.Polled{Code: ffiwaker.CodePending} // stays so where the waker may not be used, and that panics
-	// Nobody else reads data during a poll, so C notes there what a panic or Goexit of a callback would leave behind.
+	got := capi.Polled{Code: capi.CodePending} // stays so if the waker was consumed, which panics
+	// Only the poll reads data during a poll, so C notes there what a panic or Goexit of a callback
+	// would leave behind.
 	data, returned := f.data, false
 	f.data = 0
 	defer func() {
-		ended := f.data&ffiwaker.NoteEnded != 0
+		ended := f.data&capi.NoteEnded != 0
 		f.data = data
-		if !returned { // a panic of Go's that C was inside
-			ffiwaker.AuditUnwound(data, f.vtable)
+		if !returned { // a Go panic has unwound through C
+			capi.AuditUnwound(f.words())
 		}
 		switch {
-		case got.Code != ffiwaker.CodePending:
+		case got.Code != capi.CodePending:
 		case ended:
-			f.ended = true // the drop slot was called, and has not returned
+			f.ended = true // the drop slot was called and has not returned
 		default:
 			f.pending()
 		}
 	}()
-	got = cx.pollRaw(data, f.vtable, out, &f.data)
-	if returned = true; got.Code == ffiwaker.CodePending {
+	got = cx.pollRaw(capi.Raw{Data: data, VTable: f.vtable}, out, &f.data)
+	if returned = true; got.Code == capi.CodePending {
 		return false
 	}
-	f.ended = true // its drop slot was called: polling stays set, so a Drop meanwhile or later does nothing
+	// Its drop slot was called. polling stays set, so a Drop meanwhile or later does nothing.
+	f.ended = true
 	switch got.Code {
-	case ffiwaker.CodeReady:
+	case capi.CodeReady:
 		return true
-	case ffiwaker.CodePanicked:
+	case capi.CodePanicked:
 		panic(&ForeignPanic{got.Panic})
 	}
-	panic(fmt.Sprintf("rawwaker: slot poll of a C future gave %d, which is no code", got.Code))
+	panic(fmt.Sprintf("rawwaker: slot poll of a C future returned %d, "+
+		"which is not a rawwaker_poll", got.Code))
 }
 
 // pending ends a poll that has not ended the C future.
 func (f *cfuture) pending() {
 	if !atomic.CompareAndSwapUint32(&f.state, polling, 0) {
-		// Dropped meanwhile, by somebody who has left the slot to us.
+		// A Drop came meanwhile and left the slot to this call.
 		atomic.StoreUint32(&f.state, gaveUp)
 		f.drop()
 	}
 }
 
-// pollRaw polls a C future under cx's waker.
-func (cx *Context) pollRaw(data, vtable, out uintptr, note *uintptr) ffiwaker.Polled {
-	if cx.bound() && atomic.LoadUint32(&cx.waker.state)&^counted == scope {
-		return cx.waker.core.PollRaw(data, vtable, out, note)
-	}
-	// Of NewContext, or lent by C: the waker may be consumed, and its task may end, on another thread meanwhile.
-	b := cx.waker.borrow()
-	defer b.giveBack()
-	return ffiwaker.PollUnder(b.raw.numbers(), data, vtable, out, note)
-}
-
-// plain remembers which types have no Go pointers.
+// plain caches which types have no Go pointers.
 var plain sync.Map // of reflect.Type, bool
 
-// checkPlain panics where T has Go pointers.
+// checkPlain panics if T has Go pointers.
 func checkPlain[T any](call, hint string) {
 	switch any((*T)(nil)).(type) {
-	case *struct{}, *bool, *int, *int32, *int64, *uint32, *uint64, *uintptr, *float64: // the usual ones, without a look-up
+	// The usual ones, without a look-up.
+	case *struct{}, *bool, *int, *int32, *int64, *uint32, *uint64, *uintptr, *float64:
 		return
 	}
 	t := reflect.TypeFor[T]()
@@ -252,8 +256,8 @@ func pointers(t reflect.Type) bool {
 			}
 		}
 		return false
-	case reflect.Chan, reflect.Func, reflect.Interface, reflect.Map, reflect.Pointer, reflect.Slice, reflect.String,
-		reflect.UnsafePointer:
+	case reflect.Chan, reflect.Func, reflect.Interface, reflect.Map, reflect.Pointer,
+		reflect.Slice, reflect.String, reflect.UnsafePointer:
 		return true
 	}
 	return false

@@ -18,8 +18,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
-	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -172,7 +172,8 @@ func (f *siblings) Poll(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 	return rawwaker.Pending[uint64]()
 }
 
-// The wake that is meant for b comes while a is being polled under the waker that both share, and a's loop takes it.
+// The wake that is meant for b comes while a is being polled under the waker that both share, and
+// a's loop takes it.
 func TestAWakeForASiblingDuringTheLoopIsNotLost(t *testing.T) {
 	join := map[string]func(a, b rawwaker.Future[uint64]) rawwaker.Future[uint64]{
 		"Join": func(a, b rawwaker.Future[uint64]) rawwaker.Future[uint64] {
@@ -199,7 +200,8 @@ func TestAWakeForASiblingDuringTheLoopIsNotLost(t *testing.T) {
 				s, op := ctest.NewScript(letters), ctest.NewOp()
 				var a, b rawwaker.Future[uint64] = fromScript(s), rawwaker.FutureFromRaw[uint64](op.Raw())
 				if name != "JoinAll" {
-					// b's wake may poll a once or, by a's loop, twice: the task is woken again when b is ready, and by nobody but b.
+					// b's wake may poll a once or, by a's loop, twice: the task is woken again
+					// when b is ready, and by nobody but b.
 					c := b
 					b = future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 						p := c.Poll(cx)
@@ -239,7 +241,8 @@ func TestAWakeForASiblingDuringTheLoopIsNotLost(t *testing.T) {
 	}
 }
 
-// The first poll of a task makes a box for the C future; meanwhile another goroutine lends the same task to C.
+// The first poll of a task makes a box for the C future; meanwhile another goroutine lends the
+// same task to C.
 func TestATaskThatGoesToCDuringItsFirstPollHasTwoBoxesAndBothWakeIt(t *testing.T) {
 	s := script(t, "h.r")
 	s.Hold()
@@ -327,7 +330,7 @@ func TestWhatACFutureMayNotAnswerPanics(t *testing.T) {
 	}
 	for name, drive := range drivers {
 		t.Run(name, func(t *testing.T) {
-			require.PanicsWithValue(t, "rawwaker: slot poll of a C future gave 9, which is no code",
+			require.PanicsWithValue(t, "rawwaker: slot poll of a C future returned 9, which is not a rawwaker_poll",
 				func() { drive(fromScript(script(t, "9"))) })
 			for letters, want := range map[string]string{"p": "why not", "q": ""} {
 				func() {
@@ -342,7 +345,7 @@ func TestWhatACFutureMayNotAnswerPanics(t *testing.T) {
 		})
 	}
 	require.EqualError(t, &rawwaker.ForeignPanic{Message: "x"}, "rawwaker: a C future panicked: x")
-	require.EqualError(t, &rawwaker.ForeignPanic{}, "rawwaker: a C future panicked and did not say why")
+	require.EqualError(t, &rawwaker.ForeignPanic{}, "rawwaker: a C future panicked without a message")
 }
 
 func TestAResultThatWasNotWrittenIsZero(t *testing.T) {
@@ -394,8 +397,9 @@ func TestTheWakerIsTheSameInEachPollOfATask(t *testing.T) {
 	require.Equal(t, 1, s.Misses(), "the first time there was nothing kept")
 }
 
-// Each race: the future was polled once and keeps its waker; then a C thread completes it while one goroutine drops it and,
-// at times, another polls it. Whoever wins, the slot drop is called once.
+// Each race: the future was polled once and keeps its waker; then a C thread completes it while
+// one goroutine drops it and, at times, another polls it. Whoever wins, the slot drop is called
+// once.
 func TestAStormOfCancelAgainstCompletion(t *testing.T) {
 	races := 1_000_000
 	if testing.Short() {

@@ -2,24 +2,28 @@ package rawwaker
 
 import (
 	"runtime"
-	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// Context is what a poll is given: the waker to keep. It is lent for that one poll; do not keep it, do not copy it.
+// Context holds the waker of the task that is being polled. It is lent for that one poll: do not
+// keep it, and do not copy it.
 type Context struct {
 	waker Waker
 }
 
-// bound says whether Bind made cx, and not C or NewContext, which set link.
+// bound reports whether an executor of this module bound cx. C and NewContext set link.
 func (cx *Context) bound() bool { return cx.waker.link == nil && cx.waker.core != nil }
 
-// NewContext returns a context whose waker is a view of w, for an executor of your own: consuming it panics, everything
-// else goes through to w. w stays yours, and must live as long as the polls that are given the context: consumed before, it panics
-// in the next poll that uses it; consumed during a poll of a C future, its reference is given up when that poll has returned.
+// NewContext returns a context for polls by an executor of your own. Its waker is a view of w:
+// consuming it panics, all other calls go to w.
+//
+// The caller keeps w, and must not consume it before the last poll with the context. If it does,
+// the next poll that uses the waker panics; if that happens during a poll of a C future, the
+// reference is given up when that poll has returned. NewContext panics if w is nil or was
+// consumed.
 func NewContext(w *Waker) *Context {
 	if w == nil {
 		panic("rawwaker: NewContext of a nil Waker")
@@ -28,80 +32,104 @@ func NewContext(w *Waker) *Context {
 	cx := new(Context)
 	// SAFETY: kind view says that link is a *Waker; it is never anything else here.
 	cx.waker.link = unsafe.Pointer(w)
-	cx.waker.state = view
+	cx.waker.state.init(view)
 	return cx
 }
 
-// Waker returns the waker of the task that is being polled. It is borrowed: [Waker.Clone] it to keep it. Consuming it
-// panics; so does using it after its task is over. A Context that was kept past its poll is misuse that only a build with
-// the tag ffiwakerdebug is sure to find.
+// Waker returns the waker of the task that is being polled. It is borrowed: [Waker.Clone] it to
+// keep it. Consuming it panics, as does using it after its task has ended. Only a build with the
+// tag ffiwakerdebug is certain to find a Context that was kept past its poll.
 func (cx *Context) Waker() *Waker {
 	if cx.bound() {
-		cx.waker.core.Hand()
+		cx.waker.core.MarkEscaped()
 	}
 	return &cx.waker
 }
 
-// Bind makes cx the context of c. For this module's executors; [wake.Core] cannot be named elsewhere.
-func Bind(cx *Context, c *wake.Core) {
+// bind, diagnose and end are for this module's executors: see wake.Rawwaker.
+func (cx *Context) bind(c *wake.Core) {
 	cx.waker.core = c
-	cx.waker.state = scope
+	cx.waker.state.init(scope)
 }
 
-// Diagnose has c's target told of the wakers that live. Before any use of cx.
-func Diagnose(cx *Context) { cx.waker.state |= counted }
+func (cx *Context) diagnose() { cx.waker.state.init(scope | counted) }
 
-// End ends what Bind began: the task is over, its waker may not be used through cx any more, and wakes of it do nothing.
-func End(cx *Context) {
-	if !cx.waker.core.Handed() && !freshContexts {
-		return // nobody has it
+func (cx *Context) end() {
+	if !cx.waker.core.Escaped() {
+		return // no other goroutine has it
 	}
-	atomic.StoreUint32(&cx.waker.state, over)
+	cx.waker.state.end()
 	cx.waker.core.End()
 }
 
-// Unknown says whether nobody has asked for the waker of what Bind began, so that cx may serve another task.
-func Unknown(cx *Context) bool { return !cx.waker.core.Handed() && !freshContexts }
+func init() {
+	wake.Rawwaker.Bind = func(cx any, c *wake.Core) { cx.(*Context).bind(c) }
+	wake.Rawwaker.Diagnose = func(cx any) { cx.(*Context).diagnose() }
+	wake.Rawwaker.End = func(cx any) { cx.(*Context).end() }
+	wake.Rawwaker.Root = func(cx any) *wake.Core { return cx.(*Context).root() }
+}
+
+// resolve follows w to the Waker that it stands for.
+func (w *Waker) resolve() (*Waker, snapshot) {
+	s := w.state.load()
+	for k := s.kind(); k == view || k == held; k = s.kind() {
+		w = w.other()
+		s = w.state.load()
+	}
+	return w, s
+}
 
 // root is the [wake.Core.Root] of cx's waker.
 func (cx *Context) root() *wake.Core {
-	w := &cx.waker
-	s := atomic.LoadUint32(&w.state)
-	for k := s & kindMask; k == view || k == held; k = s & kindMask {
-		w = w.other()
-		s = atomic.LoadUint32(&w.state)
-	}
-	if k := s & kindMask &^ lent; k != core && k != user || s&gone != 0 {
+	w, s := cx.waker.resolve()
+	if k := s.owned(); k != core && k != user || s.isConsumed() {
 		return nil
 	}
 	return w.core.Root()
 }
 
-// newLent returns a context for polls by C, which lend sets.
+// subject is what cx's waker wakes: a core, or two words of C.
+func (cx *Context) subject() (*wake.Core, capi.Raw) {
+	w, s := cx.waker.resolve()
+	switch s.owned() {
+	case core, user:
+		return w.core, capi.Raw{}
+	case noop:
+		if !capi.HasCgo {
+			return nil, capi.Raw{}
+		}
+		return nil, capi.Noop()
+	}
+	return nil, w.raw().numbers()
+}
+
+// newLent returns a context for polls by C; lend sets it for each.
 func newLent() *Context {
 	cx := new(Context)
-	cx.waker.state = over
+	cx.waker.state.init(ended)
 	return cx
 }
 
-// lend makes cx the context of one poll by C, whose waker is w; box is the number in it, where it is one of ours. It is false
-// where another poll is under way.
-func (cx *Context) lend(w ffiwaker.Raw, box uint64) bool {
-	if atomic.LoadUint32(&cx.waker.state) != over {
+// lend makes cx the context of one poll by C under the waker w; box is the number in w's box, or 0.
+// False: another poll is under way.
+func (cx *Context) lend(w capi.Raw, box uint64) bool {
+	if cx.waker.state.load() != ended {
 		return false
 	}
-	// Nobody reads these before the state says so. (Two polls that come here at once end the process, below.)
+	// No goroutine reads these before the state says so. (Two polls at once end the process,
+	// below.)
 	raw := fromNumbers(w)
 	c := wake.CoreOfID(box)
 	relay := c != nil && c.Relay()
 	if relay {
-		// C may hold the future on behalf of a combinator that this waker leads to. A clone that the future keeps must not keep that
-		// combinator: so it is a reference of C's, like any other.
+		// C may hold the future for a combinator that this waker leads to. A clone that the future
+		// keeps must not keep that combinator alive, so it is a reference of C's, like any other.
 		c = nil
 	}
 	cx.waker.core = c
 	cx.waker.data = raw.Data
-	// SAFETY: with kind foreign, and with any kind that C has lent, link is a *VTable, which lives as long as the process.
+	// SAFETY: with kind foreign, and with any kind that C has lent, link is a *VTable, which
+	// lives as long as the process.
 	cx.waker.link = unsafe.Pointer(raw.VTable)
 	kind := lent | noop
 	switch {
@@ -110,17 +138,25 @@ func (cx *Context) lend(w ffiwaker.Raw, box uint64) bool {
 	case relay, w.VTable != noopVTable && box == 0:
 		kind = lent | foreign
 	}
-	return atomic.CompareAndSwapUint32(&cx.waker.state, over, kind)
+	return cx.waker.state.lend(kind)
 }
 
-// unlend ends what lend began. A call that another goroutine has begun on the waker comes to its end before: afterwards C may
-// drop what it has lent.
+// unlend ends what lend began. It waits for calls that other goroutines have begun on the waker:
+// after it, C may drop what it has lent.
 func (cx *Context) unlend() {
-	for {
-		s := atomic.LoadUint32(&cx.waker.state)
-		if s&countMask == 0 && atomic.CompareAndSwapUint32(&cx.waker.state, s, over) {
-			return
-		}
+	for !cx.waker.state.unlend() {
 		runtime.Gosched()
 	}
+}
+
+// pollRaw polls a C future under cx's waker.
+func (cx *Context) pollRaw(f capi.Raw, out uintptr, note *uintptr) capi.Polled {
+	if cx.bound() && cx.waker.state.load()&^counted == scope {
+		return cx.waker.core.PollRaw(f, out, note)
+	}
+	// Of NewContext, or lent by C: another thread may consume the waker, or end its task,
+	// meanwhile.
+	b := cx.waker.borrow()
+	defer b.giveBack()
+	return capi.PollUnder(b.raw.numbers(), f, out, note)
 }

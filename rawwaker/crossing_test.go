@@ -11,11 +11,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
-	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -62,7 +62,8 @@ func TestAsRawLendsTheSameTwoWords(t *testing.T) {
 	w.Drop()
 }
 
-// What AsRaw made the handle hold is given up once: by Drop, and not once more by the finalizer that AsRaw has set.
+// What AsRaw made the handle hold is given up once: by Drop, and not once more by the finalizer
+// that AsRaw has set.
 func TestWhatAsRawHoldsIsGivenUpOnce(t *testing.T) {
 	balance.Check(t)
 	for range 20 {
@@ -248,7 +249,7 @@ func TestAWakerOfATaskThatIsOverCrossesAsOneThatDoesNothing(t *testing.T) {
 func TestTheNoopWakerIsTheSameInBothLanguages(t *testing.T) {
 	raw := rawwaker.Noop().IntoRaw()
 	require.Zero(t, raw.Data)
-	require.Equal(t, ffiwaker.Noop(), ffiwaker.Raw{Data: raw.Data, VTable: ffiwaker.Noop().VTable})
+	require.Equal(t, capi.Noop(), capi.Raw{Data: raw.Data, VTable: capi.Noop().VTable})
 	require.True(t, rawwaker.FromRaw(raw).WillWake(rawwaker.Noop()))
 }
 
@@ -309,7 +310,8 @@ func TestAWakeAfterThePollPollsAgain(t *testing.T) {
 				pending := make(chan struct{})
 				wg.Go(func() { <-pending; wake(w)() })
 				runtime.Gosched()
-				// The poll under way may still not have returned when the wake comes; 200 rounds see both.
+				// The poll under way may still not have returned when the wake comes; 200 rounds
+				// see both.
 				close(pending)
 			}}
 			for range 200 {

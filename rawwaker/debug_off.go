@@ -2,12 +2,9 @@
 
 package rawwaker
 
-// debugGC collects garbage before each use of a C pointer where the tag ffiwakerdebug is set: what is collected too early
-// is then collected at once.
+// debugGC collects garbage before each use of a C pointer if the tag ffiwakerdebug is set, so that
+// what may be collected too early is collected at once.
 func debugGC() {}
 
-// debugHandles counts the handles that hold a reference of C, where the tag is set.
+// debugHandles counts the handles that hold a reference of C, if the tag is set.
 func debugHandles(int64) {}
-
-// freshContexts gives each poll of C a Context of its own, where the tag is set, so that one that is kept is found out.
-const freshContexts = false

@@ -11,5 +11,3 @@ import (
 func debugGC() { runtime.GC() }
 
 func debugHandles(n int64) { wake.Handles.Add(n) }
-
-const freshContexts = true

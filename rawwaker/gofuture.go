@@ -6,15 +6,15 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
 // goFuture is a Go future that C holds, under a number that is never used again.
 type goFuture struct {
 	f    pollDropper
-	cx   *Context // its waker's state says whether C is in a slot: then it is not over
-	over bool     // Ready or panicked: f is gone
+	cx   *Context // its waker is in state ended unless C is in a slot
+	over bool     // Ready or panicked: f is nil
 }
 
 type pollDropper interface {
@@ -25,20 +25,21 @@ type pollDropper interface {
 var goFutures wake.Table[goFuture]
 
 func init() {
-	ffiwaker.GoFutures.Poll = pollGoFuture
-	ffiwaker.GoFutures.Drop = dropGoFuture
+	capi.GoFutures.Poll = pollGoFuture
+	capi.GoFutures.Drop = dropGoFuture
 }
 
-// FutureIntoRaw hands a Go future to C, which polls it on any thread, a different one each time if it likes, with any
-// waker, and drops it exactly once; dropping it before it was ready cancels it, where it is a [Dropper]. C must give poll memory
-// for a T. It panics for a T with Go pointers, which C must not keep: [FutureIntoRawFunc] is for those. It panics in a build
+// FutureIntoRaw gives a Go future to C, which owns it. C polls it on any thread, with any waker,
+// one poll at a time, and drops it exactly once. A drop before it was ready cancels it: f.Drop is
+// called if f is a [Dropper]. C gives poll memory for a T. A [CFuture] becomes the C future that
+// it is.
+//
+// A panic in Poll gives RAWWAKER_PANICKED with its text, as does a poll after completion. These
+// abort the process with a line that names the slot, because C could not be told: [runtime.Goexit]
+// in Poll, a panic in Drop, a poll or drop of a future that C has dropped, and one during another.
+//
+// It panics if T has Go pointers, which C must not keep (use [FutureIntoRawFunc]), and in a build
 // without cgo.
-//
-// A panic in Poll becomes RAWWAKER_PANICKED with its text; so does a poll after completion. There is nowhere to report
-// [runtime.Goexit] in Poll to, nor a panic in Drop, nor a poll or drop of a future that C has dropped before, nor one during
-// another: they abort the process, with a line that names the slot.
-//
-// A [CFuture] goes back as the C future that it is.
 func FutureIntoRaw[T any](f Future[T]) RawFuture {
 	const call = "FutureIntoRaw"
 	needCgo(call)
@@ -50,23 +51,27 @@ func FutureIntoRaw[T any](f Future[T]) RawFuture {
 		switch {
 		case unsafe.Sizeof(v) == 0:
 		case out == nil:
-			panic(fmt.Sprintf("rawwaker: poll: out is NULL, and the result has %d bytes (give poll memory for it)", unsafe.Sizeof(v)))
+			panic(fmt.Sprintf("rawwaker: poll: out is NULL, and the result has %d bytes "+
+				"(give poll memory for it)", unsafe.Sizeof(v)))
 		default:
 			*(*T)(out) = v
 		}
 	}}, unsafe.Sizeof(*new(T)))
 }
 
-// FutureIntoRawFunc is FutureIntoRaw for results that C cannot hold as they are, strings and errors among them: put
-// writes one to out, in whatever form was agreed on with C, before the poll returns RAWWAKER_READY. What put panics with, the
-// future panics with; the future has been ready by then and is not dropped. out is what C gave: NULL if C gave that.
+// FutureIntoRawFunc is [FutureIntoRaw] for results that C cannot hold as they are, such as strings
+// and errors. Before the poll returns RAWWAKER_READY, it calls put on the polling thread, which
+// writes v to out in the form agreed on with C. out is what C gave poll, and may be nil.
+//
+// If put panics, the poll gives RAWWAKER_PANICKED; f was ready and is not dropped. It panics if put
+// is nil, and in a build without cgo.
 func FutureIntoRawFunc[T any](f Future[T], put func(out unsafe.Pointer, v T)) RawFuture {
 	const call = "FutureIntoRawFunc"
 	needCgo(call)
 	if put == nil {
 		panic("rawwaker: FutureIntoRawFunc of a nil function")
 	}
-	return export(&typed[T]{f, put}, ffiwaker.UnknownSize)
+	return export(&typed[T]{f, put}, capi.UnknownSize)
 }
 
 func export(f pollDropper, size uintptr) RawFuture {
@@ -74,17 +79,18 @@ func export(f pollDropper, size uintptr) RawFuture {
 		panic("rawwaker: a Go future in C is a 64-bit number, and pointers here are shorter")
 	}
 	wake.Futures.Add(1)
-	data, vtable := uintptr(goFutures.Put(&goFuture{f: f, cx: newLent()})), ffiwaker.GoFutureVTable()
+	id := goFutures.Put(&goFuture{f: f, cx: newLent()})
+	raw := capi.Raw{Data: uintptr(id), VTable: capi.GoFutureVTable()}
 	if auditAll {
-		data, vtable = ffiwaker.AuditFuture(data, vtable, size)
+		raw = capi.AuditFuture(raw, size)
 	}
-	return RawFutureOf(data, vtable)
+	return RawFutureOf(raw.Data, raw.VTable)
 }
 
 // intoRaw moves the C future out of f.
 func (f *CFuture[T]) intoRaw() RawFuture {
 	if !atomic.CompareAndSwapUint32(&f.state, 0, gaveUp) {
-		panic("rawwaker: FutureIntoRaw of a CFuture that is over or being polled")
+		panic("rawwaker: FutureIntoRaw of a CFuture that has ended or is being polled")
 	}
 	runtime.SetFinalizer(&f.cfuture, nil)
 	return RawFutureOf(f.data, f.vtable)
@@ -101,8 +107,8 @@ func (t *typed[T]) poll(cx *Context, out uintptr) bool {
 		return false
 	}
 	t.f = nil // a future that was ready is not dropped, even if put panics
-	// SAFETY: C's memory for a T, or what put agreed on with C, for the time of this poll; it comes as a number because cgo would
-	// look for Go pointers behind a pointer.
+	// SAFETY: C's memory for a T, or for what put agreed on with C, during this poll. It comes as a
+	// number because cgo would look for Go pointers behind a pointer.
 	t.put(*(*unsafe.Pointer)(unsafe.Pointer(&out)), p.value)
 	return true
 }
@@ -113,51 +119,52 @@ func (t *typed[T]) drop() {
 	}
 }
 
-// found does not return where C has dropped the future before, and lone not where it is in a slot already.
-func found(g *goFuture, slot string) {
+// mustLookUp returns the future that C calls a slot of. It aborts if C has dropped that future.
+func mustLookUp(g *goFuture, slot string) *goFuture {
 	if g == nil {
-		ffiwaker.Die(slot, "this Go future was dropped before")
+		capi.Die(slot, "this Go future was dropped before")
 	}
+	return g
 }
 
-func lone(entered bool, slot string) {
+// mustBeUnique aborts unless this call alone is in a slot of the future.
+func mustBeUnique(entered bool, slot string) {
 	if !entered {
-		ffiwaker.Die(slot, "another thread is in a slot of this Go future")
+		capi.Die(slot, "another thread is in a slot of this Go future")
 	}
 }
 
 // pollGoFuture is the slot poll.
-func pollGoFuture(id uint64, w ffiwaker.Raw, box uint64, out uintptr) (code uint8) {
-	g := goFutures.Get(id)
-	found(g, "poll")
-	if freshContexts {
-		lone(atomic.LoadUint32(&g.cx.waker.state) == over, "poll")
+func pollGoFuture(id uint64, w capi.Raw, box uint64, out uintptr) (code uint8) {
+	g := mustLookUp(goFutures.Get(id), "poll")
+	if wake.FreshContexts {
+		mustBeUnique(g.cx.waker.state.load() == ended, "poll")
 		g.cx = newLent()
 	}
-	lone(g.cx.lend(w, box), "poll")
+	mustBeUnique(g.cx.lend(w, box), "poll")
 	if g.over {
 		g.cx.unlend()
-		ffiwaker.SetPanic(completed)
-		return ffiwaker.CodePanicked
+		capi.SetPanic(PolledAfterCompletion)
+		return capi.CodePanicked
 	}
 	returned := false
 	defer func() {
 		if !returned {
 			v := recover()
 			if v == nil {
-				ffiwaker.Die("poll", "runtime.Goexit in a Go future that C polls")
+				capi.Die("poll", "runtime.Goexit in a Go future that C polls")
 			}
 			text := panicText(v)
 			g.end() // first: it may come through C and set a text
-			ffiwaker.SetPanic(text)
-			code = ffiwaker.CodePanicked
+			capi.SetPanic(text)
+			code = capi.CodePanicked
 		}
 		g.cx.unlend()
 	}()
-	code = ffiwaker.CodePending
+	code = capi.CodePending
 	if g.f.poll(g.cx, out) {
 		g.over, g.f = true, nil
-		code = ffiwaker.CodeReady
+		code = capi.CodeReady
 	}
 	returned = true
 	return code
@@ -165,9 +172,8 @@ func pollGoFuture(id uint64, w ffiwaker.Raw, box uint64, out uintptr) (code uint
 
 // dropGoFuture is the slot drop.
 func dropGoFuture(id uint64) {
-	g := goFutures.Take(id)
-	found(g, "drop")
-	lone(atomic.CompareAndSwapUint32(&g.cx.waker.state, over, over|busy), "drop")
+	g := mustLookUp(goFutures.Take(id), "drop")
+	mustBeUnique(g.cx.waker.state.retire(), "drop")
 	wake.Futures.Add(-1)
 	if !g.over {
 		g.end()
@@ -184,15 +190,15 @@ func (g *goFuture) end() {
 			return
 		}
 		if v := recover(); v != nil {
-			ffiwaker.Die("drop", "panic in a Go future's Drop: "+panicText(v))
+			capi.Die("drop", "panic in a Go future's Drop: "+panicText(v))
 		}
-		ffiwaker.Die("drop", "runtime.Goexit in a Go future's Drop")
+		capi.Die("drop", "runtime.Goexit in a Go future's Drop")
 	}()
 	f.drop()
 	returned = true
 }
 
-// panicText is what C is told of a panic.
+// panicText is the text of a panic for C.
 func panicText(v any) string {
 	if p, ok := v.(*ForeignPanic); ok {
 		return p.Message

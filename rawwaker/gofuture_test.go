@@ -20,8 +20,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
-	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -79,7 +79,7 @@ func TestACFutureGoesBackAsItself(t *testing.T) {
 	ctest.DropFuture(s.Raw())
 	g := fromScript(script(t, "r"))
 	blockon.BlockOn[uint64](g)
-	require.PanicsWithValue(t, "rawwaker: FutureIntoRaw of a CFuture that is over or being polled",
+	require.PanicsWithValue(t, "rawwaker: FutureIntoRaw of a CFuture that has ended or is being polled",
 		func() { rawwaker.FutureIntoRaw[uint64](g) })
 }
 
@@ -186,7 +186,7 @@ func TestTheWakerThatCLendsIsGoodForItsPollOnly(t *testing.T) {
 	}))
 	ctest.PollOnce(f, w)
 	require.Equal(t, "r", task.Log())
-	require.PanicsWithValue(t, "rawwaker: WakeByRef of a borrowed waker whose task or poll is over: Clone it to keep it",
+	require.PanicsWithValue(t, "rawwaker: WakeByRef of a borrowed waker whose task or poll has ended: Clone it to keep it",
 		func() { kept.WakeByRef() })
 	// Of C's noop too, and of a Go task's.
 	ctest.PollOnce(f, rawwaker.Noop().IntoRaw())
@@ -195,7 +195,8 @@ func TestTheWakerThatCLendsIsGoodForItsPollOnly(t *testing.T) {
 	ctest.Drop(w)
 }
 
-// A slot that another goroutine is in belongs to a waker that C may drop as soon as the poll has returned.
+// A slot that another goroutine is in belongs to a waker that C may drop as soon as the poll has
+// returned.
 func TestAPollWaitsForACallThatAnotherGoroutineHasBegunOnItsWaker(t *testing.T) {
 	task := newTask(t)
 	w := task.Waker()

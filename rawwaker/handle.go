@@ -5,45 +5,48 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// target is what a Waker wakes, with one reference of it where it is of C.
+// target is what a Waker wakes. If that is of C, it holds one reference.
 type target struct {
-	kind uint32
+	kind snapshot
 	core *wake.Core
 	raw  RawWaker
 }
 
 func newWaker(t target) *Waker {
-	// SAFETY: kind foreign says that link is a *VTable, in memory that lives as long as the process; else it is nil.
-	w := &Waker{state: t.kind, core: t.core, data: t.raw.Data, link: unsafe.Pointer(t.raw.VTable)}
+	// SAFETY: kind foreign says that link is a *VTable, in memory that lives as long as the
+	// process; else it is nil.
+	w := &Waker{core: t.core, data: t.raw.Data, link: unsafe.Pointer(t.raw.VTable)}
+	w.state.init(t.kind)
 	switch {
 	case t.kind == foreign:
 		w.arm()
-	case t.kind&counted != 0:
+	case t.kind.isCounted():
 		runtime.SetFinalizer(w, func(w *Waker) { w.core.Count(-1, "collected") })
 	}
 	return w
 }
 
-// drop gives the reference up, where there is one.
+// drop gives the reference up, if there is one.
 func (t target) drop() {
 	if t.kind == foreign {
 		debugGC()
-		ffiwaker.Drop(t.raw.numbers())
+		capi.Drop(t.raw.numbers())
 	}
 }
 
 var noopVTable, boxVTable = func() (uintptr, uintptr) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		return 0, 0
 	}
-	return ffiwaker.Noop().VTable, ffiwaker.BoxVTable()
+	return capi.Noop().VTable, capi.BoxVTable()
 }()
 
-// adopt takes one reference of C over. A box of this library goes back to the Go memory that it stands for.
+// adopt takes over one reference of C. A box of this library becomes the core that it stands for.
 func adopt(raw RawWaker) target {
 	if auditAll {
 		raw = audit(raw)
@@ -53,7 +56,7 @@ func adopt(raw RawWaker) target {
 		return target{kind: noop}
 	case boxVTable:
 		if c := wake.CoreOf(n); c != nil {
-			ffiwaker.Drop(n)
+			capi.Drop(n)
 			k := kindOf(c)
 			if wake.Tracing() {
 				k |= counted
@@ -65,38 +68,39 @@ func adopt(raw RawWaker) target {
 	return target{kind: foreign, raw: raw}
 }
 
-// auditAll: FFIWAKERDEBUG=audit=1. Then what crosses is wrapped, each reference for itself.
-var auditAll = ffiwaker.AuditAll()
+// auditAll: each reference that crosses is wrapped by the auditor.
+var auditAll = trace.AuditAll()
 
-// audit wraps what comes from C, unless it is Go's own coming back: from that the wrapping is taken off.
+// audit wraps a waker that comes from C. If it is Go's own coming back, it unwraps it instead.
 func audit(raw RawWaker) RawWaker {
 	n := raw.numbers()
-	switch ffiwaker.AuditInner(n).VTable {
+	switch capi.AuditInner(n).VTable {
 	case noopVTable, boxVTable:
-		return fromNumbers(ffiwaker.AuditUnwrap(n))
+		return fromNumbers(capi.AuditUnwrap(n))
 	}
-	if !ffiwaker.IsAudited(n) {
-		n = ffiwaker.Audit(n)
+	if !capi.IsAudited(n) {
+		n = capi.Audit(n)
 	}
 	return fromNumbers(n)
 }
 
-func kindOf(c *wake.Core) uint32 {
+func kindOf(c *wake.Core) snapshot {
 	if c.User() {
 		return user
 	}
 	return core
 }
 
-// raw is the two words of a foreign waker.
+// raw returns the two words of a foreign waker.
 func (w *Waker) raw() RawWaker { return RawWaker{Data: w.data, VTable: (*VTable)(w.link)} }
 
-// boxRaw is the two words of the box that a Waker with ref holds.
-func (w *Waker) boxRaw() RawWaker { return fromNumbers(ffiwaker.Raw{Data: w.data, VTable: boxVTable}) }
+// boxRaw returns the two words of the box that a Waker with ref holds.
+func (w *Waker) boxRaw() RawWaker { return fromNumbers(capi.Raw{Data: w.data, VTable: boxVTable}) }
 
-// other is the Waker that a held one or a view stands for.
+// other returns the Waker that w, held or a view, stands for.
 func (w *Waker) other() *Waker {
-	// SAFETY: with these kinds link is a *Waker; it was set before the kind, and neither changes into anything else.
+	// SAFETY: with these kinds link is a *Waker; it was set before the kind, and neither changes
+	// into anything else.
 	return (*Waker)(atomic.LoadPointer(&w.link))
 }
 
@@ -106,16 +110,17 @@ func (w *Waker) swap(n *Waker) (old *Waker) {
 	return (*Waker)(atomic.SwapPointer(&w.link, unsafe.Pointer(n)))
 }
 
-// heldNow is what w stands for by now, where that was n: a CloneFrom on w drops n after it has put another there.
+// heldNow returns what w stands for by now; it was n. A CloneFrom on w drops n after it has stored
+// another.
 func (w *Waker) heldNow(n *Waker) *Waker {
-	if w == n || atomic.LoadUint32(&w.state)&kindMask != held {
+	if w == n || w.state.load().kind() != held {
 		return n
 	}
 	return w.other()
 }
 
-// arm and disarm bracket the time in which a Waker holds a reference of C. Only for what newWaker made: the runtime sets
-// no finalizer on a field.
+// arm and disarm bracket the time in which a Waker holds a reference of C. Only for a Waker that
+// newWaker made: the runtime sets no finalizer on a field.
 func (w *Waker) arm() {
 	debugHandles(1)
 	runtime.SetFinalizer(w, (*Waker).finalize)
@@ -127,47 +132,47 @@ func (w *Waker) disarm() {
 }
 
 // uncount ends the counting of a Waker that was in state s and is now consumed.
-func (w *Waker) uncount(s, flag uint32) {
-	if s&counted != 0 {
+func (w *Waker) uncount(s, how snapshot) {
+	if s.isCounted() {
 		runtime.SetFinalizer(w, nil)
-		w.core.Count(-1, consumedBy(flag))
+		w.core.Count(-1, consumedBy(how))
 	}
 }
 
 func (w *Waker) finalize() {
-	s := atomic.LoadUint32(&w.state) // armed, so it is not consumed, nor held
-	atomic.StoreUint32(&w.state, s|dropped)
+	s := w.state.load() // armed, so it is neither consumed nor held
+	w.state.collect(s)
 	debugHandles(-1)
 	t := target{kind: foreign, raw: w.raw()}
 	if auditAll {
-		ffiwaker.AuditAbandoned(t.raw.numbers())
+		capi.AuditAbandoned(t.raw.numbers())
 	}
-	if s&ref != 0 {
+	if s.hasRef() {
 		t.raw = w.boxRaw()
 	}
-	if s&counted != 0 {
+	if s.isCounted() {
 		w.core.Count(-1, "collected")
 	}
 	// Finalizers share one goroutine, and a foreign slot may block.
 	wake.Later(t.drop)
 }
 
-// live returns the Waker that a borrowing call goes to and its state. It panics where that may not be used any more, and
-// waits where it is being set.
-func (w *Waker) live(call string) (*Waker, uint32) {
+// live returns the Waker that a borrowing call goes to, and its state. It panics if that was
+// consumed, and waits while it is busy.
+func (w *Waker) live(call string) (*Waker, snapshot) {
 	via := w
 	for {
-		s := atomic.LoadUint32(&w.state)
-		switch k := s & kindMask; {
+		s := w.state.load()
+		switch k := s.kind(); {
 		case k == view, k == held:
 			via, w = w, w.other()
-		case k == empty, k == over, s&gone != 0:
+		case s.unusable():
 			if now := via.heldNow(w); now != w {
 				w = now
 				continue
 			}
 			misuse(call, s)
-		case s&busy != 0:
+		case s.isBusy():
 			runtime.Gosched()
 		default:
 			return w, s
@@ -175,97 +180,78 @@ func (w *Waker) live(call string) (*Waker, uint32) {
 	}
 }
 
-// consume sets one of the consumed flags. It returns the Waker concerned and its state before, to the one caller who may
-// now act on it; that one is disarmed.
-func (w *Waker) consume(call string, flag uint32) (*Waker, uint32) {
+// consume sets how, one of the consumed flags. Exactly one call succeeds; the others panic. It
+// returns the Waker concerned, disarmed, and its state before.
+func (w *Waker) consume(call string, how snapshot) (*Waker, snapshot) {
 	via := w
 	for {
-		s := atomic.LoadUint32(&w.state)
-		switch k := s & kindMask; {
-		case k == held:
+		s := w.state.load()
+		switch {
+		case s.kind() == held:
 			via, w = w, w.other()
 			continue
-		case k == empty, k&lent != 0, s&gone != 0:
+		case s.isLent(), s.unusable():
 			if now := via.heldNow(w); now != w {
 				w = now
 				continue
 			}
 			misuse(call, s)
-		case s&busy != 0:
+		case s.isBusy():
 			runtime.Gosched()
 			continue
+		case s.inUse() && how == moved:
+			panic("rawwaker: " + call + " during another call on the same Waker")
 		}
-		after := s | flag
-		if s&countMask != 0 {
-			if flag == moved {
-				panic("rawwaker: " + call + " during another call on the same Waker")
-			}
-			after |= last
-		}
-		if atomic.CompareAndSwapUint32(&w.state, s, after) {
-			if s&kindMask == foreign || s&ref != 0 {
+		if w.state.consume(s, how) {
+			if s.holdsC() {
 				w.disarm()
 			}
-			w.uncount(s, flag)
+			w.uncount(s, how)
 			return w, s
 		}
 	}
 }
 
-// consumedBy is what a consumed flag is called in a trace.
-func consumedBy(flag uint32) string {
-	switch flag {
-	case woken:
-		return "wake"
-	case dropped:
-		return "drop"
-	}
-	return "into_raw"
-}
-
-// enter counts a call in that uses the reference of C which w holds, or which C has lent; false: look again.
-func (w *Waker) enter(s uint32) bool {
-	if s&countMask == countMask {
-		panic("rawwaker: more than a million calls at once on the same Waker")
-	}
-	return atomic.CompareAndSwapUint32(&w.state, s, s+1)
-}
+// enter counts a call in that uses the reference of C which w holds, or which C has lent; false:
+// the state is no longer s.
+func (w *Waker) enter(s snapshot) bool { return w.state.enter(s) }
 
 // leave counts it out, and gives the reference up if a consuming call came meanwhile.
 func (w *Waker) leave() {
-	s := atomic.AddUint32(&w.state, ^uint32(0))
-	if s&countMask != 0 || s&last == 0 {
+	s, ends := w.state.leave()
+	if !ends {
 		return
 	}
-	// Nobody enters any more: one call sees 0.
-	if s&kindMask == foreign {
-		w.callLast(s & gone)
+	// No call enters any more, so exactly one leave comes here.
+	if s.kind() == foreign {
+		w.callLast(s & consumedMask)
 	} else {
 		w.unref(s)
 	}
 }
 
-// borrow is [Waker.AsRaw] for a poll of C: the two words are good until giveBack, also if w is consumed meanwhile, or its task ends.
+// borrow is [Waker.AsRaw] for a poll of a C future: the two words are valid until giveBack, also if
+// w is consumed or its task ends meanwhile.
 func (w *Waker) borrow() borrowed {
 	for {
 		t, s := w.live("AsRaw")
 		switch {
-		case s&kindMask == noop:
-			return borrowed{raw: fromNumbers(ffiwaker.Noop())}
-		case s&kindMask == scope:
-			// C holds no reference by what the core lends, and the task may end on another goroutine.
+		case s.kind() == noop:
+			return borrowed{raw: fromNumbers(capi.Noop())}
+		case s.kind() == scope:
+			// What Lend gives holds no reference, and the task may end on another goroutine.
 			raw, ok := t.core.Cross()
 			if !ok {
-				raw = ffiwaker.Noop()
+				raw = capi.Noop()
 			}
 			return borrowed{raw: fromNumbers(raw), own: ok}
-		case s&(ref|lent) == 0 && s&kindMask != foreign:
+		case !s.hasRef() && !s.isLent() && s.kind() != foreign:
 			// Makes t hold a reference, unless its task has ended.
 			if raw := t.AsRaw(); raw.numbers().VTable == noopVTable {
 				return borrowed{raw: raw}
 			}
 		case t.enter(s):
-			if s&ref != 0 {
+			if s.hasRef() {
 				return borrowed{raw: t.boxRaw(), from: t}
 			}
 			return borrowed{raw: t.raw(), from: t}
@@ -273,7 +259,7 @@ func (w *Waker) borrow() borrowed {
 	}
 }
 
-// borrowed is what borrow gives.
+// borrowed is what borrow returns.
 type borrowed struct {
 	raw  RawWaker
 	from *Waker // which counts it
@@ -285,35 +271,35 @@ func (b *borrowed) giveBack() {
 	case b.from != nil:
 		b.from.leave()
 	case b.own:
-		ffiwaker.Drop(b.raw.numbers())
+		capi.Drop(b.raw.numbers())
 	}
 }
 
-// callLast makes the consuming call of a foreign waker that is disarmed.
-func (w *Waker) callLast(flag uint32) {
+// callLast calls the consuming slot of a foreign waker, which is disarmed.
+func (w *Waker) callLast(how snapshot) {
 	debugGC()
-	if flag == woken {
-		ffiwaker.Wake(w.raw().numbers())
+	if how == woken {
+		capi.Wake(w.raw().numbers())
 	} else {
-		ffiwaker.Drop(w.raw().numbers())
+		capi.Drop(w.raw().numbers())
 	}
 	runtime.KeepAlive(w)
 }
 
-// unref gives up the reference that AsRaw has made a Go-made waker hold, which was in state s and is consumed.
-func (w *Waker) unref(s uint32) {
-	if s&ref != 0 && s&countMask == 0 { // else whoever leaves last does
-		ffiwaker.Drop(w.boxRaw().numbers())
+// unref gives up the box's reference that AsRaw has made w hold. w was in state s and is consumed.
+func (w *Waker) unref(s snapshot) {
+	if s.hasRef() && !s.inUse() { // else the call that leaves last does it
+		capi.Drop(w.boxRaw().numbers())
 	}
 }
 
-// target is a clone of what w wakes.
+// target returns a clone of what w wakes.
 func (w *Waker) target(call string) target {
 	for {
 		w, s := w.live(call)
-		k := s & kindMask &^ lent
+		k := s.owned()
 		if k != foreign {
-			if s&counted != 0 {
+			if s.isCounted() {
 				k |= counted
 				w.core.Count(1, "clone")
 			}
@@ -324,8 +310,8 @@ func (w *Waker) target(call string) target {
 		}
 		defer w.leave() // also if a callback of Go's panics inside the slot
 		debugGC()
-		raw := fromNumbers(ffiwaker.Clone(w.raw().numbers()))
-		if s&lent != 0 && raw.numbers().VTable == boxVTable {
+		raw := fromNumbers(capi.Clone(w.raw().numbers()))
+		if s.isLent() && raw.numbers().VTable == boxVTable {
 			return target{kind: foreign, raw: raw} // a relay's: see lend
 		}
 		return adopt(raw)
@@ -335,7 +321,7 @@ func (w *Waker) target(call string) target {
 func (w *Waker) willWake(o *Waker, call string) bool {
 	o, so := o.live(call)
 	w, sw := w.live(call)
-	a, b := sw&kindMask&^lent, so&kindMask&^lent
+	a, b := sw.owned(), so.owned()
 	if a == foreign || b == foreign {
 		return a == b && w.raw() == o.raw()
 	}

@@ -11,16 +11,18 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
-	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// A poll of a C future under NewContext(w) uses w until it returns, whatever is done to w meanwhile.
+// A poll of a C future under NewContext(w) uses w until it returns, whatever is done to w
+// meanwhile.
 func TestNewContext(t *testing.T) {
 	function := func(*testing.T) *rawwaker.Waker { return rawwaker.FromFunc(func() {}) }
 	kinds := map[string]func(t *testing.T) *rawwaker.Waker{
@@ -141,7 +143,7 @@ func TestNewContext(t *testing.T) {
 }
 
 // alive is how many counted references of C there are: boxes, and those of ctest's tasks.
-func alive() int { return ffiwaker.Live() }
+func alive() int { return capi.Live() }
 
 func TestWakerSet(t *testing.T) {
 	yielded := func(s *rawwaker.WakerSet, cx *rawwaker.Context) (all []int) {
@@ -238,14 +240,14 @@ func TestFutureIntoRaw(t *testing.T) {
 		return &dropping[uint64]{dropped, func(*rawwaker.Context) rawwaker.Poll[uint64] { return rawwaker.Ready[uint64](42) }}
 	}
 	t.Run("a_NULL_out_is_a_panic", func(t *testing.T) {
-		if ffiwaker.AuditAll() {
+		if trace.AuditAll() {
 			t.Skip("the auditor reports it, and passes no such poll on")
 		}
 		balance.Check(t)
 		var dropped atomic.Int32
 		d := ready(&dropped)
 		f := rawwaker.FutureIntoRaw[uint64](d)
-		require.EqualValues(t, ffiwaker.CodePanicked, ctest.PollNowhere(f, noop()))
+		require.EqualValues(t, capi.CodePanicked, ctest.PollNowhere(f, noop()))
 		require.Equal(t, "rawwaker: poll: out is NULL, and the result has 8 bytes (give poll memory for it)", ctest.LastPanic())
 		ctest.DropFuture(f)
 		require.Zero(t, dropped.Load(), "it has been ready")
@@ -253,7 +255,7 @@ func TestFutureIntoRaw(t *testing.T) {
 	t.Run("a_NULL_out_does_for_nothing", func(t *testing.T) {
 		balance.Check(t)
 		f := rawwaker.FutureIntoRaw(future.Ready(struct{}{}))
-		require.EqualValues(t, ffiwaker.CodeReady, ctest.PollNowhere(f, noop()))
+		require.EqualValues(t, capi.CodeReady, ctest.PollNowhere(f, noop()))
 		ctest.DropFuture(f)
 	})
 	t.Run("a_put_that_panics_drops_no_future_that_was_ready", func(t *testing.T) {
@@ -262,7 +264,7 @@ func TestFutureIntoRaw(t *testing.T) {
 		d := ready(&dropped)
 		f := rawwaker.FutureIntoRawFunc(d, func(out unsafe.Pointer, v uint64) { panic("no room") })
 		code, _ := ctest.PollOnce(f, noop())
-		require.EqualValues(t, ffiwaker.CodePanicked, code)
+		require.EqualValues(t, capi.CodePanicked, code)
 		require.Equal(t, "no room", ctest.LastPanic())
 		ctest.DropFuture(f)
 		require.Zero(t, dropped.Load())
@@ -271,14 +273,14 @@ func TestFutureIntoRaw(t *testing.T) {
 		balance.Check(t)
 		got := unsafe.Pointer(t)
 		f := rawwaker.FutureIntoRawFunc(ready(new(atomic.Int32)), func(out unsafe.Pointer, v uint64) { got = out })
-		require.EqualValues(t, ffiwaker.CodeReady, ctest.PollNowhere(f, noop()))
+		require.EqualValues(t, capi.CodeReady, ctest.PollNowhere(f, noop()))
 		require.Nil(t, got)
 		ctest.DropFuture(f)
 	})
 	t.Run("a_put_that_writes_to_NULL_panics", func(t *testing.T) {
 		balance.Check(t)
 		f := rawwaker.FutureIntoRawFunc(ready(new(atomic.Int32)), func(out unsafe.Pointer, v uint64) { *(*uint64)(out) = v })
-		require.EqualValues(t, ffiwaker.CodePanicked, ctest.PollNowhere(f, noop()))
+		require.EqualValues(t, capi.CodePanicked, ctest.PollNowhere(f, noop()))
 		require.Contains(t, ctest.LastPanic(), "nil pointer")
 		ctest.DropFuture(f)
 	})

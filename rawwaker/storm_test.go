@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
-	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -93,8 +93,9 @@ func TestAStormOfCWakersEndsWithAnExactCount(t *testing.T) {
 	t.Logf("%d made, %d clones, %d wakes, %d drops; %d operations on C threads", c.Made, c.Clones, c.Wakes, c.Drops, ops)
 }
 
-// Eight C threads wake one box. It ends with Go's side first or with C's; it is woken from Go as well. A lost wake hangs
-// the test, a circle in the list hangs the dispatcher, and what is freed twice ASan sees.
+// Eight C threads wake one box. It ends with Go's side first or with C's; it is woken from Go as
+// well. A lost wake hangs the test, a circle in the list hangs the dispatcher, and what is freed
+// twice ASan sees.
 func TestAStormOnBoxesLosesNothingHoweverItEnds(t *testing.T) {
 	balance.Check(t)
 	rounds := 400

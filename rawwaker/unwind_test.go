@@ -12,8 +12,8 @@ import (
 
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
-	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -36,8 +36,9 @@ func unwound(how func(), f func()) (left bool) {
 	return left
 }
 
-// A poll of C that a Go panic or Goexit has left leaves the task's box as if it had returned PENDING. Before the poll under test the
-// script has had others; "" means that the box is made by that poll.
+// A poll of C that a Go panic or Goexit has left leaves the task's box as if it had returned
+// PENDING. Before the poll under test the script has had others; "" means that the box is made by
+// that poll.
 func TestAnUnwindThroughAPollOfC(t *testing.T) {
 	for how, leave := range unwinds {
 		for _, c := range []struct{ name, letters string }{

@@ -5,25 +5,28 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// Waker says "poll me again". Any goroutine may use it, and several at once.
+// Waker asks an executor to poll a task again. Any goroutine may use it, and several at once.
 //
-// Wake and Drop consume it, IntoRaw moves it out, and whoever uses it afterwards panics: `rawwaker: WakeByRef after Drop`.
-// Clone, WakeByRef, WillWake and AsRaw borrow it; so does a poll of a C future under [NewContext]. A Drop or Wake that overlaps one
-// of those on the same Waker takes effect when the last of them has returned; IntoRaw and CloneFrom then panic.
+// Wake and Drop consume it, and IntoRaw moves it out. Any use after that panics, for example with
+// `rawwaker: WakeByRef after Drop`. Clone, WakeByRef, WillWake and AsRaw borrow it, as does a poll
+// of a C future under [NewContext]. A Drop or Wake that overlaps a borrowing call on the same Waker
+// takes effect when the last of them has returned; IntoRaw and CloneFrom panic instead.
 //
-// A Waker that holds a reference of C must be dropped or woken. [runtime.SetFinalizer] is the backstop: what you forget is
-// dropped some time after the collector has found it. A Waker made in Go holds nothing until it goes to C.
+// A Waker that holds a reference of C must be dropped or woken. [runtime.SetFinalizer] is the
+// backstop: a forgotten one is dropped some time after the garbage collector finds it. A Waker made
+// in Go holds nothing until it crosses to C.
 //
-// The zero Waker is empty: only [Waker.CloneFrom] may be called on it. Do not copy a Waker; go vet sees it where you do.
+// The zero Waker is empty: only [Waker.CloneFrom] may be called on it. Do not copy a Waker; go vet
+// reports copies.
 type Waker struct {
 	_     noCopy
-	state uint32         // atomic, but for its first value: nobody else has the Waker yet
-	core  *wake.Core     // of kinds core, user and scope
-	link  unsafe.Pointer // foreign, or lent by C: the vtable, in C memory; held and view: a *Waker
+	state state
+	core  *wake.Core     // kinds core, user and scope
+	link  unsafe.Pointer // foreign, or lent by C: the vtable, in C memory; held, view: a *Waker
 	data  uintptr        // foreign, or lent by C: C's data; with ref: the box
 }
 
@@ -32,22 +35,27 @@ type noCopy struct{}
 func (*noCopy) Lock()   {}
 func (*noCopy) Unlock() {}
 
-// FromRaw takes over one reference of a C waker. It panics for a nil vtable or one with an empty slot, and in a build
-// without cgo; what else a vtable may be, it trusts.
+// FromRaw takes over one reference of a C waker: the returned Waker owns it, and the caller must
+// not use raw any more. A waker that came from Go is recognised by its vtable's address and
+// becomes what it was.
 //
-// A waker that came from Go is recognised by its vtable's address and is again what it was.
+// It panics if the vtable is nil or has an empty slot, and in a build without cgo. It cannot check
+// more of a vtable.
 func FromRaw(raw RawWaker) *Waker {
 	raw.check("FromRaw")
 	debugGC()
 	return newWaker(adopt(raw))
 }
 
-// Noop returns a waker that does nothing.
+// Noop returns a waker whose wakes do nothing.
 func Noop() *Waker { return newWaker(target{kind: noop}) }
 
-// FromFunc returns a waker that calls wake for each wake, on the goroutine that wakes. Woken from C, or by a timer, wake runs on a
-// goroutine of its own instead, a little later. Such wakes coalesce: one call runs at a time, and however many wakes come meanwhile
-// lead to one call more. It may block there: it delays no other waker. A panic there ends the program, as any goroutine's does.
+// FromFunc returns a waker that calls wake for each wake, on the goroutine that wakes.
+//
+// If C or a timer wakes it, wake runs soon after on a goroutine of its own instead, where it may
+// block without delaying another waker. Such wakes coalesce: one call runs at a time, and the wakes
+// that come meanwhile lead to one more call. A panic there ends the program, as in any goroutine.
+// FromFunc panics if wake is nil.
 func FromFunc(wake func()) *Waker {
 	if wake == nil {
 		panic("rawwaker: FromFunc of a nil function")
@@ -55,10 +63,10 @@ func FromFunc(wake func()) *Waker {
 	return fromFunc(wake)
 }
 
-// Wake is the safe way to a waker of your own: a type that knows what to do when woken.
+// Wake is what [FromWake] makes a waker of.
 type Wake interface{ Wake() }
 
-// FromWake is [FromFunc] for a method.
+// FromWake is [FromFunc] for the method of a type. It panics if w is nil.
 func FromWake(w Wake) *Waker {
 	if w == nil {
 		panic("rawwaker: FromWake of nil")
@@ -66,14 +74,14 @@ func FromWake(w Wake) *Waker {
 	return fromFunc(w.Wake)
 }
 
-// function is what a waker of FromFunc wakes.
+// function is the target of a waker of FromFunc.
 type function struct {
 	core wake.Core
 	call wake.Call
 }
 
-// Rouse implements [wake.Target].
-func (f *function) Rouse(at wake.Place) { f.call.Run(at) }
+// Schedule implements [wake.Target].
+func (f *function) Schedule(at wake.Place) { f.call.Run(at) }
 
 func fromFunc(wakes func()) *Waker {
 	f := new(function)
@@ -88,47 +96,50 @@ func fromFunc(wakes func()) *Waker {
 	return newWaker(target{kind: kind, core: c})
 }
 
-// Clone returns a new Waker that wakes the same task.
+// Clone returns a new Waker that wakes the same task. The caller owns it. For a C waker it calls
+// the clone slot. It panics if w was consumed.
 func (w *Waker) Clone() *Waker {
-	if atomic.LoadUint32(&w.state)&^lent == core {
-		return &Waker{state: core, core: w.core}
+	if w.state.load()&^lent == core {
+		return &Waker{state: state{uint32(core)}, core: w.core}
 	}
 	return newWaker(w.target("Clone"))
 }
 
-// CloneFrom makes w wake what src wakes, and does nothing where it already does. Otherwise it clones src, stores that, then
-// drops what w held; an empty w it only fills.
+// CloneFrom makes w wake what src wakes. If it already does ([Waker.WillWake]), nothing is called.
+// Otherwise it clones src, stores the clone in w, and then drops what w held. An empty w is just
+// filled. It panics if w or src was consumed, or if another call on w is under way.
 func (w *Waker) CloneFrom(src *Waker) {
 	const call = "CloneFrom"
 	for {
-		s := atomic.LoadUint32(&w.state)
-		if k := s & kindMask; k&lent != 0 || k != held && k != empty && s&gone != 0 {
+		s := w.state.load()
+		if s.isLent() || s.kind() != held && s.isConsumed() {
 			misuse(call, s)
 		}
-		if s != empty && s&busy == 0 && w.willWake(src, call) {
+		if s != empty && !s.isBusy() && w.willWake(src, call) {
 			return
 		}
 		n := newWaker(src.target(call))
-		if s&kindMask == held {
+		if s.kind() == held {
 			w.swap(n).Drop()
 			return
 		}
-		if s&countMask != 0 {
+		if s.inUse() {
 			n.Drop()
 			panic("rawwaker: CloneFrom during another call on the same Waker")
 		}
-		if s&busy == 0 && atomic.CompareAndSwapUint32(&w.state, s, s|busy) {
-			old := target{kind: s & kindMask, raw: w.raw()}
-			if old.kind == foreign || s&ref != 0 {
+		if !s.isBusy() && w.state.lock(s) {
+			old := target{kind: s.kind(), raw: w.raw()}
+			if s.holdsC() {
 				w.disarm()
 			}
 			w.uncount(s, dropped)
-			if s&ref != 0 {
+			if s.hasRef() {
 				old = target{kind: foreign, raw: w.boxRaw()}
 			}
-			// SAFETY: busy keeps everybody else from link until kind held says that it is a *Waker.
+			// SAFETY: busy keeps every other goroutine from link until kind held says that it is
+			// a *Waker.
 			atomic.StorePointer(&w.link, unsafe.Pointer(n))
-			atomic.StoreUint32(&w.state, held)
+			w.state.setHeld()
 			old.drop()
 			return
 		}
@@ -137,20 +148,20 @@ func (w *Waker) CloneFrom(src *Waker) {
 	}
 }
 
-// Wake wakes the task and consumes w: Drop must not follow.
+// Wake wakes the task and consumes w: Drop must not follow. It panics if w was consumed.
 func (w *Waker) Wake() { w.wakeAt(wake.Anywhere) }
 
 func (w *Waker) wakeAt(at wake.Place) {
 	w, s := w.consume("Wake", woken)
 	w.unref(s) // first: a user's function may panic
-	switch s & kindMask {
+	switch s.kind() {
 	case core:
 		w.core.WakeAt(at)
 	case user:
-		w.core.Rouse(at)
+		w.core.Schedule(at)
 	case foreign:
 		switch {
-		case s&countMask != 0: // whoever leaves last calls
+		case s.inUse(): // the call that leaves last does it
 		case at == wake.Anywhere:
 			w.callLast(woken)
 		default:
@@ -159,45 +170,44 @@ func (w *Waker) wakeAt(at wake.Place) {
 	}
 }
 
-// WakeByRef wakes the task and keeps w.
+// WakeByRef wakes the task and does not consume w. It panics if w was consumed.
 func (w *Waker) WakeByRef() {
-	// Small enough to be inlined into a future that wakes itself.
-	if s := atomic.LoadUint32(&w.state); s&^lent != core || w.core.Notify() {
+	if s := w.state.load(); s&^lent != core || w.core.Notify() {
 		w.wakeByRef(s)
 	}
 }
 
-// wakeByRef goes on where WakeByRef in state s could not end: it took a core's sleep away, or this is no core.
-func (w *Waker) wakeByRef(s uint32) {
+// wakeByRef is the rest of WakeByRef: the core was parked, or w, in state s, is not a plain core.
+func (w *Waker) wakeByRef(s snapshot) {
 	if s&^lent == core {
-		w.core.Rouse(wake.Anywhere)
+		w.core.Schedule(wake.Anywhere)
 		return
 	}
 	for {
 		w, s := w.live("WakeByRef")
-		if s&counted != 0 && wake.Tracing() {
+		if s.isCounted() && wake.Tracing() {
 			w.core.Trace("wake_by_ref")
 		}
-		switch s & kindMask &^ lent {
+		switch s.owned() {
 		case core:
 			w.core.Wake()
 		case user:
-			w.core.Rouse(wake.Anywhere)
+			w.core.Schedule(wake.Anywhere)
 		case foreign:
 			if !w.enter(s) {
 				continue
 			}
 			defer w.leave() // also if a callback of Go's panics inside the slot
 			debugGC()
-			ffiwaker.WakeByRef(w.raw().numbers())
+			capi.WakeByRef(w.raw().numbers())
 		}
 		return
 	}
 }
 
-// Drop gives w up without waking anybody.
+// Drop consumes w without a wake. It panics if w was consumed.
 func (w *Waker) Drop() {
-	if atomic.CompareAndSwapUint32(&w.state, core, core|dropped) {
+	if w.state.dropCore() {
 		return // it held nothing
 	}
 	w.drop()
@@ -205,103 +215,108 @@ func (w *Waker) Drop() {
 
 func (w *Waker) drop() {
 	w, s := w.consume("Drop", dropped)
-	if s&kindMask == foreign && s&countMask == 0 {
+	if s.kind() == foreign && !s.inUse() {
 		w.callLast(dropped)
 	}
 	w.unref(s)
 }
 
-// WillWake says whether a wake of o is a wake of w: true is a guarantee, false is not. It calls no slot.
+// WillWake reports whether w and o wake the same task. True is a guarantee, false is not. It calls
+// no slot. It panics if w or o was consumed.
 func (w *Waker) WillWake(o *Waker) bool { return w.willWake(o, "WillWake") }
 
-// IntoRaw consumes w and hands its reference to the caller, who must see that it is woken or dropped, in C or by
-// [FromRaw]. It panics, and changes nothing, while another call on w is under way; it panics in a build without cgo.
+// IntoRaw consumes w and returns its reference. The caller owns it and must have it woken or
+// dropped, in C or by [FromRaw].
 //
-// A waker made in Go gets a box in C memory, shared by all its clones. C code clones, wakes and drops it on any thread
-// without entering Go.
+// A waker made in Go gets a box in C memory, which all its clones share. C clones, wakes and drops
+// it on any thread without entering Go.
+//
+// It panics if w was consumed, if another call on w is under way, and in a build without cgo; then
+// w is as it was.
 func (w *Waker) IntoRaw() RawWaker {
 	const call = "IntoRaw"
 	needCgo(call)
 	for {
-		s := atomic.LoadUint32(&w.state)
-		k := s & kindMask
-		if s&(gone|ref|busy) != 0 || k != core && k != user {
+		s := w.state.load()
+		k := s.kind()
+		if s.isConsumed() || s.hasRef() || s.isBusy() || k != core && k != user {
 			w, s = w.consume(call, moved)
 			switch {
-			case s&kindMask == noop:
-				return fromNumbers(ffiwaker.Noop())
-			case s&ref != 0:
+			case s.kind() == noop:
+				return fromNumbers(capi.Noop())
+			case s.hasRef():
 				return crossed(w.boxRaw().numbers(), true)
-			case s&kindMask == foreign:
+			case s.kind() == foreign:
 				return w.raw()
 			}
 			raw, ok := w.core.Cross() // a held one
 			return crossed(raw, ok)
 		}
-		// Cross first: it panics where descriptors or memory have run out, and then w is as it was.
+		// Cross first: it panics if descriptors or memory have run out, and then w is as it was.
 		raw, ok := w.core.Cross()
-		if atomic.CompareAndSwapUint32(&w.state, s, s|moved) {
+		if w.state.consume(s, moved) {
 			w.uncount(s, moved)
 			return crossed(raw, ok)
 		}
 		if ok {
-			ffiwaker.Drop(raw)
+			capi.Drop(raw)
 		}
 	}
 }
 
-// AsRaw lends w to C: the two words hold for as long as w does, so C must be through with them, or have cloned them,
-// before w is consumed or collected. Those of a [Context]'s waker are good until its task is over. It panics in a build
+// AsRaw lends w to C without giving a reference. The two words are valid until w is consumed or
+// collected, so C must have stopped using them, or have cloned them, by then. Those of a
+// [Context]'s waker are valid until its task ends. It panics if w was consumed, and in a build
 // without cgo.
 func (w *Waker) AsRaw() RawWaker {
 	const call = "AsRaw"
 	needCgo(call)
 	for {
 		w, s := w.live(call)
-		switch k := s & kindMask; {
+		switch k := s.kind(); {
 		case k == noop:
-			return fromNumbers(ffiwaker.Noop())
-		case k == foreign, k&lent != 0 && w.link != nil: // C's own words
+			return fromNumbers(capi.Noop())
+		case k == foreign, s.isLent() && w.link != nil: // C's own words
 			return w.raw()
 		case k == scope:
 			if raw, ok := w.core.Lend(); ok {
 				return fromNumbers(raw)
 			}
 			// Its task ended since.
-			return fromNumbers(ffiwaker.Noop())
-		case s&ref != 0:
+			return fromNumbers(capi.Noop())
+		case s.hasRef():
 			return w.boxRaw()
 		default:
 			raw, ok := w.core.Cross()
 			if !ok {
 				return crossed(raw, ok)
 			}
-			if atomic.CompareAndSwapUint32(&w.state, s, s|busy) {
+			if w.state.lock(s) {
 				w.data = raw.Data
-				if s&counted != 0 {
+				if s.isCounted() {
 					runtime.SetFinalizer(w, nil) // finalize counts, too
 				}
 				w.arm()
-				atomic.StoreUint32(&w.state, s|ref)
+				w.state.setRef(s)
 				return fromNumbers(raw)
 			}
-			ffiwaker.Drop(raw)
+			capi.Drop(raw)
 		}
 	}
 }
 
-// crossed is a Go-made waker as C sees it: a waker whose task is over is one that does nothing.
-func crossed(raw ffiwaker.Raw, ok bool) RawWaker {
+// crossed is a Go-made waker as C sees it; if its task has ended, one that does nothing.
+func crossed(raw capi.Raw, ok bool) RawWaker {
 	if !ok {
-		raw = ffiwaker.Noop()
+		raw = capi.Noop()
 	} else if auditAll {
-		raw = ffiwaker.Audit(raw)
+		raw = capi.Audit(raw)
 	}
 	return fromNumbers(raw)
 }
 
 func needCgo(call string) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		panic("rawwaker: " + call + " needs cgo")
 	}
 }

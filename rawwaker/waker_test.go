@@ -8,9 +8,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -19,10 +20,10 @@ type counter struct{ n atomic.Int64 }
 
 func (c *counter) Wake() { c.n.Add(1) }
 
-// withoutAudit skips a test that looks at the very words that cross, at what a slot costs, or at misuse that the auditor stops first:
-// under FFIWAKERDEBUG=audit=1 each reference is another one.
+// withoutAudit skips a test that looks at the very words that cross, at what a slot costs, or at
+// misuse that the auditor stops first: under FFIWAKERDEBUG=audit=1 each reference is another one.
 func withoutAudit(t *testing.T) {
-	if ffiwaker.AuditAll() {
+	if trace.AuditAll() {
 		t.Skip("under audit each reference is another one")
 	}
 }
@@ -119,7 +120,7 @@ var makers = map[string]func() *rawwaker.Waker{
 }
 
 func init() {
-	if ffiwaker.HasCgo {
+	if capi.HasCgo {
 		uses["IntoRaw"] = func(w *rawwaker.Waker) { rawwaker.FromRaw(w.IntoRaw()).Drop() }
 		uses["AsRaw"] = func(w *rawwaker.Waker) { w.AsRaw() }
 		ends["IntoRaw"] = uses["IntoRaw"]
@@ -191,7 +192,7 @@ func TestAHandleMayBeRegisteredWhileItIsUsed(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { a.Register(w) })
 		wg.Go(func() {
-			if ffiwaker.HasCgo {
+			if capi.HasCgo {
 				w.AsRaw()
 			}
 		})
@@ -268,7 +269,7 @@ func TestABorrowedWakerKeptPastItsTaskPanics(t *testing.T) {
 		return rawwaker.Ready(0)
 	}))
 	for _, call := range []string{"Clone", "WakeByRef", "WillWake", "NewContext"} {
-		want := "rawwaker: " + call + " of a borrowed waker whose task or poll is over: Clone it to keep it"
+		want := "rawwaker: " + call + " of a borrowed waker whose task or poll has ended: Clone it to keep it"
 		require.PanicsWithValue(t, want, func() { uses[call](kept) })
 	}
 	require.Equal(t, 2, polls)

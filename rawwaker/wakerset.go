@@ -7,8 +7,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// WakerSet gives each of the futures that a combinator awaits a waker of its own, so that only those are polled that were
-// woken. The zero WakerSet is empty: [WakerSet.Init] it once.
+// WakerSet gives each future that a combinator awaits a waker of its own, so that only those that
+// were woken are polled. The zero WakerSet is empty: call [WakerSet.Init] once.
 //
 //	func (f *all) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
 //		for i, cx := range f.set.Woken(cx) {
@@ -17,33 +17,34 @@ import (
 //				f.set.Done(i)
 //			}
 //		}
-//		if f.set.Left() == 0 { // all are done
+//		if f.set.Left() == 0 {
 //			return rawwaker.Ready(f.sum)
 //		}
 //		return rawwaker.Pending[int]()
 //	}
 //
-// Woken and Done are for the goroutine that polls; the wakers may be used by any. Whoever gives the combinator up calls Drop,
-// and drops its futures.
+// Only the polling goroutine calls Woken and Done; any goroutine may use the wakers. The
+// combinator's own Drop calls [WakerSet.Drop] and drops its futures.
 //
 // The idea is that of FuturesUnordered in Rust's futures crate.
 type WakerSet struct {
 	parent   AtomicWaker
 	woken    atomic.Pointer[branch] // pushed one by one, taken whole
-	under    atomic.Pointer[wake.Core]
-	group    atomic.Pointer[wake.Group] // made when the first branch goes to C
+	root     atomic.Pointer[wake.Core]
+	group    atomic.Pointer[wake.Group] // made when the first branch crosses to C
 	branches []branch
 	left     int
 
-	// To be polled, of the polling goroutine: the branches from fresh on, which never were, and then this list, oldest wake first.
+	// To be polled, of the polling goroutine: the branches from fresh on, which never were, and
+	// then the list from next to last, oldest wake first. last is valid while next is not nil.
 	fresh      int
-	next, last *branch // last means something while next is not nil
+	next, last *branch
 
-	polling *branch    // which is being polled
-	task    *wake.Core // whose root under is, where that cannot change; else nil
+	polling *branch    // the one that is being polled
+	task    *wake.Core // whose Root is root, if that cannot change; else nil
 }
 
-// branch is one future's waker. Its core's word says whether it is on one of the lists: not while Parked.
+// branch is one future's waker. It is on one of the lists unless its core's word is Parked.
 type branch struct {
 	core wake.Core
 	cx   Context
@@ -51,33 +52,33 @@ type branch struct {
 	set  *WakerSet
 	i    int32
 
-	done bool // of who polls
+	done bool // of the polling goroutine
 }
 
-// Init makes the set one of n, all of them to be polled.
+// Init makes the set one of n futures, all of which are to be polled. Call it before any other use.
 func (s *WakerSet) Init(n int) {
 	s.branches, s.left = make([]branch, n), n
 	for i := range s.branches {
 		b := &s.branches[i]
 		b.set, b.i = s, int32(i)
 		b.core.InitRelay(b)
-		Bind(&b.cx, &b.core)
+		b.cx.bind(&b.core)
 		if wake.Tracing() {
 			b.core.Made("branch", "")
 		}
 	}
 }
 
-// Rouse implements [wake.Target].
-func (b *branch) Rouse(at wake.Place) {
+// Schedule implements [wake.Target].
+func (b *branch) Schedule(at wake.Place) {
 	b.push()
 	b.set.parent.wakeAt(at)
 }
 
-// Under implements [wake.Relay].
-func (b *branch) Under() *wake.Core { return b.set.under.Load() }
+// Root implements [wake.Relay].
+func (b *branch) Root() *wake.Core { return b.set.root.Load() }
 
-// Group implements [wake.Relay]. Each branch keeps its set.
+// Group implements [wake.Relay]. Each branch keeps its set alive.
 func (b *branch) Group() (g *wake.Group, i int32) {
 	s := b.set
 	g = s.group.Load()
@@ -100,21 +101,25 @@ func (b *branch) push() {
 	}
 }
 
-// Woken yields those that have been woken since they were polled last, oldest wake first, with the context to poll them with;
-// at first, all. cx is that of the combinator's own poll: its waker is woken with any of the set's. One that is woken while it is
-// being polled is left for the next poll, which it asks for. If the loop ends early, by a break or a panic, those that it has not come
-// to stay woken, at no cost for each, and the combinator is woken for them.
+// Woken yields the futures that were woken since they were last polled, oldest wake first, each
+// with the context to poll it with; at first it yields all. cx is that of the combinator's own
+// poll: each of the set's wakes wakes its waker.
+//
+// A future that is woken during its poll is left for the next poll of the combinator, which it asks
+// for. If the loop ends early, by a break or a panic, the rest stay woken, and the combinator is
+// woken for them.
 func (s *WakerSet) Woken(cx *Context) iter.Seq2[int, *Context] {
 	return func(yield func(int, *Context) bool) { s.each(cx, yield, false) }
 }
 
-// WokenNext is Woken for a stream, which breaks at its first item and whose owner then asks for the next one without a wake: a break
-// wakes nobody, and those that it left are yielded before others are looked for. After a break return Ready.
+// WokenNext is Woken for a stream, which breaks at its first item and whose owner then asks for the
+// next item without a wake. So a break wakes no task, and the futures that it left are yielded
+// before others. After a break, return Ready.
 func (s *WakerSet) WokenNext(cx *Context) iter.Seq2[int, *Context] {
 	return func(yield func(int, *Context) bool) { s.each(cx, yield, true) }
 }
 
-// each is both loops. What a loop does at its end, and at a panic, is rest.
+// each is Woken and WokenNext. rest is the end of a loop, also by a panic.
 func (s *WakerSet) each(cx *Context, yield func(int, *Context) bool, stream bool) {
 	took := !stream
 	if took {
@@ -144,19 +149,19 @@ func (s *WakerSet) each(cx *Context, yield func(int, *Context) bool, stream bool
 	}
 }
 
-// polled is the end of b's poll, which lets it sleep.
+// polled ends b's poll and lets it sleep.
 func (s *WakerSet) polled(b *branch) {
 	s.polling = nil
 	if b.done {
-		End(&b.cx)
+		b.cx.end()
 	} else if !b.core.Sleep() {
-		b.Rouse(wake.Anywhere)
+		b.Schedule(wake.Anywhere)
 	}
 }
 
-// rest is the end of a loop. After a panic the branch that was being polled is asleep like any other, for whoever recovers. But for a
-// stream, whose owner asks by itself, it asks for the poll that those get which are left: they are not asleep, so their own wakes no
-// longer do.
+// rest ends a loop. After a panic it lets the branch that was being polled sleep like any other.
+// Unless this is a stream, whose owner asks again by itself, it wakes the combinator for the
+// branches that are left: they are not asleep, so their own wakes no longer do.
 func (s *WakerSet) rest(stream bool) {
 	if s.polling == nil && (stream || !s.more()) {
 		return
@@ -171,10 +176,10 @@ func (s *WakerSet) rest(stream bool) {
 	}
 }
 
-// take appends to the list what has been woken, in the order of the wakes.
+// take appends the woken branches to the list, in the order of their wakes.
 func (s *WakerSet) take(cx *Context) {
 	w := cx.Waker()
-	s.parent.Register(w) // before the list is looked at
+	s.parent.Register(w) // before the list is read
 	if w.core != s.task || !w.lentByTask() {
 		s.findRoot(cx)
 	}
@@ -195,7 +200,8 @@ func (s *WakerSet) take(cx *Context) {
 	s.last = newest
 }
 
-// pop takes out the next that is to be polled, before its poll: that may panic, and a wake may list it again.
+// pop takes out the next branch to poll. That precedes the poll, which may panic, and during
+// which a wake may list the branch again.
 func (s *WakerSet) pop() *branch {
 	b := s.next
 	if i := s.fresh; i < len(s.branches) {
@@ -206,24 +212,25 @@ func (s *WakerSet) pop() *branch {
 	return b
 }
 
-// more says whether pop has one more to give.
+// more reports whether pop has another branch.
 func (s *WakerSet) more() bool { return s.fresh < len(s.branches) || s.next != nil }
 
-// findRoot finds the core for whose sake C's references of the branches keep something.
+// findRoot finds the core that C's references of the branches keep alive.
 func (s *WakerSet) findRoot(cx *Context) {
 	s.task = nil
 	if w := &cx.waker; w.lentByTask() && !w.core.Relay() {
 		s.task = w.core
 	}
-	if root := cx.root(); root != s.under.Load() {
-		s.under.Store(root)
+	if root := cx.root(); root != s.root.Load() {
+		s.root.Store(root)
 		for i := range s.branches {
 			s.branches[i].core.Keep()
 		}
 	}
 }
 
-// Done says that future i was ready, or was given up: its wakes do nothing from now on. It may be called inside that future's poll.
+// Done records that future i was ready or was given up: its wakes do nothing from now on. It may be
+// called inside that future's poll.
 func (s *WakerSet) Done(i int) {
 	b := &s.branches[i]
 	if b.done {
@@ -232,14 +239,14 @@ func (s *WakerSet) Done(i int) {
 	b.done = true
 	s.left--
 	if b != s.polling { // else its core ends with the poll, in which C may be using the box
-		End(&b.cx)
+		b.cx.end()
 	}
 }
 
-// Left is how many are not done.
+// Left returns how many futures are not done.
 func (s *WakerSet) Left() int { return s.left }
 
-// Drop ends all that are left, and gives the combinator's waker up.
+// Drop is Done for all that are left, and drops the combinator's waker.
 func (s *WakerSet) Drop() {
 	for i := range s.branches {
 		s.Done(i)

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -22,7 +22,7 @@ func Audit(raw rawwaker.RawWaker) rawwaker.RawWaker {
 		panic("wakertest: Audit of a nil vtable")
 	}
 	data, vtable := raw.Words()
-	w := ffiwaker.Audit(ffiwaker.Raw{Data: data, VTable: vtable})
+	w := capi.Audit(capi.Raw{Data: data, VTable: vtable})
 	return rawwaker.RawWakerOf(w.Data, w.VTable)
 }
 
@@ -33,7 +33,8 @@ func AuditFuture(raw rawwaker.RawFuture) rawwaker.RawFuture {
 		panic("wakertest: AuditFuture of a nil vtable")
 	}
 	data, vtable := raw.Words()
-	return rawwaker.RawFutureOf(ffiwaker.AuditFuture(data, vtable, ffiwaker.UnknownSize))
+	f := capi.AuditFuture(capi.Raw{Data: data, VTable: vtable}, capi.UnknownSize)
+	return rawwaker.RawFutureOf(f.Data, f.VTable)
 }
 
 // Findings takes what was found so far, oldest first. Of those that nobody takes 512 are kept; if there were more, the last one given here is
@@ -41,7 +42,7 @@ func AuditFuture(raw rawwaker.RawFuture) rawwaker.RawFuture {
 func Findings() []Finding {
 	var all []Finding
 	for {
-		rule, text, ok := ffiwaker.AuditTake()
+		rule, text, ok := capi.AuditTake()
 		if !ok {
 			return all
 		}
@@ -52,7 +53,7 @@ func Findings() []Finding {
 // Leaks reports each audited reference that is there now, once, and returns how many: call it when none should be. They are among the
 // [Findings] then. Nothing calls it at the program's end. It sees references to wakers, and no futures that were never dropped. A reference that a Go [rawwaker.Waker] holds is reported by itself where the collector has found it undropped, if
 // FFIWAKERDEBUG=audit=1 is set.
-func Leaks() int { return ffiwaker.AuditLeaks() }
+func Leaks() int { return capi.AuditLeaks() }
 
 // Report writes what was found so far, leaks included.
 func Report(to io.Writer) error {
@@ -70,14 +71,14 @@ func Report(to io.Writer) error {
 func Check(t testing.TB) {
 	t.Helper()
 	needCgo("Check")
-	ffiwaker.AuditPrint(false)
+	capi.AuditPrint(false)
 	Findings()
 	t.Cleanup(func() {
 		Leaks()
 		for _, f := range Findings() {
 			t.Error(f.Text)
 		}
-		ffiwaker.AuditPrint(true)
+		capi.AuditPrint(true)
 	})
 }
 
@@ -87,16 +88,16 @@ type Mutex struct{ mu sync.Mutex }
 
 func (m *Mutex) Lock() {
 	m.mu.Lock()
-	ffiwaker.AuditLock(1)
+	capi.AuditLock(1)
 }
 
 func (m *Mutex) Unlock() {
-	ffiwaker.AuditLock(-1)
+	capi.AuditLock(-1)
 	m.mu.Unlock()
 }
 
 func needCgo(call string) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		panic("wakertest: " + call + " needs cgo")
 	}
 }

@@ -9,14 +9,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
-	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
 // TestWhatCrossesUnderAudit is run by the next test in a process of its own, where everything that crosses is audited.
 func TestWhatCrossesUnderAudit(t *testing.T) {
-	if !ffiwaker.AuditAll() {
+	if !trace.AuditAll() {
 		t.Skip("of another test")
 	}
 	w := rawwaker.FromFunc(func() {})
@@ -26,13 +27,13 @@ func TestWhatCrossesUnderAudit(t *testing.T) {
 	w.Drop()
 
 	c := rawwaker.FromRaw(ctest.NumberWaker(42)).IntoRaw()
-	require.True(t, ffiwaker.IsAudited(numbers(c)), "C's is wrapped")
+	require.True(t, capi.IsAudited(numbers(c)), "C's is wrapped")
 	again := rawwaker.FromRaw(c).IntoRaw()
 	require.Equal(t, c, again, "once")
 	ctest.Drop(again)
 	require.Zero(t, ctest.NumberFaults())
 	require.Zero(t, ctest.NumberRefs())
-	require.Zero(t, ffiwaker.AuditLive())
+	require.Zero(t, capi.AuditLive())
 }
 
 func TestUnderAuditEachThatCrossesIsWrappedOnce(t *testing.T) {

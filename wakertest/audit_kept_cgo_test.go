@@ -10,10 +10,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -28,10 +28,10 @@ var underAudit = []struct {
 			mine := rawwaker.FromRaw(ctest.Clone(w))
 			if polls++; polls > 1 {
 				mine.Drop()
-				return ffiwaker.CodeReady
+				return capi.CodeReady
 			}
 			time.AfterFunc(time.Millisecond, mine.Wake)
-			return ffiwaker.CodePending
+			return capi.CodePending
 		})
 		require.Equal(t, uint64(0x4141414141414141), blockon.BlockOn(rawwaker.FutureFromRaw[uint64](f)))
 		require.Equal(t, 2, polls)
@@ -42,7 +42,7 @@ var underAudit = []struct {
 			if mine == nil {
 				mine = rawwaker.FromRaw(ctest.Clone(w))
 			}
-			return ffiwaker.CodePending
+			return capi.CodePending
 		}))
 		pollTwice(t, f)
 		mine.Drop()
@@ -55,7 +55,7 @@ var underAudit = []struct {
 				c := ctest.Clone(w)
 				kept = &c
 			}
-			return ffiwaker.CodePending
+			return capi.CodePending
 		}))
 		pollTwice(t, f)
 		ctest.Drop(*kept)
@@ -68,9 +68,9 @@ var underAudit = []struct {
 				c := ctest.Clone(w)
 				kept = &c
 			}
-			return ffiwaker.CodePending
+			return capi.CodePending
 		}).Words()
-		twice := rawwaker.RawFutureOf(ffiwaker.AuditFuture(data, vtable, ffiwaker.UnknownSize))
+		twice := audited(data, vtable, capi.UnknownSize)
 		f := rawwaker.FutureFromRaw[uint64](twice)
 		pollTwice(t, f)
 		ctest.Drop(*kept)
@@ -90,7 +90,7 @@ var underAudit = []struct {
 		ctest.DropFuture(inner)
 	}},
 	{"finds_that_none_was_kept", "pending_without_waker", func(t *testing.T) {
-		f := rawwaker.FutureFromRaw[uint64](ctest.Callback(8, func(rawwaker.RawWaker) uint8 { return ffiwaker.CodePending }))
+		f := rawwaker.FutureFromRaw[uint64](ctest.Callback(8, func(rawwaker.RawWaker) uint8 { return capi.CodePending }))
 		pollTwice(t, f)
 		f.Drop()
 	}},
@@ -100,7 +100,7 @@ var underAudit = []struct {
 			if mine == nil {
 				mine = rawwaker.FromRaw(ctest.Clone(w))
 			}
-			return ffiwaker.CodePending
+			return capi.CodePending
 		}))
 		for range 2 { // each with a waker of its own
 			w := rawwaker.FromFunc(func() {})
@@ -133,7 +133,7 @@ var underAudit = []struct {
 	}},
 	{"and_the_polls_inside_it", "", func(t *testing.T) {
 		data, vtable := ctest.Callback(8, func(rawwaker.RawWaker) uint8 { panic("of the callback") }).Words()
-		inner := rawwaker.RawFutureOf(ffiwaker.AuditFuture(data, vtable, 8))
+		inner := audited(data, vtable, 8)
 		f := rawwaker.FutureFromRaw[uint64](ctest.Callback(8, func(w rawwaker.RawWaker) uint8 {
 			code, _ := ctest.PollOnce(inner, w)
 			return code
@@ -149,7 +149,7 @@ var underAudit = []struct {
 const a = 0x4141414141414141
 
 func ready(size uintptr) rawwaker.RawFuture {
-	return ctest.Callback(size, func(rawwaker.RawWaker) uint8 { return ffiwaker.CodeReady })
+	return ctest.Callback(size, func(rawwaker.RawWaker) uint8 { return capi.CodeReady })
 }
 
 func pollTwice(t *testing.T, f rawwaker.Future[uint64]) {
@@ -165,7 +165,7 @@ func TestAuditChild(t *testing.T) {
 	for _, c := range underAudit {
 		if c.name == os.Getenv("AUDIT_CASE") {
 			c.run(t)
-			require.Zero(t, ffiwaker.AuditLive())
+			require.Zero(t, capi.AuditLive())
 			return
 		}
 	}
@@ -191,4 +191,10 @@ func TestAuditOfWhatCrosses(t *testing.T) {
 			require.Contains(t, string(out), "rawwaker audit: "+c.finds+": ")
 		})
 	}
+}
+
+// audited wraps a future once more, whatever it is.
+func audited(data, vtable, size uintptr) rawwaker.RawFuture {
+	f := capi.AuditFuture(capi.Raw{Data: data, VTable: vtable}, size)
+	return rawwaker.RawFutureOf(f.Data, f.VTable)
 }

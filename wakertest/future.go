@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -30,7 +30,7 @@ type probe struct {
 	r      *report
 	n      atomic.Int64
 	onWake atomic.Pointer[func()]
-	raw    ffiwaker.Raw // audited
+	raw    capi.Raw // audited
 	w      *rawwaker.Waker
 }
 
@@ -45,10 +45,10 @@ func newProbe(r *report, inC bool) *probe {
 	})
 	if inC {
 		data, vtable := p.w.IntoRaw().Words()
-		p.raw = ffiwaker.Raw{Data: data, VTable: vtable}
-		ffiwaker.AuditPrint(false) // the report has it
-		if !ffiwaker.IsAudited(p.raw) {
-			p.raw = ffiwaker.Audit(p.raw)
+		p.raw = capi.Raw{Data: data, VTable: vtable}
+		capi.AuditPrint(false) // the report has it
+		if !capi.IsAudited(p.raw) {
+			p.raw = capi.Audit(p.raw)
 		}
 		p.w = rawwaker.FromRaw(rawwaker.RawWakerOf(p.raw.Data, p.raw.VTable))
 	}
@@ -62,7 +62,7 @@ func (p *probe) clones() int {
 	if p.raw.VTable == 0 {
 		return -1
 	}
-	return ffiwaker.AuditCount(p.raw) - 1
+	return capi.AuditCount(p.raw) - 1
 }
 
 func (p *probe) woken(n int, when string) bool { return p.r.reaches(p.wakes, n, "wakes", when) }
@@ -188,7 +188,7 @@ func futureScenario[T any](name, rule string, run func(r *report, f *polled[T], 
 	return scenario[Future[T]]{name, rule, func(r *report, make func() Future[T]) {
 		// The audited waker first: what harms a waker of Go in C's hands is reported by it, and goes no further.
 		for _, inC := range []bool{true, false} {
-			if r.failed() || inC && !ffiwaker.HasCgo {
+			if r.failed() || inC && !capi.HasCgo {
 				continue
 			}
 			if !inC {
@@ -341,7 +341,7 @@ func futures[T any]() []scenario[Future[T]] {
 		{"drop_beside_the_wake", "drop may overlap the wake that comes from elsewhere", func(r *report, make func() Future[T]) {
 			for i := range 200 {
 				inC := i%2 == 0
-				if r.failed() || inC && !ffiwaker.HasCgo {
+				if r.failed() || inC && !capi.HasCgo {
 					continue
 				}
 				p := newProbe(r, inC)

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -40,17 +40,17 @@ type reference interface {
 	wakeByRef()
 	drop()
 	willWake(reference) bool
-	words() (w ffiwaker.Raw) // gives the reference away
+	words() (w capi.Raw) // gives the reference away
 }
 
-type slots struct{ ffiwaker.Raw }
+type slots struct{ capi.Raw }
 
-func (s slots) clone() reference          { return slots{ffiwaker.Clone(s.Raw)} }
-func (s slots) wake()                     { ffiwaker.Wake(s.Raw) }
-func (s slots) wakeByRef()                { ffiwaker.WakeByRef(s.Raw) }
-func (s slots) drop()                     { ffiwaker.Drop(s.Raw) }
+func (s slots) clone() reference          { return slots{capi.Clone(s.Raw)} }
+func (s slots) wake()                     { capi.Wake(s.Raw) }
+func (s slots) wakeByRef()                { capi.WakeByRef(s.Raw) }
+func (s slots) drop()                     { capi.Drop(s.Raw) }
 func (s slots) willWake(o reference) bool { return s == o }
-func (s slots) words() ffiwaker.Raw       { return s.Raw }
+func (s slots) words() capi.Raw           { return s.Raw }
 
 type handle struct{ *rawwaker.Waker }
 
@@ -59,9 +59,9 @@ func (h handle) wake()                     { h.Wake() }
 func (h handle) wakeByRef()                { h.WakeByRef() }
 func (h handle) drop()                     { h.Drop() }
 func (h handle) willWake(o reference) bool { return h.WillWake(o.(handle).Waker) }
-func (h handle) words() ffiwaker.Raw {
+func (h handle) words() capi.Raw {
 	data, vtable := h.IntoRaw().Words()
-	return ffiwaker.Raw{Data: data, VTable: vtable}
+	return capi.Raw{Data: data, VTable: vtable}
 }
 
 func (s Waker) reference() reference {
@@ -69,7 +69,7 @@ func (s Waker) reference() reference {
 		return handle{s.Handle}
 	}
 	data, vtable := s.Raw.Words()
-	return slots{ffiwaker.Raw{Data: data, VTable: vtable}}
+	return slots{capi.Raw{Data: data, VTable: vtable}}
 }
 
 // subject is a Waker under way, whose calls are noted.
@@ -478,7 +478,7 @@ var wakers = []scenario[Waker]{
 
 	{"unknown_thread", "a waker may be used on a thread that its executor has never heard of", func(r *report, make func() Waker) {
 		s := begin(r, make)
-		if !ffiwaker.HasCgo {
+		if !capi.HasCgo {
 			r.skip("a build without cgo has no such threads")
 			s.drop(s.w, "drop w")
 			s.done()
@@ -486,16 +486,16 @@ var wakers = []scenario[Waker]{
 		}
 		before := s.Wakes()
 		w := s.w.words()
-		on := func(slot ffiwaker.Slot, w ffiwaker.Raw, what string) ffiwaker.Raw {
+		on := func(slot capi.Slot, w capi.Raw, what string) capi.Raw {
 			r.did("on a new thread: %s", what)
-			got, err := ffiwaker.OnThread(slot, w, 1)
+			got, err := capi.OnThread(slot, w, 1)
 			r.expect(err == nil, "a thread; %v", err)
 			return got
 		}
-		c := on(ffiwaker.SlotClone, w, "c = clone w")
-		on(ffiwaker.SlotWakeByRef, c, "wake_by_ref c")
-		on(ffiwaker.SlotDrop, c, "drop c")
-		on(ffiwaker.SlotWake, w, "wake w")
+		c := on(capi.SlotClone, w, "c = clone w")
+		on(capi.SlotWakeByRef, c, "wake_by_ref c")
+		on(capi.SlotDrop, c, "drop c")
+		on(capi.SlotWake, w, "wake w")
 		s.wakes(before+1, "after wakes on a thread that the executor has never heard of")
 		s.done()
 	}},

@@ -15,11 +15,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 	"github.com/seed-8a1b3254/ffiwaker/wakertest"
 )
@@ -55,7 +56,7 @@ func TestAFunctionWakerKeepsTheContract(t *testing.T) {
 }
 
 func TestAFunctionWakerInCKeepsTheContract(t *testing.T) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		t.Skip("nothing crosses without cgo")
 	}
 	balance.Check(t)
@@ -67,7 +68,7 @@ func TestAFunctionWakerInCKeepsTheContract(t *testing.T) {
 }
 
 func TestAnAuditedWakerKeepsTheContract(t *testing.T) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		t.Skip("nothing crosses without cgo")
 	}
 	wakertest.Check(t)
@@ -146,7 +147,7 @@ func TestAWakerOfALocalsTaskKeepsTheContract(t *testing.T) {
 			name = "in C"
 		}
 		t.Run(name, func(t *testing.T) {
-			if inC && !ffiwaker.HasCgo {
+			if inC && !capi.HasCgo {
 				t.Skip("nothing crosses without cgo")
 			}
 			balance.Check(t)
@@ -265,16 +266,16 @@ func TestTheFuturesKeepTheContract(t *testing.T) {
 }
 
 func TestAnAuditedWakersMisuseIsNamedWithItsPlace(t *testing.T) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		require.PanicsWithValue(t, "wakertest: Audit needs cgo", func() { wakertest.Audit(rawwaker.RawWaker{}) })
 		return
 	}
 	require.PanicsWithValue(t, "wakertest: Audit of a nil vtable", func() { wakertest.Audit(rawwaker.RawWaker{}) })
-	if ffiwaker.AuditAll() {
+	if trace.AuditAll() {
 		t.Skip("FromRaw would wrap what is to be found")
 	}
-	ffiwaker.AuditPrint(false)
-	defer ffiwaker.AuditPrint(true)
+	capi.AuditPrint(false)
+	defer capi.AuditPrint(true)
 	wakertest.Findings()
 	raw := wakertest.Audit(rawwaker.FromFunc(func() {}).IntoRaw())
 	w := rawwaker.FromRaw(raw)
@@ -301,7 +302,7 @@ func TestAnAuditedWakersMisuseIsNamedWithItsPlace(t *testing.T) {
 		require.Regexp(t, `in order: 1 is wrapped \(\d+\); 1 is cloned as 2 \(\d+\); 1 drop \(\d+\)`, f.Text)
 		require.Contains(t, f.Text, "on thread ")
 	}
-	require.Zero(t, ffiwaker.AuditLive())
+	require.Zero(t, capi.AuditLive())
 	var b bytes.Buffer
 	require.NoError(t, wakertest.Report(&b))
 	require.Empty(t, b.String())
@@ -309,11 +310,11 @@ func TestAnAuditedWakersMisuseIsNamedWithItsPlace(t *testing.T) {
 
 // TestAuditOfAll is run by the next test in a process of its own, where everything that crosses is audited.
 func TestAuditOfAll(t *testing.T) {
-	if !ffiwaker.AuditAll() {
+	if !trace.AuditAll() {
 		t.Skip("of another test")
 	}
 	raw := rawwaker.FromFunc(func() {}).IntoRaw()
-	require.True(t, ffiwaker.IsAudited(numbers(raw)))
+	require.True(t, capi.IsAudited(numbers(raw)))
 	rawwaker.FromRaw(raw).Drop() // Go's own coming back: the wrapping is taken off
 	forget()
 	for range 200 {
@@ -325,24 +326,24 @@ func TestAuditOfAll(t *testing.T) {
 //go:noinline
 func forget() {
 	data, vtable := rawwaker.FromFunc(func() {}).IntoRaw().Words()
-	c := ffiwaker.Audit(ffiwaker.Clone(ffiwaker.Raw{Data: data, VTable: vtable}))
-	ffiwaker.Drop(ffiwaker.Raw{Data: data, VTable: vtable})
+	c := capi.Audit(capi.Clone(capi.Raw{Data: data, VTable: vtable}))
+	capi.Drop(capi.Raw{Data: data, VTable: vtable})
 	_ = rawwaker.FromRaw(foreign(c))
 }
 
 // foreign hides a box from FromRaw, by a second wrapping.
-func foreign(w ffiwaker.Raw) rawwaker.RawWaker {
-	w = ffiwaker.Audit(w)
+func foreign(w capi.Raw) rawwaker.RawWaker {
+	w = capi.Audit(w)
 	return rawwaker.RawWakerOf(w.Data, w.VTable)
 }
 
-func numbers(r rawwaker.RawWaker) ffiwaker.Raw {
+func numbers(r rawwaker.RawWaker) capi.Raw {
 	data, vtable := r.Words()
-	return ffiwaker.Raw{Data: data, VTable: vtable}
+	return capi.Raw{Data: data, VTable: vtable}
 }
 
 func TestAForgottenDropIsReportedWhereTheCollectorFindsIt(t *testing.T) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		t.Skip("nothing crosses without cgo")
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestAuditOfAll$", "-test.v")

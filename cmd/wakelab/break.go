@@ -20,7 +20,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-8a1b3254/ffiwaker"
-	"github.com/seed-8a1b3254/ffiwaker/internal/broken"
+	"github.com/seed-8a1b3254/ffiwaker/audit"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/broken"
 	"github.com/seed-8a1b3254/ffiwaker/wakertest"
 )
 
@@ -29,7 +30,7 @@ func breakCommand(out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "break [MISUSE]",
 		Short: "a faulty waker, future or executor: the rule it breaks, and who tells",
-		Long: `Runs one of the faulty things of internal/broken, each in a process of its own, and shows the line of the contract that it breaks and what the
+		Long: `Runs one of the faulty things of internal/test/broken, each in a process of its own, and shows the line of the contract that it breaks and what the
 tools print that find it: the conformance kit, the auditor, AddressSanitizer, ThreadSanitizer or Go's race detector. Those in C are compiled here, by
 gcc. Without a name: the list.`,
 		Example:   "  wakelab break\n  wakelab break wakes_then_drops\n  wakelab break go_never_wakes",
@@ -142,7 +143,7 @@ func showContract(out io.Writer, e broken.Entry) {
 
 // auditRule is a rule of the auditor in its own words.
 func auditRule(name string) string {
-	source, err := ffiwaker.Sources.ReadFile("rawwaker_audit.c")
+	source, err := audit.Sources.ReadFile("rawwaker_audit.c")
 	if m := regexp.MustCompile(`find\("` + regexp.QuoteMeta(name) + `", "([^"]+)"`).FindSubmatch(source); err == nil && m != nil {
 		return string(m[1])
 	}
@@ -209,7 +210,7 @@ func openWorkshop() (*workshop, error) {
 		return nil, err
 	}
 	w := &workshop{ctx, dir, cc, done}
-	for to, from := range map[string]embed.FS{"root": ffiwaker.Sources, "kit": wakertest.C, "broken": broken.Sources} {
+	for to, from := range map[string]embed.FS{"root": ffiwaker.Sources, "audit": audit.Sources, "kit": wakertest.C, "broken": broken.Sources} {
 		if err := os.CopyFS(filepath.Join(dir, to), from); err != nil {
 			w.close()
 			return nil, err
@@ -223,7 +224,7 @@ func (w *workshop) build(name string, flags ...string) (string, error) {
 	defer cancel()
 	program := filepath.Join(w.dir, name)
 	args := append([]string{"-std=gnu11", "-g", "-O1", "-w", "-rdynamic"}, flags...)
-	args = append(args, "-Iroot", "-Ikit/c", "-Ibroken", "broken/run/main.c", "kit/c/rawwaker_test.c", "root/rawwaker.c", "root/rawwaker_audit.c")
+	args = append(args, "-Iroot", "-Iaudit", "-Ikit/c", "-Ibroken", "broken/run/main.c", "kit/c/rawwaker_test.c", "root/rawwaker.c", "audit/rawwaker_audit.c")
 	files, err := fs.Glob(broken.Sources, "*.c")
 	if err != nil {
 		return "", err

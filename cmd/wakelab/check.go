@@ -17,7 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed-8a1b3254/ffiwaker/internal/kitlib"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/kitlib"
 )
 
 // kinds are what a library may have to be checked.

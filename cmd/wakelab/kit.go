@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-8a1b3254/ffiwaker/internal/broken"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/broken"
 	"github.com/seed-8a1b3254/ffiwaker/wakertest"
 )
 

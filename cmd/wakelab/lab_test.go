@@ -11,12 +11,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 )
 
 func needCgo(t *testing.T) {
 	t.Helper()
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		t.Skip("needs cgo")
 	}
 }
@@ -155,7 +155,7 @@ func TestABuildWithoutTracesSaysSo(t *testing.T) {
 // ---- layout
 
 func TestTheLiveLayoutFollowsTheCountOfReferences(t *testing.T) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		refused(t, statusFailed, noCgo, "layout", "--live")
 		return
 	}

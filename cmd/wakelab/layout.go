@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -34,7 +34,7 @@ var structs = []struct {
 // inC asks the C compiler.
 func inC() figures {
 	f := make(figures)
-	for _, l := range ffiwaker.Layouts() {
+	for _, l := range capi.Layouts() {
 		for _, s := range structs {
 			if s.c != l.Name {
 				continue
@@ -69,7 +69,7 @@ func number(n uintptr) string { return strconv.FormatUint(uint64(n), 10) }
 
 // live takes a waker made in Go to its two words, reads them and the vtable, and gives the reference back.
 func live() map[string]uintptr {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		return nil
 	}
 	w := rawwaker.FromFunc(func() {})

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 )
 
 func TestLayoutHasARowForEachField(t *testing.T) {
@@ -26,19 +26,19 @@ func TestLayoutHasARowForEachField(t *testing.T) {
 		require.Contains(t, rows, s.name)
 		for _, field := range s.fields {
 			require.GreaterOrEqual(t, len(rows[field]), 6, field)
-			if ffiwaker.HasCgo {
+			if capi.HasCgo {
 				require.Len(t, rows[field], 7, field)
 				require.Regexp(t, "^0x[0-9a-f]+$", rows[field][6])
 			}
 		}
 	}
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		require.Contains(t, out, noCgo)
 	}
 }
 
 func TestGoIsCBitForBit(t *testing.T) {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		t.Skip("needs cgo")
 	}
 	c, g := inC(), inGo()

@@ -11,20 +11,21 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/kitlib"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/kitlib"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
 // liveWaker follows one waker of a task through clone, wake and drop. The task is a Local's, so its wakes from C wait on a list until Tick: every step stands still
 // while it is looked at.
 func liveWaker(out io.Writer) error {
-	if !ffiwaker.HasCgo {
+	if !capi.HasCgo {
 		return errors.New(noCgo)
 	}
-	if ffiwaker.AuditAll() {
+	if trace.AuditAll() {
 		return errors.New("not under FFIWAKERDEBUG=audit=1 or trace=FILE: there the two words are the auditor's")
 	}
 	l := executor.NewLocal()
@@ -41,63 +42,63 @@ func liveWaker(out io.Writer) error {
 	w := kept.IntoRaw()
 	v := &viewer{out: out}
 	data, vtable := w.Words()
-	raw := ffiwaker.Raw{Data: data, VTable: vtable}
+	raw := capi.Raw{Data: data, VTable: vtable}
 
 	line(out, "A task asleep on an executor. Its waker goes to C, is cloned, wakes, and is dropped, as C would do it.\n")
 	v.show("w = waker.IntoRaw()", "one reference of C, and the hold that Go keeps", raw)
 	v.points(raw)
-	clone := ffiwaker.Clone(raw)
+	clone := capi.Clone(raw)
 	v.show("c = rawwaker_clone(&w)", "the same sixteen bytes again; the count has risen by a reference", clone)
-	ffiwaker.WakeByRef(raw)
+	capi.WakeByRef(raw)
 	v.show("rawwaker_wake_by_ref(&w)", "queued: the list has the box now, and a reference of its own", raw)
 	for l.Tick() {
 	}
 	v.show("the executor drains the list, and polls", fmt.Sprintf("the list's reference is gone; the task was polled %d times", polls), raw)
-	ffiwaker.Wake(clone)
+	capi.Wake(clone)
 	v.show("rawwaker_wake(c)", "c's own reference went to the list: no count was touched", raw)
 	for l.Tick() {
 	}
 	v.show("the executor drains the list, and polls", fmt.Sprintf("c is gone; the task was polled %d times", polls), raw)
-	ffiwaker.Drop(raw)
+	capi.Drop(raw)
 	v.show("rawwaker_drop(w)", "Go's hold is all that is left; what is shown was read through it", raw)
 	task.Abort()
 	for l.Tick() {
 	}
-	for end := time.Now().Add(time.Second); ffiwaker.Live() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Second); capi.Live() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
 	}
 	line(out, "the task ends")
-	line(out, "    Go lets go of the box, and it is freed: %d counted wakers of C are alive", ffiwaker.Live())
+	line(out, "    Go lets go of the box, and it is freed: %d counted wakers of C are alive", capi.Live())
 	return nil
 }
 
 // viewer shows a box, and what has changed in it since it was shown before.
 type viewer struct {
 	out    io.Writer
-	before []ffiwaker.Word
+	before []capi.Word
 }
 
-func (v *viewer) show(step, what string, w ffiwaker.Raw) {
+func (v *viewer) show(step, what string, w capi.Raw) {
 	line(v.out, "%s", step)
 	line(v.out, "    %s", what)
 	line(v.out, "    w   %s | %s", memory(w.Data, 8), memory(w.VTable, 8))
-	for i, word := range ffiwaker.BoxLook(w.Data) {
+	for i, word := range capi.BoxLook(w.Data) {
 		mark := ""
 		if v.before != nil && v.before[i].Value != word.Value {
 			mark = fmt.Sprintf("   was %s", short(v.before[i]))
 		}
 		line(v.out, "    box %2d  %-7s %-23s %-18s %s%s", word.Offset, word.Name, memory(uintptr(word.Value), int(word.Size)), short(word), meaning(word), mark)
 	}
-	v.before = ffiwaker.BoxLook(w.Data)
+	v.before = capi.BoxLook(w.Data)
 	line(v.out, "")
 }
 
 // points says where each word leads.
-func (v *viewer) points(w ffiwaker.Raw) {
+func (v *viewer) points(w capi.Raw) {
 	line(v.out, "    data      %#x   %s", w.Data, where(w.Data))
 	line(v.out, "    vtable    %#x   %s", w.VTable, where(w.VTable))
-	for _, t := range ffiwaker.VTables() {
+	for _, t := range capi.VTables() {
 		if t.Address == w.VTable {
-			for i, slot := range ffiwaker.SlotNames {
+			for i, slot := range capi.SlotNames {
 				line(v.out, "    %-11s %#x   %s", slot, t.Slots[i], where(t.Slots[i]))
 			}
 		}
@@ -105,14 +106,14 @@ func (v *viewer) points(w ffiwaker.Raw) {
 	line(v.out, "")
 }
 
-func short(w ffiwaker.Word) string {
+func short(w capi.Word) string {
 	if w.Value < 1<<16 {
 		return strconv.FormatUint(w.Value, 10)
 	}
 	return fmt.Sprintf("%#x", w.Value)
 }
 
-func meaning(w ffiwaker.Word) string {
+func meaning(w capi.Word) string {
 	switch w.Name {
 	case "refs":
 		return fmt.Sprintf("2 x %d + %d: references of C and of the list, and Go's hold", w.Value/2, w.Value%2)
@@ -143,11 +144,11 @@ func memory(v uintptr, size int) string {
 
 // where says what lies at an address: a symbol where one is known, and the file or the part of memory.
 func where(at uintptr) string {
-	for _, t := range ffiwaker.VTables() {
+	for _, t := range capi.VTables() {
 		if t.Address == at {
 			return t.Name + "_vtable in " + mapping(at)
 		}
-		for i, slot := range ffiwaker.SlotNames {
+		for i, slot := range capi.SlotNames {
 			if t.Slots[i] == at {
 				return t.Name + "'s " + slot + " in " + mapping(at)
 			}

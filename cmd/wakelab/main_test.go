@@ -20,8 +20,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
-	"github.com/seed-8a1b3254/ffiwaker/internal/broken"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/broken"
 )
 
 // The lab runs itself for what may crash, and here it is a test's.
@@ -246,13 +246,13 @@ func TestEachCommandInTheDocumentationExists(t *testing.T) {
 				continue
 			} else if command.Name() == "trace" {
 				_, err = find("example", name, demos(), func(d demo) string { return d.name })
-			} else if command.Name() == "break" && (ffiwaker.HasCgo || strings.HasPrefix(name, "go_")) {
+			} else if command.Name() == "break" && (capi.HasCgo || strings.HasPrefix(name, "go_")) {
 				_, err = find("misuse", name, faulty(), func(e broken.Entry) string { return e.Name })
 			}
 			require.NoError(t, err, where)
 		}
 		for _, m := range regexp.MustCompile(`(\d+) ways to break`).FindAllStringSubmatch(text, -1) {
-			if ffiwaker.HasCgo {
+			if capi.HasCgo {
 				require.Equal(t, strconv.Itoa(len(faulty())), m[1], file)
 			}
 		}

@@ -19,7 +19,7 @@ func raceCommand(out *output, stderr io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use:   "race",
 		Short: "what Go's race detector sees of a racy future, and what cgo hides",
-		Long: `Builds internal/racy with the race detector and runs it: the same racy future, woken by a Go waker and through C, and the correct ones. It needs the
+		Long: `Builds internal/test/racy with the race detector and runs it: the same racy future, woken by a Go waker and through C, and the correct ones. It needs the
 go command and this module's source.`,
 		Example: "  wakelab race",
 		RunE:    func(*cobra.Command, []string) error { return race(out, stderr) },
@@ -47,7 +47,7 @@ func race(out, stderr io.Writer) error {
 		fmt.Fprint(stderr, "building with -race ...\r")
 		defer fmt.Fprint(stderr, "\r                       \r")
 	}
-	if _, err := outputOf(ctx, source, "go", "build", "-race", "-o", program, "./internal/racy"); err != nil {
+	if _, err := outputOf(ctx, source, "go", "build", "-race", "-o", program, "./internal/test/racy"); err != nil {
 		return err
 	}
 	var columns [2][]string
@@ -125,8 +125,8 @@ func excerpt(text string) (lines []string) {
 			lines = append(lines, shorten(l))
 		case strings.HasPrefix(l, "  main."):
 			lines = append(lines, shorten(l))
-		case strings.Contains(l, "internal/racy/"):
-			place, _, _ := strings.Cut(l[strings.Index(l, "internal/racy/"):], " ")
+		case strings.Contains(l, "internal/test/racy/"):
+			place, _, _ := strings.Cut(l[strings.Index(l, "internal/test/racy/"):], " ")
 			lines = append(lines, "      "+place)
 		case strings.HasPrefix(l, "Goroutine"):
 			return lines

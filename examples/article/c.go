@@ -3,7 +3,7 @@
 package article
 
 /*
-#cgo CFLAGS: -I${SRCDIR}/../..
+#cgo CFLAGS: -I${SRCDIR}/../.. -I${SRCDIR}/../../audit
 
 #include "article.h"
 #include "rawwaker_audit.h"
@@ -44,12 +44,13 @@ import (
 	"unsafe"
 
 	// It embeds rawwaker.h, without which the build cache would miss an edit of it (golang/go#24355).
-	"github.com/seed-8a1b3254/ffiwaker"
+	_ "github.com/seed-8a1b3254/ffiwaker" // for rawwaker.h
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
 func init() {
-	if ffiwaker.AuditAll() {
+	if trace.AuditAll() {
 		C.audit(1)
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/seed-8a1b3254/ffiwaker/examples/chost"
 	"github.com/seed-8a1b3254/ffiwaker/future"
-	"github.com/seed-8a1b3254/ffiwaker/internal/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 

@@ -22,7 +22,7 @@
 package archive
 
 /*
-#cgo CFLAGS: -std=gnu11 -I${SRCDIR}/.. -I${SRCDIR}/../..
+#cgo CFLAGS: -std=gnu11 -I${SRCDIR}/.. -I${SRCDIR}/../.. -I${SRCDIR}/../../internal/capi
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,9 +42,11 @@ import (
 	"unsafe"
 	"weak"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	_ "github.com/seed-8a1b3254/ffiwaker" // for rawwaker.h
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -58,7 +60,7 @@ func guard(call string) {
 		for _, by := range []string{"rawwaker: ", "ffiwaker: ", "executor: ", "future: "} {
 			text = strings.TrimPrefix(text, by) // the line begins with one already
 		}
-		ffiwaker.Die(call, text)
+		capi.Die(call, text)
 	}
 }
 
@@ -132,7 +134,7 @@ func (s sited) SpawnSite() string {
 }
 
 // diagnosed says whether executors ask for a task's site.
-var diagnosed = ffiwaker.Debug("tasks") == "1" || ffiwaker.Debug("trace") != ""
+var diagnosed = trace.Debug("tasks") == "1" || trace.Debug("trace") != ""
 
 type joinHandle = executor.JoinHandle[struct{}]
 

@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// Call is a function that a user wrote, as wakes call it. A wake from a user's goroutine calls it there. For a wake from
-// elsewhere the function runs on a goroutine of its own, where it may block, panic or call Goexit without any other's wake being
-// late or lost. Such wakes coalesce: at most one call is under way, and at most one more is due.
+// Call is a function that a user wrote, as wakes call it. A wake from a user's goroutine calls it
+// there. For a wake from elsewhere the function runs on a goroutine of its own, where it may
+// block, panic or call Goexit without any other's wake being late or lost. Such wakes coalesce:
+// at most one call is under way, and at most one more is due.
 type Call struct {
 	f     func()
 	state atomic.Uint32
@@ -23,7 +24,8 @@ type Call struct {
 //	running  it calls it
 //	again    and a wake has come since it began: it will call it once more
 //
-// Every wake writes the word, also if nothing changes: what was written before the wake is then seen by the call that follows.
+// Every wake writes the word, also if nothing changes: what was written before the wake is then
+// seen by the call that follows.
 const (
 	idle uint32 = iota
 	queued
@@ -31,8 +33,8 @@ const (
 	again
 )
 
-// Calls is how many functions of users are queued or running elsewhere than on the goroutine that has woken them: for tests that
-// wait until all have been called.
+// Calls is how many functions of users are queued or running elsewhere than on the goroutine that
+// has woken them: for tests that wait until all have been called.
 var Calls atomic.Int64
 
 // Init sets the function, before any other use.
@@ -102,7 +104,8 @@ func (c *Call) rest() bool {
 	return true
 }
 
-// replace has another goroutine make the call that is due, where the function has ended this one by Goexit, or by a panic.
+// replace has another goroutine make the call that is due, where the function has ended this one
+// by Goexit, or by a panic.
 func (c *Call) replace(at Place) {
 	if !c.rest() {
 		c.state.Swap(queued) // it was again
@@ -117,9 +120,10 @@ func contain() {
 	}
 }
 
-// Each calls f for each of all, in order, on this goroutine. One call that panics or calls runtime.Goexit takes no other with
-// it: the rest are made before that goes on. Nor does one that blocks: after some milliseconds another goroutine goes on with the
-// rest. No lock may be held that an f needs.
+// Each calls f for each of all, in order, on this goroutine. One call that panics or calls
+// runtime.Goexit takes no other with it: the rest are made before that goes on. Nor does one that
+// blocks: after some milliseconds another goroutine goes on with the rest. No lock may be held
+// that an f needs.
 func Each[T any](all []T, f func(T)) {
 	switch len(all) {
 	case 0:
@@ -171,36 +175,4 @@ func (e *each[T]) late() {
 		defer contain() // the goroutine that has called Each is not here to see a panic
 		e.run()
 	}
-}
-
-// Kept is what package rawwaker does with its AtomicWakers, for packages that keep some. It is set by its init.
-var Kept struct {
-	// Wake is the Wake of an AtomicWaker, at a place.
-	Wake func(aw any, at Place)
-
-	// Take takes the waker out. It wakes it, and returns nil, if that cannot run anything that a user wrote; else it returns what
-	// wakes it.
-	Take func(aw any) (wake func())
-
-	// Under is the core that keeps alive what is polled with a *Context: see [Relay]. It may be nil.
-	Under func(cx any) *Core
-}
-
-// WakeAll wakes the waker in each of some *rawwaker.AtomicWaker. None is delayed by more than a few milliseconds, and none lost,
-// because another is a user's that blocks, panics or calls Goexit. A panic of one goes on here if at is [Anywhere], after the rest
-// were woken. No lock may be held.
-func WakeAll[W any](all []W, at Place) {
-	if at != Anywhere {
-		for _, w := range all {
-			Kept.Wake(w, at)
-		}
-		return
-	}
-	var users []func()
-	for _, w := range all {
-		if wake := Kept.Take(w); wake != nil {
-			users = append(users, wake)
-		}
-	}
-	Each(users, func(wake func()) { wake() })
 }

@@ -1,48 +1,52 @@
-// Package wake is what all of ffiwaker's wakers rest on: the word that a wake sets, the parker that sleeps on it, and
-// the box that lends it to C.
+// Package wake is the core of all of ffiwaker's wakers.
 //
-// How a wake travels. From Go it is one exchange on [Core]'s word and, where that found somebody asleep, one call of the
-// target's Rouse. From C it is one exchange on a box's word in C memory; the first pushes the box on the process's sink,
-// and the dispatcher goroutine, which drains the sink, finds the core by the number in the box and wakes it as Go would. A
-// [Parker] that spins watches its own box, and takes a wake from there.
+// A wake from Go is one exchange on the word of a [Core] and, if that finds the task parked, one
+// call of its target's Schedule. A wake from C is one exchange on the word of a box in C memory.
+// The first one pushes the box on a sink's list. The dispatcher goroutine drains the process's
+// sink, finds the core by the number in the box, and wakes it as Go would. A [Parker] that spins
+// watches its own box and takes the wake from there.
+//
+// docs/CONCURRENCY.md has the state words and the happens-before edges.
 package wake
 
-import (
-	"runtime"
-	"sync"
-	"sync/atomic"
-	"weak"
-)
+import "sync/atomic"
 
-// The park/wake word of a Core.
+// The word of a Core.
 //
-// Empty: awake, and nothing came since the last poll began.
-// Notified: a wake came. Set by every wake, taken away by the polling side only, both by exchange: a wake that finds it
-// set still releases its writes to the poll that follows.
-// Parked: asleep, or about to be. Never together with Notified: exactly the wake that takes Parked away calls Rouse.
+//   - Empty: awake, and no wake has come since the last poll began.
+//   - Notified: a wake has come. Every wake sets it and only the polling side clears it, both by an
+//     exchange: a wake that finds it set still releases its writes to the poll that follows.
+//   - Parked: asleep, or about to be. Exactly one wake takes Parked away, and that one calls
+//     Schedule.
 const (
 	Empty    uint32 = 0
 	Notified uint32 = 1
 	Parked   uint32 = 2
 )
 
-// Target is what a core rouses.
+// Target is what a core schedules: a task, a goroutine that sleeps, or a user's function.
 type Target interface {
-	// Rouse makes the sleeper go on. It is called by the one wake that found the core parked, at any place. It must not
-	// block; what a user wrote it runs by [Call.Run], foreign slots by [Place.Run].
-	Rouse(at Place)
+	// Schedule has the task polled, or unparks the goroutine. Only the wake that found the core
+	// parked calls it. It must not block. It runs a user's function by [Call.Run] only, and a
+	// foreign slot by [Place.Run] only.
+	Schedule(at Place)
 }
 
-// Place is where a wake is carried out.
+// Place is the kind of goroutine that carries out a wake.
 type Place uint8
 
 const (
-	Anywhere   Place = iota // a user's goroutine that wakes: it may run anything
-	Dispatcher              // a goroutine of the library's, such as the one that brings the wakes of C: it must not run what a user wrote
-	Worker                  // a goroutine that runs tasks, or closes: what one user wrote must not hold up the others' tasks, nor end it by a panic
+	// Anywhere is a user's goroutine: it may run anything.
+	Anywhere Place = iota
+	// Dispatcher is a goroutine of the library's: it must not run what a user wrote.
+	Dispatcher
+	// Worker is a goroutine that runs tasks, or closes an executor: a user's function must not delay
+	// it, or end it by a panic.
+	Worker
 )
 
-// Run runs f, which may call a foreign slot: here, or soon on another goroutine. For what a user wrote there is [Call].
+// Run runs f, which may call a foreign slot: here, or soon on another goroutine. For a user's
+// function there is [Call].
 func (at Place) Run(f func()) {
 	switch at {
 	case Anywhere:
@@ -57,168 +61,50 @@ func (at Place) Run(f func()) {
 // Go starts f on a goroutine.
 func (at Place) Go(f func()) { go f() }
 
-// Core is the waking half of a task: what its wakers point to. A Core is never reused for another task once a waker of it
-// has been given out.
+// Core is the waking half of a task: what its wakers point to. Once a waker of it has escaped, a
+// Core is never used for another task.
 type Core struct {
-	word   atomic.Uint32
-	user   bool // of FromFunc: its target is roused by each wake
-	handed bool // a Context has given its waker out; of the polling goroutine
-	local  bool // its target is a Local
-	relay  bool // its target is a Relay
-	target Target
+	word    atomic.Uint32
+	user    bool // of FromFunc: each wake calls Schedule, whatever the word is
+	escaped bool // a Context has given its waker out; of the polling goroutine
+	task    bool // its target is a Task
+	relay   bool // its target is a Relay
+	target  Target
 
-	crossing atomic.Pointer[crossing] // nil: C has not seen it; &over: it has ended
+	crossing atomic.Pointer[crossing] // nil: C has not seen it; &ended: it has ended
 }
-
-// crossing is what a core needs once C has seen it.
-//
-// The registry finds a core by it. It keeps a core that C's reference alone must keep, but neither a Relay's nor one of a Local:
-// those are of use only as long as somebody polls, so nothing that C holds may keep them from being collected. When such a core
-// has been collected, its boxes are closed, and wakes of C do nothing from then on.
-type crossing struct {
-	core  *Core                // nil: group has it
-	group *Group               // of a Relay's core, and of a Local's
-	kin   *crossing            // the next of its group; of the group's mu
-	under atomic.Pointer[Core] // of a Relay's core: see Relay
-	index int32                // in its group
-
-	ended bool       // the rest is mu's
-	mu    sync.Mutex // no slot is called under it
-	box   uintptr    // the box that lends the core to C, held; 0 while there is none
-	id    uint64
-	more  *boxed // further ones, which polls have made while another goroutine lent the core to C
-}
-
-type boxed struct {
-	box  uintptr
-	id   uint64
-	next *boxed
-}
-
-var over crossing
 
 // Init makes c the core of t, before any other use.
 func (c *Core) Init(t Target) { c.target = t }
 
-// Target is whose core c is.
+// Target returns what c schedules.
 func (c *Core) Target() Target { return c.target }
 
-// Local is a target whose wakes from C go to an inbox of its own, where that is not nil.
-type Local interface {
+// Task is the target of an executor's task.
+type Task interface {
 	Target
+
+	// Inbox is where wakes from C arrive: that of a Local. It is nil if they arrive at the
+	// process's sink, as those of a task of an Executor do.
 	Inbox() *Inbox
 }
 
-// InitLocal makes c the core of t, before any other use.
-func (c *Core) InitLocal(t Local) { c.target, c.local = t, true }
+// InitTask makes c the core of t, before any other use.
+func (c *Core) InitTask(t Task) { c.target, c.task = t, true }
 
-// Relay is a target that only passes wakes on, to whoever polls it: a combinator's branch, or a Shared. The reference that C has
-// of its core must not keep it, for nobody else may want it any more; but it keeps Under.
-type Relay interface {
-	Target
-
-	// Under is the [Core.Root] of the waker that it was polled with last.
-	Under() *Core
-
-	// Group is what finds its core, and its index there. It is asked when C is to have the core.
-	Group() (g *Group, i int32)
-}
-
-// Group finds cores that nothing which C holds may keep, and that are collected together, such as those of a combinator's branches.
-// One weak pointer and one cleanup serve them all: each of their own would be an entry in the one list that the runtime keeps of the
-// array that they are in, and it looks an entry up by walking that list.
-type Group struct {
-	find func(i int32) *Core // nil: they were collected
-
-	mu  sync.Mutex
-	all *crossing
-}
-
-// NewGroup returns the group of the relays that owner keeps, each of which keeps owner. at is the core of one of them.
-func NewGroup[T any](owner *T, at func(owner *T, i int32) *Core) *Group {
-	w := weak.Make(owner)
-	g := &Group{find: func(i int32) *Core {
-		if owner := w.Value(); owner != nil {
-			return at(owner, i)
-		}
-		return nil
-	}}
-	runtime.AddCleanup(owner, (*Group).collected, g)
-	return g
-}
-
-// GroupOfOne returns the group of a core that is alone.
-func GroupOfOne(c *Core) *Group { return NewGroup(c, func(c *Core, _ int32) *Core { return c }) }
-
-func (g *Group) add(x *crossing) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	x.kin, g.all = g.all, x
-}
-
-// collected closes the boxes that are left, on another goroutine: with the last box of a Local its sink may go, and with that a foreign
-// slot be called.
-func (g *Group) collected() {
-	g.mu.Lock()
-	all := g.all
-	g.all = nil
-	g.mu.Unlock()
-	for x := all; x != nil; x = x.kin {
-		if x.live() {
-			Later(func() {
-				for ; x != nil; x = x.kin {
-					x.end()
-				}
-			})
-			return
-		}
-	}
-}
-
-// InitRelay makes c the core of t, before any other use.
-func (c *Core) InitRelay(t Relay) { c.target, c.relay = t, true }
-
-// Root is the core for whose sake what is polled under c must be kept alive; nil: there is none, because the owner of what is
-// polled keeps it, or nobody has to.
-func (c *Core) Root() *Core {
-	switch {
-	case c.relay:
-		return c.target.(Relay).Under()
-	case c.inbox() != nil:
+// inbox is where wakes of c from C arrive; nil: at the process's sink.
+func (c *Core) inbox() *Inbox {
+	if !c.task {
 		return nil
 	}
-	return c
+	return c.target.(Task).Inbox()
 }
 
-// Keep has the registry keep what Under gives by now: after each change.
-func (c *Core) Keep() {
-	if x := c.crossing.Load(); x != nil && x != &over {
-		x.keep(c)
-	}
-}
-
-// keep has x keep what c's target is under.
-func (x *crossing) keep(c *Core) {
-	for root := c.Root(); ; {
-		x.under.Store(root)
-		now := c.Root()
-		if now == root {
-			return
-		}
-		root = now // it has changed meanwhile
-	}
-}
-
-// Relay says whether c was made by [Core.InitRelay].
-func (c *Core) Relay() bool { return c.relay }
-
-// Plain says whether a wake of c runs nothing that a user wrote, and no foreign slot.
-func (c *Core) Plain() bool { return !c.user && !c.relay && c.inbox() == nil }
-
-// Counter is a target that is told how many wakers of it live: one for each clone, less one for each that is gone.
+// Counter is a target that counts its wakers: Count(1) for each clone, Count(-1) for each that is
+// gone.
 type Counter interface{ Count(n int) }
 
-// Count tells c's target, and the trace what has made or ended the waker.
+// Count counts a waker for c's target, and for the trace, which names what made or ended it.
 func (c *Core) Count(n int, what string) {
 	if Tracing() {
 		c.traceCount(what, n)
@@ -228,15 +114,7 @@ func (c *Core) Count(n int, what string) {
 	}
 }
 
-// inbox is where C's wakes of c arrive; nil: at the process's.
-func (c *Core) inbox() *Inbox {
-	if !c.local {
-		return nil
-	}
-	return c.target.(Local).Inbox()
-}
-
-// NewFunc returns a core whose every wake calls t's Rouse.
+// NewFunc returns a core whose every wake calls t's Schedule.
 func NewFunc(t Target) *Core {
 	c := new(Core)
 	c.InitFunc(t)
@@ -246,123 +124,58 @@ func NewFunc(t Target) *Core {
 // InitFunc makes c one as [NewFunc] does, before any other use.
 func (c *Core) InitFunc(t Target) { c.target, c.user = t, true }
 
-// User says whether c was made by [NewFunc] or [Core.InitFunc].
+// User reports whether c was made by [NewFunc] or [Core.InitFunc].
 func (c *Core) User() bool { return c.user }
 
-// Wake notifies the task. It never polls, and blocks for nothing.
+// Plain reports whether a wake of c runs no user's function and no foreign slot.
+func (c *Core) Plain() bool { return !c.user && !c.relay && c.inbox() == nil }
+
+// Wake notifies the task. It never polls and never blocks.
 func (c *Core) Wake() { c.WakeAt(Anywhere) }
 
 // WakeAt is Wake at some place.
 func (c *Core) WakeAt(at Place) {
 	if c.Notify() {
-		c.Rouse(at)
+		c.Schedule(at)
 	}
 }
 
-// Notify is the first half of Wake. Where it took Parked away, the second half must follow: [Core.Rouse].
+// Notify is the first half of Wake. If it took Parked away, [Core.Schedule] must follow.
 func (c *Core) Notify() (parked bool) { return c.word.Swap(Notified) == Parked }
 
-// Rouse is the second half of Wake, and the whole of it for a core of [NewFunc].
-func (c *Core) Rouse(at Place) { c.target.Rouse(at) }
+// Schedule is the second half of Wake, and the whole of it for a core of [NewFunc].
+func (c *Core) Schedule(at Place) { c.target.Schedule(at) }
 
-// Sleep is the polling side's end of a poll, where it does not wait itself: false, a wake has come since [Core.Consume], and
-// the task is to be polled again; true, the next wake rouses it.
+// Sleep ends a poll, for a poller that does not wait itself. False: a wake has come since
+// [Core.Consume], so the task is to be polled again. True: the next wake calls Schedule.
 func (c *Core) Sleep() bool { return c.word.CompareAndSwap(Empty, Parked) }
 
-// Asleep says whether the next wake rouses: for diagnosis, it may have come by now.
+// Asleep reports whether the next wake calls Schedule. It is for diagnosis: the wake may have come
+// by the time it returns.
 func (c *Core) Asleep() bool { return c.word.Load() == Parked }
 
-// Hand notes that the borrowed waker was given out. On the polling goroutine only.
-func (c *Core) Hand() {
-	if !c.handed { // a store each time would delay the exchange of the wake that follows
-		c.handed = true
+// MarkEscaped notes that the borrowed waker was given out. Only on the polling goroutine.
+func (c *Core) MarkEscaped() {
+	if !c.escaped { // a store each time would delay the exchange of the wake that follows
+		c.escaped = true
 	}
 }
 
-// Handed says whether [Core.Hand] was called, which makes c unfit for a second task.
-func (c *Core) Handed() bool { return c.handed }
+// Escaped reports whether the waker was given out, so that c may not serve a second task.
+func (c *Core) Escaped() bool { return c.escaped || FreshContexts }
 
-// Consume takes the notification away; false if there was none. On the polling side only.
+// Consume takes the notification away; false if there was none. Only on the polling side.
 func (c *Core) Consume() bool { return c.word.Swap(Empty) == Notified }
 
-// Clear is Consume for a word that may well be empty: then there is no wake whose writes a poll must see.
+// Clear is Consume for a word that is usually Empty: then there is no wake whose writes a poll must
+// see, and a load is enough.
 func (c *Core) Clear() {
 	if c.word.Load() != Empty {
 		c.word.Swap(Empty)
 	}
 }
 
-// End closes c's boxes: wakes of C do nothing from now on.
-func (c *Core) End() {
-	if x := c.crossing.Swap(&over); x != nil && x != &over {
-		x.end()
-	}
-}
-
-// cross returns c's crossing, made where there is none; nil: c has ended.
-func (c *Core) cross() *crossing {
-	x := c.crossing.Load()
-	if x == nil {
-		x = c.newCrossing()
-	}
-	if x == &over {
-		return nil
-	}
-	return x
-}
-
-func (c *Core) newCrossing() *crossing {
-	x := new(crossing)
-	switch {
-	case c.relay:
-		x.group, x.index = c.target.(Relay).Group()
-	case c.inbox() != nil:
-		x.group = GroupOfOne(c)
-	default:
-		x.core = c
-	}
-	if !c.crossing.CompareAndSwap(nil, x) {
-		return c.crossing.Load()
-	}
-	if x.group != nil {
-		x.group.add(x)
-	}
-	if c.relay {
-		x.keep(c)
-	}
-	return x
-}
-
-// live says whether x has a box.
-func (x *crossing) live() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.box != 0 || x.more != nil
-}
-
-// find is the core that x is of; nil: it was collected.
-func (x *crossing) find() *Core {
-	if x.group != nil {
-		return x.group.find(x.index)
-	}
-	return x.core
-}
-
-// registry finds the core for the number in a box.
-var registry Table[crossing]
-
-// coreOf returns the core for a number, nil where it is over.
-func coreOf(id uint64) *Core {
-	if x := registry.Get(id); x != nil {
-		return x.find()
-	}
-	return nil
-}
-
-// Registered is how many cores C can reach: for tests that must end at zero.
-func Registered() int { return registry.Len() }
-
-// Handles is how many Go handles hold a reference of C, counted where the tag ffiwakerdebug is set.
+// Handles is how many Go handles hold a reference of C. Only the tag ffiwakerdebug counts them.
 var Handles atomic.Int64
 
 // Futures is how many Go futures C holds.

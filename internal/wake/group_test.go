@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 )
 
 // brood is an owner of relays, as a WakerSet is.
@@ -24,8 +24,8 @@ type member struct {
 	i    int32
 }
 
-func (m *member) Rouse(Place)            { m.of.rouser(m.i) }
-func (m *member) Under() *Core           { return nil }
+func (m *member) Schedule(Place)         { m.of.rouser(m.i) }
+func (m *member) Root() *Core            { return nil }
 func (m *member) Group() (*Group, int32) { return m.of.group, m.i }
 
 func newBrood(n int) *brood {
@@ -45,7 +45,7 @@ func TestGroup(t *testing.T) {
 		b := newBrood(n)
 		var roused [n]int
 		b.rouser = func(i int32) { roused[i]++ }
-		var all [n]ffiwaker.Raw
+		var all [n]capi.Raw
 		for i := range all {
 			w, ok := b.members[i].core.Cross()
 			require.True(t, ok)
@@ -57,11 +57,11 @@ func TestGroup(t *testing.T) {
 			require.True(t, b.members[i].core.Sleep())
 		}
 		for i := n - 1; i >= 0; i-- {
-			id := ffiwaker.BoxID(all[i])
+			id := capi.BoxID(all[i])
 			require.Same(t, &b.members[i].core, CoreOfID(id))
 			CoreOfID(id).Wake()
 			require.Equal(t, 1, roused[i])
-			ffiwaker.Drop(all[i])
+			capi.Drop(all[i])
 			b.members[i].core.End()
 			require.Nil(t, CoreOfID(id))
 		}
@@ -69,7 +69,7 @@ func TestGroup(t *testing.T) {
 	t.Run("that_was_collected_closes_the_boxes_that_are_left", func(t *testing.T) {
 		before := Registered()
 		b := newBrood(4)
-		var all []ffiwaker.Raw
+		var all []capi.Raw
 		for i := range b.members {
 			w, ok := b.members[i].core.Cross()
 			require.True(t, ok)
@@ -83,8 +83,8 @@ func TestGroup(t *testing.T) {
 			runtime.Gosched()
 		}
 		for _, w := range all {
-			ffiwaker.WakeByRef(w) // does nothing
-			ffiwaker.Drop(w)
+			capi.WakeByRef(w) // does nothing
+			capi.Drop(w)
 		}
 	})
 	t.Run("is_one_though_two_make_it", func(t *testing.T) {
@@ -95,6 +95,6 @@ func TestGroup(t *testing.T) {
 		require.True(t, ok)
 		require.Same(t, first, b.members[0].core.crossing.Load().group)
 		b.members[0].core.End()
-		ffiwaker.Drop(w)
+		capi.Drop(w)
 	})
 }

@@ -5,12 +5,14 @@ import (
 	"sync/atomic"
 )
 
-// Inbox is what an executor that a host ticks sleeps on: a flag, a descriptor, and the list of C's wakes. The cores of
-// its [Local] targets have their boxes on it, so a C thread that wakes one makes the descriptor readable itself.
+// Inbox is what an executor that a host ticks sleeps on: a flag, a descriptor, and the list of
+// C's wakes. The cores of its [Task] targets have their boxes on it, so a C thread that wakes one
+// makes the descriptor readable itself.
 //
-// The flag is 0 while the host is awake; else it is the number of its sleep, new for each. Arm sets it. A wake that sees a number
-// makes the descriptor readable, calls the hook, and then replaces that very number by 0: so does each that sees it, whatever others
-// are about to do, and one that comes late ends no later sleep.
+// The flag is 0 while the host is awake; else it is the number of its sleep, new for each. Arm
+// sets it. A wake that sees a number makes the descriptor readable, calls the hook, and then
+// replaces that very number by 0: so does each that sees it, whatever others are about to do, and
+// one that comes late ends no later sleep.
 type Inbox struct {
 	sleeper
 	sleeps  atomic.Uint32 // the number of the latest sleep
@@ -22,19 +24,22 @@ type Inbox struct {
 	core    *Core // of hook, for C; once it exists. Written by a user, read by the last one out
 }
 
-// hookTarget is all that C's wakes know of an inbox: what C can reach must not keep the inbox from being collected.
+// hookTarget is all that C's wakes know of an inbox: what C can reach must not keep the inbox
+// from being collected.
 type hookTarget struct {
 	core Core // of OnWake, lent to C
 	f    func(at Place)
 
-	// Of WakeRaw: the calls under way; below 0: closed, and the last one out drops the host's waker.
+	// Of WakeRaw: the calls under way; below 0: closed, and the last one out drops the host's
+	// waker.
 	calls  atomic.Int32
 	closed atomic.Bool
 	drop   func() // may be foreign
 }
 
-// Rouse implements [Target]: each wake calls f, or comes while f is called and has it called again.
-func (t *hookTarget) Rouse(at Place) {
+// Schedule implements [Target]: each wake calls f, or comes while f is called and has it called
+// again.
+func (t *hookTarget) Schedule(at Place) {
 	for again := true; again; again = !t.core.Sleep() {
 		t.core.Consume()
 		t.f(at)
@@ -81,7 +86,8 @@ func (in *Inbox) last(users int32) {
 	in.end()
 }
 
-// Close gives the descriptor up: at once, or when nobody writes to it any more. Cores of this inbox must have ended before.
+// Close gives the descriptor up: at once, or when nobody writes to it any more. Cores of this
+// inbox must have ended before.
 func (in *Inbox) Close() {
 	if in.closed.Swap(true) {
 		return
@@ -116,25 +122,26 @@ func (in *Inbox) Take(at Place) {
 		return
 	}
 	// A hook may take its time: the sleeper does not wait for it.
-	in.Rouse(at)
+	in.CallHook(at)
 	if in.enter() {
 		atomic.CompareAndSwapUint32(in.armed, sleep, 0)
 		in.leave()
 	}
 }
 
-// Rouse calls the hook.
-func (in *Inbox) Rouse(at Place) {
+// CallHook calls the hook, if there is one.
+func (in *Inbox) CallHook(at Place) {
 	if t := in.hook.Load(); t != nil {
 		t.f(at)
 	}
 }
 
-// Arm makes the descriptor unreadable and sets the flag; idle must say whether there is nothing to run. False: there is, and the flag is
-// away and the descriptor readable, as before.
+// Arm makes the descriptor unreadable and sets the flag; idle must say whether there is nothing
+// to run. False: there is, and the flag is away and the descriptor readable, as before.
 //
-// The order matters. A wake that comes late, and whose task was run already, may write at any time and then end the sleep whose number it has
-// seen: so no write may be taken away that was made by one who has seen the new number.
+// The order matters. A wake that comes late, and whose task was run already, may write at any
+// time and then end the sleep whose number it has seen: so no write may be taken away that was
+// made by one who has seen the new number.
 func (in *Inbox) Arm(idle func() bool) bool {
 	if !in.enter() {
 		return true
@@ -157,8 +164,9 @@ func (in *Inbox) Arm(idle func() bool) bool {
 	return false
 }
 
-// Asleep says whether the host sleeps and there is nothing to run, for one who has set a descriptor or a hook that wakes are to find: of those
-// that have not found it, none ends the sleep.
+// Asleep says whether the host sleeps and there is nothing to run, for one who has set a
+// descriptor or a hook that wakes are to find: of those that have not found it, none ends the
+// sleep.
 func (in *Inbox) Asleep(idle func() bool) bool {
 	if !in.enter() {
 		return true
@@ -175,7 +183,8 @@ func (in *Inbox) Asleep(idle func() bool) bool {
 	}
 }
 
-// FD is the descriptor. It is readable while there is something to run, and until Arm finds nothing.
+// FD is the descriptor. It is readable while there is something to run, and until Arm finds
+// nothing.
 func (in *Inbox) FD(idle func() bool) (int, error) {
 	if !in.enter() {
 		return -1, nil
@@ -188,8 +197,9 @@ func (in *Inbox) FD(idle func() bool) (int, error) {
 	return fd, err
 }
 
-// OnWake sets, once, what a wake calls that finds the host asleep, at any place; f must not run what a user wrote but by [Place.Run] or [Call]. For
-// wakes of C that is on the library's goroutine. f must not keep the inbox's owner from being collected.
+// OnWake sets, once, what a wake calls that finds the host asleep, at any place; f must not run
+// what a user wrote but by [Place.Run] or [Call]. For wakes of C that is on the library's
+// goroutine. f must not keep the inbox's owner from being collected.
 func (in *Inbox) OnWake(f func(at Place)) {
 	if !in.enter() {
 		return
@@ -203,9 +213,10 @@ func (in *Inbox) OnWake(f func(at Place)) {
 	in.hook.Store(t)
 }
 
-// WakeRaw sets, once and in place of OnWake, a C waker, which it takes over, for wakes of C; and for those of Go wake, which
-// may be foreign. After Close, when no call of wake is under way any more, drop is called, by Close or on a goroutine of the library's, never
-// inside a wake, and wake not any more. It is false if the inbox is closed, and then nothing was taken over.
+// WakeRaw sets, once and in place of OnWake, a C waker, which it takes over, for wakes of C; and
+// for those of Go wake, which may be foreign. After Close, when no call of wake is under way any
+// more, drop is called, by Close or on a goroutine of the library's, never inside a wake, and
+// wake not any more. It is false if the inbox is closed, and then nothing was taken over.
 func (in *Inbox) WakeRaw(data, vtable uintptr, wake, drop func()) bool {
 	if !in.enter() {
 		return false

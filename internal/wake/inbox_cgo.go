@@ -5,13 +5,13 @@ package wake
 import (
 	"sync/atomic"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 )
 
 // sleeper is a sink of C of its own.
 type sleeper struct {
 	armed *uint32 // the sink's flag, in C memory: gone with it
-	sink  *ffiwaker.Sink
+	sink  *capi.Sink
 	fd    int
 }
 
@@ -20,7 +20,7 @@ func NewInbox() (*Inbox, error) {
 	if sinkErr != nil {
 		return nil, sinkErr // the process has not even its own: timers would end it
 	}
-	s, err := ffiwaker.NewSink(0)
+	s, err := capi.NewSink(0)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (in *Inbox) Drain() {
 	}
 	defer in.leave()
 	if in.listed() {
-		var notices [64]ffiwaker.Notice
+		var notices [64]capi.Notice
 		drain(in.sink, notices[:], Anywhere)
 	}
 }
@@ -58,9 +58,9 @@ func (s *sleeper) tell(c *Core) {
 }
 
 func (s *sleeper) tellRaw(data, vtable uintptr) {
-	w := ffiwaker.Raw{Data: data, VTable: vtable}
+	w := capi.Raw{Data: data, VTable: vtable}
 	if !s.sink.OnWake(w) {
-		ffiwaker.Drop(w)
+		capi.Drop(w)
 		panic("ffiwaker: out of memory for a hook")
 	}
 }

@@ -26,8 +26,8 @@ func isOpen(fd int) bool {
 	return err == nil
 }
 
-// inHook returns an inbox that sleeps, whose hook calls the first of meanwhile when it is called first, and so on: what others do while a
-// wake is at its second step.
+// inHook returns an inbox that sleeps, whose hook calls the first of meanwhile when it is called
+// first, and so on: what others do while a wake is at its second step.
 func inHook(t *testing.T, meanwhile ...func()) (in *Inbox, calls *int) {
 	in, err := NewInbox()
 	require.NoError(t, err)
@@ -192,7 +192,8 @@ func TestHookTarget(t *testing.T) {
 	})
 }
 
-// Each sleep has a number of its own, also if the host arms the inbox while another goroutine sets a hook.
+// Each sleep has a number of its own, also if the host arms the inbox while another goroutine
+// sets a hook.
 func TestInboxNumbers(t *testing.T) {
 	in := new(Inbox)
 	var numbers [2][1000]uint32

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// later is the queue of foreign slots that run for a finalizer, or for the dispatcher. Runners, which are goroutines, take
-// from it in order. One runner is enough unless a slot blocks: then the keeper starts another.
+// later is the queue of foreign slots that run for a finalizer, or for the dispatcher. Runners,
+// which are goroutines, take from it in order. One runner is enough unless a slot blocks: then
+// the keeper starts another.
 var later struct {
 	mu      sync.Mutex
 	queue   []func()
@@ -20,9 +21,9 @@ const (
 	maxRunners = 256                  // each blocked slot of C holds a thread
 )
 
-// Later runs f soon, on a goroutine of the library's. It never blocks, so finalizers may call it. It may be called on any
-// goroutine, also inside a synctest bubble: f runs outside. An f that blocks delays no other by more than a few
-// milliseconds, until as many as 256 block.
+// Later runs f soon, on a goroutine of the library's. It never blocks, so finalizers may call it.
+// It may be called on any goroutine, also inside a synctest bubble: f runs outside. An f that
+// blocks delays no other by more than a few milliseconds, until as many as 256 block.
 func Later(f func()) {
 	later.mu.Lock()
 	later.queue = append(later.queue, f)
@@ -33,8 +34,9 @@ func Later(f func()) {
 	}
 }
 
-// runLater is a runner. It holds no lock over f. If f ends the goroutine by runtime.Goexit, another one takes over; if it
-// panics, the program ends with that panic, as it does for any goroutine's.
+// runLater is a runner. It holds no lock over f. If f ends the goroutine by runtime.Goexit,
+// another one takes over; if it panics, the program ends with that panic, as it does for any
+// goroutine's.
 func runLater() {
 	done := false
 	defer func() {
@@ -63,13 +65,14 @@ func nextLater() (f func()) {
 	return f
 }
 
-// admitLater says whether another runner is to start: if there is none, or if none has taken anything for a while. waiting:
-// something is in the queue.
+// admitLater says whether another runner is to start: if there is none, or if none has taken
+// anything for a while. waiting: something is in the queue.
 func admitLater(since uint64, late bool) (start, waiting bool, taken uint64) {
 	later.mu.Lock()
 	defer later.mu.Unlock()
 	waiting = len(later.queue) > 0
-	start = waiting && (later.runners == 0 || late && later.taken == since && later.runners < maxRunners)
+	stuck := late && later.taken == since && later.runners < maxRunners
+	start = waiting && (later.runners == 0 || stuck)
 	if start {
 		later.runners++
 	}
@@ -77,8 +80,9 @@ func admitLater(since uint64, late bool) (start, waiting bool, taken uint64) {
 	return start, waiting, later.taken
 }
 
-// keeper is a goroutine that starts goroutines for callers that may not: they would be in the caller's synctest bubble. It is
-// there from the program's start, so it is outside any bubble, and sleeps unless it was called.
+// keeper is a goroutine that starts goroutines for callers that may not: they would be in the
+// caller's synctest bubble. It is there from the program's start, so it is outside any bubble,
+// and sleeps unless it was called.
 var keeper = newKeeper()
 
 type goroutines struct {
@@ -118,7 +122,8 @@ func (k *goroutines) run() {
 			}
 			select {
 			case <-k.called:
-				// The tick goes on by itself, so calls put no look off; they must not count as one either.
+				// The tick goes on by itself, so calls put no look off; they must not count as
+				// one either.
 				if k.look(*taken, false) == nil {
 					taken = nil
 				}
@@ -132,7 +137,8 @@ func (k *goroutines) run() {
 	}
 }
 
-// look starts what is to be started. It returns how many slots were taken by now, nil if none waits.
+// look starts what is to be started. It returns how many slots were taken by now, nil if none
+// waits.
 func (k *goroutines) look(since uint64, late bool) *uint64 {
 	k.mu.Lock()
 	all := k.start

@@ -1,16 +1,15 @@
 package wake
 
-import "sync/atomic"
-
 // Parker is a core whose target is one goroutine, which sleeps on it.
 type Parker struct {
 	Core
-	ch   chan struct{} // made at the first park: it belongs to the synctest bubble of whoever parks, if any
+	ch   chan struct{} // made at the first park, because it belongs to that goroutine's synctest bubble
 	loop *uint32       // the word of its box, while that is in LOOP: see spin
 }
 
-// Rouse implements [Target]. The channel has room: only the wake that takes Parked away sends, and one is parked at most.
-func (p *Parker) Rouse(Place) { p.ch <- struct{}{} }
+// Schedule implements [Target]: it unparks the goroutine. The send never blocks: only the wake that
+// takes Parked away sends, and at most one goroutine is parked.
+func (p *Parker) Schedule(Place) { p.ch <- struct{}{} }
 
 // NewParker returns a parker that nobody has woken.
 func NewParker() *Parker {
@@ -20,13 +19,14 @@ func NewParker() *Parker {
 }
 
 // Fresh says whether the parker is as new: not handed out, never slept.
-func (p *Parker) Fresh() bool { return !p.handed && p.ch == nil }
+func (p *Parker) Reusable() bool { return !p.escaped && p.ch == nil }
 
-// Park sleeps until a wake has come since the last Park, and takes it away. It returns false if done was closed first; a
-// nil done never is.
+// Park sleeps until a wake has come since the last Park, and takes it away. It returns false if
+// done was closed first; a nil done never is.
 func (p *Parker) Park(done <-chan struct{}) bool {
 	if p.word.Load() == Notified || p.spin() {
-		// An exchange and no store: a second wake may have come since the load, and what it wrote must be seen too.
+		// An exchange and no store: a second wake may have come since the load, and what it wrote
+		// must be seen too.
 		p.word.Swap(Empty)
 		return true
 	}
@@ -57,8 +57,3 @@ func (p *Parker) Park(done <-chan struct{}) bool {
 	p.word.Swap(Empty)
 	return true
 }
-
-// One BlockOn of the process spins at a time.
-var spinning atomic.Bool
-
-const spinTries = 4000

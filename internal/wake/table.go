@@ -5,11 +5,13 @@ import (
 	"sync/atomic"
 )
 
-// Table gives values numbers under which C knows them. A number is 32 bits of generation over 32 of index, shifted away from
-// zero by the generation's start at 1; a slot whose generations are used up is not used again, so no number comes twice.
+// Table gives values numbers under which C knows them. A number is 32 bits of generation over 32
+// of index, shifted away from zero by the generation's start at 1; a slot whose generations are
+// used up is not used again, so no number comes twice.
 //
-// Get takes no lock: C threads look up all the time. A slot's value is set after its generation and read before it, so a Get
-// that overlaps the reuse of a slot sees a generation that is not its own.
+// Get takes no lock: C threads look up all the time. A slot's value is set after its generation
+// and read before it, so a Get that overlaps the reuse of a slot sees a generation that is not
+// its own.
 type Table[V any] struct {
 	slots atomic.Pointer[[]*slot[V]] // grows; a slot stays where it is
 	mu    sync.Mutex                 // of Put and Take

@@ -1,19 +1,19 @@
 package wake
 
 import (
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 )
 
 // Tracing says whether what happens is written down: docs/TRACE.md.
-func Tracing() bool { return ffiwaker.Tracing }
+func Tracing() bool { return trace.On }
 
 // Debug is the value of a key of FFIWAKERDEBUG.
-func Debug(key string) string { return ffiwaker.Debug(key) }
+func Debug(key string) string { return trace.Debug(key) }
 
 // tracee is what a trace knows of a core.
 type tracee struct {
@@ -21,8 +21,9 @@ type tracee struct {
 	handles atomic.Int64 // Go's, beside the one that its Context lends
 }
 
-// tracees are found by a core's address, which keeps none alive; a later core at the same place begins anew, for whoever makes one calls [Core.Made].
-// They stay as long as the process: a trace is for minutes.
+// tracees are found by a core's address, which keeps none alive; a later core at the same place
+// begins anew, for whoever makes one calls [Core.Made]. They stay as long as the process: a trace
+// is for minutes.
 var (
 	tracees sync.Map // of uintptr, *tracee
 	made    atomic.Uint64
@@ -42,21 +43,18 @@ func (c *Core) tracee() *tracee {
 func (c *Core) Made(kind, from string) *tracee {
 	t := &tracee{number: made.Add(1)}
 	tracees.Store(c.key(), t)
-	e := event("made")
-	e = number(e, "waker", t.number)
-	e = text(e, "kind", kind)
+	e := trace.New("made").Number("waker", t.number).Text("kind", kind)
 	if from != "" {
-		e = text(e, "from", from)
+		e = e.Text("from", from)
 	}
-	emit(e)
+	e.Write()
 	return t
 }
 
 // Named gives c a name in the trace.
 func (c *Core) Named(name string) {
 	t := c.tracee() // first, for it may have to say that there is one
-	e := number(event("named"), "waker", t.number)
-	emit(text(e, "name", name))
+	trace.New("named").Number("waker", t.number).Text("name", name).Write()
 }
 
 // Trace writes that something happens to c, with the word as it is before.
@@ -65,15 +63,15 @@ func (c *Core) Trace(what string) { c.TraceMore(what, "", "") }
 // TraceMore is Trace with one more text; empty: none.
 func (c *Core) TraceMore(what, key, value string) {
 	t := c.tracee()
-	e := number(event(what), "waker", t.number)
+	e := trace.New(what).Number("waker", t.number)
 	if !c.user {
-		e = text(e, "word", [...]string{"EMPTY", "NOTIFIED", "PARKED"}[c.word.Load()])
+		e = e.Text("word", [...]string{"EMPTY", "NOTIFIED", "PARKED"}[c.word.Load()])
 	}
-	e = number(e, "handles", uint64(max(t.handles.Load(), 0)))
+	e = e.Number("handles", uint64(max(t.handles.Load(), 0)))
 	if key != "" {
-		e = text(e, key, value)
+		e = e.Text(key, value)
 	}
-	emit(e)
+	e.Write()
 }
 
 // traceCount is Trace of what makes or ends a handle.
@@ -84,32 +82,21 @@ func (c *Core) traceCount(what string, n int) {
 
 // traceBox writes which box is c's.
 func (c *Core) traceBox(box uintptr) {
-	t := c.tracee()
-	e := number(event("boxed"), "waker", t.number)
-	e = text(e, "data", "0x"+strconv.FormatUint(uint64(box), 16))
-	e = text(e, "vtable", "0x"+strconv.FormatUint(uint64(ffiwaker.BoxVTable()), 16))
-	e = append(e, `,"box":[`...)
-	for i, w := range ffiwaker.BoxLook(box) {
-		if i > 0 {
-			e = append(e, ',')
-		}
-		e = append(append(append(e, '"'), "0x"+strconv.FormatUint(w.Value, 16)...), '"')
-	}
-	emit(append(e, ']'))
+	e := trace.New("boxed").Number("waker", c.tracee().number)
+	e.Address("data", box).Address("vtable", capi.BoxVTable()).Box(box).Write()
 }
 
-// Trace writes what happens to no core: to the two words of a C waker, or to the goroutine alone, where vtable is 0.
-func Trace(what, name string, w ffiwaker.Raw) {
-	e := event(what)
+// Trace writes an event of no core: of a C waker, or, if its vtable is 0, of the goroutine alone.
+func Trace(what, name string, w capi.Raw) {
+	e := trace.New(what)
 	if name != "" {
-		e = text(e, "name", name)
+		e = e.Text("name", name)
 	}
 	if w.VTable != 0 {
-		w = ffiwaker.AuditInner(w)
-		e = text(e, "data", "0x"+strconv.FormatUint(uint64(w.Data), 16))
-		e = text(e, "vtable", "0x"+strconv.FormatUint(uint64(w.VTable), 16))
+		w = capi.AuditInner(w)
+		e = e.Address("data", w.Data).Address("vtable", w.VTable)
 	}
-	emit(e)
+	e.Write()
 }
 
 // TracePoll is a poll with its two lines, which say writes.
@@ -123,23 +110,3 @@ func TracePoll(say func(what string), poll func() (ready bool)) (ready bool) {
 	}
 	return ready
 }
-
-func event(what string) []byte {
-	e := make([]byte, 0, 256)
-	e = append(e, `{"ns":`...)
-	e = strconv.AppendInt(e, ffiwaker.TraceNow(), 10)
-	if thread := threadID(); thread != 0 {
-		e = number(e, "thread", uint64(thread))
-	}
-	e = number(e, "goroutine", ffiwaker.Goroutine())
-	return text(e, "what", what)
-}
-
-func number(e []byte, key string, n uint64) []byte {
-	e = append(append(append(e, `,"`...), key...), `":`...)
-	return strconv.AppendUint(e, n, 10)
-}
-
-func text(e []byte, key, value string) []byte { return ffiwaker.TraceText(e, key, value) }
-
-func emit(e []byte) { ffiwaker.TraceWrite(append(e, '}')) }

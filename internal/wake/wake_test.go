@@ -10,10 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// roused counts calls of Rouse.
+// roused counts calls of Schedule.
 type roused struct{ n atomic.Int64 }
 
-func (r *roused) Rouse(Place) { r.n.Add(1) }
+func (r *roused) Schedule(Place) { r.n.Add(1) }
 
 func TestOnlyTheWakeThatTakesParkedAwayRouses(t *testing.T) {
 	var r roused
@@ -40,14 +40,15 @@ func TestAParkerTakesAwayOneNotificationForManyWakes(t *testing.T) {
 	p.Wake()
 	require.True(t, p.Park(nil))
 	require.Equal(t, Empty, p.word.Load())
-	require.True(t, p.Fresh(), "it never slept")
+	require.True(t, p.Reusable(), "it never slept")
 	closed := make(chan struct{})
 	close(closed)
 	require.False(t, p.Park(closed))
 	require.Equal(t, Empty, p.word.Load(), "no token is left")
 }
 
-// A wake that comes between the closing of done and the parker's second look has taken Parked away, and will send.
+// A wake that comes between the closing of done and the parker's second look has taken Parked
+// away, and will send.
 func TestAParkerThatIsCancelledWhileItIsWokenLeavesNoToken(t *testing.T) {
 	for range 5000 {
 		p := NewParker()
@@ -93,7 +94,8 @@ func TestAWakeThatFindsTheWordSetStillPublishes(t *testing.T) {
 	}
 }
 
-// For the race detector: a wake may come at each step of Park, and what it finds is exchanged, never stored over.
+// For the race detector: a wake may come at each step of Park, and what it finds is exchanged,
+// never stored over.
 func TestWakesAtEachStepOfAParkAreExchanged(t *testing.T) {
 	p := NewParker()
 	var over atomic.Bool

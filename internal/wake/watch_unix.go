@@ -6,11 +6,12 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 )
 
-// watch returns what waits until s has been kicked. It sleeps in Go's netpoller, so it costs no thread.
-func watch(s *ffiwaker.Sink) (sleep func()) {
+// watch returns what waits until s has been kicked. It sleeps in Go's netpoller, so it costs no
+// thread.
+func watch(s *capi.Sink) (sleep func()) {
 	readable := os.NewFile(s.FD(), "ffiwaker wakes")
 	var eight [8]byte
 	return func() {

@@ -1,5 +1,6 @@
-//! The peers in Rust, and ours where they run in Rust. A line `name n` on standard input is answered by the nanoseconds for
-//! each of n operations, or by the count that the name asks for.
+//! The peers in Rust, and those of our figures that run in Rust. It reads lines `name n` from
+//! standard input and answers each with one number: nanoseconds per operation, of n, unless the
+//! function of that name documents another unit.
 
 mod repolled;
 mod tasks;
@@ -18,7 +19,8 @@ impl Wake for Task {
     fn wake(self: Arc<Self>) {}
 }
 
-/// A future sees its waker through a context and cannot know which it is: so black_box on the reference, and no more.
+/// A future sees its waker through a context, so the compiler does not know the vtable: black_box
+/// hides it here too.
 fn clone_drop(waker: Waker, n: u64) {
     for _ in 0..n {
         drop(black_box(&waker).clone());

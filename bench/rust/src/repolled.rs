@@ -1,5 +1,6 @@
-//! What it costs to be polled n times across the border where the future keeps its waker by clone_from: allocations or clones,
-//! and each time that will_wake missed.
+//! A future across the FFI boundary is polled n times and stores its waker by clone_from. Each
+//! function returns the number of allocations or clones, plus that of comparisons of equal wakers
+//! that failed.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_void;
@@ -17,7 +18,7 @@ static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
 struct Counting;
 
-// SAFETY: System does it all.
+// SAFETY: every call is forwarded to System.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Relaxed);
@@ -33,13 +34,14 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A waker kept as rawwaker_clone_from does: by equal words. The first time nothing is kept, which is no miss.
-struct Kept<W> {
+/// A waker stored as rawwaker_clone_from does: it is replaced unless its words are equal.
+struct Stored<W> {
     waker: Option<W>,
+    /// Replacements of a stored waker. Storing the first one is not counted.
     misses: usize,
 }
 
-impl<W: Copy> Kept<W> {
+impl<W: Copy> Stored<W> {
     fn clone_from(&mut self, same: impl Fn(&W) -> bool, clone: impl Fn() -> W, drop: impl Fn(W)) {
         match self.waker {
             Some(w) if same(&w) => {}
@@ -64,14 +66,15 @@ fn poll_often<F: Future>(f: F, n: u64) -> usize {
     ALLOCATIONS.load(Relaxed) - before
 }
 
-// ------------------------------------------------------------------------------------------------------------ ours
+// ---------------------------------------------------------------------------------------- ours
 
 unsafe extern "C" fn poll(data: *mut c_void, cx: *mut RawContext, _: *mut c_void) -> u8 {
-    // SAFETY: the caller's Kept; the waker is lent for the call; each reference is ended once.
+    // SAFETY: data is foreign's Stored; the waker is borrowed for the call; each clone
+    // is dropped once.
     unsafe {
         let w = *(*cx).waker;
         let drop = |old: RawWaker| ((*old.vtable).drop)(old.data);
-        (*data.cast::<Kept<RawWaker>>()).clone_from(
+        (*data.cast::<Stored<RawWaker>>()).clone_from(
             |k| k.data == w.data && k.vtable == w.vtable,
             || ((*w.vtable).clone)(w.data),
             drop,
@@ -81,7 +84,7 @@ unsafe extern "C" fn poll(data: *mut c_void, cx: *mut RawContext, _: *mut c_void
 }
 unsafe extern "C" fn drop_slot(data: *mut c_void) {
     // SAFETY: as above.
-    if let Some(w) = unsafe { (*data.cast::<Kept<RawWaker>>()).waker.take() } {
+    if let Some(w) = unsafe { (*data.cast::<Stored<RawWaker>>()).waker.take() } {
         // SAFETY: our own reference.
         unsafe { ((*w.vtable).drop)(w.data) };
     }
@@ -89,13 +92,16 @@ unsafe extern "C" fn drop_slot(data: *mut c_void) {
 
 pub fn foreign(n: u64) -> usize {
     static VTABLE: RawFutureVTable = RawFutureVTable { poll, drop: drop_slot };
-    let mut kept: Kept<RawWaker> = Kept { waker: None, misses: 0 };
-    // SAFETY: VTABLE's future is never ready.
-    let f = unsafe { ffiwaker::Foreign::<u64>::from_raw(RawFuture { data: (&raw mut kept).cast(), vtable: &VTABLE }) };
-    poll_often(f, n) + kept.misses
+    let mut stored: Stored<RawWaker> = Stored { waker: None, misses: 0 };
+    // SAFETY: a future with VTABLE never returns READY, so it has no result to write.
+    let f = unsafe {
+        let data = (&raw mut stored).cast();
+        ffiwaker::Foreign::<u64>::from_raw(RawFuture { data, vtable: &VTABLE })
+    };
+    poll_often(f, n) + stored.misses
 }
 
-// ------------------------------------------------------------------------------------------------------- async-ffi
+// ----------------------------------------------------------------------------------- async-ffi
 
 /// FfiWakerBase, as a C header declares it.
 #[repr(C)]
@@ -117,13 +123,14 @@ struct CFuture {
     poll: unsafe extern "C" fn(*mut c_void, *mut FfiContext<'_>) -> FfiPoll<u64>,
     drop: unsafe extern "C" fn(*mut c_void),
 }
-const _: () = assert!(size_of::<CFuture>() == size_of::<FfiFuture<u64>>() && offset_of!(CFuture, drop) == 16);
+const _: () = assert!(size_of::<CFuture>() == size_of::<FfiFuture<u64>>());
+const _: () = assert!(offset_of!(CFuture, drop) == 16);
 
 unsafe extern "C" fn asyncffi_poll(data: *mut c_void, cx: *mut FfiContext<'_>) -> FfiPoll<u64> {
     // SAFETY: a context is one pointer to a FfiWakerBase; the rest as in poll.
     unsafe {
         let w = *cx.cast::<*const Base>();
-        (*data.cast::<Kept<*const Base>>()).clone_from(
+        (*data.cast::<Stored<*const Base>>()).clone_from(
             |&k| k == w && (*k).vtable == (*w).vtable,
             || ((*(*w).vtable).clone)(w),
             |old| ((*(*old).vtable).drop)(old),
@@ -133,42 +140,42 @@ unsafe extern "C" fn asyncffi_poll(data: *mut c_void, cx: *mut FfiContext<'_>) -
 }
 unsafe extern "C" fn asyncffi_drop(data: *mut c_void) {
     // SAFETY: as above.
-    if let Some(w) = unsafe { (*data.cast::<Kept<*const Base>>()).waker.take() } {
+    if let Some(w) = unsafe { (*data.cast::<Stored<*const Base>>()).waker.take() } {
         // SAFETY: our own reference.
         unsafe { ((*(*w).vtable).drop)(w) };
     }
 }
 
 pub fn asyncffi(n: u64) -> usize {
-    let mut kept: Kept<*const Base> = Kept { waker: None, misses: 0 };
-    let f = CFuture { fut: (&raw mut kept).cast(), poll: asyncffi_poll, drop: asyncffi_drop };
-    // SAFETY: this is how a C library's FfiFuture comes to Rust: the layouts are the same, as asserted above.
+    let mut stored: Stored<*const Base> = Stored { waker: None, misses: 0 };
+    let f = CFuture { fut: (&raw mut stored).cast(), poll: asyncffi_poll, drop: asyncffi_drop };
+    // SAFETY: a C library's FfiFuture has this layout, as asserted above.
     let f = unsafe { std::mem::transmute::<CFuture, FfiFuture<u64>>(f) };
-    poll_often(f, n) + kept.misses
+    poll_often(f, n) + stored.misses
 }
 
-// ----------------------------------------------------------------------------------------------- Rust, polled by Go
+// -------------------------------------------------------------------------- Rust, polled by Go
 
-/// Clones and misses, not allocations.
+/// Returns clones and failed comparisons; allocations are not counted.
 pub fn by_go(n: u64) -> usize {
     let counts = Arc::new(AtomicUsize::new(0));
     let seen = counts.clone();
-    let mut kept: Option<Waker> = None;
+    let mut stored: Option<Waker> = None;
     let f = ffiwaker::into_raw(poll_fn(move |cx| {
-        match &mut kept {
+        match &mut stored {
             Some(k) if k.will_wake(cx.waker()) => {}
             Some(k) => {
-                seen.fetch_add(2, Relaxed); // a miss, and the clone that it costs
+                seen.fetch_add(2, Relaxed); // the failed comparison and the clone
                 k.clone_from(cx.waker());
             }
             None => {
                 seen.fetch_add(1, Relaxed);
-                kept = Some(cx.waker().clone());
+                stored = Some(cx.waker().clone());
             }
         }
         Poll::<u64>::Pending
     }));
-    // SAFETY: Go takes the future over.
+    // SAFETY: Go takes ownership of the future.
     unsafe { gofixture::goRepoll(f.data as usize, f.vtable as usize, n) };
     counts.load(Relaxed)
 }

@@ -1,5 +1,6 @@
-//! Executors: tokio's own scheduler benchmarks (its benches/rt_multi_threaded.rs) on tokio and on smol's async-executor, and
-//! the peers of the figures beside them. Both executors have as many threads as there are CPUs and live as long as the process.
+//! tokio's own scheduler benchmarks (its benches/rt_multi_threaded.rs) on tokio and on smol's
+//! async-executor, and the peers of the other figures of tasks. Both executors have one thread per
+//! CPU and exist until the process ends.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,7 +16,8 @@ use std::time::{Duration, Instant};
 use futures::task::AtomicWaker;
 
 pub trait Executor {
-    /// Builds it, unless it is there: before the clock starts, or the first ask would pay for its threads.
+    /// Builds the executor if there is none. Called before the clock starts, so that no sample
+    /// includes the start of threads.
     fn start();
     fn spawn(f: impl Future<Output = ()> + Send + 'static);
     fn block_on(f: impl Future<Output = ()>);
@@ -31,7 +33,11 @@ pub struct Tokio;
 fn tokio() -> &'static tokio::runtime::Runtime {
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(cpus()).enable_time().build().expect("a runtime")
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(cpus())
+            .enable_time()
+            .build()
+            .expect("a runtime")
     })
 }
 
@@ -55,7 +61,7 @@ pub struct Smol;
 fn smol() -> &'static async_executor::Executor<'static> {
     static EXECUTOR: OnceLock<&async_executor::Executor> = OnceLock::new();
     EXECUTOR.get_or_init(|| {
-        let ex: &'static async_executor::Executor = Box::leak(Box::new(async_executor::Executor::new()));
+        let ex: &'static async_executor::Executor = Box::leak(Box::default());
         for _ in 0..cpus() {
             std::thread::spawn(|| futures_lite::future::block_on(ex.run(pending::<()>())));
         }
@@ -82,7 +88,7 @@ fn ns(start: Instant) -> f64 {
     start.elapsed().as_nanos() as f64
 }
 
-/// Counts down, and the last one says so.
+/// Sends on its channel when it reaches 0.
 struct Countdown(AtomicUsize, SyncSender<()>);
 
 impl Countdown {
@@ -93,6 +99,7 @@ impl Countdown {
     }
 }
 
+/// Spawns n tasks. Returns nanoseconds for all of them.
 pub fn spawn_many<E: Executor>(n: u64) -> f64 {
     E::start();
     let start = Instant::now();
@@ -108,6 +115,7 @@ pub fn spawn_many<E: Executor>(n: u64) -> f64 {
     ns(start)
 }
 
+/// Runs 200 tasks that yield n times each. Returns nanoseconds for all of them.
 pub fn yield_many<E: Executor>(n: u64) -> f64 {
     const TASKS: usize = 200;
     E::start();
@@ -128,6 +136,7 @@ pub fn yield_many<E: Executor>(n: u64) -> f64 {
     ns(start)
 }
 
+/// Runs n pairs of tasks that exchange two messages. Returns nanoseconds for all of them.
 macro_rules! ping_pong {
     ($name:ident, $ex:ty, $channel:path) => {
         pub fn $name(n: u64) -> f64 {
@@ -169,6 +178,7 @@ fn chain<E: Executor + 'static>(done: SyncSender<()>, n: u64) {
     }
 }
 
+/// Runs n tasks, each of which spawns the next. Returns nanoseconds for all of them.
 pub fn chained_spawn<E: Executor + 'static>(n: u64) -> f64 {
     E::start();
     let start = Instant::now();
@@ -180,22 +190,23 @@ pub fn chained_spawn<E: Executor + 'static>(n: u64) -> f64 {
     ns(start)
 }
 
-/// n tasks at once, each of which sleeps on a waker until all do, is woken, and is done: nanoseconds for each.
+/// Spawns n tasks and wakes them once all are asleep. Returns nanoseconds per task, from the first
+/// spawn until all have completed.
 pub fn tokio_per_task(n: u64) -> f64 {
     Tokio::start();
     let start = Instant::now();
     let (tx, rx) = sync_channel(1);
     let asleep = Arc::new(Countdown(AtomicUsize::new(n as usize), tx.clone()));
     let left = Arc::new(Countdown(AtomicUsize::new(n as usize), tx));
-    let lamps: Vec<_> = (0..n)
+    let events: Vec<_> = (0..n)
         .map(|_| {
-            let lamp = Arc::new(Lamp::default());
-            let (watch, asleep, left) = (Watch(lamp.clone()), asleep.clone(), left.clone());
+            let event = Arc::new(Event::default());
+            let (wait, asleep, left) = (Wait(event.clone()), asleep.clone(), left.clone());
             Tokio::spawn(async move {
-                let mut watch = watch;
+                let mut wait = wait;
                 let mut first = true;
                 poll_fn(|cx| {
-                    let p = Pin::new(&mut watch).poll(cx);
+                    let p = Pin::new(&mut wait).poll(cx);
                     if std::mem::take(&mut first) {
                         asleep.down();
                     }
@@ -204,13 +215,12 @@ pub fn tokio_per_task(n: u64) -> f64 {
                 .await;
                 left.down();
             });
-            lamp
+            event
         })
         .collect();
     rx.recv().unwrap();
-    for lamp in &lamps {
-        lamp.lit.store(true, Release);
-        lamp.waker.wake();
+    for event in &events {
+        event.set();
     }
     rx.recv().unwrap();
     ns(start) / n as f64
@@ -223,10 +233,11 @@ fn cpu_ns() -> f64 {
         libc::getrusage(libc::RUSAGE_SELF, &mut usage);
         usage
     };
-    [usage.ru_utime, usage.ru_stime].iter().map(|t| t.tv_sec as f64 * 1e9 + t.tv_usec as f64 * 1e3).sum()
+    let in_ns = |t: libc::timeval| t.tv_sec as f64 * 1e9 + t.tv_usec as f64 * 1e3;
+    in_ns(usage.ru_utime) + in_ns(usage.ru_stime)
 }
 
-/// CPU time of n tasks that sleep for 1 s to 10 s.
+/// Returns the CPU time of n tasks that sleep for 1 s to 10 s, in nanoseconds for all of them.
 pub fn tokio_timers(n: u64) -> f64 {
     Tokio::start();
     let before = cpu_ns();
@@ -235,7 +246,8 @@ pub fn tokio_timers(n: u64) -> f64 {
     for i in 0..n {
         let rem = rem.clone();
         Tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(1) + Duration::from_nanos(9_000_000_000 / n * i)).await;
+            let extra = Duration::from_nanos(9_000_000_000 / n * i);
+            tokio::time::sleep(Duration::from_secs(1) + extra).await;
             rem.down();
         });
     }
@@ -247,30 +259,39 @@ thread_local! {
     static QUEUE: RefCell<VecDeque<async_task::Runnable>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// Spawn, run and detach, one task at a time, on a queue of this thread.
+/// Spawns, detaches and runs n tasks one at a time, on a queue of this thread.
 pub fn asynctask_local(n: u64) {
     for _ in 0..n {
-        let (runnable, task) = async_task::spawn_local(async {}, |r| QUEUE.with_borrow_mut(|q| q.push_back(r)));
+        let schedule = |r| QUEUE.with_borrow_mut(|q| q.push_back(r));
+        let (runnable, task) = async_task::spawn_local(async {}, schedule);
         runnable.schedule();
         task.detach();
         let next = QUEUE.with_borrow_mut(|q| q.pop_front());
-        next.expect("it was scheduled").run();
+        next.expect("schedule has pushed it").run();
     }
 }
 
 #[derive(Default)]
-struct Lamp {
+struct Event {
     waker: AtomicWaker,
-    lit: AtomicBool,
+    is_set: AtomicBool,
 }
 
-struct Watch(Arc<Lamp>);
+impl Event {
+    fn set(&self) {
+        self.is_set.store(true, Release);
+        self.waker.wake();
+    }
+}
 
-impl Future for Watch {
+/// Ready once the event is set.
+struct Wait(Arc<Event>);
+
+impl Future for Wait {
     type Output = ();
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.0.waker.register(cx.waker());
-        if self.0.lit.load(Acquire) {
+        if self.0.is_set.load(Acquire) {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -278,30 +299,30 @@ impl Future for Watch {
     }
 }
 
-/// n futures, woken one by one, the join_all polled after each: nanoseconds for each.
+/// Wakes n futures one by one and polls their join_all after each wake. Returns nanoseconds per
+/// future.
 pub fn join_all_woken(n: u64) -> f64 {
-    let lamps: Vec<_> = (0..n).map(|_| Arc::new(Lamp::default())).collect();
-    let mut all = futures::future::join_all(lamps.iter().cloned().map(Watch));
+    let events: Vec<_> = (0..n).map(|_| Arc::new(Event::default())).collect();
+    let mut all = futures::future::join_all(events.iter().cloned().map(Wait));
     let mut cx = Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut all).poll(&mut cx).is_pending());
     let start = Instant::now();
-    for lamp in &lamps {
-        lamp.lit.store(true, Release);
-        lamp.waker.wake();
+    for event in &events {
+        event.set();
         let _ = Pin::new(&mut all).poll(&mut cx);
     }
     ns(start) / n as f64
 }
 
-struct Nobody;
+struct NoTask;
 
-impl Wake for Nobody {
+impl Wake for NoTask {
     fn wake(self: Arc<Self>) {}
 }
 
-/// Register and wake.
+/// Registers a waker and wakes it, n times.
 pub fn atomic_waker(n: u64) {
-    let (cell, waker) = (AtomicWaker::new(), Waker::from(Arc::new(Nobody)));
+    let (cell, waker) = (AtomicWaker::new(), Waker::from(Arc::new(NoTask)));
     for _ in 0..n {
         cell.register(&waker);
         cell.wake();

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
-	"github.com/seed-8a1b3254/ffiwaker/internal/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
@@ -125,7 +125,7 @@ func (w *world) borrow(h *handle, way int) {
 		w.expect(ctest.IsBox(r.w) == box, "is_box is not %v", box)
 	case 4: // on a thread that Go does not know
 		w.mWakeByRef(r.ref)
-		_, err := ffiwaker.OnThread(ffiwaker.SlotWakeByRef, numbersOf(r.w), 1)
+		_, err := capi.OnThread(capi.SlotWakeByRef, numbersOf(r.w), 1)
 		w.expect(err == nil, "%v", err)
 		w.settle()
 	case 5:
@@ -144,9 +144,9 @@ func (w *world) borrow(h *handle, way int) {
 	}
 }
 
-func numbersOf(r rawwaker.RawWaker) ffiwaker.Raw {
+func numbersOf(r rawwaker.RawWaker) capi.Raw {
 	data, vtable := r.Words()
-	return ffiwaker.Raw{Data: data, VTable: vtable}
+	return capi.Raw{Data: data, VTable: vtable}
 }
 
 func (w *world) move(h *handle, at int) {
@@ -368,10 +368,10 @@ func (w *world) pollExported(f *fut, h *handle) {
 
 func (w *world) judgeCode(f *fut, code uint8, out uint64) {
 	text := ""
-	if code == ffiwaker.CodePanicked {
+	if code == capi.CodePanicked {
 		text = panicked
 	}
-	w.judge(f, code == ffiwaker.CodeReady, text)
+	w.judge(f, code == capi.CodeReady, text)
 	if f.last == ready {
 		w.expect(int(out) == f.polls, "a Go future's value in C is %d and not %d", out, f.polls)
 	}

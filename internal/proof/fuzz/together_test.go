@@ -57,8 +57,8 @@ type many struct {
 	token  ctask
 }
 
-func (t *many) Rouse(wake.Place) { t.roused.Add(1) }
-func (t *many) Wake()            { t.seen.Add(1) }
+func (t *many) Schedule(wake.Place) { t.roused.Add(1) }
+func (t *many) Wake()               { t.seen.Add(1) }
 
 // gate is a future that is ready when it has been woken often enough.
 type gate struct {
@@ -109,7 +109,7 @@ func (w *crowd) make(k kind) *shared {
 		return w.add(rawwaker.Noop(), t)
 	case k == core:
 		t.core.Init(t)
-		rawwaker.Bind(&t.cx, &t.core)
+		wake.Rawwaker.Bind(&t.cx, &t.core)
 		return w.add(t.cx.Waker().Clone(), t)
 	case k == function:
 		return w.add(rawwaker.FromFunc(func() { t.seen.Add(1) }), t)
@@ -270,7 +270,7 @@ func (w *crowd) step(who int, own *ownC, o Operation) {
 		}
 	case "close":
 		if h != nil && h.t.kind == core && h.t.over.CompareAndSwap(false, true) {
-			rawwaker.End(&h.t.cx)
+			wake.Rawwaker.End(&h.t.cx)
 		}
 	case "read":
 		if who == 0 && h != nil && h.t.kind == core {
@@ -345,7 +345,7 @@ func together(p Program, c bool) error {
 	for _, t := range w.tasks {
 		w.judge(t)
 		if t.kind == core && !t.over.Load() {
-			rawwaker.End(&t.cx)
+			wake.Rawwaker.End(&t.cx)
 		}
 	}
 	if w.err != nil {

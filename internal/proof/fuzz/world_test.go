@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/seed-8a1b3254/ffiwaker"
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
@@ -64,8 +64,8 @@ type ctask interface {
 	counts() (byValue, byRef, live, foul int)
 }
 
-// Rouse implements [wake.Target].
-func (t *task) Rouse(wake.Place) { t.roused.Add(1) }
+// Schedule implements [wake.Target].
+func (t *task) Schedule(wake.Place) { t.roused.Add(1) }
 
 // Wake implements [rawwaker.Wake].
 func (t *task) Wake() { t.seen.Add(1) }
@@ -189,7 +189,7 @@ const (
 	dropped = " after Drop"
 	woken   = " after Wake"
 	moved   = " after IntoRaw"
-	isOver  = " of a borrowed waker whose task or poll is over: Clone it to keep it"
+	isOver  = " of a borrowed waker whose task or poll has ended: Clone it to keep it"
 )
 
 func emptyHandle() *handle { return &handle{w: new(rawwaker.Waker), gone: isEmpty} }
@@ -296,7 +296,7 @@ func (w *world) make(k kind) *handle {
 	case core:
 		t := w.newTask(core)
 		t.core.Init(t)
-		rawwaker.Bind(&t.cx, &t.core)
+		wake.Rawwaker.Bind(&t.cx, &t.core)
 		return &handle{w: t.cx.Waker().Clone(), ref: ref{t, asGo, 0}}
 	}
 	t := w.newTask(function)
@@ -390,7 +390,7 @@ func (w *world) table() map[string]func(x, y int) {
 		"close": func(x, y int) {
 			if t := w.task(x); t != nil && t.kind == core && !t.over && !t.polled {
 				t.over = true
-				rawwaker.End(&t.cx)
+				wake.Rawwaker.End(&t.cx)
 			}
 		},
 		"read": func(x, y int) {
@@ -839,7 +839,7 @@ func (w *world) finish() {
 	w.finishC()
 	for _, t := range w.tasks {
 		if t.kind == core && !t.over {
-			rawwaker.End(&t.cx)
+			wake.Rawwaker.End(&t.cx)
 		}
 	}
 }
@@ -849,7 +849,7 @@ var balances = []struct {
 	what string
 	now  func() int
 }{
-	{"wakers of C", ffiwaker.Live},
+	{"wakers of C", capi.Live},
 	{"cores that C knows", wake.Registered},
 	{"handles", func() int { return int(wake.Handles.Load()) }},
 	{"futures in C", func() int { return int(wake.Futures.Load()) }},

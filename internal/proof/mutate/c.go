@@ -202,12 +202,12 @@ var (
 	failing  = strings.Fields("-Wl,--wrap=eventfd -Wl,--wrap=pipe -Wl,--wrap=write -Wl,--wrap=read -Wl,--wrap=close -Wl,--wrap=pthread_create" +
 		" -Wl,--wrap=sem_init -Wl,--wrap=sem_wait -Wl,--wrap=sem_post")
 	programs = []program{
-		{name: "unit", sources: []string{"internal/purec/unit.c"}, link: refusing, asan: []string{"-no-deaths"}, tsan: []string{"-no-deaths"}},
-		{name: "gaps", sources: []string{"internal/purec/gaps.c"}, includes: true, asan: []string{""}},
-		{name: "gaps-on-pipes", sources: []string{"internal/purec/gaps.c"}, library: []string{"-U__linux__"}, includes: true, asan: []string{""}},
-		{name: "races", sources: []string{"internal/purec/races.c"}, asan: []string{"4000"}, tsan: []string{"1500"}},
+		{name: "unit", sources: []string{"internal/test/purec/unit.c"}, link: refusing, asan: []string{"-no-deaths"}, tsan: []string{"-no-deaths"}},
+		{name: "gaps", sources: []string{"internal/test/purec/gaps.c"}, includes: true, asan: []string{""}},
+		{name: "gaps-on-pipes", sources: []string{"internal/test/purec/gaps.c"}, library: []string{"-U__linux__"}, includes: true, asan: []string{""}},
+		{name: "races", sources: []string{"internal/test/purec/races.c"}, asan: []string{"4000"}, tsan: []string{"1500"}},
 		{name: "kit", sources: []string{"wakertest/c/own.c", "wakertest/c/rawwaker_test.c"}, asan: []string{""}, tsan: []string{""}},
-		{name: "stress", sources: []string{"internal/purec/stress.c"}, asan: []string{"2000 1", "2000 2"}, tsan: []string{"2000 3", "2000 4"}},
+		{name: "stress", sources: []string{"internal/test/purec/stress.c"}, asan: []string{"2000 1", "2000 2"}, tsan: []string{"2000 3", "2000 4"}},
 		{name: "system", sources: []string{"internal/proof/faults/system.c"}, link: failing, asan: []string{""}},
 		{name: "pipes", sources: []string{"internal/proof/faults/system.c"}, flags: []string{"-DPIPES"}, library: []string{"-U__linux__"}, link: failing, asan: []string{""}},
 	}

@@ -17,7 +17,7 @@ fn main() {
     println!("cargo:rustc-link-search=native={out}");
     println!("cargo:rustc-link-lib=static=gofixture");
     println!("cargo:rustc-link-lib=dylib=pthread");
-    for source in ["rawwaker.c", "rawwaker.h", "cgo.go", "future_cgo.go", "export.go", "rawwaker", "internal/wake", "future",
+    for source in ["rawwaker.c", "rawwaker.h", "cgo.go", "audit", "internal/capi", "rawwaker", "internal/wake", "future",
                    "blockon", "executor", "hosts/archive"] {
         println!("cargo:rerun-if-changed=../../../{source}");
     }

@@ -29,10 +29,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/seed-8a1b3254/ffiwaker"
+	_ "github.com/seed-8a1b3254/ffiwaker" // for rawwaker.h
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -160,9 +161,9 @@ func signals(rounds uint64) {
 	if got != rounds || uint64(c.signals) != rounds || c.changed_errno != 0 || c.drops != 1 {
 		fail("%d of %d signals seen, %d came, errno changed by %d, %d drops", got, rounds, c.signals, c.changed_errno, c.drops)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ffiwaker.Live() != 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); capi.Live() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			fail("%d boxes are left", ffiwaker.Live())
+			fail("%d boxes are left", capi.Live())
 		}
 	}
 	fmt.Printf("ok goside: faults %d, %d polls, errno kept by each, 0 lost\n", uint64(c.signals), uint64(c.polls))

@@ -1,4 +1,4 @@
-/* What the programs of internal/purec ask of a unix, by Windows' own calls: each descriptor that they wait for is a sink's, which
+/* What the programs of internal/test/purec ask of a unix, by Windows' own calls: each descriptor that they wait for is a sink's, which
  * is an event there. */
 #ifndef STAND_IN_POLL_H
 #define STAND_IN_POLL_H

@@ -1,5 +1,0 @@
-//go:build ffiwakerdebug
-
-package blockon
-
-const debug = true

@@ -1,9 +1,0 @@
-//go:build !cgo || windows
-
-package ffiwaker
-
-import "os"
-
-func debugText() string { return os.Getenv("FFIWAKERDEBUG") }
-
-func secure() bool { return os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() || atSecure() }

@@ -1,0 +1,72 @@
+//go:build !cgo
+
+package capi
+
+import (
+	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker"
+)
+
+// HasCgo says whether wakers can cross to C in this build.
+const HasCgo = false
+
+// The other names of this package, so that its callers compile; they ask HasCgo first.
+
+// What a poll slot may give.
+const (
+	CodeReady    = 0
+	CodePending  = 1
+	CodePanicked = 2
+)
+
+const NoteEnded = 4
+
+func Clone(Raw) Raw            { panic("capi: Clone needs cgo") }
+func Wake(Raw)                 { panic("capi: Wake needs cgo") }
+func WakeByRef(Raw)            { panic("capi: WakeByRef needs cgo") }
+func Drop(Raw)                 { panic("capi: Drop needs cgo") }
+func Noop() Raw                { panic("capi: Noop needs cgo") }
+func DropFuture(Raw)           { panic("capi: DropFuture needs cgo") }
+func SetPanic(string)          { panic("capi: SetPanic needs cgo") }
+func Die(call, why string)     { panic("capi: Die needs cgo") }
+func BoxVTable() uintptr       { return 0 }
+func GoFutureVTable() uintptr  { return 0 }
+func LinkedABIVersion() uint32 { return ffiwaker.ABIVersion }
+func Live() int                { return 0 }
+func Layouts() []Layout        { return nil }
+func BoxFields() []Field       { return nil }
+func BoxLook(uintptr) []Word   { return nil }
+func VTables() []NamedVTable   { return nil }
+func PollUnder(w, f Raw, out uintptr, note *uintptr) Polled {
+	panic("capi: PollUnder needs cgo")
+}
+
+var traceBegan time.Time
+
+func TraceBegin(uintptr) { setTracing(); traceBegan = time.Now() }
+func TraceNow() int64    { return int64(time.Since(traceBegan)) }
+
+// The auditor is C's.
+
+// UnknownSize is for AuditFuture.
+const UnknownSize = ^uintptr(0)
+
+func AuditCallers() {}
+func Audit(Raw) Raw { panic("capi: Audit needs cgo") }
+func AuditFuture(Raw, uintptr) Raw {
+	panic("capi: AuditFuture needs cgo")
+}
+func AuditUnwound(Raw)                        {}
+func AuditFound() int                         { return 0 }
+func IsAudited(Raw) bool                      { return false }
+func AuditInner(w Raw) Raw                    { return w }
+func AuditUnwrap(w Raw) Raw                   { return w }
+func AuditAbandoned(Raw)                      {}
+func AuditCount(Raw) int                      { return 0 }
+func AuditLive() int                          { return 0 }
+func AuditLeaks() int                         { return 0 }
+func AuditPrint(bool)                         {}
+func AuditTake() (rule, text string, ok bool) { return "", "", false }
+func AuditLock(int)                           {}
+func OnThread(Slot, Raw, int) (Raw, error)    { panic("capi: OnThread needs cgo") }

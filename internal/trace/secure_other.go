@@ -1,0 +1,5 @@
+//go:build (!cgo && !linux) || windows
+
+package trace
+
+func atSecure() bool { return false }

@@ -1,0 +1,5 @@
+//go:build ffiwakerdebug
+
+package wake
+
+const FreshContexts = true

@@ -1,6 +1,0 @@
-package wake
-
-import "syscall"
-
-// threadID is the number of the calling thread.
-func threadID() int { return syscall.Gettid() }

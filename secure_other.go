@@ -1,5 +1,0 @@
-//go:build (!cgo && !linux) || windows
-
-package ffiwaker
-
-func atSecure() bool { return false }

@@ -1,7 +1,0 @@
-//go:build !ffiwakernotrace
-
-package ffiwaker
-
-// Tracing says whether FFIWAKERDEBUG=trace=FILE has what happens written to FILE. It does not change; with the tag ffiwakernotrace it is the
-// constant false, for the figure that says what it costs.
-var Tracing = openTrace()

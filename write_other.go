@@ -1,7 +1,0 @@
-//go:build !unix
-
-package ffiwaker
-
-import "os"
-
-func writeOnce(f *os.File, b []byte) (int, error) { return f.Write(b) }
