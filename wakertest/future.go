@@ -248,7 +248,7 @@ func futures[T any]() []scenario[Future[T]] {
 			}
 		}),
 
-		futureScenario("wakes_when_it_can_go_on", "a future that returned PENDING wakes when it can continue", func(r *report, f *future, p *probe) {
+		futureScenario("wakes_when_it_can_go_on", "a future that returned PENDING wakes when it can go on", func(r *report, f *future, p *probe) {
 			if f.poll(p) {
 				return
 			}

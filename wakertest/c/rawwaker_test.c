@@ -1166,7 +1166,7 @@ static const scenario futures[] = {
     {"context_is_borrowed", context_is_borrowed,
      "the waker of a context is borrowed: clone it to keep it, never wake or drop it by value"},
     {"wakes_when_it_can_go_on", wakes_when_it_can_go_on,
-     "a future that returned PENDING wakes when it can continue"},
+     "a future that returned PENDING wakes when it can go on"},
     {"latest_waker_is_woken", latest_waker_is_woken,
      "of several polls, the waker of the latest is the one to wake"},
     {"unasked_poll", unasked_poll, "a poll without a wake is legal"},
