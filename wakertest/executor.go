@@ -100,7 +100,7 @@ func yields(cx *rawwaker.Context, poll int) bool {
 func readyAtOnce(*rawwaker.Context, int) bool { return true }
 
 var executors = []scenario[Executor]{
-	{"polls_every_task", "each task is polled, and after READY dropped once and polled no more", func(r *report, make func() Executor) {
+	{"polls_every_task", "each task is polled, and after READY it is dropped once and polled no more", func(r *report, make func() Executor) {
 		x := &runner{make(), r}
 		var all []*task
 		for range 50 {
@@ -120,7 +120,7 @@ var executors = []scenario[Executor]{
 		x.close()
 	}},
 
-	{"wake_from_another_thread", "a wake on any thread leads to a poll, and never polls itself", func(r *report, make func() Executor) {
+	{"wake_from_another_thread", "a wake on any thread leads to a poll, and the wake itself never polls", func(r *report, make func() Executor) {
 		x := &runner{make(), r}
 		var all []*task
 		var wakers sync.WaitGroup
@@ -140,7 +140,7 @@ var executors = []scenario[Executor]{
 		x.close()
 	}},
 
-	{"poll_sees_what_wakes_publish", "what was written before a wake is visible to the poll that follows, also where the task was woken already", func(r *report, make func() Executor) {
+	{"poll_sees_what_wakes_publish", "what was written before a wake is visible to the poll that follows, even if the task was woken already", func(r *report, make func() Executor) {
 		for range 20 {
 			x := &runner{make(), r}
 			var words [2]int
@@ -195,7 +195,7 @@ var executors = []scenario[Executor]{
 		kept[2].Drop()
 	}},
 
-	{"close_drops_the_rest", "an executor that ends drops each future that is left, once", func(r *report, make func() Executor) {
+	{"close_drops_the_rest", "an executor that ends drops each remaining future once", func(r *report, make func() Executor) {
 		x := &runner{make(), r}
 		if x.Close == nil {
 			r.skip("no Close")

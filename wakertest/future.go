@@ -248,7 +248,7 @@ func futures[T any]() []scenario[Future[T]] {
 			}
 		}),
 
-		futureScenario("wakes_when_it_can_go_on", "a future that returned PENDING wakes when it can go on", func(r *report, f *future, p *probe) {
+		futureScenario("wakes_when_it_can_go_on", "a future that returned PENDING wakes when it can continue", func(r *report, f *future, p *probe) {
 			if f.poll(p) {
 				return
 			}
@@ -281,7 +281,7 @@ func futures[T any]() []scenario[Future[T]] {
 			}
 		}),
 
-		futureScenario("unasked_poll", "a poll that nobody asked for is legal", func(r *report, f *future, p *probe) {
+		futureScenario("unasked_poll", "a poll without a wake is legal", func(r *report, f *future, p *probe) {
 			seen := 0
 			for range 10 {
 				seen = p.wakes()
@@ -320,7 +320,7 @@ func futures[T any]() []scenario[Future[T]] {
 			f.drop()
 		}),
 
-		futureScenario("drop_while_pending", "drop called early cancels: what the future holds is released, the waker too", func(r *report, f *future, p *probe) {
+		futureScenario("drop_while_pending", "drop called early cancels: it releases what the future holds, including the waker", func(r *report, f *future, p *probe) {
 			if f.poll(p) {
 				r.skip("Ready at once")
 				return
@@ -338,7 +338,7 @@ func futures[T any]() []scenario[Future[T]] {
 			f.drop()
 		}),
 
-		{"drop_beside_the_wake", "drop may overlap the wake that comes from elsewhere", func(r *report, make func() Future[T]) {
+		{"drop_beside_the_wake", "drop may overlap a wake on another thread", func(r *report, make func() Future[T]) {
 			for i := range 200 {
 				inC := i%2 == 0
 				if r.failed() || inC && !capi.HasCgo {
@@ -375,12 +375,12 @@ func futures[T any]() []scenario[Future[T]] {
 			}
 		}},
 
-		futureScenario("wakes_under_no_lock", "no slot is called under a lock: wake may come back to the future at once", func(r *report, f *future, p *probe) {
+		futureScenario("wakes_under_no_lock", "no slot is called under a lock: wake may call the future again at once", func(r *report, f *future, p *probe) {
 			held := "a poll on another goroutine to return while the wake runs: the future seems to hold a lock over it"
 			f.pollInsideTheWake(p, func() { r.expect(false, "%s", held) }, func(*probe) { f.drop() })
 		}),
 
-		futureScenario("set_before_wake", "whoever makes the condition true sets it first and wakes after: a poll inside the wake finds it, or another wake follows", func(r *report, f *future, p *probe) {
+		futureScenario("set_before_wake", "the completing side sets the condition first and wakes after: a poll inside the wake finds it, or another wake follows", func(r *report, f *future, p *probe) {
 			held := func() { r.skip("a lock seems to be held over the wake: see wakes_under_no_lock") }
 			f.pollInsideTheWake(p, held, func(inside *probe) {
 				r.reaches(inside.wakes, 1, "wakes", "after a poll inside the wake was Pending: the condition was set after the wake, which is lost")

@@ -155,7 +155,7 @@ var wakers = []scenario[Waker]{
 		s.done()
 	}},
 
-	{"clone_may_change_data", "a clone may have other data and another vtable, and is then used by those", func(r *report, make func() Waker) {
+	{"clone_may_change_data", "a clone may have other data and another vtable, and is then used through those", func(r *report, make func() Waker) {
 		s := begin(r, make)
 		c1 := s.clone(s.w, "c1 = clone w")
 		c2 := s.clone(c1, "c2 = clone c1")
@@ -206,7 +206,7 @@ var wakers = []scenario[Waker]{
 		s.done()
 	}},
 
-	{"drop_wakes_nobody", "drop releases this reference and wakes nobody", func(r *report, make func() Waker) {
+	{"drop_wakes_nobody", "drop releases this reference and does not wake", func(r *report, make func() Waker) {
 		s := begin(r, make)
 		before := s.Wakes()
 		s.drop(s.clone(s.w, "c = clone w"), "drop c")
@@ -258,7 +258,7 @@ var wakers = []scenario[Waker]{
 		s.done()
 	}},
 
-	{"wakes_publish", "what was written before a wake is visible to the poll that follows, also where the task was woken already", func(r *report, make func() Waker) {
+	{"wakes_publish", "what was written before a wake is visible to the poll that follows, even if the task was woken already", func(r *report, make func() Waker) {
 		for range 50 {
 			s := begin(r, make)
 			if s.Poll == nil {
@@ -336,7 +336,7 @@ var wakers = []scenario[Waker]{
 		s.done()
 	}},
 
-	{"wake_after_the_end", "wakers may outlive their task, and wake nobody then", func(r *report, make func() Waker) {
+	{"wake_after_the_end", "wakers may outlive their task; their wakes then do nothing", func(r *report, make func() Waker) {
 		s := begin(r, make)
 		if s.End == nil {
 			r.skip("no End")
@@ -358,7 +358,7 @@ var wakers = []scenario[Waker]{
 		s.done()
 	}},
 
-	{"drop_inside_wake", "whoever is woken may drop wakers of the same task before the wake returns", func(r *report, make func() Waker) {
+	{"drop_inside_wake", "code that a wake calls may drop wakers of the same task before the wake returns", func(r *report, make func() Waker) {
 		s := begin(r, make)
 		if s.OnWake == nil {
 			r.skip("no OnWake")
@@ -381,7 +381,7 @@ var wakers = []scenario[Waker]{
 		s.done()
 	}},
 
-	{"clone_inside_wake", "whoever is woken may clone wakers of the same task before the wake returns", func(r *report, make func() Waker) {
+	{"clone_inside_wake", "code that a wake calls may clone wakers of the same task before the wake returns", func(r *report, make func() Waker) {
 		s := begin(r, make)
 		if s.OnWake == nil {
 			r.skip("no OnWake")
@@ -476,7 +476,7 @@ var wakers = []scenario[Waker]{
 		b.done()
 	}},
 
-	{"unknown_thread", "a waker may be used on a thread that its executor has never heard of", func(r *report, make func() Waker) {
+	{"unknown_thread", "a waker may be used on a thread that its executor does not know", func(r *report, make func() Waker) {
 		s := begin(r, make)
 		if !capi.HasCgo {
 			r.skip("a build without cgo has no such threads")
@@ -500,7 +500,7 @@ var wakers = []scenario[Waker]{
 		s.done()
 	}},
 
-	{"slots_under_a_lock", "slots only tell: they wait for no poll, also where the caller holds a lock that a poll wants", func(r *report, make func() Waker) {
+	{"slots_under_a_lock", "slots only notify: they wait for no poll, even if the caller holds a lock that a poll needs", func(r *report, make func() Waker) {
 		s := begin(r, make)
 		if s.Poll == nil {
 			r.skip("no Poll")

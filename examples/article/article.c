@@ -28,7 +28,7 @@
 #include <string.h>
 #include <time.h>
 
-/* ------------------------------------------------------------------------------ Part 1: Creating a RawWaker -- */
+/* ------------------------------------------------------------ Part 1: Creating a RawWaker -- */
 
 static rawwaker dummy_raw_waker(void);
 
@@ -44,7 +44,7 @@ static rawwaker dummy_raw_waker(void) {
   return (rawwaker){NULL, &vtable};
 }
 
-/* ------------------------------------------------------------------------------ Part 2: Creating a Waker ----- */
+/* --------------------------------------------------------------- Part 2: Creating a Waker -- */
 
 /* Why unsafe? In Rust because from_raw trusts the vtable. C trusts it all the time. */
 static rawwaker dummy_waker(void) { return dummy_raw_waker(); }
@@ -70,7 +70,7 @@ static rawwaker_poll panicked(const char *message) {
   return RAWWAKER_PANICKED;
 }
 
-/* ------------------------------------------------------------------------------ async fn simple() -> i32 ----- */
+/* --------------------------------------------------------------- async fn simple() -> i32 -- */
 
 typedef struct SimpleFuture {
   enum { START, DONE } state;
@@ -116,7 +116,7 @@ rawwaker_poll article_simple_twice(article_executor *block_on, int32_t *out) {
   return block_on((rawwaker_future){&f, &vtable}, out);
 }
 
-/* ------------------------------------------------------------------------------ How futures use wakers ------- */
+/* ----------------------------------------------------------------- How futures use wakers -- */
 
 static uint64_t now(void) {
   struct timespec t;
@@ -169,7 +169,8 @@ static rawwaker_poll timer_poll(void *data, rawwaker_context *cx, void *out) {
   /* First keep the waker (the cell clones it), then look: whatever comes in between finds it. */
   rawwaker_cell_register(&self->waker, cx->waker);
   if (atomic_load(&self->expired)) return RAWWAKER_READY;
-  if (!self->started && !(self->started = register_timer_callback(self))) return panicked("no thread for the timer");
+  if (!self->started && !(self->started = register_timer_callback(self)))
+    return panicked("no thread for the timer");
   return RAWWAKER_PENDING;
 }
 
@@ -195,7 +196,7 @@ rawwaker_poll article_timer(article_executor *block_on, uint64_t milliseconds) {
   return block_on(article_timer_future(milliseconds), NULL);
 }
 
-/* ------------------------------------------------------------------------------ Practical example ------------ */
+/* ---------------------------------------------------------------------- Practical example -- */
 
 typedef struct DelayFuture {
   uint64_t deadline;
@@ -243,12 +244,13 @@ static rawwaker_future delay_and_return(DelayAndReturn *self, uint64_t milliseco
   return (rawwaker_future){self, &vtable};
 }
 
-rawwaker_poll article_delay_and_return(article_executor *block_on, uint64_t milliseconds, int32_t *out) {
+rawwaker_poll article_delay_and_return(article_executor *block_on, uint64_t milliseconds,
+                                       int32_t *out) {
   DelayAndReturn f;
   return block_on(delay_and_return(&f, milliseconds), out);
 }
 
-/* ------------------------------------------------------------------------------ Advanced: multiple polls ----- */
+/* --------------------------------------------------------------- Advanced: multiple polls -- */
 
 typedef struct CountdownFuture {
   uint32_t count;
@@ -274,7 +276,8 @@ static rawwaker_future countdown(CountdownFuture *self) {
   return (rawwaker_future){self, &vtable};
 }
 
-rawwaker_poll article_countdown(article_executor *block_on, uint32_t count, article_println *println, void *to) {
+rawwaker_poll article_countdown(article_executor *block_on, uint32_t count,
+                                article_println *println, void *to) {
   CountdownFuture f = {count, println, to};
   return block_on(countdown(&f), NULL);
 }
@@ -376,7 +379,7 @@ static void run(int tasks) {
   }
 }
 
-/* ------------------------------------------------------------------------------ main, in the article's order - */
+/* ----------------------------------------------------------- main, in the article's order -- */
 
 static double ms_since(uint64_t start) { return (double)(now() - start) / 1e6; }
 
@@ -393,7 +396,8 @@ int main(void) {
   article_simple(rawwaker_block_on, &result);
   printf("Result: %ld\n", (long)result);
   puts("-- SimpleFuture, polled after completion");
-  if (article_simple_twice(rawwaker_block_on, &result) == RAWWAKER_PANICKED) printf("panic: %s\n", rawwaker_last_panic());
+  if (article_simple_twice(rawwaker_block_on, &result) == RAWWAKER_PANICKED)
+    printf("panic: %s\n", rawwaker_last_panic());
 
   puts("-- TimerFuture: the article's block_on");
   start = now();

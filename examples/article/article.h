@@ -28,10 +28,12 @@ rawwaker_poll article_timer(article_executor *block_on, uint64_t milliseconds);
 rawwaker_future article_timer_future(uint64_t milliseconds);
 
 /* async fn delay_and_return() -> i32, over the busy DelayFuture. Always 42. */
-rawwaker_poll article_delay_and_return(article_executor *block_on, uint64_t milliseconds, int32_t *out);
+rawwaker_poll article_delay_and_return(article_executor *block_on, uint64_t milliseconds,
+                                       int32_t *out);
 
 /* CountdownFuture: calls println(to, "Poll #3") and so on down to 0, on this thread. */
 typedef void article_println(void *to, const char *line);
-rawwaker_poll article_countdown(article_executor *block_on, uint32_t count, article_println *println, void *to);
+rawwaker_poll article_countdown(article_executor *block_on, uint32_t count,
+                                article_println *println, void *to);
 
 #endif /* ARTICLE_H */

@@ -88,7 +88,9 @@ void chost_wake(rawwaker w, int threads, int times) {
   pthread_t all[MOST];
   errand e = {&w, times};
   int started = 0;
-  while (started < threads && started < MOST && pthread_create(&all[started], NULL, errand_run, &e) == 0) started++;
+  while (started < threads && started < MOST &&
+         pthread_create(&all[started], NULL, errand_run, &e) == 0)
+    started++;
   for (int i = started; i < threads; i++) errand_run(&e); /* no thread for these: here, then */
   for (int i = 0; i < started; i++) pthread_join(all[i], NULL);
   rawwaker_drop(w);

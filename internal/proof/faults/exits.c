@@ -24,7 +24,7 @@
 enum { BOXES = 3, BY_EXIT = 0, BY__EXIT = 1, BY_RETURN = 2 };
 static const char *const ways[] = {"exit", "_exit", "return from main"};
 
-/* ------------------------------------------------------------------------------------ the process that ends -------- */
+/* ------------------------------------------------------------------ the process that ends -- */
 
 static rawwaker_sink *sink;
 static rawwaker_box *boxes[BOXES];
@@ -143,7 +143,7 @@ static int ends(int way, int status, long microseconds, bool tidies) {
   return status;
 }
 
-/* ------------------------------------------------------------------------------------ the parent ------------------- */
+/* ----------------------------------------------------------------------------- the parent -- */
 
 extern char **environ;
 
@@ -166,11 +166,14 @@ int main(int argc, char **argv) {
       posix_spawn_file_actions_init(&to);
       posix_spawn_file_actions_adddup2(&to, fileno(said), 2);
       pid_t pid;
-      if (posix_spawn(&pid, "/proc/self/exe", &to, NULL, arguments, environ) != 0 || waitpid(pid, &status, 0) != pid) return 1;
+      if (posix_spawn(&pid, "/proc/self/exe", &to, NULL, arguments, environ) != 0 ||
+          waitpid(pid, &status, 0) != pid)
+        return 1;
       posix_spawn_file_actions_destroy(&to);
       off_t words = lseek(fileno(said), 0, SEEK_END);
       if (WIFEXITED(status) && WEXITSTATUS(status) == want && words == 0) continue;
-      printf("FAIL exits: by %s with %d after %s us, tidying %d: status %#x\n", ways[way], want, c, tidies, (unsigned)status);
+      printf("FAIL exits: by %s with %d after %s us, tidying %d: status %#x\n", ways[way], want, c,
+             tidies, (unsigned)status);
       char line[512];
       rewind(said);
       for (int k = 0; k < 40 && fgets(line, sizeof line, said) != NULL; k++) fputs(line, stdout);
@@ -183,6 +186,8 @@ int main(int argc, char **argv) {
 #else
   const char *what = "pure C";
 #endif
-  printf("ok exits, %s: faults %lu, a third each by exit, _exit and return: each status as given, no word, no crash\n", what, done);
+  printf(
+      "ok exits, %s: faults %lu, a third each by exit, _exit and return: each status as given, no word, no crash\n",
+      what, done);
   return 0;
 }

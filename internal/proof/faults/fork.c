@@ -37,7 +37,7 @@ static void check(bool ok, const char *why) {
 
 static void count(void *arg) { atomic_fetch_add((atomic_ulong *)arg, 1); }
 
-/* ------------------------------------------------------------------------------------ the parent's storm ----------- */
+/* --------------------------------------------------------------------- the parent's storm -- */
 
 static rawwaker_sink *sink;
 static rawwaker_box *boxes[THREADS];
@@ -80,7 +80,7 @@ static rawwaker_poll keep_poll(void *data, rawwaker_context *cx, void *out) {
 static void nothing(void *data) { (void)data; }
 static const rawwaker_future_vtable keep_vtable = {keep_poll, nothing};
 
-/* ------------------------------------------------------------------------------------ the child -------------------- */
+/* ------------------------------------------------------------------------------ the child -- */
 
 static rawwaker from_signal;
 static atomic_ulong signals;
@@ -147,7 +147,8 @@ static void child(bool *locked) {
   rawwaker_box_close(b);
   rawwaker_sink_drop(s);
   unsigned polls = 0;
-  check(rawwaker_block_on((rawwaker_future){&polls, &signal_vtable}, NULL) == RAWWAKER_READY, "block_on in the child");
+  check(rawwaker_block_on((rawwaker_future){&polls, &signal_vtable}, NULL) == RAWWAKER_READY,
+        "block_on in the child");
   rawwaker_drop(from_signal);
   check(polls == 2 && signals == 1, "one poll a signal in the child");
   check(rawwaker_live() == live, "a waker of the child is left");
@@ -168,7 +169,8 @@ static int storms(unsigned long forks) {
   mine[0] = rawwaker_box_ref(mine_box);
   mine[1] = rawwaker_from_fn(nothing, &mine_dropped, count);
   rawwaker_block_on((rawwaker_future){&mine[2], &keep_vtable}, NULL);
-  for (uintptr_t i = 0; i < THREADS; i++) check(pthread_create(&ids[i], NULL, storm, (void *)i) == 0, "pthread_create");
+  for (uintptr_t i = 0; i < THREADS; i++)
+    check(pthread_create(&ids[i], NULL, storm, (void *)i) == 0, "pthread_create");
   for (; done < forks; done++) {
     usleep((useconds_t)(done * 37 % 200));
     fflush(stdout);
@@ -216,12 +218,13 @@ static int storms(unsigned long forks) {
   drain();
   rawwaker_sink_drop(sink);
   check(mine_dropped == 1 && rawwaker_live() == 0, "a waker of the parent is left");
-  printf("ok fork: faults %lu, each child single-threaded, none hangs; %lu found a cell in use; the parent's %lu wakes and %lu calls: 0 lost\n",
-         forks, locked, woken, (unsigned long)fn_woken);
+  printf(
+      "ok fork: faults %lu, each child single-threaded, none hangs; %lu found a cell in use; the parent's %lu wakes and %lu calls: 0 lost\n",
+      forks, locked, woken, (unsigned long)fn_woken);
   return 0;
 }
 
-/* ------------------------------------------------------------------------------------ what exec leaves open -------- */
+/* ------------------------------------------------------------------ what exec leaves open -- */
 
 static int list_descriptors(void) {
   DIR *d = opendir("/proc/self/fd");
@@ -249,7 +252,8 @@ static int execs(const char *lister, unsigned long times) {
   enum { SINKS = 8 };
   static rawwaker_sink *all[SINKS]; /* one lives for ever: no leak */
   pthread_t id;
-  for (int i = 0; i < SINKS; i++) check((all[i] = rawwaker_sink_new(i == 0 ? RAWWAKER_SINK_FOREVER : 0)) != NULL, "no sink");
+  for (int i = 0; i < SINKS; i++)
+    check((all[i] = rawwaker_sink_new(i == 0 ? RAWWAKER_SINK_FOREVER : 0)) != NULL, "no sink");
 #ifndef PIPES
   check(pthread_create(&id, NULL, opens, NULL) == 0, "pthread_create");
 #else
@@ -271,7 +275,8 @@ static int execs(const char *lister, unsigned long times) {
     }
     int status;
     waitpid(pid, &status, 0);
-    check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a descriptor of a sink is open after exec");
+    check(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+          "a descriptor of a sink is open after exec");
   }
 #ifndef PIPES
   stop = true;
@@ -296,7 +301,8 @@ static int execs(const char *lister, unsigned long times) {
 
 int main(int argc, char **argv) {
   if (argc > 1 && strcmp(argv[1], "list") == 0) return list_descriptors();
-  if (argc == 4 && strcmp(argv[1], "descriptors") == 0) return execs(argv[3], strtoul(argv[2], NULL, 10));
+  if (argc == 4 && strcmp(argv[1], "descriptors") == 0)
+    return execs(argv[3], strtoul(argv[2], NULL, 10));
   if (argc == 6 && strcmp(argv[1], "clean") == 0) {
     close_range(3, ~0u, 0); /* what our caller has left open is not ours */
     execv(argv[2], argv + 2);

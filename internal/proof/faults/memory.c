@@ -36,7 +36,7 @@ static struct told {
   bool called[FUNCTIONS];
 } *told;
 
-/* ------------------------------------------------------------------------------------ the memory ------------------- */
+/* ----------------------------------------------------------------------------- the memory -- */
 
 static unsigned fail_at; /* 0: none */
 static bool all_after, failed_here;
@@ -45,7 +45,8 @@ static long outstanding;
 
 static bool fails(void) {
   told->allocated++;
-  if (fail_at == 0 || told->allocated < fail_at || (told->allocated > fail_at && !all_after)) return false;
+  if (fail_at == 0 || told->allocated < fail_at || (told->allocated > fail_at && !all_after))
+    return false;
   if (told->failed++ == 0) snprintf(told->call, sizeof told->call, "%s", call);
   failed_here = true;
   errno = ENOMEM;
@@ -61,8 +62,12 @@ void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);
 void __libc_free(void *p);
 static bool watched;
-void *malloc(size_t size) { return !watched ? __libc_malloc(size) : fails() ? NULL : got(__libc_malloc(size)); }
-void *calloc(size_t n, size_t size) { return !watched ? __libc_calloc(n, size) : fails() ? NULL : got(__libc_calloc(n, size)); }
+void *malloc(size_t size) {
+  return !watched ? __libc_malloc(size) : fails() ? NULL : got(__libc_malloc(size));
+}
+void *calloc(size_t n, size_t size) {
+  return !watched ? __libc_calloc(n, size) : fails() ? NULL : got(__libc_calloc(n, size));
+}
 void free(void *p) {
   if (watched && p != NULL) outstanding--;
   __libc_free(p);
@@ -81,7 +86,9 @@ char *__wrap_strdup(const char *s);
 void __wrap_free(void *p);
 void *__wrap_malloc(size_t size) { return fails() ? NULL : got(__real_malloc(size)); }
 void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : got(__real_calloc(n, size)); }
-void *__wrap_realloc(void *p, size_t size) { return fails() ? NULL : p == NULL ? got(__real_realloc(p, size)) : __real_realloc(p, size); }
+void *__wrap_realloc(void *p, size_t size) {
+  return fails() ? NULL : p == NULL ? got(__real_realloc(p, size)) : __real_realloc(p, size);
+}
 char *__wrap_strdup(const char *s) { return fails() ? NULL : got(__real_strdup(s)); }
 void __wrap_free(void *p) {
   outstanding -= p != NULL;
@@ -90,7 +97,7 @@ void __wrap_free(void *p) {
 static void watch(bool on) { (void)on; }
 #endif
 
-/* ------------------------------------------------------------------------------------ the child -------------------- */
+/* ------------------------------------------------------------------------------ the child -- */
 
 static bool broken;
 #define CHECK(what)                                                                     \
@@ -159,7 +166,8 @@ static rawwaker_poll future_poll(void *data, rawwaker_context *cx, void *out) {
   if (f->keeps) CALL(rawwaker_clone_from, &f->kept, cx->waker);
   if (f->nested) {
     future inner = {.left = 1};
-    CHECK(CALL(rawwaker_block_on, (rawwaker_future){&inner, &future_vtable}, NULL) == RAWWAKER_READY);
+    CHECK(CALL(rawwaker_block_on, (rawwaker_future){&inner, &future_vtable}, NULL) ==
+          RAWWAKER_READY);
     CHECK(inner.dropped == 1);
   }
   if (f->left > 0) {
@@ -179,14 +187,15 @@ static rawwaker_poll future_poll(void *data, rawwaker_context *cx, void *out) {
 static void future_drop(void *data) { ((future *)data)->dropped++; }
 static const rawwaker_future_vtable future_vtable = {future_poll, future_drop};
 
-/* ------------------------------------------------------------------------------------ every function --------------- */
+/* ------------------------------------------------------------------------- every function -- */
 
 static void functions(void) {
   CALL(rawwaker_set_panic, "why", 3);
   textless = failed_here;
   CHECK(strcmp(CALL(rawwaker_last_panic), textless ? "" : "why") == 0);
   CHECK(CALL(rawwaker_abi_version) == RAWWAKER_ABI_VERSION);
-  rawwaker none = CALL(rawwaker_noop), w = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end), c = CALL(rawwaker_clone, &w), d;
+  rawwaker none = CALL(rawwaker_noop), w = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end),
+           c = CALL(rawwaker_clone, &w), d;
   CALL(rawwaker_clone_into, &c, &d);
   CHECK(CALL(rawwaker_will_wake, &w, &d) && CALL(rawwaker_is_box, &w));
   CHECK(CALL(rawwaker_from_boxed, w.data).vtable == w.vtable);
@@ -208,7 +217,8 @@ static void functions(void) {
 static void cells(void) {
   rawwaker_cell c;
   CALL(rawwaker_cell_init, &c);
-  rawwaker w = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end), x = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end), out;
+  rawwaker w = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end),
+           x = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end), out;
   CALL(rawwaker_cell_register, &c, &w);
   CALL(rawwaker_cell_register, &c, &x);
   CALL(rawwaker_cell_wake, &c);
@@ -225,10 +235,15 @@ static void cells(void) {
 
 static void block_ons(void) {
   int out = 0;
-  future ready = {.left = 3, .keeps = true}, nested = {.left = 1, .nested = true}, panics = {.last = RAWWAKER_PANICKED};
-  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&ready, &future_vtable}, &out) == RAWWAKER_READY && out == 42);
-  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&nested, &future_vtable}, NULL) == RAWWAKER_READY);
-  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&panics, &future_vtable}, NULL) == RAWWAKER_PANICKED);
+  future ready = {.left = 3, .keeps = true}, nested = {.left = 1, .nested = true},
+         panics = {.last = RAWWAKER_PANICKED};
+  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&ready, &future_vtable}, &out) ==
+            RAWWAKER_READY &&
+        out == 42);
+  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&nested, &future_vtable}, NULL) ==
+        RAWWAKER_READY);
+  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&panics, &future_vtable}, NULL) ==
+        RAWWAKER_PANICKED);
   CHECK(strcmp(CALL(rawwaker_last_panic), textless ? "" : "why") == 0);
   CALL(rawwaker_wake, ready.kept);
   CHECK(ready.dropped == 1 && nested.dropped == 1 && panics.dropped == 1);
@@ -280,7 +295,8 @@ static void boxes(void) {
   rawwaker_box *b = box_new(s, 7, 0), *t = box_new(s, 8, RAWWAKER_BOX_TELL);
   if (b != NULL) {
     rawwaker w = CALL(rawwaker_box_ref, b), lent = CALL(rawwaker_box_lend, b);
-    CHECK(w.vtable == CALL(rawwaker_box_vtable) && CALL(rawwaker_box_id, &lent) == 7 && CALL(rawwaker_box_lent, b));
+    CHECK(w.vtable == CALL(rawwaker_box_vtable) && CALL(rawwaker_box_id, &lent) == 7 &&
+          CALL(rawwaker_box_lent, b));
     rawwaker_box_field f[8];
     CHECK(CALL(rawwaker_box_look, b, f, 8) == 8);
     CALL(rawwaker_sink_sleep, s);
@@ -313,7 +329,8 @@ static void polls(void) {
   if (s == NULL) return;
   rawwaker_box *none = NULL, *kept = NULL, *b = box_new(s, 9, 0);
   future ready = {.left = 0}, keeps = {.left = 1, .keeps = true}, again = {.left = 2};
-  CHECK(CALL(rawwaker_box_poll, s, &none, (rawwaker_future){&ready, &future_vtable}, &out, &told_woken) == RAWWAKER_READY);
+  CHECK(CALL(rawwaker_box_poll, s, &none, (rawwaker_future){&ready, &future_vtable}, &out,
+             &told_woken) == RAWWAKER_READY);
   CHECK(none == NULL && out == 42);
   CALL(rawwaker_box_poll, s, &kept, (rawwaker_future){&keeps, &future_vtable}, &out, &told_woken);
   CHECK(kept != NULL && told_woken);
@@ -331,7 +348,8 @@ static void polls(void) {
   static rawwaker_box *left;
   left = NULL;
   if (setjmp(out_of_the_poll) == 0)
-    CALL(rawwaker_box_poll_noted, s, &left, (rawwaker_future){NULL, &unwinding}, &out, &told_woken, &note);
+    CALL(rawwaker_box_poll_noted, s, &left, (rawwaker_future){NULL, &unwinding}, &out, &told_woken,
+         &note);
   left = CALL(rawwaker_box_poll_left, note, &left_woken);
   CHECK(left == NULL && left_woken && CALL(rawwaker_box_word) != 0);
   rawwaker_notice n[2];
@@ -339,7 +357,7 @@ static void polls(void) {
   CALL(rawwaker_sink_drop, s);
 }
 
-/* ------------------------------------------------------------------------------------ programs by chance ----------- */
+/* --------------------------------------------------------------------- programs by chance -- */
 
 static uint64_t seed;
 static unsigned chance(unsigned below) {
@@ -423,7 +441,8 @@ static void step(void) {
       if (sink != NULL) {
         future f = {.left = (int)chance(3), .keeps = w->vtable == NULL};
         bool mine = b->box == NULL;
-        CALL(rawwaker_box_poll, sink, &b->box, (rawwaker_future){&f, &future_vtable}, NULL, &woken_in_poll);
+        CALL(rawwaker_box_poll, sink, &b->box, (rawwaker_future){&f, &future_vtable}, NULL,
+             &woken_in_poll);
         if (mine && b->box != NULL) {
           b->id = ++last_id;
           CALL(rawwaker_box_adopt, b->box, b->id);
@@ -448,7 +467,7 @@ static void by_chance(void) {
   if (sink != NULL) end_sink();
 }
 
-/* ------------------------------------------------------------------------------------ the parent ------------------- */
+/* ----------------------------------------------------------------------------- the parent -- */
 
 static unsigned long faults, aborts, survived, runs;
 static int failures;
@@ -490,21 +509,24 @@ static bool attempt(const char *name, void (*scenario)(void), unsigned n, bool a
     exit(broken);
   }
   close(ends[1]);
-  while ((more = read(ends[0], got_line + have, sizeof got_line - 1 - have)) > 0) have += (size_t)more;
+  while ((more = read(ends[0], got_line + have, sizeof got_line - 1 - have)) > 0)
+    have += (size_t)more;
   close(ends[0]);
   if (child < 0 || waitpid(child, &status, 0) != child) abort();
   runs++;
   const char *how = fails_how(told->call);
-  bool ok, dies = told->failed > 0 && strstr(how, "abort") != NULL && strstr(how, "out of memory") != NULL;
-  bool may = told->failed == 0 || strncmp(how, "NULL", 4) == 0 || strncmp(how, "false", 5) == 0 || strncmp(how, "the text is empty", 17) == 0;
+  bool ok, dies = told->failed > 0 && strstr(how, "abort") != NULL &&
+                  strstr(how, "out of memory") != NULL;
+  bool may = told->failed == 0 || strncmp(how, "NULL", 4) == 0 || strncmp(how, "false", 5) == 0 ||
+             strncmp(how, "the text is empty", 17) == 0;
   /* Where each allocation fails from here on, a later call may be the one that dies. */
   const char *line = got_line;
   if (dies)
     snprintf(want, sizeof want, "rawwaker: %s: out of memory\n", told->call);
   else if (and_after && WIFSIGNALED(status)) {
     char by[64] = "";
-    if (sscanf(got_line, "rawwaker: %63[a-z_]: ", by) == 1 && strstr(fails_how(by), "out of memory") != NULL &&
-        strstr(fails_how(by), "abort") != NULL) {
+    if (sscanf(got_line, "rawwaker: %63[a-z_]: ", by) == 1 &&
+        strstr(fails_how(by), "out of memory") != NULL && strstr(fails_how(by), "abort") != NULL) {
       snprintf(want, sizeof want, "rawwaker: %s: out of memory\n", by);
       dies = may;
     }
@@ -518,8 +540,9 @@ static bool attempt(const char *name, void (*scenario)(void), unsigned n, bool a
   survived += told->failed > 0 && !dies;
   if (!ok) {
     failures++;
-    printf("FAIL %s, allocation %u%s, in %s, of which rawwaker.h says \"fails: %s\": status %#x, standard error: %s\n", name, n,
-           and_after ? " and all after" : "", told->call, how, (unsigned)status, line);
+    printf(
+        "FAIL %s, allocation %u%s, in %s, of which rawwaker.h says \"fails: %s\": status %#x, standard error: %s\n",
+        name, n, and_after ? " and all after" : "", told->call, how, (unsigned)status, line);
   }
   return told->failed > 0;
 }
@@ -528,12 +551,14 @@ static void every(const char *name, void (*scenario)(void)) {
   for (int after = 0; after < 2; after++) {
     unsigned n = 1;
     while (failures < 10 && attempt(name, scenario, n, after == 1)) n++;
-    if (after == 0 && strcmp(name, "by chance") != 0) printf("  %-10s %2u allocations\n", name, n - 1);
+    if (after == 0 && strcmp(name, "by chance") != 0)
+      printf("  %-10s %2u allocations\n", name, n - 1);
   }
 }
 
 int main(int argc, char **argv) {
-  unsigned long programs = argc > 1 ? strtoul(argv[1], NULL, 10) : 100, first = argc > 2 ? strtoul(argv[2], NULL, 10) : 1;
+  unsigned long programs = argc > 1 ? strtoul(argv[1], NULL, 10) : 100,
+                first = argc > 2 ? strtoul(argv[2], NULL, 10) : 1;
   told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (told == MAP_FAILED) abort();
   every("functions", functions);
@@ -558,7 +583,8 @@ int main(int argc, char **argv) {
       break;
     }
   }
-  printf("%s memory: %lu scenarios over %d of %d functions, %lu runs, faults %lu: %lu aborts with their line, %lu runs that went on\n",
-         failures == 0 ? "ok" : "FAIL", scenarios, called, FUNCTIONS, runs, faults, aborts, survived);
+  printf(
+      "%s memory: %lu scenarios over %d of %d functions, %lu runs, faults %lu: %lu aborts with their line, %lu runs that went on\n",
+      failures == 0 ? "ok" : "FAIL", scenarios, called, FUNCTIONS, runs, faults, aborts, survived);
   return failures != 0 || aborts == 0 || survived == 0;
 }

@@ -54,9 +54,10 @@ static void *watch(void *arg) {
   return arg;
 }
 
-/* ------------------------------------------------------------------------------------ where a signal goes ---------- */
+/* -------------------------------------------------------------------- where a signal goes -- */
 
-static const char *const to_whom[] = {"the waiter", "a thread that does nothing", "a thread that wakes"};
+static const char *const to_whom[] = {"the waiter", "a thread that does nothing",
+                                      "a thread that wakes"};
 static atomic_bool over;
 static atomic_ulong by_threads;
 
@@ -89,7 +90,8 @@ static pthread_t helper;
 static void deliver_to(int whom) {
   over = false;
   mask(whom == 0 ? SIG_UNBLOCK : SIG_BLOCK);
-  if (whom != 0 && pthread_create(&helper, NULL, whom == 1 ? idle : wakes, NULL) != 0) die("pthread_create");
+  if (whom != 0 && pthread_create(&helper, NULL, whom == 1 ? idle : wakes, NULL) != 0)
+    die("pthread_create");
 }
 static void delivered(int whom) {
   over = true;
@@ -104,7 +106,7 @@ static void arm(void) {
   setitimer(ITIMER_REAL, &once, NULL);
 }
 
-/* ------------------------------------------------------------------------------------ a sink ----------------------- */
+/* --------------------------------------------------------------------------------- a sink -- */
 
 static rawwaker_sink *sink;
 static rawwaker_box *boxes[BOXES + 1];
@@ -163,7 +165,8 @@ static unsigned long all(atomic_ulong *of) {
   return sum;
 }
 static void all_seen(void) {
-  for (int i = 0; i < BOXES; i++) check(seen[i] == announced[i], "a wake was lost: the last one of a box was not noticed");
+  for (int i = 0; i < BOXES; i++)
+    check(seen[i] == announced[i], "a wake was lost: the last one of a box was not noticed");
   check(changed_errno == 0, "errno was not kept");
 }
 
@@ -179,11 +182,12 @@ static void one_signal_a_sleep(unsigned long rounds, int whom) {
   delivered(whom);
   all_seen();
   check(all(announced) == rounds, "one wake a signal");
-  printf("   a sink, the signal to %s: %lu signals, %lu sleeps, 0 lost\n", to_whom[whom], rounds, slept);
+  printf("   a sink, the signal to %s: %lu signals, %lu sleeps, 0 lost\n", to_whom[whom], rounds,
+         slept);
   close_sink();
 }
 
-/* ------------------------------------------------------------------------------------ block_on --------------------- */
+/* ------------------------------------------------------------------------------- block_on -- */
 
 typedef struct alone {
   unsigned long rounds, polls, spurious, last;
@@ -221,10 +225,11 @@ static void one_signal_a_block_on(unsigned long rounds, int whom) {
   check(a.polls == rounds + 1 && a.spurious == 0, "one poll a signal");
   check(changed_errno == 0, "errno was not kept");
   check(rawwaker_live() == 0, "a waker is left");
-  printf("   block_on, the signal to %s: %lu signals, %lu polls, 0 lost\n", to_whom[whom], rounds, a.polls);
+  printf("   block_on, the signal to %s: %lu signals, %lu polls, 0 lost\n", to_whom[whom], rounds,
+         a.polls);
 }
 
-/* ------------------------------------------------------------------------------------ the storm -------------------- */
+/* ------------------------------------------------------------------------------ the storm -- */
 
 static atomic_bool stop;
 static void *storm(void *arg) {
@@ -258,7 +263,8 @@ static void storms(unsigned long milliseconds) {
   timer_settime(real_time, 0, &khz, NULL);
   setitimer(ITIMER_REAL, &alarm_khz, NULL);
   clock_gettime(CLOCK_MONOTONIC, &t);
-  for (long end = t.tv_sec * 1000 + t.tv_nsec / 1000000 + (long)milliseconds; t.tv_sec * 1000 + t.tv_nsec / 1000000 < end;) {
+  for (long end = t.tv_sec * 1000 + t.tv_nsec / 1000000 + (long)milliseconds;
+       t.tv_sec * 1000 + t.tv_nsec / 1000000 < end;) {
     check(sleep_on_sink(), "a wake was lost: nothing came to the descriptor");
     notices += drain();
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -276,8 +282,9 @@ static void storms(unsigned long milliseconds) {
   drain();
   all_seen();
   check(all(announced) == woken + signals - before, "one wake a signal and one a call");
-  printf("   a sink in a storm: %lu signals and %lu wakes by %d threads, %lu drains, %lu sleeps, 0 lost\n", signals - before, woken,
-         THREADS, notices, slept);
+  printf(
+      "   a sink in a storm: %lu signals and %lu wakes by %d threads, %lu drains, %lu sleeps, 0 lost\n",
+      signals - before, woken, THREADS, notices, slept);
   close_sink();
 }
 
@@ -295,7 +302,7 @@ int main(int argc, char **argv) {
   for (int whom = 0; whom < 3; whom++) one_signal_a_sleep(rounds, whom);
   for (int whom = 0; whom < 3; whom++) one_signal_a_block_on(rounds, whom);
   storms(rounds * 2);
-  printf("ok signals: faults %lu, wakes by threads beside them %lu, errno kept by each, 0 lost\n", (unsigned long)signals,
-         (unsigned long)by_threads);
+  printf("ok signals: faults %lu, wakes by threads beside them %lu, errno kept by each, 0 lost\n",
+         (unsigned long)signals, (unsigned long)by_threads);
   return 0;
 }

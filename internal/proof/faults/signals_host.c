@@ -135,7 +135,8 @@ static void mask(int how) {
 }
 
 static void rounds_of(unsigned long rounds, bool blocked, bool crowd) {
-  static const rawwaker_future_vtable alone_vtable = {alone_poll, alone_drop}, pair_vtable = {pair_poll, pair_drop};
+  static const rawwaker_future_vtable alone_vtable = {alone_poll, alone_drop},
+                                      pair_vtable = {pair_poll, pair_drop};
   alone a = {.rounds = rounds};
   unsigned long before = signals, others = on_other_threads, sent = 0;
   sleeps = 0;
@@ -146,8 +147,10 @@ static void rounds_of(unsigned long rounds, bool blocked, bool crowd) {
   if (crowd) {
     memset(pairs, 0, sizeof pairs);
     for (; beside < THREADS; beside++) {
-      ffiwaker_executor_spawn(ex, (rawwaker_future){&pairs[beside], &pair_vtable}, NULL, NULL, NULL);
-      check(pthread_create(&pairs[beside].id, NULL, pair_wakes, &pairs[beside]) == 0, "pthread_create");
+      ffiwaker_executor_spawn(ex, (rawwaker_future){&pairs[beside], &pair_vtable}, NULL, NULL,
+                              NULL);
+      check(pthread_create(&pairs[beside].id, NULL, pair_wakes, &pairs[beside]) == 0,
+            "pthread_create");
     }
     ffiwaker_executor_spawn(ex, ffiwaker_sleep(200000), NULL, slept, &sleeps);
     beside++;
@@ -177,8 +180,9 @@ static void rounds_of(unsigned long rounds, bool blocked, bool crowd) {
   check(changed_errno == 0, "errno was not kept");
   check(!blocked || on_other_threads - others == rounds, "the host blocks the signal");
   check(rawwaker_live() == 0, "a waker is left");
-  printf("   Go's executor%s: %lu signals (%lu on threads of Go or others), %lu polls; %lu sleeps, %lu wakes by threads, 0 lost\n",
-         crowd ? " in a crowd" : "", rounds, on_other_threads - others, a.polls, sleeps, sent);
+  printf(
+      "   Go's executor%s: %lu signals (%lu on threads of Go or others), %lu polls; %lu sleeps, %lu wakes by threads, 0 lost\n",
+      crowd ? " in a crowd" : "", rounds, on_other_threads - others, a.polls, sleeps, sent);
 }
 
 int main(int argc, char **argv) {

@@ -33,7 +33,7 @@ static bool passed;
     }                                                                \
   } while (0)
 
-/* ------------------------------------------------------------------------------------ what fails ------------------- */
+/* ----------------------------------------------------------------------------- what fails -- */
 
 /* The next `times` calls fail by error; all calls are counted. */
 typedef struct fault {
@@ -98,14 +98,16 @@ static void run(const char *name, void (*test)(void)) {
   alarm(20);
   test();
   alarm(0);
-  CHECK(opens.times + writes.times + reads.times + closes.times + threads.times + sem_inits.times + sem_waits.times == 0);
+  CHECK(opens.times + writes.times + reads.times + closes.times + threads.times + sem_inits.times +
+            sem_waits.times ==
+        0);
   CHECK(rawwaker_live() == 0);
   CHECK(descriptors() == before);
   printf("%s %d - %s\n", passed ? "ok" : "not ok", ++tests, name);
   failures += !passed;
 }
 
-/* ------------------------------------------------------------------------------------ the sink --------------------- */
+/* ------------------------------------------------------------------------------- the sink -- */
 
 static bool readable(const rawwaker_sink *s) {
   struct pollfd p = {.fd = rawwaker_sink_fd(s), .events = POLLIN};
@@ -254,7 +256,7 @@ static void failed_closes(void) {
   }
 }
 
-/* ------------------------------------------------------------------------------------ block_on --------------------- */
+/* ------------------------------------------------------------------------------- block_on -- */
 
 /* Ready when a thread has come; a wake of its own for each of `own` polls before. */
 typedef struct future {
@@ -367,7 +369,8 @@ static void no_semaphore(void) {
     }
     faults++;
     close(ends[1]);
-    while ((more = __real_read(ends[0], line + have, sizeof line - 1 - have)) > 0) have += (size_t)more;
+    while ((more = __real_read(ends[0], line + have, sizeof line - 1 - have)) > 0)
+      have += (size_t)more;
     close(ends[0]);
     waitpid(child, &status, 0);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
@@ -380,14 +383,18 @@ int main(void) {
   run("no descriptor: NULL, errno as the system gave it, nothing left", no_sink);
   run("no descriptor under a real limit: NULL, EMFILE; with one more a sink", few_descriptors);
   run("a write that is interrupted is tried again, errno kept", interrupted_writes);
-  run("a write into a full descriptor is no error: it is readable, the list and the hook have the wake, errno kept", full_writes);
-  run("a write that fails otherwise is not tried again, the list has the wake, errno kept", other_writes);
+  run("a write into a full descriptor is no error: it is readable, the list and the hook have the wake, errno kept",
+      full_writes);
+  run("a write that fails otherwise is not tried again, the list has the wake, errno kept",
+      other_writes);
   run("a read that fails leaves the descriptor readable, and the next one ends that", failed_reads);
   run("a close that fails is not tried again", failed_closes);
   run("block_on sleeps on after each interruption, without a poll", interrupted_sleep);
-  run("no thread: the future says so by a panic, block_on gives it and drops the future once", no_thread);
+  run("no thread: the future says so by a panic, block_on gives it and drops the future once",
+      no_thread);
   run("a wake keeps errno, whatever the semaphore does to it", errno_is_kept);
   run("no semaphore: block_on aborts with its line", no_semaphore);
-  printf("%s system (%s): %d tests, faults %lu\n", failures == 0 ? "ok" : "FAIL", PIPE ? "pipe" : "eventfd", tests, faults);
+  printf("%s system (%s): %d tests, faults %lu\n", failures == 0 ? "ok" : "FAIL",
+         PIPE ? "pipe" : "eventfd", tests, faults);
   return failures != 0;
 }

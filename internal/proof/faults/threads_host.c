@@ -57,6 +57,7 @@ int main(void) {
     }
     nanosleep(&(struct timespec){0, 1000000}, NULL);
   }
-  printf("ok threads_host: faults %lu, %lu threads all the same\n", (unsigned long)refused, (unsigned long)made);
+  printf("ok threads_host: faults %lu, %lu threads all the same\n", (unsigned long)refused,
+         (unsigned long)made);
   return 0;
 }

@@ -280,8 +280,10 @@ func TestBothKitsHaveTheSameScenarios(t *testing.T) {
 	text, err := os.ReadFile("../../../wakertest/c/rawwaker_test.c")
 	require.NoError(t, err)
 	var inC, inGo []wakertest.Rule
-	for _, m := range regexp.MustCompile(`(?m)^    \{"(\w+)", \w+, "(.+)"\},$`).FindAllStringSubmatch(string(text), -1) {
-		inC = append(inC, wakertest.Rule{Name: m[1], Rule: m[2]})
+	row := regexp.MustCompile(`(?m)^    \{"(\w+)", \w+,\s+"([^{}]+)"\},$`)
+	parts := regexp.MustCompile(`"\s+"`)
+	for _, m := range row.FindAllStringSubmatch(string(text), -1) {
+		inC = append(inC, wakertest.Rule{Name: m[1], Rule: parts.ReplaceAllString(m[2], "")})
 	}
 	inGo = slices.Concat(wakertest.WakerRules(), wakertest.FutureRules(), wakertest.ExecutorRules())
 	require.Equal(t, inC, inGo)

@@ -7,7 +7,7 @@
 
 #include "rawwaker_audit.h"
 
-/* What a thread completes. kept is guarded by lock, or by nothing where the fault says so. */
+/* An operation that a thread completes. lock guards kept, unless the fault is that it does not. */
 typedef struct operation {
   const broken *b;
   pthread_mutex_t lock;
@@ -20,7 +20,7 @@ typedef struct operation {
 
 static bool is(const operation *o, const char *fault) { return broken_is(o->b, fault); }
 
-/* The lock is one that an auditor knows of. */
+/* The lock is reported to the auditor. */
 static void lock(operation *o) {
   pthread_mutex_lock(&o->lock);
   rawwaker_audit_lock(1);
@@ -77,13 +77,16 @@ static void drop(void *data) {
   if (!is(o, "drop_races_with_wake")) o->kept.vtable = NULL;
   o->dropped = true;
   unlock(o);
-  if (old.vtable != NULL && !is(o, "keeps_its_waker_over_drop") && !is(o, "keeps_the_borrowed_waker")) rawwaker_drop(old);
+  if (old.vtable != NULL && !is(o, "keeps_its_waker_over_drop") &&
+      !is(o, "keeps_the_borrowed_waker"))
+    rawwaker_drop(old);
   if (is(o, "leaks_if_never_polled") && o->polls == 0) return;
   if (is(o, "leaks_after_ready") && o->first) return;
   atomic_fetch_sub(&o->live, 1);
 }
 
-/* The wrong order, held open until the task that was woken has polled: then the wake is lost each time. */
+/* Wakes first and sets the condition only after the woken task has polled, so that the wake is lost
+ * each time. */
 static void wake_then_set(operation *o) {
   lock(o);
   rawwaker w = o->kept;
@@ -129,7 +132,7 @@ static void complete(void *arg) {
   }
   if (is(o, "drop_races_with_wake")) {
     if (dropped) return;
-    for (int i = 0; i < 200 && !dropped; i++) { /* until drop has come, where it comes */
+    for (int i = 0; i < 200 && !dropped; i++) { /* until the drop, if there is one */
       struct timespec moment = {0, 100000};
       nanosleep(&moment, NULL);
       lock(o);
@@ -155,5 +158,10 @@ rawwaker_test_future broken_future(void *entry) {
   o->maker = pthread_self();
   pthread_mutex_init(&o->lock, NULL);
   atomic_init(&o->live, 1);
-  return (rawwaker_test_future){{o, is(o, "future_without_drop") ? &holed : &vtable}, o, sizeof(uint64_t), complete, live, free};
+  return (rawwaker_test_future){{o, is(o, "future_without_drop") ? &holed : &vtable},
+                                o,
+                                sizeof(uint64_t),
+                                complete,
+                                live,
+                                free};
 }

@@ -52,11 +52,16 @@ static size_t taken(const char *rule) { /* all of the findings; how many were of
   while (rawwaker_audit_take(&is, &text)) {
     size_t more = 1, kept = 0;
     if (strcmp(is, "findings_omitted") == 0) {
-      check(sscanf(text, "rawwaker audit: findings_omitted: %zu findings more were made and not kept: %zu", &more, &kept) == 2 && kept == 512,
-            "an omission without its count");
+      check(
+          sscanf(text,
+                 "rawwaker audit: findings_omitted: %zu findings more were made and not kept: %zu",
+                 &more, &kept) == 2 &&
+              kept == 512,
+          "an omission without its count");
       n += more;
     } else {
-      check(strstr(text, is) != NULL && strstr(text, "the rule: ") != NULL, "a text without its rule");
+      check(strstr(text, is) != NULL && strstr(text, "the rule: ") != NULL,
+            "a text without its rule");
       n += strcmp(is, rule) == 0;
     }
     free(text);
@@ -64,7 +69,7 @@ static size_t taken(const char *rule) { /* all of the findings; how many were of
   return n;
 }
 
-/* ---------------------------------------------------------------------------------------------------- storm ------ */
+/* ---------------------------------------------------------------------------------- storm -- */
 
 enum { THREADS = 4 };
 static rawwaker shared;
@@ -81,7 +86,9 @@ static void *storm_run(void *arg) {
     rawwaker_drop(c);
     atomic_fetch_add(&asked, 3);
     if (i % 16 == me) rawwaker_drop(c); /* misuse: one finding each */
-    if (i % 64 == me) check(rawwaker_audit_count(&shared) >= 1 && rawwaker_audit_live() >= 1, "the shared one is not counted");
+    if (i % 64 == me)
+      check(rawwaker_audit_count(&shared) >= 1 && rawwaker_audit_live() >= 1,
+            "the shared one is not counted");
   }
   return NULL;
 }
@@ -91,7 +98,8 @@ static void storm(void) {
   size_t before = rawwaker_audit_found(), misuses = 0;
   shared = rawwaker_audit(counting());
   pthread_t t[THREADS];
-  for (uintptr_t i = 0; i < THREADS; i++) check(pthread_create(&t[i], NULL, storm_run, (void *)i) == 0, "no thread");
+  for (uintptr_t i = 0; i < THREADS; i++)
+    check(pthread_create(&t[i], NULL, storm_run, (void *)i) == 0, "no thread");
   for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
   for (unsigned long me = 0; me < THREADS; me++)
     for (unsigned long i = me; i < rounds; i += 16) misuses++;
@@ -101,10 +109,12 @@ static void storm(void) {
   check(rawwaker_audit_live() == 1 && rawwaker_audit_count(&shared) == 1, "a count is wrong");
   check(rawwaker_audit_leaks() == 1, "the shared one is a leak");
   rawwaker_drop(shared);
-  check(rawwaker_audit_leaks() == 0 && rawwaker_audit_live() == 0 && atomic_load(&references) == 0, "something is left");
+  check(rawwaker_audit_leaks() == 0 && rawwaker_audit_live() == 0 && atomic_load(&references) == 0,
+        "something is left");
   check(taken("leak") == 1, "the leak was not told");
   rawwaker_audit_print(true);
-  printf("   storm: %zu wakes, lost 0; %zu misuses, each found once\n", atomic_load(&wakes), misuses);
+  printf("   storm: %zu wakes, lost 0; %zu misuses, each found once\n", atomic_load(&wakes),
+         misuses);
 }
 
 /* A drop inside a wake_by_ref of the same reference: found, and carried out when that has returned. */
@@ -123,13 +133,15 @@ static void suicidal_drop(void *data) {
   dropped_in_by_ref = in_by_ref;
 }
 static rawwaker suicidal_clone(void *data);
-static const rawwaker_vtable suicidal_vtable = {suicidal_clone, suicidal_drop, suicidal_by_ref, suicidal_drop};
+static const rawwaker_vtable suicidal_vtable = {suicidal_clone, suicidal_drop, suicidal_by_ref,
+                                                suicidal_drop};
 static rawwaker suicidal_clone(void *data) { return (rawwaker){data, &suicidal_vtable}; }
 static void overlap(void) {
   rawwaker_audit_print(false);
   suicidal = rawwaker_audit((rawwaker){NULL, &suicidal_vtable});
   rawwaker_wake_by_ref(&suicidal);
-  check(drops == 1 && !dropped_in_by_ref && rawwaker_audit_live() == 0, "a drop inside a call was not carried out after it");
+  check(drops == 1 && !dropped_in_by_ref && rawwaker_audit_live() == 0,
+        "a drop inside a call was not carried out after it");
   check(taken("use_after_drop") == 1, "a drop inside a call was not found");
   rawwaker_audit_print(true);
 }
@@ -155,11 +167,14 @@ static const rawwaker_future_vtable keeps = {keeps_poll, keeps_drop};
 static void *futures_run(void *arg) {
   for (unsigned long i = 0; i < rounds / 4; i++) {
     rawwaker kept = {NULL, NULL}, w = counting();
-    rawwaker_future f = rawwaker_audit_future_sized((rawwaker_future){&kept, &keeps}, sizeof(uint64_t));
+    rawwaker_future f =
+        rawwaker_audit_future_sized((rawwaker_future){&kept, &keeps}, sizeof(uint64_t));
     rawwaker_context cx = {&w};
     uint64_t out[2] = {0, 42};
     check(f.vtable->poll(f.data, &cx, out) == RAWWAKER_PENDING, "not pending");
-    if (i % 2 == 0) check(f.vtable->poll(f.data, &cx, out) == RAWWAKER_READY && out[0] == 7 && out[1] == 42, "not ready with 7");
+    if (i % 2 == 0)
+      check(f.vtable->poll(f.data, &cx, out) == RAWWAKER_READY && out[0] == 7 && out[1] == 42,
+            "not ready with 7");
     f.vtable->drop(f.data);
     rawwaker_drop(w);
   }
@@ -168,13 +183,14 @@ static void *futures_run(void *arg) {
 static void futures(void) {
   size_t before = rawwaker_audit_found();
   pthread_t t[THREADS];
-  for (int i = 0; i < THREADS; i++) check(pthread_create(&t[i], NULL, futures_run, NULL) == 0, "no thread");
+  for (int i = 0; i < THREADS; i++)
+    check(pthread_create(&t[i], NULL, futures_run, NULL) == 0, "no thread");
   for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
   check(rawwaker_audit_found() == before, "a finding of sound futures");
   check(rawwaker_audit_live() == 0 && atomic_load(&references) == 0, "futures have left something");
 }
 
-/* --------------------------------------------------------------------------------------------------- stopped ----- */
+/* -------------------------------------------------------------------------------- stopped -- */
 
 static sem_t inside, go;
 static void stop_here(void *arg) {
@@ -185,7 +201,9 @@ static void stop_here(void *arg) {
 static _Atomic(const char *) stops_at; /* the event whose next watcher stops */
 static void stopping_watch(const rawwaker_audit_event *e) {
   const char *at = atomic_load(&stops_at);
-  if (at != NULL && strcmp(e->what, at) == 0 && atomic_compare_exchange_strong(&stops_at, &at, NULL)) stop_here(NULL);
+  if (at != NULL && strcmp(e->what, at) == 0 &&
+      atomic_compare_exchange_strong(&stops_at, &at, NULL))
+    stop_here(NULL);
 }
 static void *call_run(void *arg) { /* 0: wake_by_ref; 1: clone; 2: drop */
   switch ((int)(uintptr_t)arg) {
@@ -227,14 +245,16 @@ static void stopped(void) {
     rawwaker_wake(c);
     rawwaker_drop(c); /* misuse */
   }
-  check(atomic_load(&wakes) == before + 2000 && rawwaker_audit_found() == found + 1000, "a stopped thread has taken others' wakes");
-  check(taken("double_drop") == 1000 && rawwaker_audit_live() > 0, "a stopped thread has taken others' findings");
+  check(atomic_load(&wakes) == before + 2000 && rawwaker_audit_found() == found + 1000,
+        "a stopped thread has taken others' wakes");
+  check(taken("double_drop") == 1000 && rawwaker_audit_live() > 0,
+        "a stopped thread has taken others' findings");
   rawwaker_audit_watch(NULL);
   rawwaker_audit_print(true);
   printf("   stopped: 4 threads inside the auditor, others' 2,000 wakes and 1,000 findings came\n");
 }
 
-/* --------------------------------------------------------------------------------------------------- signals ----- */
+/* -------------------------------------------------------------------------------- signals -- */
 
 static rawwaker gone;
 static volatile sig_atomic_t signals, errno_changed, in_handler;
@@ -290,7 +310,8 @@ static void signals_run(unsigned many) {
   check(!errno_changed, "errno changed in a handler");
   check(atomic_load(&allocations_in_handlers) == 0, "a handler has allocated");
   check(atomic_load(&wakes) - before == mine + n, "a wake of a handler was lost");
-  check(rawwaker_audit_found() - found >= misuses + (n + 7) / 8, "a misuse in a handler was not found");
+  check(rawwaker_audit_found() - found >= misuses + (n + 7) / 8,
+        "a misuse in a handler was not found");
   (void)taken("");
   rawwaker_drop(shared);
   dup2(standard, 2);
@@ -299,7 +320,7 @@ static void signals_run(unsigned many) {
   printf("   signals: %zu handlers have woken, lost 0; errno kept, nothing allocated\n", n);
 }
 
-/* ----------------------------------------------------------------------------------------------------- forks ----- */
+/* ---------------------------------------------------------------------------------- forks -- */
 
 static atomic_bool stop;
 static void *fork_run(void *arg) {
@@ -328,7 +349,8 @@ static void forks(int many) {
       _exit(0);
     }
     int status;
-    check(child > 0 && waitpid(child, &status, 0) == child && status == 0, "a child hung in the auditor, or crashed");
+    check(child > 0 && waitpid(child, &status, 0) == child && status == 0,
+          "a child hung in the auditor, or crashed");
   }
   atomic_store(&stop, true);
   for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
@@ -338,7 +360,7 @@ static void forks(int many) {
   printf("   forks: %d children have woken and ended\n", many);
 }
 
-/* -------------------------------------------------------------------------------------------------- findings ----- */
+/* ------------------------------------------------------------------------------- findings -- */
 
 static void findings(void) {
   rawwaker_audit_print(false);
@@ -364,7 +386,8 @@ static void findings(void) {
     for (int j = 0; j < i; j++) check(many[i].data != many[j].data, "one record is two references");
   for (int i = 0; i < 4; i++) rawwaker_drop(many[i]);
   rawwaker_drop(w);
-  check(taken("double_return") == 3 && rawwaker_audit_live() == 0 && atomic_load(&references) == 0, "a return has broken something");
+  check(taken("double_return") == 3 && rawwaker_audit_live() == 0 && atomic_load(&references) == 0,
+        "a return has broken something");
   rawwaker_audit_print(true);
   printf("   findings: 100,000 that nobody took are counted\n");
 }

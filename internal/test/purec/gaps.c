@@ -38,7 +38,7 @@ static void gap(void);
 #include RAWWAKER_C
 #undef write
 
-/* ------------------------------------------------------------------------------------ the gaps ---------------------- */
+/* ------------------------------------------------------------------------------- the gaps -- */
 
 static void (*first)(void), (*second)(void); /* what others do */
 static unsigned long gaps, first_at, second_at, interleavings;
@@ -56,7 +56,7 @@ static void gap(void) {
   alone = false;
 }
 
-/* ------------------------------------------------------------------------------------ what there is ----------------- */
+/* -------------------------------------------------------------------------- what there is -- */
 
 static rawwaker_sink *sink;
 static rawwaker_box *box; /* NULL: retired or closed */
@@ -163,7 +163,7 @@ static void poll_it(void) {
   if (woken) wakes = 0; /* the runtime wakes the task */
 }
 
-/* ------------------------------------------------------------------------------------ all pairs of gaps ------------- */
+/* ---------------------------------------------------------------------- all pairs of gaps -- */
 
 typedef struct script {
   const char *name;
@@ -232,7 +232,7 @@ static const script scripts[] = {
     {"a poll beside a close", false, poll_it, wake_theirs_by_ref, close_it},
 };
 
-/* ------------------------------------------------------------------------------------ threads that stop ------------- */
+/* ---------------------------------------------------------------------- threads that stop -- */
 
 /* A thread stops for good in a call on one task's waker, or at the cell, in every gap of it. Nothing that it had is given up: what was
  * asked of its sink waits for it. The wakes of another task are delivered, and the sink's end waits for nobody. */
@@ -440,11 +440,14 @@ static void beside(const script *s, unsigned long one, unsigned long two) {
 
 static const script besides[] = {
     {"a wake of a host that sleeps again", false, wake_mine_by_ref, sleep_again, wake_other},
-    {"a wake beside another, of a host that sleeps again", false, wake_mine_by_ref, wake_other, sleep_again},
+    {"a wake beside another, of a host that sleeps again", false, wake_mine_by_ref, wake_other,
+     sleep_again},
     {"a wake of a host that sleeps again twice", false, wake_mine_by_ref, sleep_again, sleep_again},
     {"a wake of a host that ends", false, wake_mine_by_ref, wake_other, drop_sink},
-    {"a wake of a host that sleeps again, and ends", false, wake_mine_by_ref, sleep_again, drop_sink},
-    {"a wake of a host that ends, without descriptors", false, wake_mine_by_ref, wake_other, drop_sink_without_descriptors},
+    {"a wake of a host that sleeps again, and ends", false, wake_mine_by_ref, sleep_again,
+     drop_sink},
+    {"a wake of a host that ends, without descriptors", false, wake_mine_by_ref, wake_other,
+     drop_sink_without_descriptors},
 };
 
 static const halt halts[] = {
@@ -462,7 +465,8 @@ static const halt halts[] = {
     {"a thread stops in rawwaker_cell_drop", false, true, drop_cell},
 };
 
-static void every_pair(void (*run)(const script *s, unsigned long one, unsigned long two), const script *s) {
+static void every_pair(void (*run)(const script *s, unsigned long one, unsigned long two),
+                       const script *s) {
   unsigned long most = 1;
   for (unsigned long one = 1; one <= most + 1; one++)
     for (unsigned long two = one; two <= most + 1; two++) {
@@ -479,8 +483,11 @@ int main(void) {
   size_t m = sizeof halts / sizeof *halts;
   for (const halt *h = halts; h < halts + m; h++)
     for (int late = 0; late < 2; late++)
-      for (unsigned long at = 1; stop(h, at, late != 0); at++) check(at < 1000, "it goes on for ever");
-  printf("ok: %zu calls, each with what others do in every pair of its gaps: %lu interleavings, 0 wakes lost; and %zu in which a thread stops for good, "
-         "%lu times: 0 wakes of others lost\n", n + k, interleavings, m, stops);
+      for (unsigned long at = 1; stop(h, at, late != 0); at++)
+        check(at < 1000, "it goes on for ever");
+  printf(
+      "ok: %zu calls, each with what others do in every pair of its gaps: %lu interleavings, 0 wakes lost; and %zu in which a thread stops for good, "
+      "%lu times: 0 wakes of others lost\n",
+      n + k, interleavings, m, stops);
   return 0;
 }

@@ -17,7 +17,7 @@ static void check(bool ok, const char *race, const char *why) {
   exit(1);
 }
 
-/* ------------------------------------------------------------------------------------ the other thread -------------- */
+/* ----------------------------------------------------------------------- the other thread -- */
 
 static atomic_ulong begun, ended;
 static _Atomic(void (*)(void)) theirs; /* NULL: no more */
@@ -47,7 +47,7 @@ static void at_once(void (*ours)(void), void (*their)(void)) {
   meet(&ended, n);
 }
 
-/* ------------------------------------------------------------------------------------ what they meet at ------------- */
+/* ---------------------------------------------------------------------- what they meet at -- */
 
 static rawwaker_sink *sink;
 static rawwaker_box *box, *second;
@@ -92,9 +92,11 @@ static rawwaker_poll pending(void *data, rawwaker_context *cx, void *out) {
 }
 static void no_drop(void *data) { (void)data; }
 static const rawwaker_future_vtable pending_vtable = {pending, no_drop};
-static void poll_it(void) { rawwaker_box_poll(sink, &box, (rawwaker_future){NULL, &pending_vtable}, NULL, &told); }
+static void poll_it(void) {
+  rawwaker_box_poll(sink, &box, (rawwaker_future){NULL, &pending_vtable}, NULL, &told);
+}
 
-/* ------------------------------------------------------------------------------------ the windows ------------------- */
+/* ---------------------------------------------------------------------------- the windows -- */
 
 static void closed_while_it_is_read(void) {
   static const char *const race = "a box closed while it is read";
@@ -167,7 +169,8 @@ static void two_wakes_find_a_sleeper(void) {
   check(rawwaker_sink_on_wake(sink, rawwaker_from_fn(rouse, &roused, NULL)), race, "out of memory");
   check(rawwaker_sink_sleep(sink), race, "nothing is listed, and it may not sleep");
   at_once(wake_first, wake_second);
-  check(atomic_load(&roused) >= 1 && atomic_load(&roused) <= 2, race, "not roused by one wake, or by both");
+  check(atomic_load(&roused) >= 1 && atomic_load(&roused) <= 2, race,
+        "not roused by one wake, or by both");
   check(!asleep(), race, "the flag was not cleared");
   drain();
   check(listed == 2, race, "a wake was lost");
@@ -184,7 +187,8 @@ static void a_wake_while_one_falls_asleep(void) {
   atomic_store(&roused, 0);
   check(rawwaker_sink_on_wake(sink, rawwaker_from_fn(rouse, &roused, NULL)), race, "out of memory");
   at_once(sleeper, wake_second);
-  check(!atomic_load(&may_sleep) || (atomic_load(&roused) == 1 && !asleep()), race, "asleep, and not roused");
+  check(!atomic_load(&may_sleep) || (atomic_load(&roused) == 1 && !asleep()), race,
+        "asleep, and not roused");
   drain();
   check(listed == 1, race, "a wake was lost");
   close_box();
@@ -243,9 +247,10 @@ static void two_register(void) {
 }
 
 int main(int argc, char **argv) {
-  static void (*const windows[])(void) = {closed_while_it_is_read, closed_while_it_is_polled, woken_while_it_is_polled,
-                                          woken_while_it_is_read, two_wakes_find_a_sleeper, a_wake_while_one_falls_asleep,
-                                          two_hooks_at_once, a_sink_dropped_while_it_is_woken, two_register};
+  static void (*const windows[])(void) = {
+      closed_while_it_is_read, closed_while_it_is_polled,        woken_while_it_is_polled,
+      woken_while_it_is_read,  two_wakes_find_a_sleeper,         a_wake_while_one_falls_asleep,
+      two_hooks_at_once,       a_sink_dropped_while_it_is_woken, two_register};
   if (argc > 1) rounds = strtoul(argv[1], NULL, 10);
   pthread_t id;
   if (pthread_create(&id, NULL, other, NULL) != 0) abort();
@@ -253,6 +258,7 @@ int main(int argc, char **argv) {
     for (size_t k = 0; k < sizeof windows / sizeof *windows; k++) windows[k]();
   at_once(NULL, NULL);
   pthread_join(id, NULL);
-  printf("ok: %zu windows, each met %lu times by two threads, 0 wakes lost\n", sizeof windows / sizeof *windows, rounds);
+  printf("ok: %zu windows, each met %lu times by two threads, 0 wakes lost\n",
+         sizeof windows / sizeof *windows, rounds);
   return 0;
 }

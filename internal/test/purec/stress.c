@@ -33,13 +33,15 @@ static uint64_t next(uint64_t *s) {
   *s ^= *s << 17;
   return *s;
 }
-static uint64_t random_of(unsigned long thread) { return (seed * 1000003 + thread) * 0x9e3779b97f4a7c15u | 1; }
+static uint64_t random_of(unsigned long thread) {
+  return (seed * 1000003 + thread) * 0x9e3779b97f4a7c15u | 1;
+}
 
 static void spawn(pthread_t *t, void *(*f)(void *), void *arg) {
   if (pthread_create(t, NULL, f, arg) != 0) die("pthread_create");
 }
 
-/* ------------------------------------------------------------------------------------ references of a counting task -- */
+/* ---------------------------------------------------------- references of a counting task -- */
 
 static atomic_ulong clones, wakes, by_refs, drops;
 
@@ -66,7 +68,8 @@ static void token_drop(void *data) {
   atomic_fetch_add_explicit(&drops, 1, memory_order_relaxed);
   free(data);
 }
-static const rawwaker_vtable token_vtable = {token_clone, token_wake, token_wake_by_ref, token_drop};
+static const rawwaker_vtable token_vtable = {token_clone, token_wake, token_wake_by_ref,
+                                             token_drop};
 static rawwaker token_new(void) { return (rawwaker){memory(sizeof(token)), &token_vtable}; }
 
 /* Does with w and its clones at random what the contract allows, and consumes them all. */
@@ -127,13 +130,16 @@ static void references(void) {
   rawwaker_cell_drop(&cell);
   unsigned long made = THREADS * (rounds / 2);
   check(made + clones == wakes + drops, "made + clones = wakes + drops");
-  printf("ok: references: %lu made + %lu clones = %lu wakes + %lu drops; %lu by reference\n", made, clones, wakes, drops, by_refs);
+  printf("ok: references: %lu made + %lu clones = %lu wakes + %lu drops; %lu by reference\n", made,
+         clones, wakes, drops, by_refs);
 }
 
-/* ------------------------------------------------------------------------------------ a counted waker of a function -- */
+/* ---------------------------------------------------------- a counted waker of a function -- */
 
 static atomic_ulong fn_wakes, fn_drops;
-static void fn_wake(void *arg) { atomic_fetch_add_explicit((atomic_ulong *)arg, 1, memory_order_relaxed); }
+static void fn_wake(void *arg) {
+  atomic_fetch_add_explicit((atomic_ulong *)arg, 1, memory_order_relaxed);
+}
 static void fn_drop(void *arg) {
   (void)arg;
   atomic_fetch_add(&fn_drops, 1);
@@ -145,7 +151,8 @@ static void functions(void) {
   rawwaker_cell_init(&cell);
   rawwaker w = rawwaker_from_fn(fn_wake, &fn_wakes, fn_drop);
   for (unsigned long i = 0; i < THREADS; i++) {
-    players[i] = (player){.thread = i, .cell = &cell, .w = rawwaker_clone(&w), .rounds = rounds / 2};
+    players[i] =
+        (player){.thread = i, .cell = &cell, .w = rawwaker_clone(&w), .rounds = rounds / 2};
     spawn(&players[i].id, play_all, &players[i]);
   }
   rawwaker_drop(w);
@@ -155,7 +162,7 @@ static void functions(void) {
   printf("ok: a function: %lu wakes, 1 drop\n", fn_wakes);
 }
 
-/* ------------------------------------------------------------------------------------ the edge of a wake ------------ */
+/* --------------------------------------------------------------------- the edge of a wake -- */
 
 /* Each round, every thread writes a letter, wakes, and says so by a relaxed counter, which orders nothing. The reader waits
  * for the counter and then reads the letters, plain words: only the wakes order them, also those that found the word set.
@@ -172,7 +179,9 @@ static void write_letters(unsigned long thread, unsigned long n, void (*wake)(vo
     wake(arg);
   }
 }
-static bool all_arrived(unsigned long i) { return atomic_load_explicit(&arrived, memory_order_relaxed) == THREADS * i; }
+static bool all_arrived(unsigned long i) {
+  return atomic_load_explicit(&arrived, memory_order_relaxed) == THREADS * i;
+}
 static void read_letters(unsigned long i) {
   for (int t = 0; t < THREADS; t++) check(letters[t][0] == i, "a letter was lost");
   atomic_store_explicit(&round_now, i + 1, memory_order_release);
@@ -243,7 +252,8 @@ static void edge_of_the_parker(void) {
   begin_letters();
   check(rawwaker_block_on((rawwaker_future){&r, &vtable}, NULL) == RAWWAKER_READY, "ready");
   check(rawwaker_live() == 0, "the parker is left");
-  printf("ok: block_on: %lu letters from %d threads in %lu polls, 0 lost\n", r.rounds * THREADS, THREADS, r.polls);
+  printf("ok: block_on: %lu letters from %d threads in %lu polls, 0 lost\n", r.rounds * THREADS,
+         THREADS, r.polls);
 }
 
 static void edge_of_the_box(void) {
@@ -272,7 +282,8 @@ static void edge_of_the_box(void) {
   }
   rawwaker_sink_drop(s);
   check(notices >= n && rawwaker_live() == 0, "every round was noticed");
-  printf("ok: a box: %lu letters from %d threads in %lu notices, 0 lost\n", n * THREADS, THREADS, notices);
+  printf("ok: a box: %lu letters from %d threads in %lu notices, 0 lost\n", n * THREADS, THREADS,
+         notices);
 }
 
 /* The same future polled under a box: what a wake has written, the loop of rawwaker_box_poll takes over. */
@@ -283,7 +294,9 @@ static void edge_of_the_loop(void) {
   rawwaker_box *b = NULL;
   bool told;
   begin_letters();
-  for (bool first = true; rawwaker_box_poll(s, &b, (rawwaker_future){&r, &vtable}, NULL, &told) != RAWWAKER_READY; first = false) {
+  for (bool first = true;
+       rawwaker_box_poll(s, &b, (rawwaker_future){&r, &vtable}, NULL, &told) != RAWWAKER_READY;
+       first = false) {
     if (first) told |= rawwaker_box_adopt(b, 1);
     while (!told) {
       rawwaker_notice notice;
@@ -300,7 +313,8 @@ static void edge_of_the_loop(void) {
   }
   rawwaker_sink_drop(s);
   check(rawwaker_live() == 0, "the box is left");
-  printf("ok: a loop under a box: %lu letters from %d threads in %lu polls, 0 lost\n", r.rounds * THREADS, THREADS, r.polls);
+  printf("ok: a loop under a box: %lu letters from %d threads in %lu polls, 0 lost\n",
+         r.rounds * THREADS, THREADS, r.polls);
 }
 
 /* The cell: register first and test after, make it true first and wake after. */
@@ -336,7 +350,7 @@ static void the_cell(void) {
   printf("ok: a cell: %lu wakes by %d threads, 0 lost\n", all, THREADS);
 }
 
-/* ------------------------------------------------------------------------------------ boxes and a sink -------------- */
+/* ----------------------------------------------------------------------- boxes and a sink -- */
 
 enum { BOXES = 16 };
 
@@ -465,8 +479,9 @@ static void boxes(void) {
     free(t);
   }
   check(rawwaker_live() == 0, "a box is left");
-  printf("ok: boxes: %lu references, %lu wakes, %lu notices (%lu late); %lu closed by the runtime, %lu given back by C; 0 lost\n",
-         given, woken, notices, late, closed, retired);
+  printf(
+      "ok: boxes: %lu references, %lu wakes, %lu notices (%lu late); %lu closed by the runtime, %lu given back by C; 0 lost\n",
+      given, woken, notices, late, closed, retired);
 }
 
 int main(int argc, char **argv) {

@@ -29,7 +29,8 @@ static void check(bool ok, const char *why) {
 /* As of a library with forty fields. */
 size_t __wrap_rawwaker_box_look(const rawwaker_box *b, rawwaker_box_field *out, size_t n);
 size_t __wrap_rawwaker_box_look(const rawwaker_box *b, rawwaker_box_field *out, size_t n) {
-  for (size_t i = 0; i < 40 && i < n; i++) out[i] = (rawwaker_box_field){"field", (uint32_t)i, 8, b != NULL ? UINT64_MAX : 0};
+  for (size_t i = 0; i < 40 && i < n; i++)
+    out[i] = (rawwaker_box_field){"field", (uint32_t)i, 8, b != NULL ? UINT64_MAX : 0};
   return 40;
 }
 
@@ -69,7 +70,9 @@ static size_t lines_of(const char *file, const char *what, size_t *all) {
   *all = 0;
   while (fgets(line, sizeof line, f) != NULL) {
     size_t end = strlen(line);
-    check(end > 3 && line[0] == '{' && strcmp(line + end - 2, "}\n") == 0 && strstr(line + 1, "{\"ns\"") == NULL, "a line is not whole");
+    check(end > 3 && line[0] == '{' && strcmp(line + end - 2, "}\n") == 0 &&
+              strstr(line + 1, "{\"ns\"") == NULL,
+          "a line is not whole");
     ++*all;
     n += strstr(line, what) != NULL;
   }
@@ -88,7 +91,8 @@ int main(void) {
   ffiwaker_trace_begin(fd);
   w = rawwaker_audit(rawwaker_box_ref(b));
   pthread_t t[THREADS];
-  for (int i = 0; i < THREADS; i++) check(pthread_create(&t[i], NULL, wake_run, NULL) == 0, "no thread");
+  for (int i = 0; i < THREADS; i++)
+    check(pthread_create(&t[i], NULL, wake_run, NULL) == 0, "no thread");
   for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
   size_t all, n = lines_of(file, "\"what\":\"wake_by_ref\"", &all);
   check(n == THREADS * EACH && all == n + 1, "not one line for each event");
@@ -107,7 +111,8 @@ int main(void) {
   check(pthread_create(&t[0], NULL, cancelled_run, NULL) == 0, "no thread");
   pthread_join(t[0], NULL);
   check(atomic_load(&came_back), "a slot is a cancellation point");
-  check(lines_of(file, "\"what\":\"wake_by_ref\"", &all) == n + 1, "no line of a thread that is to be cancelled");
+  check(lines_of(file, "\"what\":\"wake_by_ref\"", &all) == n + 1,
+        "no line of a thread that is to be cancelled");
 
   ffiwaker_trace_begin(full);
   errno = EDOM;

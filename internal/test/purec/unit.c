@@ -46,7 +46,7 @@ static void run(const char *name, void (*test)(void)) {
   failures += !passed;
 }
 
-/* ------------------------------------------------------------------------------- a task whose wakers write letters -- */
+/* ------------------------------------------------------ a task whose wakers write letters -- */
 
 /* Each reference is a token from malloc of its own: a second use is one of freed memory. The letters are the tasks' names
  * and the slots': "ac" is a's clone. */
@@ -110,7 +110,7 @@ static rawwaker same_clone(void *data) {
   return (rawwaker){data, NULL};
 }
 
-/* ------------------------------------------------------------------------------------------------ the verbs --------- */
+/* ------------------------------------------------------------------------------ the verbs -- */
 
 static void version(void) { CHECK(rawwaker_abi_version() == RAWWAKER_ABI_VERSION); }
 
@@ -140,7 +140,9 @@ static uintptr_t number_dropped;
 static void number_none(void *data) { (void)data; }
 static void number_drop(void *data) { number_dropped = number_dropped * 100 + (uintptr_t)data; }
 static const rawwaker_vtable number_vtable = {number_clone, number_drop, number_none, number_drop};
-static rawwaker number_clone(void *data) { return (rawwaker){(void *)((uintptr_t)data + 1), &number_vtable}; }
+static rawwaker number_clone(void *data) {
+  return (rawwaker){(void *)((uintptr_t)data + 1), &number_vtable};
+}
 
 static void data_is_any_integer(void) {
   rawwaker w = {(void *)(uintptr_t)42, &number_vtable}, c = rawwaker_clone(&w);
@@ -165,7 +167,9 @@ static void clone_from_same(void) {
 
 static rawwaker stored;
 static task old_task, new_task;
-static void look_at_stored(void) { note(stored.vtable == &task_vtable && ((token *)stored.data)->of == &new_task ? '+' : '-', ' '); }
+static void look_at_stored(void) {
+  note(stored.vtable == &task_vtable && ((token *)stored.data)->of == &new_task ? '+' : '-', ' ');
+}
 static void clone_from_order(void) {
   old_task = (task){.name = 'o', .on_drop = look_at_stored};
   new_task = (task){.name = 'n'};
@@ -195,7 +199,7 @@ static void noop(void) {
   rawwaker_drop(n); /* optional, so also too often */
 }
 
-/* ---------------------------------------------------------------------------------------- counted, from a function -- */
+/* --------------------------------------------------------------- counted, from a function -- */
 
 static int woken, ended;
 static rawwaker kept;
@@ -280,7 +284,7 @@ static void async_ffi(void) {
   rawwaker_sink_drop(s);
 }
 
-/* ------------------------------------------------------------------------------------------------ the cell ---------- */
+/* ------------------------------------------------------------------------------- the cell -- */
 
 static void cell(void) {
   task a = {.name = 'a'}, b = {.name = 'b'};
@@ -365,7 +369,8 @@ static rawwaker stopped_clone(void *data) {
   inside();
   return task_clone(data);
 }
-static const rawwaker_vtable stopped_vtable = {stopped_clone, task_wake, task_wake_by_ref, task_drop};
+static const rawwaker_vtable stopped_vtable = {stopped_clone, task_wake, task_wake_by_ref,
+                                               task_drop};
 static void takes_inside(void) {
   rawwaker out = {NULL, NULL};
   note('t', rawwaker_cell_take(&busy_cell, &out) ? '+' : '-');
@@ -391,8 +396,9 @@ static void cell_waits_for_no_register(void) {
     void (*inside)(void);
     const char *events, *then; /* of the register, and of a wake after it */
   } cases[] = {
-      {wakes_inside, "acawbd", ""},       {wakes_twice_inside, "acawbd", ""},       {takes_inside, "t-acawbd", ""},
-      {drops_inside, "acawbd", ""},       {registers_inside, "orodacbd", "aw"}, {wakes_and_registers_inside, "orodacawbd", ""},
+      {wakes_inside, "acawbd", ""},         {wakes_twice_inside, "acawbd", ""},
+      {takes_inside, "t-acawbd", ""},       {drops_inside, "acawbd", ""},
+      {registers_inside, "orodacbd", "aw"}, {wakes_and_registers_inside, "orodacawbd", ""},
   };
   task a = {.name = 'a'}, b = {.name = 'b'};
   other = (task){.name = 'o'};
@@ -416,7 +422,7 @@ static void cell_waits_for_no_register(void) {
   }
 }
 
-/* ------------------------------------------------------------------------------------------------ block_on ---------- */
+/* ------------------------------------------------------------------------------- block_on -- */
 
 /* Needs `left` wakes; each comes by how. Writes p for a poll and d for the drop. */
 typedef struct counting {
@@ -450,7 +456,8 @@ static rawwaker_poll counting_poll(void *data, rawwaker_context *cx, void *out) 
     rawwaker_cell_register(&c->cell, cx->waker);
     if (atomic_load(&c->arrived) == c->left) goto done;
     if (c->started == 0)
-      for (; c->started < c->left; c->started++) pthread_create(&c->threads[c->started], NULL, arrive, c);
+      for (; c->started < c->left; c->started++)
+        pthread_create(&c->threads[c->started], NULL, arrive, c);
     return RAWWAKER_PENDING;
   }
   if (c->left-- == 0) goto done;
@@ -497,7 +504,8 @@ static void block_on_polls_once_a_wake(void) {
   CHECK(strcmp(events, "p p p p d ") == 0);
   CHECK(block_on((counting){.left = 2, .how = NESTED}, &out) == RAWWAKER_READY);
   CHECK(strcmp(events, "p p p d p p p d p d ") == 0);
-  for (int i = 0; i < 200; i++) CHECK(block_on((counting){.left = 4, .how = BY_THREAD_AFTER}, &out) == RAWWAKER_READY);
+  for (int i = 0; i < 200; i++)
+    CHECK(block_on((counting){.left = 4, .how = BY_THREAD_AFTER}, &out) == RAWWAKER_READY);
 }
 
 /* Each poll asks for one wake, which comes a little after the poll: a poll that no wake has asked for would come before it. */
@@ -726,7 +734,7 @@ static void late_wakes(void) {
   boxed(outlives, NULL);
 }
 
-/* ------------------------------------------------------------------------------------------------ sinks and boxes --- */
+/* ------------------------------------------------------------------------ sinks and boxes -- */
 
 static bool readable(const rawwaker_sink *s) {
   struct pollfd p = {.fd = rawwaker_sink_fd(s), .events = POLLIN};
@@ -891,8 +899,8 @@ static void a_future_that_wakes_itself_is_polled_on(void) {
   rawwaker_box *b = NULL;
   bool told = true;
   script ready = {.letters = "r"}, then = {.letters = "ssr"}, ever = {.letters = ""},
-         slow = {.letters = "SSSSSSSSSSSSSSSS"}, panics = {.letters = "sp"}, last = {.letters = "R"},
-         again = {.letters = "R"};
+         slow = {.letters = "SSSSSSSSSSSSSSSS"}, panics = {.letters = "sp"},
+         last = {.letters = "R"}, again = {.letters = "R"};
   rawwaker_box *held = rawwaker_box_new(s, 1, 0);
   CHECK(poll_script(s, &b, &ready, &told) == RAWWAKER_READY && b == NULL && !told);
   script thrice;
@@ -908,8 +916,10 @@ static void a_future_that_wakes_itself_is_polled_on(void) {
   rawwaker_box_close(held);
   CHECK(poll_script(s, &b, &ever, &told) == RAWWAKER_PENDING && told && ever.polls <= 64);
   CHECK(poll_script(s, &b, &slow, &told) == RAWWAKER_PENDING && told && slow.polls < 8);
-  CHECK(poll_script(s, &b, &panics, &told) == RAWWAKER_PANICKED && told && strcmp(rawwaker_last_panic(), "why") == 0);
-  CHECK(poll_script(s, &b, &(script){.letters = "r"}, &told) == RAWWAKER_READY && rawwaker_last_panic()[0] == '\0');
+  CHECK(poll_script(s, &b, &panics, &told) == RAWWAKER_PANICKED && told &&
+        strcmp(rawwaker_last_panic(), "why") == 0);
+  CHECK(poll_script(s, &b, &(script){.letters = "r"}, &told) == RAWWAKER_READY &&
+        rawwaker_last_panic()[0] == '\0');
   CHECK(rawwaker_live() == 0);
   rawwaker_sink_drop(s);
 }
@@ -1061,11 +1071,13 @@ static void what_is_in_a_box_can_be_looked_at(void) {
   rawwaker_box *b = rawwaker_box_new(s, 77, RAWWAKER_BOX_TELL);
   rawwaker_box_field all[8], few[2] = {{NULL, 0, 0, 0}, {NULL, 0, 0, 0}};
   CHECK(rawwaker_box_look(NULL, all, 8) == 8);
-  for (int i = 1; i < 8; i++) CHECK(all[i].offset >= all[i - 1].offset + all[i - 1].size && all[i].value == 0);
+  for (int i = 1; i < 8; i++)
+    CHECK(all[i].offset >= all[i - 1].offset + all[i - 1].size && all[i].value == 0);
   CHECK(rawwaker_box_look(b, few, 1) == 8 && few[0].name != NULL && few[1].name == NULL);
   CHECK(rawwaker_box_look(b, NULL, 0) == 8 && rawwaker_box_look(NULL, NULL, 0) == 8);
   rawwaker w = rawwaker_box_ref(b);
-  CHECK(look(b, "refs") == 3 && look(b, "queued") == 0 && look(b, "closed") == 0 && look(b, "id") == 77 && look(b, "tell") == 1);
+  CHECK(look(b, "refs") == 3 && look(b, "queued") == 0 && look(b, "closed") == 0 &&
+        look(b, "id") == 77 && look(b, "tell") == 1);
   CHECK(look(b, "sink") == (uintptr_t)s && look(b, "next") == 0);
   CHECK(look(b, "vtable") == (uintptr_t)((const rawwaker_boxed *)w.data)->vtable);
   rawwaker_wake_by_ref(&w);
@@ -1094,7 +1106,9 @@ static void a_box_that_tells_is_told_of_during_its_poll(void) {
   rawwaker kept = rawwaker_box_ref(b);
   rawwaker_notice n[2];
   bool told = true;
-  CHECK(rawwaker_box_poll(s, &b, (rawwaker_future){&kept, &vtable}, NULL, &told) == RAWWAKER_PENDING && !told);
+  CHECK(rawwaker_box_poll(s, &b, (rawwaker_future){&kept, &vtable}, NULL, &told) ==
+            RAWWAKER_PENDING &&
+        !told);
   CHECK(drain(s, n, 2) == 1 && n[0].id == 5 && !n[0].woken && n[0].last);
   CHECK(rawwaker_box_retire(b));
   rawwaker_sink_drop(s);
@@ -1182,7 +1196,8 @@ static void a_wake_that_is_late_ends_no_later_sleep(void) {
   rawwaker_wake_by_ref(&w);
   CHECK(asleep_again != before && *in_hook.sleeping == asleep_again && !readable(in_hook.s));
   rawwaker_wake(w);
-  CHECK(readable(in_hook.s) && in_hook.calls == 2 && *in_hook.sleeping == 0 && drain(in_hook.s, n, 2) == 1);
+  CHECK(readable(in_hook.s) && in_hook.calls == 2 && *in_hook.sleeping == 0 &&
+        drain(in_hook.s, n, 2) == 1);
   rawwaker_box_close(b);
   rawwaker_sink_drop(in_hook.s);
 }
@@ -1261,7 +1276,8 @@ static void each_call_gives_the_cancel_state_back(void) {
 
 static void set_another_and_drop_the_sink(void) {
   rawwaker_sink_close(in_hook.s);
-  CHECK(rawwaker_sink_on_wake(in_hook.s, rawwaker_from_fn(in_hook_call, NULL, in_hook_drop)) && in_hook.drops == 1);
+  CHECK(rawwaker_sink_on_wake(in_hook.s, rawwaker_from_fn(in_hook_call, NULL, in_hook_drop)) &&
+        in_hook.drops == 1);
   rawwaker_sink_drop(in_hook.s);
   CHECK(!in_hook_open() && in_hook.drops == 1);
 }
@@ -1279,7 +1295,8 @@ static void a_sink_may_be_closed_before_it_is_dropped(void) {
   rawwaker_sink_kick(in_hook.s);
   rawwaker_sink_ack(in_hook.s);
   rawwaker_sink_close(in_hook.s);
-  CHECK(in_hook.calls == 0 && in_hook.drops == 1 && *in_hook.sleeping == 0 && drain(in_hook.s, n, 2) == 1 && in_hook_open());
+  CHECK(in_hook.calls == 0 && in_hook.drops == 1 && *in_hook.sleeping == 0 &&
+        drain(in_hook.s, n, 2) == 1 && in_hook_open());
   close(reused);
   rawwaker_box_close(b);
   rawwaker_sink_drop(in_hook.s);
@@ -1356,7 +1373,7 @@ static void signals_and_errno(void) {
   rawwaker_sink_drop(s);
 }
 
-/* ------------------------------------------------------------------------------------------------ deaths ------------ */
+/* --------------------------------------------------------------------------------- deaths -- */
 
 static int out_of_memory_at; /* 1: the next malloc fails */
 void *__real_malloc(size_t size);
@@ -1380,7 +1397,8 @@ static rawwaker_poll gives_nine(void *data, rawwaker_context *cx, void *out) {
   (void)out;
   return 9;
 }
-static const rawwaker_vtable holes = {NULL, NULL, NULL, NULL}, hollow = {gives_nothing, NULL, NULL, NULL};
+static const rawwaker_vtable holes = {NULL, NULL, NULL, NULL},
+                             hollow = {gives_nothing, NULL, NULL, NULL};
 static const rawwaker none = {NULL, NULL}, holed = {NULL, &holes};
 static rawwaker into;
 static rawwaker_cell cell_of(rawwaker w) {
@@ -1403,7 +1421,10 @@ static void die_by_ref(void) { rawwaker_wake_by_ref(&none); }
 static void die_by_ref_slot(void) { rawwaker_wake_by_ref(&holed); }
 static void die_drop(void) { rawwaker_drop(none); }
 static void die_drop_slot(void) { rawwaker_drop(holed); }
-static void die_cell_register(void) { rawwaker_cell c = cell_of(none); rawwaker_cell_register(&c, &none); }
+static void die_cell_register(void) {
+  rawwaker_cell c = cell_of(none);
+  rawwaker_cell_register(&c, &none);
+}
 static void die_cell_wake(void) { rawwaker_cell c = cell_of(holed); rawwaker_cell_wake(&c); }
 static void die_cell_drop(void) { rawwaker_cell c = cell_of(holed); rawwaker_cell_drop(&c); }
 /* Memory that is no cell, with this in its first word. */
@@ -1413,7 +1434,10 @@ static rawwaker_cell no_cell(void) {
   c.private_lock = garbage;
   return c;
 }
-static void die_no_cell_register(void) { rawwaker_cell c = no_cell(); rawwaker_cell_register(&c, &c.private_waker); }
+static void die_no_cell_register(void) {
+  rawwaker_cell c = no_cell();
+  rawwaker_cell_register(&c, &c.private_waker);
+}
 static void die_no_cell_wake(void) { rawwaker_cell c = no_cell(); rawwaker_cell_wake(&c); }
 static void die_no_cell_take(void) { rawwaker_cell c = no_cell(); rawwaker_cell_take(&c, &into); }
 static void die_no_cell_drop(void) { rawwaker_cell c = no_cell(); rawwaker_cell_drop(&c); }
@@ -1494,12 +1518,17 @@ static void deaths(void) {
   static const uint32_t words[] = {1, 2, 3, 4, 0x01010101, 0xAAAAAAAA, 0xFFFFFFFF};
   for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
     garbage = words[i];
-    death("rawwaker_cell_register: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_register);
-    death("rawwaker_cell_wake: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_wake);
-    death("rawwaker_cell_take: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_take);
-    death("rawwaker_cell_drop: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_drop);
+    death("rawwaker_cell_register: no cell (use rawwaker_cell_init, or zeroed memory)",
+          die_no_cell_register);
+    death("rawwaker_cell_wake: no cell (use rawwaker_cell_init, or zeroed memory)",
+          die_no_cell_wake);
+    death("rawwaker_cell_take: no cell (use rawwaker_cell_init, or zeroed memory)",
+          die_no_cell_take);
+    death("rawwaker_cell_drop: no cell (use rawwaker_cell_init, or zeroed memory)",
+          die_no_cell_drop);
   }
-  death("rawwaker_cell_register: no cell (use rawwaker_cell_init, or zeroed memory)", die_overwritten);
+  death("rawwaker_cell_register: no cell (use rawwaker_cell_init, or zeroed memory)",
+        die_overwritten);
   death("rawwaker_block_on: NULL vtable", die_block_on);
   death("rawwaker_block_on: empty slot poll", die_block_on_poll);
   death("rawwaker_block_on: empty slot drop", die_block_on_drop);
@@ -1535,7 +1564,8 @@ static void no_memory_for_a_runtime(void) {
 }
 
 int main(int argc, char **argv) {
-  run("the panic's text is the thread's own and cut at 1 KiB, also the first of the process", panic_text);
+  run("the panic's text is the thread's own and cut at 1 KiB, also the first of the process",
+      panic_text);
   run("the linked version is the header's", version);
   run("a poll that was not in the loop leaves nothing to end", nothing_is_left);
   run("each verb calls its slot, once, and no other", verbs);
@@ -1546,49 +1576,68 @@ int main(int argc, char **argv) {
   run("the no-op does nothing, every clone equals it, dropping it is optional", noop);
   run("a function's waker counts its references and calls drop with the last", from_fn);
   run("a function may drop clones of the very waker that called it", from_fn_drops_in_wake);
-  run("a function may drop the last reference that it is called through", from_fn_drops_itself_in_wake);
+  run("a function may drop the last reference that it is called through",
+      from_fn_drops_itself_in_wake);
   run("counted wakers serve async-ffi's four slots", async_ffi);
   run("a cell keeps the latest waker, gives it out once, and may be used again", cell);
   run("a cell that keeps an equal waker calls no slot", cell_keeps_an_equal_one);
   run("a cell's slots may use the very cell", cell_may_be_used_by_its_slots);
-  run("a cell: nothing waits for a register that is stopped, and it wakes what came meanwhile", cell_waits_for_no_register);
-  run("block_on polls once for each wake, before, during and after a poll, also nested", block_on_polls_once_a_wake);
+  run("a cell: nothing waits for a register that is stopped, and it wakes what came meanwhile",
+      cell_waits_for_no_register);
+  run("block_on polls once for each wake, before, during and after a poll, also nested",
+      block_on_polls_once_a_wake);
   run("block_on sleeps between its wakes", block_on_sleeps_between_wakes);
   run("block_on hands a panic on, leaves *out alone and drops the future once", block_on_panicked);
   run("a panic's text outlives what the drop slot polls and sets", the_text_outlives_the_drop);
   run("a panic's text may be made of the one before", the_text_of_a_text);
   run("without memory for it a panic's text is empty", no_memory_for_a_text);
 #ifndef _WIN32
-  run("block_on is cancelled in its sleep only, and drops its future and its waker then", block_on_is_cancelled_in_its_sleep_only);
+  run("block_on is cancelled in its sleep only, and drops its future and its waker then",
+      block_on_is_cancelled_in_its_sleep_only);
 #endif
   run("wakes after block_on has returned do nothing", late_wakes);
-  run("a box is listed once however often it is woken, oldest wake first", boxes_list_once_in_order);
-  run("the first wake that finds the sleeper makes the descriptor readable, no other does", the_sleeper_is_roused_once);
-  run("the hook is woken once, with the descriptor, and dropped with the sink", the_hook_is_called_with_the_descriptor);
-  run("a future that wakes itself is polled on, up to a bound, and the runtime is told", a_future_that_wakes_itself_is_polled_on);
+  run("a box is listed once however often it is woken, oldest wake first",
+      boxes_list_once_in_order);
+  run("the first wake that finds the sleeper makes the descriptor readable, no other does",
+      the_sleeper_is_roused_once);
+  run("the hook is woken once, with the descriptor, and dropped with the sink",
+      the_hook_is_called_with_the_descriptor);
+  run("a future that wakes itself is polled on, up to a bound, and the runtime is told",
+      a_future_that_wakes_itself_is_polled_on);
 #ifdef PR_SET_TSC
-  run("the clock is read only for a future that wakes itself", no_clock_for_a_future_that_does_not_wake_itself);
+  run("the clock is read only for a future that wakes itself",
+      no_clock_for_a_future_that_does_not_wake_itself);
 #endif
-  run("a box made by a poll is given back if the future kept it", a_box_made_by_a_poll_is_given_back_if_it_was_kept);
+  run("a box made by a poll is given back if the future kept it",
+      a_box_made_by_a_poll_is_given_back_if_it_was_kept);
   run("a box closed in or before its poll stays closed", a_box_closed_during_its_poll_stays_closed);
   run("a box is known by its first word", boxes_are_known_by_their_first_word);
-  run("wakes of a closed box do nothing, and it outlives its sink's owner", closed_boxes_do_nothing);
-  run("a box that tells is listed by C's last drop, and retired unless it was lent again", boxes_that_tell);
-  run("a box that does not tell is not listed by C's last drop", the_last_reference_of_a_box_that_does_not_tell);
+  run("wakes of a closed box do nothing, and it outlives its sink's owner",
+      closed_boxes_do_nothing);
+  run("a box that tells is listed by C's last drop, and retired unless it was lent again",
+      boxes_that_tell);
+  run("a box that does not tell is not listed by C's last drop",
+      the_last_reference_of_a_box_that_does_not_tell);
   run("what is in a box can be looked at, field by field", what_is_in_a_box_can_be_looked_at);
-  run("a box that tells is told of during its poll, too", a_box_that_tells_is_told_of_during_its_poll);
+  run("a box that tells is told of during its poll, too",
+      a_box_that_tells_is_told_of_during_its_poll);
   forever = rawwaker_sink_new(RAWWAKER_SINK_FOREVER);
   run("a sink for ever goes on when it is dropped", a_sink_for_ever);
-  run("a wake that comes to a dropped sink gives everything back", a_wake_that_comes_to_a_dropped_sink);
+  run("a wake that comes to a dropped sink gives everything back",
+      a_wake_that_comes_to_a_dropped_sink);
   run("a wake that is late ends no later sleep", a_wake_that_is_late_ends_no_later_sleep);
-  run("each wake that finds the sleeper rouses it, whatever others are about to do", each_wake_that_finds_the_sleeper_rouses_it);
+  run("each wake that finds the sleeper rouses it, whatever others are about to do",
+      each_wake_that_finds_the_sleeper_rouses_it);
   run("a hook may drop its own sink, and is itself dropped by no wake", a_hook_may_drop_its_sink);
-  run("a sink may be closed before it is dropped, and hooks be set beside that", a_sink_may_be_closed_before_it_is_dropped);
+  run("a sink may be closed before it is dropped, and hooks be set beside that",
+      a_sink_may_be_closed_before_it_is_dropped);
   run("wake_by_ref may be called in a signal handler and keeps errno", signals_and_errno);
   run("out of memory for a box is NULL", no_memory_for_a_runtime);
   run("each call on a sink gives the cancel state back", each_call_gives_the_cancel_state_back);
-  run("a sink for ever calls its hook and is not closed", a_sink_for_ever_calls_its_hook_and_is_not_closed);
-  run("a reaper is kicked, and no other call drops its hooks", a_reaper_is_kicked_and_no_other_call_drops_its_hooks);
+  run("a sink for ever calls its hook and is not closed",
+      a_sink_for_ever_calls_its_hook_and_is_not_closed);
+  run("a reaper is kicked, and no other call drops its hooks",
+      a_reaper_is_kicked_and_no_other_call_drops_its_hooks);
   if (argc > 1 && strcmp(argv[1], "-no-deaths") == 0)
     printf("# SKIP the deaths: this tool's own report would stand beside the line\n");
   else

@@ -61,4 +61,6 @@ rawwaker_future signals_future(uint64_t rounds) {
   left = rounds;
   return (rawwaker_future){NULL, &vtable};
 }
-signals_counts signals_counted(void) { return (signals_counts){signals, polls, changed_errno, drops}; }
+signals_counts signals_counted(void) {
+  return (signals_counts){signals, polls, changed_errno, drops};
+}

@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* --------------------------------------------------------------------------------------------- the program -- */
+/* ---------------------------------------------------------------------------- the program -- */
 
 enum op_code {
 #define OP(name, what) op_##name,
@@ -54,7 +54,8 @@ static void decode(const uint8_t *data, size_t size) {
   for (size_t at = 1; at < size && program.n < MOST; at += 4) {
     uint8_t b[4] = {0};
     memcpy(b, data + at, size - at < 4 ? size - at : 4);
-    program.ops[program.n++] = (operation){(uint8_t)(b[0] % OPS), (uint8_t)(b[1] % THREADS), b[2], b[3]};
+    program.ops[program.n++] =
+        (operation){(uint8_t)(b[0] % OPS), (uint8_t)(b[1] % THREADS), b[2], b[3]};
   }
 }
 static void list(FILE *to, size_t n) {
@@ -101,7 +102,7 @@ static bool readable(void) {
   return poll(&p, 1, 0) == 1;
 }
 
-/* ----------------------------------------------------------------------------------------------- the model -- */
+/* ------------------------------------------------------------------------------ the model -- */
 
 /* The words of a box and of a parker, as docs/CONCURRENCY.md has them. */
 enum word { IDLE, WOKEN, LAST, LOOP };
@@ -213,7 +214,7 @@ static void m_wake(task *t) {
     m_unref(t);
 }
 
-/* --------------------------------------------------------------------------------------- wakers that count -- */
+/* ---------------------------------------------------------------------- wakers that count -- */
 
 static void fn_wake(void *arg) {
   atomic_fetch_add(&((task *)arg)->seen_wakes, 1);
@@ -262,7 +263,8 @@ static void token_drop(void *data) {
   reenter = NULL;
   rawwaker_cell_wake(c);
 }
-static const rawwaker_vtable token_vtable = {token_clone, token_wake, token_wake_by_ref, token_drop};
+static const rawwaker_vtable token_vtable = {token_clone, token_wake, token_wake_by_ref,
+                                             token_drop};
 static rawwaker token_new(task *t) {
   token *k = malloc(sizeof *k);
   if (k == NULL) abort();
@@ -334,7 +336,8 @@ static reference make(int kind) {
       expect(!rawwaker_box_lent(b), "a new box is lent");
       m_ref(t);
       rawwaker w = rawwaker_box_ref(b);
-      expect(rawwaker_will_wake(&w, &t->w) && rawwaker_box_id(&w) == id, "box_ref gave another waker");
+      expect(rawwaker_will_wake(&w, &t->w) && rawwaker_box_id(&w) == id,
+             "box_ref gave another waker");
       return (reference){t->w, t};
     }
     case FN:
@@ -354,7 +357,7 @@ static reference make(int kind) {
   return (reference){t->w, t};
 }
 
-/* ------------------------------------------------------------------------------------------------- the cells -- */
+/* ------------------------------------------------------------------------------ the cells -- */
 
 typedef struct cell {
   rawwaker_cell cell;
@@ -416,7 +419,7 @@ static reference c_take(cell *c) {
 
 static cell cells[CELLS];
 
-/* ----------------------------------------------------------------------------------------------- the futures - */
+/* ---------------------------------------------------------------------------- the futures -- */
 
 /* script: bits 0 and 1 how it ends (0, 3: when completed; 1: ready, 2: panicked, after the pendings of bits 2 and 3);
  * bit 4: it wakes itself at each pending; bit 5: it keeps nothing; bit 6: it wakes itself as it ends. */
@@ -470,7 +473,8 @@ static rawwaker_poll future_poll(void *data, rawwaker_context *cx, void *out) {
     depth--;
   }
   unsigned how = f->script & 3u, after = f->script >> 2 & 3u;
-  bool over = how == 1 || how == 2 ? f->polls > after : f->completed || (f->way == BLOCKED && f->polls > 3);
+  bool over =
+      how == 1 || how == 2 ? f->polls > after : f->completed || (f->way == BLOCKED && f->polls > 3);
   if (!over) {
     if (f->script & 16 || (f->way == BLOCKED && t->word != WOKEN)) r_wake_by_ref(&f->under);
     return f->last = RAWWAKER_PENDING;
@@ -508,11 +512,14 @@ static rawwaker_poll poll_under_box(future *f, unsigned *out) {
     t->word = LOOP;
   }
   rawwaker_box *b = box_of(t), *was = b;
-  rawwaker_poll got = rawwaker_box_poll(sink, &b, (rawwaker_future){f, &future_vtable}, out, &woken);
+  rawwaker_poll got =
+      rawwaker_box_poll(sink, &b, (rawwaker_future){f, &future_vtable}, out, &woken);
   expect(b == was, "box_poll gave another box");
   /* A poll that closes its own task is told of a wake or not, as it ends. */
-  bool came = looping && (f->turn > 1 || (t->word == WOKEN && (t->hold || got == RAWWAKER_PENDING)));
-  expect(woken == came, "box_poll says woken %d: %s", woken, came ? "a wake was lost" : "nobody woke it");
+  bool came =
+      looping && (f->turn > 1 || (t->word == WOKEN && (t->hold || got == RAWWAKER_PENDING)));
+  expect(woken == came, "box_poll says woken %d: %s", woken,
+         came ? "a wake was lost" : "nobody woke it");
   if (looping) t->word = t->hold ? IDLE : WOKEN;
   return got;
 }
@@ -520,11 +527,14 @@ static rawwaker_poll poll_born(future *f, unsigned *out) {
   bool woken = false;
   rawwaker_box *b = NULL;
   f->way = BORN;
-  rawwaker_poll got = rawwaker_box_poll(sink, &b, (rawwaker_future){f, &future_vtable}, out, &woken);
+  rawwaker_poll got =
+      rawwaker_box_poll(sink, &b, (rawwaker_future){f, &future_vtable}, out, &woken);
   task *t = f->under.t;
   bool came = t->word == WOKEN || f->turn > 1;
-  expect(woken == came, "box_poll of no box says woken %d: %s", woken, came ? "a wake was lost" : "nobody woke it");
-  expect((b != NULL) == (t->refs > 0), "box_poll of no box: the future has kept %zu, and a box was %s", t->refs,
+  expect(woken == came, "box_poll of no box says woken %d: %s", woken,
+         came ? "a wake was lost" : "nobody woke it");
+  expect((b != NULL) == (t->refs > 0),
+         "box_poll of no box: the future has kept %zu, and a box was %s", t->refs,
          b != NULL ? "given" : "not given");
   t->unborn = false;
   if (b == NULL) {
@@ -558,24 +568,29 @@ static void poll_future(future *f, uint8_t y) {
                                          : poll_direct(f, way == 3 ? &box : &lent.w, &out);
   f->busy = false;
   expect(got == f->last, "a poll gave %d and not %d", got, f->last);
-  if (got == RAWWAKER_READY) expect(out == f->polls, "a future's value was %u and not %u", out, f->polls);
-  if (got == RAWWAKER_PANICKED) expect(strcmp(rawwaker_last_panic(), "why not") == 0, "a panic's text");
+  if (got == RAWWAKER_READY)
+    expect(out == f->polls, "a future's value was %u and not %u", out, f->polls);
+  if (got == RAWWAKER_PANICKED)
+    expect(strcmp(rawwaker_last_panic(), "why not") == 0, "a panic's text");
   if (got != RAWWAKER_PENDING) cancel(f);
   r_drop(&lent);
 }
 static void block_on(uint8_t script, uint8_t y) {
   if (depth >= DEPTH) return;
-  future f = {.exists = true, .script = script, .way = BLOCKED, .nested = y % 8u, .slot = y / 8u % WAKERS};
+  future f = {
+      .exists = true, .script = script, .way = BLOCKED, .nested = y % 8u, .slot = y / 8u % WAKERS};
   unsigned out = 0;
   rawwaker_poll got = rawwaker_block_on((rawwaker_future){&f, &future_vtable}, &out);
   expect(f.dropped, "block_on has not dropped its future");
   expect(got == f.last && got != RAWWAKER_PENDING, "block_on gave %d and not %d", got, f.last);
-  if (got == RAWWAKER_READY) expect(out == f.polls, "block_on's value was %u and not %u", out, f.polls);
-  if (got == RAWWAKER_PANICKED) expect(strcmp(rawwaker_last_panic(), "why not") == 0, "a panic's text");
+  if (got == RAWWAKER_READY)
+    expect(out == f.polls, "block_on's value was %u and not %u", out, f.polls);
+  if (got == RAWWAKER_PANICKED)
+    expect(strcmp(rawwaker_last_panic(), "why not") == 0, "a panic's text");
   m_unref(f.under.t);
 }
 
-/* ----------------------------------------------------------------------------------------------- the runtime - */
+/* ---------------------------------------------------------------------------- the runtime -- */
 
 static void retire(task *t) {
   bool freed = t->refs == 1 && t->hold;
@@ -600,15 +615,17 @@ static void read_list(size_t n, unsigned rounds, bool at_once) {
       world.nlisted = 0;
     }
     rawwaker_notice notices[4];
-    size_t got = rawwaker_box_read(&world.rest, notices, n), want = world.ntaken < n ? world.ntaken : n;
-    expect(got == want, "%zu notices and not %zu: %s", got, want, got < want ? "a wake was lost" : "nobody woke");
+    size_t got = rawwaker_box_read(&world.rest, notices, n),
+           want = world.ntaken < n ? world.ntaken : n;
+    expect(got == want, "%zu notices and not %zu: %s", got, want,
+           got < want ? "a wake was lost" : "nobody woke");
     for (size_t i = 0; i < got; i++) {
       task *t = world.taken[i];
       bool woken = t->hold && t->word == WOKEN; /* closed ones tell of no wake */
       t->word = t->hold ? IDLE : WOKEN;
       bool last = t->kind == TELL && t->refs == 1 && t->hold;
-      expect(notices[i].id == (uint64_t)index_of(t) + 1, "a notice of task %d and not of %d", (int)notices[i].id - 1,
-             index_of(t));
+      expect(notices[i].id == (uint64_t)index_of(t) + 1, "a notice of task %d and not of %d",
+             (int)notices[i].id - 1, index_of(t));
       expect(notices[i].woken == woken, "a notice says woken %u: %s", notices[i].woken,
              woken ? "a wake was lost" : "nobody woke it");
       expect(notices[i].last == last, "a notice says last %u", notices[i].last);
@@ -627,7 +644,8 @@ static void sleep_in(uint8_t way) {
   switch (way % 3) {
     case 0: {
       bool empty = world.nlisted == 0, got = rawwaker_sink_sleep(sink);
-      expect(got == empty, "sink_sleep said %d: %s", got, got ? "a wake was lost" : "nothing is listed");
+      expect(got == empty, "sink_sleep said %d: %s", got,
+             got ? "a wake was lost" : "nothing is listed");
       world.sleeping = empty;
       break;
     }
@@ -649,7 +667,7 @@ static void close_task(task *t) {
   rawwaker_box_close(b);
 }
 
-/* ------------------------------------------------------------------------------------- one after the other -- */
+/* -------------------------------------------------------------------- one after the other -- */
 
 static void borrow(const reference *r, uint8_t way) {
   bool box = rawwaker_is_box(&r->w);
@@ -797,25 +815,26 @@ static void compare(void) {
   for (size_t i = 0; i < world.ntasks; i++) {
     task *t = &world.tasks[i];
     if (t->kind != FN && t->kind != TOKEN) continue;
-    expect(t->seen_wakes == t->wakes, "task %zu: %ld wakes have arrived of %ld%s", i, t->seen_wakes, t->wakes,
-           t->seen_wakes < t->wakes ? ": a wake was lost" : "");
+    expect(t->seen_wakes == t->wakes, "task %zu: %ld wakes have arrived of %ld%s", i, t->seen_wakes,
+           t->wakes, t->seen_wakes < t->wakes ? ": a wake was lost" : "");
     if (t->kind == FN)
-      expect(t->seen_drops == (t->refs == 0), "task %zu has %zu references and was dropped %ld times", i, t->refs,
-             t->seen_drops);
+      expect(t->seen_drops == (t->refs == 0),
+             "task %zu has %zu references and was dropped %ld times", i, t->refs, t->seen_drops);
     else
-      expect(t->seen_live == (long)t->refs, "task %zu: %ld references and not %zu", i, t->seen_live, t->refs);
+      expect(t->seen_live == (long)t->refs, "task %zu: %ld references and not %zu", i, t->seen_live,
+             t->refs);
   }
-  expect(strcmp(logs[SEEN].letters, logs[MODEL].letters) == 0, "the slots called were%s, and not%s", logs[SEEN].letters,
-         logs[MODEL].letters);
+  expect(strcmp(logs[SEEN].letters, logs[MODEL].letters) == 0, "the slots called were%s, and not%s",
+         logs[SEEN].letters, logs[MODEL].letters);
   for (int i = 0; i < 2; i++) logs[i].letters[logs[i].n = 0] = '\0';
-  expect(world.seen_hook == world.hook, "the sink's hook was called %ld times and not %ld", world.seen_hook,
-         world.hook);
+  expect(world.seen_hook == world.hook, "the sink's hook was called %ld times and not %ld",
+         world.seen_hook, world.hook);
   if (!world.dropped)
-    expect(readable() == world.readable, "the descriptor is%s readable%s", world.readable ? " not" : "",
-           world.readable ? ": a wake was lost" : "");
+    expect(readable() == world.readable, "the descriptor is%s readable%s",
+           world.readable ? " not" : "", world.readable ? ": a wake was lost" : "");
 }
 
-/* ----------------------------------------------------------------------------------------------- the threads - */
+/* ---------------------------------------------------------------------------- the threads -- */
 
 static struct worker {
   pthread_t id;
@@ -880,7 +899,8 @@ static void sequence(void) {
   sink = rawwaker_sink_new(0);
   expect(sink != NULL, "no sink");
   if (program.mode & HOOKED)
-    expect(rawwaker_sink_on_wake(sink, rawwaker_from_fn(hook_wake, &world.seen_hook, NULL)), "no memory");
+    expect(rawwaker_sink_on_wake(sink, rawwaker_from_fn(hook_wake, &world.seen_hook, NULL)),
+           "no memory");
   run(MOST, false);
 
   for (int i = 0; i < FUTURES; i++) cancel(&futures[i]);
@@ -909,10 +929,11 @@ static void sequence(void) {
   expect(world.live == 0, "the model has %zu left", world.live);
   expect(rawwaker_live() == 0, "%zu wakers are left", rawwaker_live());
   for (size_t i = 0; i < world.ntasks; i++)
-    expect(world.tasks[i].refs == 0, "task %zu: the model has %zu references left", i, world.tasks[i].refs);
+    expect(world.tasks[i].refs == 0, "task %zu: the model has %zu references left", i,
+           world.tasks[i].refs);
 }
 
-/* ------------------------------------------------------------------------------------------- all at once -- */
+/* ---------------------------------------------------------------------------- all at once -- */
 
 /* One box that the runtime has lent, by its id: whether a wake was made that no notice has told of. */
 typedef struct record {
@@ -968,7 +989,8 @@ static rawwaker s_make(int kind) {
   pthread_mutex_lock(&shared.runtime[kind].mu);
   if (shared.runtime[kind].box == NULL && shared.ids < MOST + 1) {
     shared.runtime[kind].id = ++shared.ids;
-    shared.runtime[kind].box = rawwaker_box_new(sink, shared.runtime[kind].id, kind == TELL ? RAWWAKER_BOX_TELL : 0);
+    shared.runtime[kind].box =
+        rawwaker_box_new(sink, shared.runtime[kind].id, kind == TELL ? RAWWAKER_BOX_TELL : 0);
   }
   if (shared.runtime[kind].box != NULL) w = rawwaker_box_ref(shared.runtime[kind].box);
   pthread_mutex_unlock(&shared.runtime[kind].mu);
@@ -1073,7 +1095,8 @@ static void s_step(int who, own *me, const operation *o) {
       break;
     case op_will_wake:
       if (any && y->vtable != NULL)
-        expect(rawwaker_will_wake(x, y) == rawwaker_will_wake(y, x), "will_wake depends on the side");
+        expect(rawwaker_will_wake(x, y) == rawwaker_will_wake(y, x),
+               "will_wake depends on the side");
       break;
     case op_borrow:
       if (!any || !rawwaker_is_box(x)) break;
@@ -1111,7 +1134,9 @@ static void s_step(int who, own *me, const operation *o) {
     case op_poll:
       if (y->vtable != NULL) s_poll(who, y, o->y & 16);
       break;
-    case op_complete: gate_open(&(o->x & 128 ? shared.gates : shared.futures)[o->x % THREADS]); break;
+    case op_complete:
+      gate_open(&(o->x & 128 ? shared.gates : shared.futures)[o->x % THREADS]);
+      break;
     case op_cancel:
       if (!shared.futures[who].over) gate_drop(&shared.futures[who]);
       shared.futures[who].over = true;
@@ -1125,7 +1150,8 @@ static void s_step(int who, own *me, const operation *o) {
       rawwaker_block_on((rawwaker_future){g, &gate_vtable}, NULL);
       g->waited = false;
       /* It may poll more often than it is woken, but not for ever. */
-      expect(g->polls <= g->opens - opens + 4, "block_on has polled %d times, and was woken %d times at most", g->polls,
+      expect(g->polls <= g->opens - opens + 4,
+             "block_on has polled %d times, and was woken %d times at most", g->polls,
              g->opens - opens);
       break;
     }
@@ -1162,7 +1188,8 @@ static void together(void) {
   sink = rawwaker_sink_new(0);
   expect(sink != NULL, "no sink");
   if (program.mode & HOOKED)
-    expect(rawwaker_sink_on_wake(sink, rawwaker_from_fn(fn_wake, &shared.hook, fn_drop)), "no memory");
+    expect(rawwaker_sink_on_wake(sink, rawwaker_from_fn(fn_wake, &shared.hook, fn_drop)),
+           "no memory");
   shared.fn_waker = rawwaker_from_fn(fn_wake, &shared.fn, fn_drop);
   shared.token_waker = token_new(&shared.token);
   shared.running = THREADS;
@@ -1184,7 +1211,8 @@ static void together(void) {
   uint32_t *sleeping;
   rawwaker_sink_words(sink, &head, &sleeping);
   bool listed = atomic_load((_Atomic(void *) *)head) != NULL;
-  if (shared.asleep && listed) expect(readable(), "the runtime sleeps and the list is full: a wake was lost");
+  if (shared.asleep && listed)
+    expect(readable(), "the runtime sleeps and the list is full: a wake was lost");
   for (int i = 0; i < THREADS; i++) {
     rawwaker_cell_drop(&shared.futures[i].cell);
     rawwaker_cell_drop(&shared.gates[i].cell);
@@ -1193,7 +1221,8 @@ static void together(void) {
   if (!(program.mode & EARLY)) {
     s_read();
     s_read(); /* what a retire that came too late has listed */
-    expect(shared.runtime[TELL].box == NULL, "the last reference of a box is gone, and no notice says so: it was lost");
+    expect(shared.runtime[TELL].box == NULL,
+           "the last reference of a box is gone, and no notice says so: it was lost");
   }
   for (uint64_t id = 1; !(program.mode & EARLY) && id <= shared.ids; id++)
     expect(shared.records[id].closed || !shared.records[id].dirty,
@@ -1205,24 +1234,26 @@ static void together(void) {
   rawwaker_drop(shared.fn_waker);
   rawwaker_drop(shared.token_waker);
   long seen = shared.fn.seen_wakes;
-  expect(seen >= shared.fn_wakes, "%ld wakes of a function have arrived of %ld: a wake was lost", seen,
-         shared.fn_wakes);
-  expect(seen <= shared.fn_wakes + shared.fn_maybe, "%ld wakes of a function have arrived, and %ld were made", seen,
+  expect(seen >= shared.fn_wakes, "%ld wakes of a function have arrived of %ld: a wake was lost",
+         seen, shared.fn_wakes);
+  expect(seen <= shared.fn_wakes + shared.fn_maybe,
+         "%ld wakes of a function have arrived, and %ld were made", seen,
          shared.fn_wakes + shared.fn_maybe);
   seen = shared.token.seen_wakes;
-  expect(seen >= shared.token_wakes, "%ld wakes of a token have arrived of %ld: a wake was lost", seen,
-         shared.token_wakes);
-  expect(seen <= shared.token_wakes + shared.token_maybe, "%ld wakes of a token have arrived, and %ld were made", seen,
+  expect(seen >= shared.token_wakes, "%ld wakes of a token have arrived of %ld: a wake was lost",
+         seen, shared.token_wakes);
+  expect(seen <= shared.token_wakes + shared.token_maybe,
+         "%ld wakes of a token have arrived, and %ld were made", seen,
          shared.token_wakes + shared.token_maybe);
   expect(shared.fn.seen_drops == 1, "a function waker was dropped %ld times", shared.fn.seen_drops);
-  expect(shared.hook.seen_drops == (program.mode & HOOKED ? 1 : 0), "the hook was dropped %ld times",
-         shared.hook.seen_drops);
+  expect(shared.hook.seen_drops == (program.mode & HOOKED ? 1 : 0),
+         "the hook was dropped %ld times", shared.hook.seen_drops);
   expect(shared.token.seen_live == 0, "%ld tokens are left", shared.token.seen_live);
   expect(rawwaker_live() == 0, "%zu wakers are left", rawwaker_live());
   for (int k = 0; k < KINDS; k++) pthread_mutex_destroy(&shared.runtime[k].mu);
 }
 
-/* ----------------------------------------------------------------------------------------------- the drivers - */
+/* ---------------------------------------------------------------------------- the drivers -- */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -3,4 +3,6 @@
 
 #include <ntsecapi.h>
 
-__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE to, SIZE_T size) { return RtlGenRandom(to, (ULONG)size); }
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE to, SIZE_T size) {
+  return RtlGenRandom(to, (ULONG)size);
+}
