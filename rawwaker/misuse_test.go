@@ -219,7 +219,7 @@ func TestWakerSet(t *testing.T) {
 }
 
 // A waker's function that panics takes no reference of C's with it.
-func TestAPanicInAWakerLeavesNothingBehind(t *testing.T) {
+func TestWakerPanic(t *testing.T) {
 	balance.Check(t)
 	for _, wakes := range []func(w *rawwaker.Waker){
 		(*rawwaker.Waker).Wake,

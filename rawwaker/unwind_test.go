@@ -39,7 +39,7 @@ func unwound(how func(), f func()) (left bool) {
 // A poll of C that a Go panic or Goexit has left leaves the task's box as if it had returned
 // PENDING. Before the poll under test the script has had others; "" means that the box is made by
 // that poll.
-func TestAnUnwindThroughAPollOfC(t *testing.T) {
+func TestUnwind(t *testing.T) {
 	for how, leave := range unwinds {
 		for _, c := range []struct{ name, letters string }{
 			{"that_kept_nothing", "c"},

@@ -21,90 +21,88 @@ func woken(s *rawwaker.WakerSet, parent *rawwaker.Waker, keep []*rawwaker.Waker)
 	return order
 }
 
-func TestAWakerSetYieldsThoseThatWereWokenOldestFirst(t *testing.T) {
-	balance.Check(t)
-	var s rawwaker.WakerSet
-	s.Init(4)
-	parent := rawwaker.Noop()
-	keep := make([]*rawwaker.Waker, 4)
-	require.Equal(t, []int{0, 1, 2, 3}, woken(&s, parent, keep))
-	require.Empty(t, woken(&s, parent, keep))
-	keep[2].WakeByRef()
-	keep[0].WakeByRef()
-	keep[2].WakeByRef()
-	require.Equal(t, []int{2, 0}, woken(&s, parent, keep))
-	s.Done(2)
-	s.Done(2)
-	keep[2].WakeByRef()
-	require.Empty(t, woken(&s, parent, keep))
-	require.Equal(t, 3, s.Left())
-	s.Drop()
-	require.Zero(t, s.Left())
-	keep[1].WakeByRef()
-}
-
-func TestTheParentOfAWakerSetIsWokenAfterTheListKnows(t *testing.T) {
-	var s rawwaker.WakerSet
-	s.Init(1)
-	keep := make([]*rawwaker.Waker, 1)
-	var order []int
-	parent := rawwaker.FromFunc(func() { order = woken(&s, rawwaker.Noop(), keep) }) // as an executor on another CPU would
-	require.Equal(t, []int{0}, woken(&s, parent, keep))
-	keep[0].Clone().Wake()
-	require.Equal(t, []int{0}, order)
-	s.Drop()
-}
-
-func TestAFutureThatWakesItselfDuringItsPollIsLeftForTheNext(t *testing.T) {
-	var s rawwaker.WakerSet
-	s.Init(2)
-	wakes := 0
-	parent := rawwaker.FromFunc(func() { wakes++ })
-	for range 3 {
-		polled := 0
-		for _, cx := range s.Woken(rawwaker.NewContext(parent)) {
-			polled++
-			cx.Waker().WakeByRef()
+func TestWoken(t *testing.T) {
+	t.Run("yields_those_that_were_woken_oldest_first", func(t *testing.T) {
+		balance.Check(t)
+		var s rawwaker.WakerSet
+		s.Init(4)
+		parent := rawwaker.Noop()
+		keep := make([]*rawwaker.Waker, 4)
+		require.Equal(t, []int{0, 1, 2, 3}, woken(&s, parent, keep))
+		require.Empty(t, woken(&s, parent, keep))
+		keep[2].WakeByRef()
+		keep[0].WakeByRef()
+		keep[2].WakeByRef()
+		require.Equal(t, []int{2, 0}, woken(&s, parent, keep))
+		s.Done(2)
+		s.Done(2)
+		keep[2].WakeByRef()
+		require.Empty(t, woken(&s, parent, keep))
+		require.Equal(t, 3, s.Left())
+		s.Drop()
+		require.Zero(t, s.Left())
+		keep[1].WakeByRef()
+	})
+	t.Run("wakes_the_parent_after_the_list_is_written", func(t *testing.T) {
+		var s rawwaker.WakerSet
+		s.Init(1)
+		keep := make([]*rawwaker.Waker, 1)
+		var order []int
+		parent := rawwaker.FromFunc(func() { order = woken(&s, rawwaker.Noop(), keep) }) // as an executor on another CPU would
+		require.Equal(t, []int{0}, woken(&s, parent, keep))
+		keep[0].Clone().Wake()
+		require.Equal(t, []int{0}, order)
+		s.Drop()
+	})
+	t.Run("leaves_a_future_that_wakes_itself_for_the_next_poll", func(t *testing.T) {
+		var s rawwaker.WakerSet
+		s.Init(2)
+		wakes := 0
+		parent := rawwaker.FromFunc(func() { wakes++ })
+		for range 3 {
+			polled := 0
+			for _, cx := range s.Woken(rawwaker.NewContext(parent)) {
+				polled++
+				cx.Waker().WakeByRef()
+			}
+			require.Equal(t, 2, polled)
 		}
-		require.Equal(t, 2, polled)
-	}
-	require.Equal(t, 3, wakes, "the first of each round takes the parent's waker, which the next poll registers again")
-	s.Drop()
-}
-
-func TestABreakAsksForThePollThatTheRestGets(t *testing.T) {
-	var s rawwaker.WakerSet
-	s.Init(2)
-	wakes := 0
-	parent := rawwaker.FromFunc(func() { wakes++ })
-	for range s.Woken(rawwaker.NewContext(parent)) {
-		break
-	}
-	require.Equal(t, 1, wakes)
-	s.Drop()
-}
-
-func TestABreakLeavesTheRestWoken(t *testing.T) {
-	var s rawwaker.WakerSet
-	s.Init(4)
-	parent := rawwaker.Noop()
-	for i := range s.Woken(rawwaker.NewContext(parent)) {
-		if i == 1 {
+		require.Equal(t, 3, wakes, "the first of each round takes the parent's waker, which the next poll registers again")
+		s.Drop()
+	})
+	t.Run("asks_at_a_break_for_the_poll_of_the_rest", func(t *testing.T) {
+		var s rawwaker.WakerSet
+		s.Init(2)
+		wakes := 0
+		parent := rawwaker.FromFunc(func() { wakes++ })
+		for range s.Woken(rawwaker.NewContext(parent)) {
 			break
 		}
-	}
-	keep := make([]*rawwaker.Waker, 4)
-	require.Equal(t, []int{2, 3}, woken(&s, parent, keep))
-	keep[2].WakeByRef()
-	keep[3].WakeByRef()
-	for range s.Woken(rawwaker.NewContext(parent)) {
-		break
-	}
-	require.Equal(t, []int{3}, woken(&s, parent, keep))
-	s.Drop()
+		require.Equal(t, 1, wakes)
+		s.Drop()
+	})
+	t.Run("leaves_the_rest_woken_at_a_break", func(t *testing.T) {
+		var s rawwaker.WakerSet
+		s.Init(4)
+		parent := rawwaker.Noop()
+		for i := range s.Woken(rawwaker.NewContext(parent)) {
+			if i == 1 {
+				break
+			}
+		}
+		keep := make([]*rawwaker.Waker, 4)
+		require.Equal(t, []int{2, 3}, woken(&s, parent, keep))
+		keep[2].WakeByRef()
+		keep[3].WakeByRef()
+		for range s.Woken(rawwaker.NewContext(parent)) {
+			break
+		}
+		require.Equal(t, []int{3}, woken(&s, parent, keep))
+		s.Drop()
+	})
 }
 
-func TestWakerSetWokenNext(t *testing.T) {
+func TestWokenNext(t *testing.T) {
 	next := func(s *rawwaker.WakerSet, cx *rawwaker.Context) int {
 		for i := range s.WokenNext(cx) {
 			s.Done(i)

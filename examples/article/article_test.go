@@ -24,7 +24,8 @@ func TestTheArticleInCBuildsByItsBuildLineAndPrintsWhatItShould(t *testing.T) {
 		source, err = os.ReadFile(name)
 		require.NoError(t, err)
 	}
-	line := strings.Fields(regexp.MustCompile(`(?m)^ *cc .* -o article$`).FindString(string(source)))
+	joined := strings.ReplaceAll(string(source), "\\\n *", "")
+	line := strings.Fields(regexp.MustCompile(`\bcc .* -o article\b`).FindString(joined))
 	require.NotEmpty(t, line, "article.c has no build line")
 	cc, err := exec.LookPath(line[0])
 	if err != nil {

@@ -145,7 +145,7 @@ func PollUnderBox(s *Sink, box uintptr, f Raw, out uintptr, note *uintptr) Polle
 	return polled(C.ffiwaker_poll_under_box(s.sink, C.uintptr_t(box), toC(f), C.uintptr_t(out), at))
 }
 
-// PollUnder polls a future once under any waker, which it borrows, and calls its drop slot where
+// PollUnder polls a future once under any waker, which it borrows, and calls its drop slot if
 // it has ended. Of the note it sets [NoteEnded] only.
 func PollUnder(w, f Raw, out uintptr, note *uintptr) Polled {
 	// SAFETY: as in PollUnderBox.

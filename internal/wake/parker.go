@@ -11,7 +11,7 @@ type Parker struct {
 // takes Parked away sends, and at most one goroutine is parked.
 func (p *Parker) Schedule(Place) { p.ch <- struct{}{} }
 
-// NewParker returns a parker that nobody has woken.
+// NewParker returns a parker that was not woken.
 func NewParker() *Parker {
 	p := new(Parker)
 	p.Init(p)

@@ -1,6 +1,10 @@
-/* A program that ends while threads of C wake: ./exits [runs]. Each run is a new process, which ends by exit, by _exit or by a return
- * from main at some moment of the storm; half of those that run their atexit functions close the boxes and drop the sink there. What
- * the parent asks: the status that was given, no signal, no word on standard error, an end within ten seconds.
+/* exits.c - a program that ends while C threads wake: ./exits [runs].
+ *
+ * Each run is a new process. It ends by exit, by _exit or by a return from main while the threads
+ * wake; half of those that run their atexit functions close the boxes and drop the sink there. The
+ * parent expects the given status, no signal, nothing on standard error, and an end within ten
+ * seconds.
+ *
  * With -DHOST it is linked with libffiwaker, and the threads wake tasks of Go's executor too. */
 #define _GNU_SOURCE
 #ifdef HOST
@@ -43,7 +47,7 @@ static void *wakes(void *arg) {
   }
   return NULL;
 }
-/* A block_on of its own on each round, that is under way when the process ends. */
+/* A thread that calls block_on in each round, so that one is in progress when the process ends. */
 static rawwaker_poll some_poll(void *data, rawwaker_context *cx, void *out) {
   int *left = data;
   (void)out;
@@ -104,7 +108,7 @@ static void turn(void) {
 static void tidy(void) {
   for (int i = 0; i < BOXES; i++) rawwaker_box_close(boxes[i]);
   rawwaker_sink_drop(sink);
-  usleep(200); /* the threads wake on */
+  usleep(200); /* the threads continue to wake */
 }
 static long now(void) {
   struct timespec t;
@@ -137,7 +141,7 @@ static int ends(int way, int status, long microseconds, bool tidies) {
   for (long end = now() + microseconds; now() < end;) turn();
   if (called == 0 && microseconds > 0)
     for (long end = now() + 5000000; called == 0 && now() < end;) turn();
-  if (called == 0 && microseconds > 0) return 98; /* nothing was in flight */
+  if (called == 0 && microseconds > 0) return 98; /* no wake was in progress */
   if (way == BY_EXIT) exit(status);
   if (way == BY__EXIT) _exit(status);
   return status;
@@ -186,8 +190,8 @@ int main(int argc, char **argv) {
 #else
   const char *what = "pure C";
 #endif
-  printf(
-      "ok exits, %s: faults %lu, a third each by exit, _exit and return: each status as given, no word, no crash\n",
-      what, done);
+  printf("ok exits, %s: faults %lu, a third each by exit, _exit and return: "
+         "each status as given, no output, no crash\n",
+         what, done);
   return 0;
 }

@@ -27,10 +27,13 @@ var filesGo = []struct {
 	tests []string
 }{
 	{"internal/wake/core.go", []string{"internal/wake", "blockon", "executor", "rawwaker", "future", "wakertest"}},
+	{"internal/wake/crossing.go", []string{"internal/wake", "rawwaker", "executor", "future", "wakertest"}},
+	{"internal/wake/group.go", []string{"internal/wake", "rawwaker", "future", "executor"}},
 	{"internal/wake/parker.go", []string{"internal/wake", "blockon", "rawwaker", "wakertest"}},
 	{"internal/wake/inbox.go", []string{"internal/wake", "executor", "wakertest"}},
 	{"internal/wake/call.go", []string{"internal/wake", "rawwaker", "executor", "future"}},
 	{"rawwaker/handle.go", []string{"rawwaker", "wakertest", "blockon", "future", "executor"}},
+	{"rawwaker/state.go", []string{"rawwaker", "wakertest", "blockon", "future", "executor"}},
 	{"rawwaker/atomic_waker.go", []string{"rawwaker", "future", "wakertest"}},
 	{"rawwaker/wakerset.go", []string{"rawwaker", "future", "wakertest"}},
 	{"executor/task.go", []string{"executor", "wakertest", "future"}},

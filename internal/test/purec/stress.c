@@ -1,4 +1,5 @@
-/* Storms on rawwaker.c, with exact counts at the end: ./stress [rounds] [seed]. Built and run by ./run. */
+/* stress.c - many threads on rawwaker.c, with exact counts at the end: ./stress [rounds] [seed].
+ * ./run builds and runs it. */
 #define _GNU_SOURCE
 #include "rawwaker.h"
 
@@ -45,7 +46,8 @@ static void spawn(pthread_t *t, void *(*f)(void *), void *arg) {
 
 static atomic_ulong clones, wakes, by_refs, drops;
 
-/* Each reference is its own malloc, with a plain word that only its owner may touch: a sanitizer sees who else does. */
+/* Each reference is allocated separately, with a plain word that only its owner may access, so that
+ * a sanitizer reports any other access. */
 typedef struct token {
   unsigned long uses;
 } token;
@@ -72,7 +74,8 @@ static const rawwaker_vtable token_vtable = {token_clone, token_wake, token_wake
                                              token_drop};
 static rawwaker token_new(void) { return (rawwaker){memory(sizeof(token)), &token_vtable}; }
 
-/* Does with w and its clones at random what the contract allows, and consumes them all. */
+/* Performs random operations that the contract allows on w and its clones, and consumes them
+ * all. */
 static void play(rawwaker w, uint64_t *r, rawwaker_cell *shared) {
   rawwaker own[6] = {w};
   size_t n = 1;
@@ -105,7 +108,7 @@ typedef struct player {
   pthread_t id;
   unsigned long thread;
   rawwaker_cell *cell;
-  rawwaker w;      /* of this player's, or none: then a token each round */
+  rawwaker w;      /* this player's own, or none: then it uses a token each round */
   unsigned long rounds;
 } player;
 
@@ -129,7 +132,7 @@ static void references(void) {
   for (int i = 0; i < THREADS; i++) pthread_join(players[i].id, NULL);
   rawwaker_cell_drop(&cell);
   unsigned long made = THREADS * (rounds / 2);
-  check(made + clones == wakes + drops, "made + clones = wakes + drops");
+  check(made + clones == wakes + drops, "made + clones differ from wakes + drops");
   printf("ok: references: %lu made + %lu clones = %lu wakes + %lu drops; %lu by reference\n", made,
          clones, wakes, drops, by_refs);
 }
@@ -158,15 +161,16 @@ static void functions(void) {
   rawwaker_drop(w);
   for (int i = 0; i < THREADS; i++) pthread_join(players[i].id, NULL);
   rawwaker_cell_drop(&cell);
-  check(fn_drops == 1 && rawwaker_live() == 0, "one drop, with the last reference");
+  check(fn_drops == 1 && rawwaker_live() == 0, "not one drop, with the last reference");
   printf("ok: a function: %lu wakes, 1 drop\n", fn_wakes);
 }
 
-/* --------------------------------------------------------------------- the edge of a wake -- */
+/* ----------------------------------------------------------- a wake's happens-before edge -- */
 
-/* Each round, every thread writes a letter, wakes, and says so by a relaxed counter, which orders nothing. The reader waits
- * for the counter and then reads the letters, plain words: only the wakes order them, also those that found the word set.
- * TSan reports an order that is too weak; a lost wake hangs. */
+/* Each round, every thread writes a letter, wakes, and increments a relaxed counter, which orders
+ * nothing. The reader waits for the counter and then reads the letters, which are plain words: only
+ * the wakes order them, including wakes that found the task woken. TSan reports a missing edge; a
+ * lost wake hangs. */
 static unsigned long letters[THREADS][16];
 static atomic_ulong round_now, arrived;
 
@@ -201,8 +205,9 @@ static void *writer(void *arg) {
   return NULL;
 }
 
-/* Polled by block_on. What a poll sees of the counter, the next poll reads: between the two lies a wake. It is another
- * thread's, because the polling thread's own exchange on the word would order the letters by itself. */
+/* Polled by block_on. The letters that the counter showed to one poll are read by the next, after
+ * another wake. That wake is another thread's, because the polling thread's own exchange on the
+ * state word would order the letters by itself. */
 typedef struct reader {
   unsigned long round, rounds, polls;
   bool there;
@@ -271,7 +276,7 @@ static void edge_of_the_box(void) {
     rawwaker_box *list = rawwaker_sink_take(s);
     rawwaker_notice notice;
     while (rawwaker_box_read(&list, &notice, 1) != 0) notices++;
-    /* A second wake may have listed the box again; its letters are older still. */
+    /* A second wake may have listed the box again; its letters are older. */
     read_letters(i);
   }
   for (int i = 0; i < THREADS; i++) pthread_join(players[i].id, NULL);
@@ -281,12 +286,13 @@ static void edge_of_the_box(void) {
   while (rawwaker_box_read(&list, &notice, 1) != 0) {
   }
   rawwaker_sink_drop(s);
-  check(notices >= n && rawwaker_live() == 0, "every round was noticed");
+  check(notices >= n && rawwaker_live() == 0, "not every round was noticed");
   printf("ok: a box: %lu letters from %d threads in %lu notices, 0 lost\n", n * THREADS, THREADS,
          notices);
 }
 
-/* The same future polled under a box: what a wake has written, the loop of rawwaker_box_poll takes over. */
+/* The same future, polled by the loop of rawwaker_box_poll: the loop must acquire what a wake has
+ * released. */
 static void edge_of_the_loop(void) {
   static const rawwaker_future_vtable vtable = {reader_poll, reader_drop};
   reader r = {.round = 1, .rounds = rounds / 20 + 1};
@@ -317,7 +323,7 @@ static void edge_of_the_loop(void) {
          r.rounds * THREADS, THREADS, r.polls);
 }
 
-/* The cell: register first and test after, make it true first and wake after. */
+/* The cell: the reader registers and then tests; the writers set the condition and then wake. */
 static atomic_ulong sent;
 static rawwaker_cell post;
 static void *sender(void *arg) {
@@ -354,19 +360,20 @@ static void the_cell(void) {
 
 enum { BOXES = 16 };
 
-/* A task, by its number. Its counts are its own: wakes of a closed one are lost on purpose. */
+/* A task, found by its number. It has its own counts, because wakes of a closed task are lost
+ * intentionally. */
 typedef struct task {
   rawwaker_box *box;
   uint64_t id;
-  atomic_ulong announced; /* before a wake */
-  unsigned long seen;     /* when its notice came */
+  atomic_ulong announced; /* incremented before a wake */
+  unsigned long seen;     /* set when its notice arrives */
   bool closed;
   struct task *next;
 } task;
 
 static rawwaker_sink *sink;
 static struct place {
-  pthread_mutex_t mu; /* as the header asks: no box_ref beside retire or close */
+  pthread_mutex_t mu; /* as the header requires: no box_ref during retire or close */
   task *now;
 } places[BOXES];
 static task *all_tasks;
@@ -415,7 +422,7 @@ static void boxes(void) {
   unsigned long notices = 0, retired = 0, closed = 0, late = 0;
   uint64_t r = random_of(99);
   sink = rawwaker_sink_new(0);
-  check(sink != NULL, "a sink");
+  check(sink != NULL, "no sink");
   for (int i = 0; i < BOXES; i++) {
     pthread_mutex_init(&places[i].mu, NULL);
     lend(i);
@@ -426,19 +433,19 @@ static void boxes(void) {
     spawn(&players[i].id, waker_main, &players[i]);
   }
   for (bool last = false; !last;) {
-    last = running == 0; /* asked before the list is taken: what was sent till then is on it */
+    last = running == 0; /* read before the list is taken, which then holds every wake so far */
     rawwaker_notice n[32];
     rawwaker_box *list = rawwaker_sink_take(sink);
     unsigned long in_a_row = 0;
     for (size_t got; (got = rawwaker_box_read(&list, n, 32)) != 0;) {
-      check((in_a_row += got) <= given + BOXES, "the list is a circle");
+      check((in_a_row += got) <= given + BOXES, "the list has a cycle");
       for (size_t k = 0; k < got; k++) {
         notices++;
         int i = (int)(n[k].id & 0xff);
         pthread_mutex_lock(&places[i].mu);
         task *t = places[i].now;
         if (t->id != n[k].id) {
-          check(!n[k].woken && !n[k].last, "a closed box says nothing");
+          check(!n[k].woken && !n[k].last, "a notice of a closed box");
           late++;
         } else {
           if (n[k].woken) t->seen = atomic_load_explicit(&t->announced, memory_order_relaxed);
@@ -446,7 +453,7 @@ static void boxes(void) {
             t->box = NULL;
             lend(i);
             retired++;
-          } else if (next(&r) % 8 == 0) { /* the task ends while C holds wakers of it */
+          } else if (next(&r) % 8 == 0) { /* the task ends while C holds its wakers */
             t->closed = true;
             rawwaker_box_close(t->box);
             lend(i);
@@ -479,9 +486,9 @@ static void boxes(void) {
     free(t);
   }
   check(rawwaker_live() == 0, "a box is left");
-  printf(
-      "ok: boxes: %lu references, %lu wakes, %lu notices (%lu late); %lu closed by the runtime, %lu given back by C; 0 lost\n",
-      given, woken, notices, late, closed, retired);
+  printf("ok: boxes: %lu references, %lu wakes, %lu notices (%lu late); "
+         "%lu closed by the runtime, %lu returned by C; 0 lost\n",
+         given, woken, notices, late, closed, retired);
 }
 
 int main(int argc, char **argv) {

@@ -124,7 +124,7 @@ inline box_unref(x) {
   r = 0
 }
 
-/* box_push, sink_rouse. It says by unref that the mark was found, and box_unref is to follow, with sink_unref. */
+/* box_push, sink_unpark. It says by unref that the mark was found, and box_unref is to follow, with sink_unref. */
 inline box_push(x) {
   sink_ref();
   atomic { sink; h = head; push = false }
@@ -148,7 +148,7 @@ inline box_push(x) {
 #endif
     if
     :: atomic { sleeping -> sink; same = same | (1 << _pid) }
-      atomic { sink; readable = true } /* sink_rouse */
+      atomic { sink; readable = true } /* sink_unpark */
       atomic {
         sink;
         if

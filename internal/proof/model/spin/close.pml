@@ -1,4 +1,4 @@
-/* How a sink's descriptor and its hooks end: use_begin, use_end, sink_use, sink_rouse, hooks_leave, rawwaker_sink_on_wake, rawwaker_sink_close
+/* How a sink's descriptor and its hooks end: use_begin, use_end, sink_use, sink_unpark, hooks_defer, rawwaker_sink_on_wake, rawwaker_sink_close
  * and rawwaker_sink_reap of rawwaker.c. Each of the two has a word: a count, a bit CLOSED and a bit GONE. A thread counts itself in, writes or
  * calls, and counts itself out; so does rawwaker_sink_close, which sets CLOSED meanwhile. A thread that finds CLOSED is refused and not
  * counted. The thread that counts the last one out under CLOSED sets GONE by compare-and-swap, and ends the thing. Without HOOK this is the
@@ -29,7 +29,7 @@ bool alive = true;    /* the descriptor is open; the hooks' arguments are there 
 bool dead;            /* the number stands for a descriptor that nobody watches: dup3 */
 byte hooks = 1;
 byte ended;           /* how many hooks were dropped; how often the descriptor was closed */
-bool handed;          /* hooks_leave: a waking thread has left the hooks to others */
+bool handed;          /* hooks_defer: a waking thread has left the hooks to others */
 byte dropped;         /* calls of rawwaker_sink_close that have returned */
 byte out;
 
@@ -96,7 +96,7 @@ inline use_end() {
 #endif
 }
 
-/* sink_use; the hook's part of sink_rouse */
+/* sink_use; the hook's part of sink_unpark */
 proctype Waker() running {
   byte n = ROUNDS;
   bool ok, won;
@@ -124,7 +124,7 @@ proctype Waker() running {
 #ifdef TWIN_A_WAKE_FREES_THE_HOOK
       assert(false); /* user code in a wake, which may be in a signal handler */
 #else
-      handed = true /* hooks_leave */
+      handed = true /* hooks_defer */
 #endif
 #endif
     :: else
@@ -193,7 +193,7 @@ proctype Setter() {
   out++
 }
 
-/* The dispatcher, whose descriptor hooks_leave writes, has rawwaker_sink_reap called. */
+/* The dispatcher, whose descriptor hooks_defer writes, has rawwaker_sink_reap called. */
 proctype Dispatcher() {
   if
   :: handed -> finish()

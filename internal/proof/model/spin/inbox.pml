@@ -1,5 +1,5 @@
 /* The inbox of a Local on which a host sleeps: Arm, Take, FD, OnWake, enter, leave and Close in internal/wake/inbox.go; push,
- * pop, Tick and empty in executor/local.go; box_push and sink_rouse of C. A goroutine wakes task 0; a thread of C wakes task 1
+ * pop, Tick and empty in executor/local.go; box_push and sink_unpark of C. A goroutine wakes task 0; a thread of C wakes task 1
  * through a box. The host waits for the descriptor, or with HOOK for the call of its function; either may be set up late.
  *   BUDGET  the host ticks once for each time that it finds the descriptor readable, instead of until a Tick returns false.
  *   CLOSE   another goroutine closes.
@@ -199,7 +199,7 @@ proctype GoWaker() running(0) {
   od
 }
 
-/* box_wake_by_ref, the last one box_wake; box_push, sink_rouse */
+/* box_wake_by_ref, the last one box_wake; box_push, sink_unpark */
 proctype CWaker() running(1) {
   byte n = CWAKES;
   bool got, mark;

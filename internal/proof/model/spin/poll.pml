@@ -195,7 +195,7 @@ inline box_poll(f, b) {
     woken = true;
 #endif
     if
-    :: break /* stopwatch_over */
+    :: break /* stopwatch_expired */
     :: polls < POLLS -> polls++
     fi;
     atomic { box(b); queued[b] = LOOP; assert(!(listed & (1 << b))); assert(fresh[b] || closed[b]); fresh[b] = false }

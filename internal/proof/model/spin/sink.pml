@@ -1,4 +1,4 @@
-/* The sink's flag, its list and its descriptor: threads of C that wake (box_push, sink_rouse), the owner that drains and sleeps
+/* The sink's flag, its list and its descriptor: threads of C that wake (box_push, sink_unpark), the owner that drains and sleeps
  * (dispatch, drain, rawwaker_sink_sleep), and a BlockOn that spins on its own box (BlockOn, Parker.spin, enterLoop, looped) and stays in LOOP
  * over the poll after a spin that was woken. That takes two wakes of its task.
  * Boxes are a bit each here: box.pml has the rest of them; close.pml has how a descriptor and a hook end. Waker i wakes box i, of task i. The
@@ -119,7 +119,7 @@ inline drain() {
   od
 }
 
-/* What a waking thread does when it has seen the flag set: sink_rouse. */
+/* What a waking thread does when it has seen the flag set: sink_unpark. */
 inline kick() { readable = true }
 inline call_hook() {
   h = hook;
@@ -141,7 +141,7 @@ inline clear_flag() {
 #endif
 }
 
-/* box_wake_by_ref, box_push, sink_rouse */
+/* box_wake_by_ref, box_push, sink_unpark */
 proctype Waker(byte x; byte n) running {
   byte h, e;
   bool push;

@@ -365,7 +365,7 @@ fn hooks_drop(mut h: usize) {
     }
 }
 
-fn hooks_leave(left: &Word, newest: usize) {
+fn hooks_defer(left: &Word, newest: usize) {
     if newest == NULL {
         return;
     }
@@ -391,7 +391,7 @@ fn hooks_leave(left: &Word, newest: usize) {
 /// A hook that a wake leaves.
 pub fn leave_one(left: &Word, w: Waker) {
     let h = keep(Hook { w: Mem::new(Some(w)), older: Mem::new(NULL), life: Life::new() });
-    hooks_leave(left, h as *const Hook as usize);
+    hooks_defer(left, h as *const Hook as usize);
 }
 
 pub fn reap(left: &Word) {
@@ -468,7 +468,7 @@ fn flag_cleared(s: &Sink, sleep: usize) {
     }
 }
 
-fn sink_rouse(s: &Sink, sleep: usize) {
+fn sink_unpark(s: &Sink, sleep: usize) {
     if broken(Twin::flag_cleared_before_the_write) {
         flag_cleared(s, sleep);
         if stops() {
@@ -483,7 +483,7 @@ fn sink_rouse(s: &Sink, sleep: usize) {
         sink_call(s);
     } else {
         while_open(&s.uses, || sink_write(s), || s.descriptor.close());
-        while_open(&s.hooked, || sink_call(s), || hooks_leave(&s.left, sink_hooks(s)));
+        while_open(&s.hooked, || sink_call(s), || hooks_defer(&s.left, sink_hooks(s)));
     }
     flag_cleared(s, sleep);
 }
@@ -585,7 +585,7 @@ fn box_push(b: &RawBox) {
         return;
     }
     if sleep != 0 {
-        sink_rouse(s, sleep);
+        sink_unpark(s, sleep);
     }
     if keeps {
         sink_unref(s);
