@@ -29,6 +29,7 @@ static words future_words(rawwaker_test_future s) { words w = { (uintptr_t)s.fut
 static void complete(rawwaker_test_future *s) { s->complete(s->arg); }
 static long future_live(rawwaker_test_future *s) { return s->live(s->arg); }
 static void free_future(rawwaker_test_future *s) { s->free(s->arg); }
+static void future_waits(rawwaker_test_future *s) { broken_future_waits(s); }
 static void user(int i, words w) { rawwaker r = { (void *)w.data, (const rawwaker_vtable *)w.vtable }; broken_user(&broken_all[i], r); }
 */
 import "C"
@@ -36,6 +37,8 @@ import "C"
 import (
 	"runtime"
 	"runtime/cgo"
+	"strings"
+	"testing"
 
 	_ "github.com/seed-8a1b3254/ffiwaker"       // links rawwaker.c
 	_ "github.com/seed-8a1b3254/ffiwaker/audit" // links rawwaker_audit.c
@@ -97,9 +100,14 @@ func Waker(e Entry) wakertest.Waker {
 	}
 }
 
-// Future makes the future of an entry.
-func Future(e Entry) wakertest.Future[uint64] {
+// Future makes the future of an entry for the scenario t.
+func Future(t testing.TB, e Entry) wakertest.Future[uint64] {
 	s := C.future_of(C.int(e.index))
+	if strings.HasSuffix(t.Name(), "/set_before_wake") {
+		// A wake from C is delivered to Go later, so the condition would be set before the poll
+		// that this scenario makes inside the wake.
+		C.future_waits(&s)
+	}
 	w := C.future_words(s)
 	return wakertest.Future[uint64]{
 		Future:   rawwaker.FutureFromRaw[uint64](rawwaker.RawFutureOf(uintptr(w.data), uintptr(w.vtable))),

@@ -1,6 +1,8 @@
 package broken
 
 import (
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -239,26 +241,33 @@ func (o *operation) Drop() {
 	}
 }
 
-// wakeThenSet is the wrong order, held open until the task that was woken has polled: then the wake is lost each time.
+// wakeThenSet wakes, sets the condition, then wakes the same waker again: a task that always polls
+// with the same waker loses no wake. A poll with another waker between the wake and the condition is
+// lost.
 func (o *operation) wakeThenSet() {
 	o.mu.Lock()
-	w, before := o.kept, o.polls
+	w := o.kept
 	o.kept = nil
 	o.mu.Unlock()
 	if w != nil {
-		w.Wake()
-	}
-	polled := func() bool {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		return o.polls != before || o.over
-	}
-	for i := 0; i < 2000 && w != nil && !polled(); i++ {
-		time.Sleep(100 * time.Microsecond)
+		w.WakeByRef()
 	}
 	o.mu.Lock()
 	o.done = true
 	o.mu.Unlock()
+	if w != nil {
+		w.Wake()
+	}
+}
+
+// waitFor returns ok() as soon as it is true, or after d.
+func waitFor(d time.Duration, ok func() bool) bool {
+	for end := time.Now().Add(d); !ok(); time.Sleep(50 * time.Microsecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
 }
 
 func (o *operation) complete() {
@@ -268,7 +277,7 @@ func (o *operation) complete() {
 	}
 	o.mu.Lock()
 	o.done = true
-	w, over := o.kept, o.over
+	w := o.kept
 	if o.name == "go_wakes_under_its_lock" {
 		defer o.mu.Unlock()
 		if o.kept = nil; w != nil {
@@ -284,15 +293,12 @@ func (o *operation) complete() {
 		return
 	}
 	if o.name == "go_drop_races_with_wake" {
-		if over {
-			return
-		}
-		for i := 0; i < 200 && !over; i++ { // until Drop has come, where it comes
-			time.Sleep(100 * time.Microsecond)
+		// If there is a Drop: the wake comes after it in either order.
+		waitFor(50*time.Millisecond, func() bool {
 			o.mu.Lock()
-			over = o.over
-			o.mu.Unlock()
-		}
+			defer o.mu.Unlock()
+			return o.over
+		})
 		w.WakeByRef()
 		return
 	}
@@ -338,17 +344,38 @@ func (x *executor) spawn(f rawwaker.Future[struct{}]) {
 	x.all = append(x.all, s)
 	x.left++
 	x.mu.Unlock()
-	s.wake()
+	s.enqueue()
+}
+
+// insideAPoll returns whether the caller was called by a poll of an executor.
+func insideAPoll() bool {
+	var pcs [64]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs[:])])
+	for {
+		f, more := frames.Next()
+		if strings.HasSuffix(f.Function, "(*spawned).poll") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }
 
 func (s *spawned) wake() {
 	if s.over.Load() {
 		return
 	}
-	if s.x.name == "go_polls_inside_wake" && s.polling.CompareAndSwap(false, true) {
+	// A wake on another goroutine waits for the poll under way, unless that waits for the wake.
+	if s.x.name == "go_polls_inside_wake" && !insideAPoll() &&
+		waitFor(10*time.Millisecond, func() bool { return s.polling.CompareAndSwap(false, true) }) {
 		s.poll()
 		return
 	}
+	s.enqueue()
+}
+
+func (s *spawned) enqueue() {
 	if s.word.set() == 1 {
 		return
 	}
