@@ -286,7 +286,7 @@ func TestBox(t *testing.T) {
 	})
 }
 
-// taskWakerOf lets use have a clone of a live task's waker, and returns it after that task is over.
+// taskWakerOf lets use have a clone of a live task's waker, and returns it after that task has ended.
 func taskWakerOf(t *testing.T, use func(w *rawwaker.Waker)) (w *rawwaker.Waker) {
 	t.Helper()
 	blockon.BlockOn(poll(func(cx *rawwaker.Context) rawwaker.Poll[int] {
@@ -371,7 +371,7 @@ func TestWakeFromC(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				balance.Check(t)
 				w := taskWakerOf(t, func(*rawwaker.Waker) {})
-				wake(w)() // of a task that is over, before the next one's first poll
+				wake(w)() // of a task that has ended, before the next one's first poll
 				require.Equal(t, "p", blockon.BlockOn(&needs{}))
 			})
 		}
