@@ -64,8 +64,8 @@ import (
 const HasCgo = true
 
 // Run checks what the constructor symbol of the library makes, which is of the kind waker, future
-// or executor. The kit prints TAP. Run returns the number of scenarios that failed. The library stays
-// loaded. If a scenario hangs, the kit ends the process.
+// or executor. The kit prints TAP. Run returns the number of scenarios that failed. The library
+// stays loaded. If a scenario hangs, the kit ends the process.
 func Run(kind, library, symbol string) (failed int, err error) {
 	path, name := C.CString(library), C.CString(symbol)
 	defer C.free(unsafe.Pointer(path))
