@@ -16,8 +16,9 @@ type myTask struct {
 
 func newTask() *myTask { return new(myTask) }
 
-// Wake implements [rawwaker.Wake].
-func (t *myTask) Wake() { t.scheduled.Store(true) }
+// Wake implements [rawwaker.Wake]. It swaps: with Store, a second wake would unpublish the writes
+// before the first one, which the kit finds under -race (wakes_publish).
+func (t *myTask) Wake() { t.scheduled.Swap(true) }
 
 func (t *myTask) poll(during func()) {
 	if t.scheduled.Swap(false) { // before the poll: a wake during it sets the flag again
