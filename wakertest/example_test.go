@@ -16,8 +16,9 @@ type myTask struct {
 
 func newTask() *myTask { return new(myTask) }
 
-// Wake implements [rawwaker.Wake]. It swaps: with Store, a second wake would unpublish the writes
-// before the first one, which the kit finds under -race (wakes_publish).
+// Wake implements [rawwaker.Wake]. It must read and write the flag in one step: after a Store by a
+// second wake, the poll would not see the writes before the first one. Under -race, the kit reports
+// that (wakes_publish).
 func (t *myTask) Wake() { t.scheduled.Swap(true) }
 
 func (t *myTask) poll(during func()) {

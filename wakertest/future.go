@@ -57,7 +57,7 @@ func newProbe(r *report, inC bool) *probe {
 	if inC {
 		data, vtable := p.w.IntoRaw().Words()
 		p.raw = capi.Raw{Data: data, VTable: vtable}
-		capi.AuditPrint(false) // the report has it
+		capi.AuditPrint(false) // the report contains the findings
 		if !capi.IsAudited(p.raw) {
 			p.raw = capi.Audit(p.raw)
 		}
