@@ -471,13 +471,13 @@ func TestFutureFromRaw(t *testing.T) {
 }
 
 type pointers struct {
-	n int
-	s struct{ m map[int]int }
+	_ int
+	_ struct{ m map[int]int }
 }
 
 type plain struct {
-	a uint8
-	b [3]struct{ c float32 }
+	_ uint8
+	_ [3]struct{ c float32 }
 }
 
 // pollUnlessDropped polls a future that another goroutine may have dropped.

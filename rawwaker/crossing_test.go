@@ -299,10 +299,9 @@ func taskWakerOf(t *testing.T, use func(w *rawwaker.Waker)) (w *rawwaker.Waker) 
 
 // A future that needs n wakes and gets each from where send sends it.
 type needs struct {
-	n     int
-	log   strings.Builder
-	send  func(w *rawwaker.Waker)
-	waker *rawwaker.Waker
+	n    int
+	log  strings.Builder
+	send func(w *rawwaker.Waker)
 }
 
 func (f *needs) Poll(cx *rawwaker.Context) rawwaker.Poll[string] {

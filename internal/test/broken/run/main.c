@@ -40,7 +40,7 @@ static void use_future(const broken *b) {
   if (got == RAWWAKER_PENDING) got = f.vtable->poll(f.data, &second, &out);
   if (got == RAWWAKER_PENDING) got = f.vtable->poll(f.data, &second, &out);
   if (!elsewhere) s.complete(s.arg);
-  if (got == RAWWAKER_PENDING && !elsewhere) got = f.vtable->poll(f.data, &second, &out);
+  if (got == RAWWAKER_PENDING && !elsewhere) f.vtable->poll(f.data, &second, &out);
   f.vtable->drop(f.data);
   rawwaker_audit_leaks();
   rawwaker_drop(one);
