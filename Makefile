@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: tour test race soak asan nocgo systems debug c hosts rust proof model tools bench plots diagrams ci
+.PHONY: tour test race soak asan nocgo systems debug c hosts rust vendor proof model tools bench plots diagrams ci
 
 tour:            ## every example of the article, with what it costs
 	$(GO) run ./cmd/wakelab
@@ -38,6 +38,9 @@ hosts:           ## libffiwaker, and every C host built, run and compared
 rust:            ## the Rust crate's tests, and async-ffi's
 	cargo test --manifest-path interop/rust/Cargo.toml
 	interop/asyncffi/test/run
+
+vendor:          ## copy rawwaker.h, rawwaker.c and LICENSE into the Rust crate
+	cp rawwaker.h rawwaker.c LICENSE interop/rust/vendor/
 
 proof:           ## kits, broken things, faults, models, fuzzing, other machines, mutants: one table, under 20 minutes (docs/PROOF.md)
 	@.ci/install

@@ -121,7 +121,7 @@ func TestCFuture(t *testing.T) {
 		require.EqualValues(t, 42, blockon.BlockOn[uint64](f))
 		require.LessOrEqual(t, runtime.NumCgoCall()-before, int64(1+f.polls))
 		require.Equal(t, 31, s.Polls())
-		require.Less(t, f.polls, 10, "one, but for a machine so slow that 100 us are over")
+		require.Less(t, f.polls, 10, "one, unless the machine is so slow that 100 us pass")
 	})
 	t.Run("that_wakes_itself_permanently_returns_to_Go", func(t *testing.T) {
 		s := script(t, "*")
@@ -162,13 +162,13 @@ func TestCFuture(t *testing.T) {
 				for _, bFirst := range []bool{true, false} {
 					letters := "kb.r"
 					if name == "JoinAll" {
-						letters = "kbr" // nobody wakes it for the sibling's sake: it must wake itself
+						letters = "kbr" // no other waker wakes it for the sibling: it must wake itself
 					}
 					s, op := ctest.NewScript(letters), ctest.NewOp()
 					var a, b rawwaker.Future[uint64] = fromScript(s), rawwaker.FutureFromRaw[uint64](op.Raw())
 					if name != "JoinAll" {
 						// b's wake may poll a once or, by a's loop, twice: the task is woken again
-						// when b is ready, and by nobody but b.
+						// when b is ready, and only by b.
 						c := b
 						b = future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 							p := c.Poll(cx)
@@ -260,7 +260,7 @@ func TestCFuture(t *testing.T) {
 		_, err = blockon.Await[uint64](ctx, rawwaker.FutureFromRaw[uint64](second.Raw()))
 		second.Complete(2)
 		require.ErrorIs(t, err, context.Canceled)
-		require.Equal(t, before+2, ctest.OpsDropped(), "a context that is over before drops too, without a poll")
+		require.Equal(t, before+2, ctest.OpsDropped(), "a context that has ended before drops too, without a poll")
 	})
 	t.Run("dropped_during_a_poll_is_dropped_when_the_poll_returns", func(t *testing.T) {
 		s := script(t, "b")
@@ -354,7 +354,7 @@ func TestCFuture(t *testing.T) {
 						continue
 					}
 					for {
-						p, over := pollUnlessOver(fs[i], cx)
+						p, over := pollUnlessDropped(fs[i], cx)
 						if over {
 							cancelled.Add(1)
 							break
@@ -471,17 +471,17 @@ func TestFutureFromRaw(t *testing.T) {
 }
 
 type pointers struct {
-	n int
-	s struct{ m map[int]int }
+	_ int
+	_ struct{ m map[int]int }
 }
 
 type plain struct {
-	a uint8
-	b [3]struct{ c float32 }
+	_ uint8
+	_ [3]struct{ c float32 }
 }
 
-// pollUnlessOver polls a future that somebody else may have dropped.
-func pollUnlessOver(f *rawwaker.CFuture[uint64], cx *rawwaker.Context) (p rawwaker.Poll[uint64], over bool) {
+// pollUnlessDropped polls a future that another goroutine may have dropped.
+func pollUnlessDropped(f *rawwaker.CFuture[uint64], cx *rawwaker.Context) (p rawwaker.Poll[uint64], over bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			if fmt.Sprint(v) != "rawwaker: Poll of a CFuture after Drop" {

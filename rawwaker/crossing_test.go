@@ -286,7 +286,7 @@ func TestBox(t *testing.T) {
 	})
 }
 
-// taskWakerOf lets use have a clone of a live task's waker, and returns it after that task is over.
+// taskWakerOf lets use have a clone of a live task's waker, and returns it after that task has ended.
 func taskWakerOf(t *testing.T, use func(w *rawwaker.Waker)) (w *rawwaker.Waker) {
 	t.Helper()
 	blockon.BlockOn(poll(func(cx *rawwaker.Context) rawwaker.Poll[int] {
@@ -299,10 +299,9 @@ func taskWakerOf(t *testing.T, use func(w *rawwaker.Waker)) (w *rawwaker.Waker) 
 
 // A future that needs n wakes and gets each from where send sends it.
 type needs struct {
-	n     int
-	log   strings.Builder
-	send  func(w *rawwaker.Waker)
-	waker *rawwaker.Waker
+	n    int
+	log  strings.Builder
+	send func(w *rawwaker.Waker)
 }
 
 func (f *needs) Poll(cx *rawwaker.Context) rawwaker.Poll[string] {
@@ -371,7 +370,7 @@ func TestWakeFromC(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				balance.Check(t)
 				w := taskWakerOf(t, func(*rawwaker.Waker) {})
-				wake(w)() // of a task that is over, before the next one's first poll
+				wake(w)() // of a task that has ended, before the next one's first poll
 				require.Equal(t, "p", blockon.BlockOn(&needs{}))
 			})
 		}

@@ -178,7 +178,7 @@ func init() {
 	}
 }
 
-// taskWaker is a clone of the waker of a task that is over.
+// taskWaker is a clone of the waker of a task that has ended.
 func taskWaker() (w *rawwaker.Waker) {
 	blockon.BlockOn(poll(func(cx *rawwaker.Context) rawwaker.Poll[int] {
 		w = cx.Waker().Clone()

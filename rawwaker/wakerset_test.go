@@ -110,7 +110,7 @@ func TestWokenNext(t *testing.T) {
 		}
 		return -1
 	}
-	t.Run("yields one at a time in the order of the wakes and wakes nobody for a break", func(t *testing.T) {
+	t.Run("yields_one_at_a_time_in_the_order_of_the_wakes_and_a_break_wakes_no_task", func(t *testing.T) {
 		var s rawwaker.WakerSet
 		s.Init(4)
 		wakes := 0
@@ -125,7 +125,7 @@ func TestWokenNext(t *testing.T) {
 		require.Equal(t, 1, wakes)
 		keep[1].WakeByRef()
 		require.Equal(t, 3, next(&s, cx))
-		require.Equal(t, 1, wakes, "the break has left one and wakes nobody")
+		require.Equal(t, 1, wakes, "the break has left one and wakes no task")
 		keep[0].WakeByRef() // the list that the break has left comes first
 		require.Equal(t, 2, wakes)
 		require.Equal(t, 1, next(&s, cx))
@@ -137,7 +137,7 @@ func TestWokenNext(t *testing.T) {
 		require.Equal(t, 2, next(&s, cx))
 		s.Drop()
 	})
-	t.Run("costs the same for each of many", func(t *testing.T) {
+	t.Run("costs_the_same_for_each_of_many", func(t *testing.T) {
 		const n = 200_000 // with a cost for each that is left it would take minutes
 		var s rawwaker.WakerSet
 		s.Init(n)

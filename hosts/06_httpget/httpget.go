@@ -17,6 +17,7 @@ import (
 	"time"
 	"unsafe"
 
+	_ "github.com/seed-8a1b3254/ffiwaker" // embeds the headers
 	"github.com/seed-8a1b3254/ffiwaker/future"
 	_ "github.com/seed-8a1b3254/ffiwaker/hosts/archive"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"

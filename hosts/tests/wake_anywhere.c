@@ -24,7 +24,9 @@ static rawwaker_poll keeper_poll(void *data, rawwaker_context *cx, void *out) {
   (void)data;
   (void)out;
   polls++;
-  rawwaker_clone_from(&late_waker, cx->waker);
+  /* The handler may run at any time, so late_waker must not change. This task's waker stays the
+   * same. */
+  if (late_waker.vtable == NULL) late_waker = rawwaker_clone(cx->waker);
   return stop ? RAWWAKER_READY : RAWWAKER_PENDING;
 }
 static void keeper_drop(void *data) { (void)data; }

@@ -121,15 +121,16 @@ func contain() {
 }
 
 // Each calls f for each of all, in order, on this goroutine. If a call panics or calls
-// runtime.Goexit, the others are made before that continues. If a call blocks, another goroutine
-// makes the rest after some milliseconds. The caller holds no lock that an f needs.
+// runtime.Goexit, the others are made before that continues. If a call blocks, other goroutines of
+// the caller's synctest bubble make the rest after some milliseconds; a panic on one of those is
+// reported on standard error. The caller holds no lock that an f needs.
 func Each[T any](all []T, f func(T)) {
 	switch len(all) {
 	case 0:
 	case 1:
 		f(all[0])
 	default:
-		e := &each[T]{all: all, f: f}
+		e := &each[T]{all: all, f: f, stuck: 1}
 		e.timer = time.AfterFunc(time.Hour, e.late) // late must find e.timer set
 		e.timer.Reset(slowAfter)
 		defer e.timer.Stop()
@@ -138,11 +139,14 @@ func Each[T any](all []T, f func(T)) {
 }
 
 type each[T any] struct {
-	all   []T
-	f     func(T)
-	next  atomic.Int64
-	seen  atomic.Int64 // by the timer, when it last fired
-	timer *time.Timer
+	all  []T
+	f    func(T)
+	next atomic.Int64
+
+	// Of late: what next is if each goroutine blocks in the call that it began, and how many
+	// goroutines were started the last time.
+	stuck, helpers int64
+	timer          *time.Timer
 }
 
 func (e *each[T]) run() {
@@ -162,16 +166,26 @@ func (e *each[T]) run() {
 	over = true
 }
 
-// late is called after a while. If no call has begun since it was last called, one blocks.
+// late is called after each [slowAfter]. If all goroutines block, twice as many as the last time
+// start, since the next calls may block too.
 func (e *each[T]) late() {
 	next := e.next.Load()
-	if next >= int64(len(e.all)) {
+	left := int64(len(e.all)) - next
+	if left <= 0 {
 		return
 	}
-	blocked := e.seen.Swap(next) == next
-	e.timer.Reset(slowAfter)
-	if blocked {
-		defer contain() // the goroutine that called Each is not here to see a panic
-		e.run()
+	if next == e.stuck {
+		e.helpers = min(left, max(1, 2*e.helpers))
+		for range e.helpers {
+			go e.help()
+		}
+		next += e.helpers // what each of them begins
 	}
+	e.stuck = next
+	e.timer.Reset(slowAfter)
+}
+
+func (e *each[T]) help() {
+	defer contain() // the goroutine that called Each is not here to see a panic
+	e.run()
 }

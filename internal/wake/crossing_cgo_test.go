@@ -91,8 +91,8 @@ func TestInboxInC(t *testing.T) {
 			require.True(t, in.over.Load())
 		}
 	})
-	// For the race detector: both at once, for one after the other is ordered by the count of who
-	// is inside.
+	// For the race detector: both at once, because one after the other is ordered by the count of
+	// calls.
 	t.Run("may_be_woken_while_its_hook_is_set", func(t *testing.T) {
 		for i := range 1000 {
 			in, err := NewInbox()
@@ -129,7 +129,7 @@ func TestInboxInC(t *testing.T) {
 		in, err := NewInbox()
 		require.NoError(t, err)
 		defer in.Close()
-		in.Take(Anywhere) // nobody watches yet
+		in.Take(Anywhere) // the descriptor is not open yet
 		fd, err := in.FD(nothing)
 		require.NoError(t, err)
 		require.True(t, readable(t, fd))
@@ -143,10 +143,10 @@ func TestInboxInC(t *testing.T) {
 		in.quiet()
 		_, err = in.FD(nothing)
 		require.NoError(t, err)
-		require.False(t, readable(t, fd), "it was told of already")
+		require.False(t, readable(t, fd), "it was reported already")
 	})
-	// A wake that came late has taken the flag and told nobody, for there was no hook: whoever sets
-	// one is told that it is not idle.
+	// A late wake has taken the flag and called no hook, because there was none: the call that sets
+	// one must return that the inbox is not idle.
 	t.Run("whose_flag_was_taken_is_not_idle", func(t *testing.T) {
 		in, err := NewInbox()
 		require.NoError(t, err)
@@ -163,11 +163,11 @@ func TestInboxInC(t *testing.T) {
 		require.True(t, in.enter())
 		in.Close()
 		in.Take(Anywhere) // too late
-		require.False(t, in.over.Load(), "somebody is inside")
+		require.False(t, in.over.Load(), "a call is inside")
 		in.leave()
 		require.True(t, in.over.Load())
 	})
-	// From then on a thread of C that is about to wake the hook finds nobody.
+	// From then on a thread of C that is about to wake the hook finds none.
 	t.Run("has_no_hook_after_Close", func(t *testing.T) {
 		for range 100 {
 			before := Registered()

@@ -185,9 +185,9 @@ func TestHookTarget(t *testing.T) {
 		inside, dropped := true, make(chan bool)
 		target := &hookTarget{drop: func() { dropped <- inside }}
 		require.True(t, target.enter())
-		target.close(Anywhere) // returns: nobody drops it now
+		target.close(Anywhere) // returns: it is not dropped now
 		inside = false
-		target.leave(Dispatcher) // returns, although nobody receives
+		target.leave(Dispatcher) // returns, although no goroutine receives
 		require.False(t, <-dropped)
 	})
 }

@@ -253,7 +253,8 @@ rawwaker_asyncffi_private_adapter_clone(const rawwaker_boxed *self) {
   rawwaker_asyncffi_adapter *a = (rawwaker_asyncffi_adapter *)rawwaker_asyncffi_private_own(self);
   if (atomic_fetch_add_explicit(&a->refs, RAWWAKER_ASYNCFFI_PRIVATE_REF,
                                 RAWWAKER_ASYNCFFI_PRIVATE_ORD(relaxed)) > SIZE_MAX / 4)
-    rawwaker_asyncffi_private_die("clone", "reference count overflow");
+    rawwaker_asyncffi_private_die("async-ffi clone",
+                                  "reference count overflow (wake or drop each clone)");
   return self;
 }
 static inline void rawwaker_asyncffi_private_adapter_wake_by_ref(const rawwaker_boxed *self) {

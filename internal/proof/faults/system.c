@@ -34,8 +34,7 @@ static bool passed;
     }                                                                \
   } while (0)
 
-/* ----------------------------------------------------------------------------- the failing calls
- * -- */
+/* ---------------------------------------------------------------------- the failing calls -- */
 
 /* The next `times` calls fail with `error`. All calls are counted. */
 typedef struct fault {

@@ -165,8 +165,7 @@ static void functions(void) {
   printf("ok: a function: %lu wakes, 1 drop\n", fn_wakes);
 }
 
-/* --------------------------------------------------------------------- a wake's happens-before
- * edge -- */
+/* ----------------------------------------------------------- a wake's happens-before edge -- */
 
 /* Each round, every thread writes a letter, wakes, and increments a relaxed counter, which orders
  * nothing. The reader waits for the counter and then reads the letters, which are plain words: only

@@ -112,8 +112,7 @@ static rawwaker same_clone(void *data) {
   return (rawwaker){data, NULL};
 }
 
-/* ------------------------------------------------------------------------------ the calls of a
- * waker -- */
+/* ------------------------------------------------------------------- the calls of a waker -- */
 
 static void version(void) { CHECK(rawwaker_abi_version() == RAWWAKER_ABI_VERSION); }
 

@@ -21,8 +21,7 @@ RAWWAKER_ASYNCFFI_DEFINE(fixture_f32, float)
 RAWWAKER_ASYNCFFI_DEFINE(fixture_f64, double)
 RAWWAKER_ASYNCFFI_DEFINE(fixture_pair, fixture_pair)
 
-/* --------------------------------------------------------------- the functions that Rust calls, by
- * type -- */
+/* ------------------------------------------------- the functions that Rust calls, by type -- */
 
 #define EXPORTS(name)                                                           \
   size_t name##_poll_size(void) { return sizeof(name##_poll); }                 \
@@ -152,8 +151,7 @@ rawwaker_future fixture_counting(uint32_t polls) {
   return (rawwaker_future){c, &vtable};
 }
 
-/* ----------------------------------------------------------------- what this thread allocates
- * -- */
+/* ------------------------------------------------------------- what this thread allocates -- */
 
 void *__real_malloc(size_t size);
 void __real_free(void *p);
