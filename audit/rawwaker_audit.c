@@ -1040,7 +1040,8 @@ static rawwaker_poll audit_poll(void *data, rawwaker_context *cx, void *out) {
            (uintptr_t)(f->size + more), (uintptr_t)f->size);
   }
   if (got == RAWWAKER_PENDING) {
-    if (atomic_load(&f->family->wakes) == before && !kept(f->family, r))
+    /* A wake by value is counted before its reference is gone, so look in the other order. */
+    if (!kept(f->family, r) && atomic_load(&f->family->wakes) == before)
       find("pending_without_waker", "a future that is PENDING has kept a clone of its poll's waker",
            f->family, r, ANYWHERE,
            atomic_load(&f->family->references) == made + 1

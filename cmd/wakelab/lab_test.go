@@ -210,7 +210,7 @@ func TestBreak(t *testing.T) {
 		out, errs, status = lab("break", "go_never_wakes")
 		require.Zero(t, status, errs)
 		require.Contains(t, out, "The conformance kit (package wakertest) says:\n")
-		require.Contains(t, out, "the rule: a future that returned PENDING wakes when it can go on")
+		require.Contains(t, out, "the rule: a future that returned PENDING wakes when it can continue")
 
 		t.Setenv("PATH", "")
 		refused2(t, "no gcc on the PATH", "break", "wakes_then_drops")

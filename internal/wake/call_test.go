@@ -45,6 +45,7 @@ func TestCall(t *testing.T) {
 			release <- struct{}{}
 			within(func() bool { return c.state.Load() == idle })
 			require.EqualValues(t, 2, n.Load(), "one for those before it began, one for those after")
+			within(func() bool { return Calls.Load() == 0 }) // counts up and down alike
 		})
 		t.Run(name+"/publishes_to_the_call", func(t *testing.T) { // for the race detector
 			data, seen := 0, make(chan struct{})

@@ -344,7 +344,7 @@ func (l *goLab) build(p string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.quiet[p] = patience(r.longest)
-	for _, m := range regexp.MustCompile(`(?m)^--- PASS: (\w+) \(([\d.]+s)\)`).FindAllStringSubmatch(r.out, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^ *--- PASS: (\S+) \(([\d.]+s)\)`).FindAllStringSubmatch(r.out, -1) {
 		took, err := time.ParseDuration(m[2])
 		check(err)
 		l.quiet[p+" "+m[1]] = patience(took)

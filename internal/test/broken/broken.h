@@ -24,4 +24,11 @@ void broken_user(const broken *entry, rawwaker w); /* takes w, which is audited 
 
 bool broken_is(const broken *b, const char *name);
 
+/* Returns ready(arg) as soon as it is true, or after so many milliseconds. */
+bool broken_wait(bool (*ready)(void *arg), void *arg, int milliseconds);
+
+/* wakes_before_its_condition: after its wake, complete waits until the future was polled again or
+ * dropped. For a kit whose wakes are delivered later than the slot returns. */
+void broken_future_waits(rawwaker_test_future *f);
+
 #endif

@@ -1,7 +1,6 @@
 #include "broken.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -16,7 +15,7 @@ typedef struct task {
   rawwaker_future f;
   _Atomic(int) word, refs;
   _Atomic(bool) completed;
-  bool polling;
+  _Atomic(bool) polling; /* relaxed: it must publish nothing */
   int polls;
 } task;
 
@@ -24,6 +23,7 @@ struct executor {
   const broken *b;
   task *tasks[MOST];
   _Atomic(int) spawned, left, refs, busy;
+  _Atomic(bool) lost, twice; /* the fault has happened */
   _Atomic(unsigned) signals; /* of changed */
   pthread_mutex_t lock;
   pthread_cond_t changed;
@@ -50,10 +50,16 @@ static void signal_change(executor *x) {
   pthread_mutex_unlock(&x->lock);
 }
 
+static _Thread_local bool inside_a_poll;
+
+static bool is_polling(const task *t) {
+  return atomic_load_explicit(&t->polling, memory_order_relaxed);
+}
+static bool polled(void *arg) { return !is_polling(arg); }
+static bool has_lost(void *arg) { return atomic_load(&((executor *)arg)->lost); }
+
 static void *poll_beside(void *arg) {
-  task *t = arg;
-  poll_task(t);
-  task_unref(t);
+  poll_task(arg);
   return NULL;
 }
 
@@ -63,22 +69,26 @@ static void notify(task *t) {
     if (is(x, "waker_dies_with_its_task")) abort();
     return;
   }
-  if (is(x, "polls_inside_wake") && !t->polling) {
+  /* A wake on another thread waits for the poll under way, unless that waits for the wake. */
+  if (is(x, "polls_inside_wake") && !inside_a_poll && broken_wait(polled, t, 10)) {
     atomic_store(&t->word, 0);
     poll_task(t);
     signal_change(x);
     return;
   }
-  if (is(x, "polls_twice_at_once") && t->polling) {
+  if (is(x, "polls_twice_at_once") && is_polling(t) && !atomic_exchange(&x->twice, true)) {
     pthread_t thread;
-    atomic_fetch_add(&t->refs, 1);
-    if (pthread_create(&thread, NULL, poll_beside, t) == 0) pthread_detach(thread);
+    if (pthread_create(&thread, NULL, poll_beside, t) != 0) abort();
+    pthread_join(thread, NULL); /* so the poll under way lasts longer than the second one */
     return;
   }
-  bool busy = is(x, "loses_a_wake_under_load") && t->polls > 20;
-  if (busy && atomic_exchange(&x->busy, 1) != 0) return;
-  if (busy) {
-    sched_yield();
+  /* Later than in any scenario but executor_storm, in which other threads wake all the time. */
+  if (is(x, "loses_a_wake_under_load") && t->polls > 20 && !has_lost(x)) {
+    if (atomic_exchange(&x->busy, 1) != 0) {
+      atomic_store(&x->lost, true);
+      return;
+    }
+    broken_wait(has_lost, x, 50);
     atomic_store(&x->busy, 0);
   }
   if (is(x, "wake_is_not_published")) {
@@ -117,9 +127,11 @@ static void poll_task(task *t) {
   rawwaker_context cx = {&w};
   executor *x = t->x;
   t->polls++;
-  t->polling = x->in_poll = true;
+  atomic_store_explicit(&t->polling, true, memory_order_relaxed);
+  inside_a_poll = x->in_poll = true;
   rawwaker_poll got = t->f.vtable->poll(t->f.data, &cx, NULL);
-  t->polling = x->in_poll = false;
+  inside_a_poll = x->in_poll = false;
+  atomic_store_explicit(&t->polling, false, memory_order_relaxed);
   if (got == RAWWAKER_PENDING) return;
   if (is(x, "polls_after_ready")) t->f.vtable->poll(t->f.data, &cx, NULL);
   finish(t);

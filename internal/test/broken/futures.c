@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "rawwaker_audit.h"
 
@@ -13,6 +12,7 @@ typedef struct operation {
   pthread_mutex_t lock;
   rawwaker kept; /* vtable NULL: none */
   bool done, dropped, first;
+  bool waits; /* broken_future_waits */
   _Atomic(int) polls;
   pthread_t maker;
   _Atomic(long) live;
@@ -85,26 +85,36 @@ static void drop(void *data) {
   atomic_fetch_sub(&o->live, 1);
 }
 
-/* Wakes first and sets the condition only after the woken task has polled, so that the wake is lost
- * each time. */
+static bool dropped(void *arg) {
+  operation *o = arg;
+  lock(o);
+  bool is_dropped = o->dropped;
+  unlock(o);
+  return is_dropped;
+}
+static bool pending_or_dropped(void *arg) {
+  operation *o = arg;
+  lock(o);
+  bool is_pending = o->kept.vtable != NULL || o->dropped;
+  unlock(o);
+  return is_pending;
+}
+
+/* Wakes, sets the condition, then wakes the same waker again: a task that always polls with the
+ * same waker loses no wake. A poll with another waker between the wake and the condition is lost. */
 static void wake_then_set(operation *o) {
   lock(o);
   rawwaker w = o->kept;
   o->kept.vtable = NULL;
-  int before = atomic_load(&o->polls);
   unlock(o);
-  if (w.vtable != NULL) rawwaker_wake(w);
-  for (int i = 0; i < 2000 && w.vtable != NULL && atomic_load(&o->polls) == before; i++) {
-    struct timespec moment = {0, 100000};
-    nanosleep(&moment, NULL);
-    lock(o);
-    bool dropped = o->dropped;
-    unlock(o);
-    if (dropped) break;
+  if (w.vtable != NULL) {
+    rawwaker_wake_by_ref(&w);
+    if (o->waits) broken_wait(pending_or_dropped, o, 60000);
   }
   lock(o);
   o->done = true;
   unlock(o);
+  if (w.vtable != NULL) rawwaker_wake(w);
 }
 
 static void complete(void *arg) {
@@ -116,7 +126,6 @@ static void complete(void *arg) {
   lock(o);
   o->done = true;
   rawwaker w = o->kept;
-  bool dropped = o->dropped;
   if (is(o, "wakes_under_its_lock")) {
     o->kept.vtable = NULL;
     if (w.vtable != NULL) rawwaker_wake(w);
@@ -131,14 +140,7 @@ static void complete(void *arg) {
     return;
   }
   if (is(o, "drop_races_with_wake")) {
-    if (dropped) return;
-    for (int i = 0; i < 200 && !dropped; i++) { /* until the drop, if there is one */
-      struct timespec moment = {0, 100000};
-      nanosleep(&moment, NULL);
-      lock(o);
-      dropped = o->dropped;
-      unlock(o);
-    }
+    broken_wait(dropped, o, 50); /* if there is a drop: the wake comes after it in either order */
     rawwaker_wake_by_ref(&w);
     return;
   }
@@ -150,6 +152,8 @@ static const rawwaker_future_vtable vtable = {poll, drop};
 static const rawwaker_future_vtable holed = {poll, NULL};
 
 static long live(void *arg) { return atomic_load(&((operation *)arg)->live); }
+
+void broken_future_waits(rawwaker_test_future *f) { ((operation *)f->arg)->waits = true; }
 
 rawwaker_test_future broken_future(void *entry) {
   operation *o = calloc(1, sizeof *o);

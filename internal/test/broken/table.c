@@ -1,6 +1,7 @@
 #include "broken.h"
 
 #include <string.h>
+#include <time.h>
 
 #define W(name, does, kit, audit) {#name, "waker", does, kit, audit, false}
 #define F(name, does, kit, audit) {#name, "future", does, kit, audit, false}
@@ -123,3 +124,18 @@ const broken *broken_find(const char *name) {
 }
 
 bool broken_is(const broken *b, const char *name) { return strcmp(b->name, name) == 0; }
+
+static int64_t milliseconds_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+bool broken_wait(bool (*ready)(void *arg), void *arg, int milliseconds) {
+  for (int64_t end = milliseconds_now() + milliseconds; !ready(arg);) {
+    if (milliseconds_now() > end) return false;
+    struct timespec pause = {0, 50000};
+    nanosleep(&pause, NULL);
+  }
+  return true;
+}

@@ -94,6 +94,10 @@ static void *run_there(void *arg) {
   x->run(x->arg);
   return NULL;
 }
+static bool take_a_finding(void *rule) {
+  char *text;
+  return rawwaker_audit_take(rule, &text);
+}
 static void use_executor(const broken *b) {
   rawwaker_test_executor x = broken_executor((void *)(uintptr_t)b);
   sleeper s[8] = {{0}};
@@ -104,11 +108,8 @@ static void use_executor(const broken *b) {
   if (slow) { /* it may never complete, so it gets a limited time */
     pthread_t t;
     if (pthread_create(&t, NULL, run_there, &x) != 0) exit(2);
-    struct timespec moment = {0, 300000000};
-    nanosleep(&moment, NULL);
-    const char *rule;
-    char *text;
-    bool found = rawwaker_audit_take(&rule, &text);
+    const char *rule = NULL;
+    bool found = broken_wait(take_a_finding, &rule, 10000);
     if (found) puts(rule);
     fflush(stdout);
     _Exit(found);

@@ -1,7 +1,9 @@
-/* Nobody sleeps while work waits: push, call, work, serve, pop, found, search, refill, steal, waiting in executor/worker.go. Queues are
- * counts; a poll is one step. With BLOCK one poll lasts until all else has been polled, and look is there: its timer fires when
- * nothing else can happen, the first EARLY times at any time; and LOOKS times in all, which is more than is needed, so that work that
- * nobody comes for ends the run. */
+/* No worker sleeps while work waits: idleState, push, startWorker, runWorker, serve, pop,
+ * endSearch, search, refill, steal and hasWork in executor/worker.go. Queues are counts; a poll is
+ * one step.
+ *   BLOCK  one poll lasts until all else has been polled, and there is the watchdog. Its timer
+ *          fires when nothing else can happen, the first EARLY times at any time, and FIRES times
+ *          in all. That is more than is needed, so work that no worker takes ends the run. */
 #ifndef N
 #define N 2 /* workers */
 #endif
@@ -17,29 +19,29 @@
 #ifndef EARLY
 #define EARLY 1
 #endif
-#ifndef LOOKS
-#define LOOKS 4
+#ifndef FIRES
+#define FIRES 4
 #endif
 #define TOTAL (PUSHERS * PUSHES)
 #define OTHER (1 - w)
 #if N != 2
-#error "steal and waiting are written out for two workers"
+#error "steal and hasWork are written out for two workers"
 #endif
 
 byte queue[N];
 bool awake[N];
-bool stuck[N];
+bool blocked[N];     /* its poll has been running since the watchdog's last check */
 bool moved[N];       /* polls != seen */
 byte global;
-byte awakes;         /* crew, its low half */
+byte awakes;         /* the low half of idleState */
 byte searches;       /* and its high half: one word, changed in one step */
-byte starts;         /* goroutines that have been asked for */
-byte busy;           /* those that run, a bit for each: the first that does not is the next to start, as one is like another */
+byte starts;         /* goroutines to be started */
+byte busy;           /* those that run, a bit for each: the first that does not is next to start */
 byte done;
-bool watched;
-bool lasts;          /* there is a poll that lasts */
+bool armed;          /* the watchdog's timer */
+bool lasting;        /* there is a poll that lasts */
 
-/* crew.admit; ok is what it gives */
+/* idleState.admit; its result is ok */
 inline admit() {
   do
   :: atomic { searches != 0 || awakes >= N -> ok = false; break }
@@ -54,28 +56,28 @@ inline admit() {
   atomic { ca = 0; cs = 0 }
 }
 
-/* Executor.watch */
-inline watch() {
+/* Executor.armWatchdog */
+inline arm_watchdog() {
 #ifdef BLOCK
-  watched = true
+  armed = true
 #else
   skip
 #endif
 }
 
-/* Executor.call */
-inline call() {
+/* Executor.startWorker */
+inline start_worker() {
   admit();
   if
-  :: ok -> ok = false; watch(); starts++
+  :: ok -> ok = false; arm_watchdog(); starts++
   :: else
   fi
 }
 
-#define forOthers(v) (queue[v] > 0 && (queue[v] > 1 || stuck[v] || !awake[v]))
+#define forOthers(v) (queue[v] > 0 && (queue[v] > 1 || blocked[v] || !awake[v]))
 
-/* Executor.waiting; ok is what it gives */
-inline waiting() {
+/* Executor.hasWork; its result is ok */
+inline has_work() {
   if
   :: atomic { forOthers(0) -> ok = true }
   :: atomic { !forOthers(0) -> skip }
@@ -90,7 +92,7 @@ inline waiting() {
   fi
 }
 
-/* worker.push, from a spawn or a wake, near to any worker */
+/* worker.push, from a spawn or a wake, for any worker */
 proctype Pusher() {
   byte n = PUSHES, w, ca, cs;
   bool ok, alone;
@@ -100,7 +102,7 @@ proctype Pusher() {
     :: w = 0
     :: w = 1
     fi;
-#ifdef TWIN_CREW_READ_BEFORE_THE_PUSH
+#ifdef TWIN_IDLE_STATE_READ_BEFORE_THE_PUSH
     ok = (searches == 0 && awakes < N);
 #endif
     atomic {
@@ -110,35 +112,35 @@ proctype Pusher() {
       :: else -> queue[w]++
       fi;
 #ifdef TWIN_ALONE_IN_A_WORKER_THAT_SLEEPS
-      alone = (queue[w] == 1 && !stuck[w])
+      alone = (queue[w] == 1 && !blocked[w])
 #else
-      alone = (awake[w] && queue[w] == 1 && !stuck[w])
+      alone = (awake[w] && queue[w] == 1 && !blocked[w])
 #endif
     }
     if
-#ifdef TWIN_CREW_READ_BEFORE_THE_PUSH
+#ifdef TWIN_IDLE_STATE_READ_BEFORE_THE_PUSH
     :: alone || !ok -> ok = false
 #else
     :: alone
 #endif
-    :: else -> call()
+    :: else -> start_worker()
     fi;
     atomic { alone = false; w = 0 }
   :: else -> break
   od
 }
 
-/* worker.found */
-inline found() {
+/* worker.endSearch */
+inline end_search() {
   if
   :: searching ->
     atomic { searching = false; searches--; ok = (searches == 0 && awakes < N) }
-#ifndef TWIN_LAST_SEARCHER_CALLS_NOBODY
+#ifndef TWIN_LAST_SEARCHER_STARTS_NONE
     if
     :: ok ->
-      waiting();
+      has_work();
       if
-      :: ok -> call()
+      :: ok -> start_worker()
       :: else
       fi
     :: else
@@ -156,7 +158,8 @@ inline accept() {
   fi
 }
 
-/* Executor.work: a goroutine. There may be one more than workers: one that has left the crew and looks. */
+/* Executor.runWorker: a goroutine. There may be one more than workers, one that is no longer
+ * counted and checks for work once more. */
 proctype Goroutine(byte k) {
   byte w, got, ca, cs;
   bool ok, searching, t, more;
@@ -164,7 +167,7 @@ end:
   do
   :: atomic { starts > 0 && (busy & (2 * k - 1)) == k - 1 -> starts--; busy = busy | k }
     do
-    :: /* Executor.occupy */
+    :: /* it claims a worker */
       if
       :: w = 0
       :: w = 1
@@ -176,7 +179,7 @@ end:
       do
       :: /* worker.pop, worker.next */
         atomic {
-          stuck[w] = false;
+          blocked[w] = false;
           moved[w] = true;
           t = (queue[w] > 0);
           if
@@ -187,9 +190,9 @@ end:
         }
         if
         :: t ->
-          found();
+          end_search();
           if
-          :: more -> more = false; call()
+          :: more -> more = false; start_worker()
           :: else
           fi
         :: else ->
@@ -205,26 +208,28 @@ end:
           accept();
           atomic { /* worker.steal */
             if
-            :: forOthers(OTHER) -> got = (queue[OTHER] + 1) / 2; queue[OTHER] = queue[OTHER] - got
+            :: forOthers(OTHER) ->
+              got = (queue[OTHER] + 1) / 2;
+              queue[OTHER] = queue[OTHER] - got
             :: else
             fi
           }
           accept();
           atomic {
             if
-            :: queue[w] == 0 -> awake[w] = false; stuck[w] = false
-            :: else -> queue[w]--; t = true; stuck[w] = false; moved[w] = true
+            :: queue[w] == 0 -> awake[w] = false; blocked[w] = false
+            :: else -> queue[w]--; t = true; blocked[w] = false; moved[w] = true
             fi
           }
           if
-          :: t -> found()
+          :: t -> end_search()
           :: else -> break
           fi
         fi;
         /* the poll */
 #ifdef BLOCK
         if
-        :: atomic { !lasts -> lasts = true; done++ }
+        :: atomic { !lasting -> lasting = true; done++ }
           done == TOTAL
         :: done++
         fi;
@@ -233,11 +238,17 @@ end:
 #endif
         t = false
       od;
-      atomic { assert(searching && awakes > 0 && searches > 0); awakes--; searches--; searching = false; w = 0 }
-#ifdef TWIN_LEAVES_WITHOUT_A_LOOK
+      atomic {
+        assert(searching && awakes > 0 && searches > 0);
+        awakes--;
+        searches--;
+        searching = false;
+        w = 0
+      }
+#ifdef TWIN_STOPS_WITHOUT_A_CHECK
       break
 #else
-      waiting();
+      has_work();
       if
       :: ok ->
         admit();
@@ -253,14 +264,14 @@ end:
   od
 }
 
-#if defined(BLOCK) && !defined(TWIN_NOBODY_LOOKS)
-/* Executor.look */
-proctype Looker() {
+#if defined(BLOCK) && !defined(TWIN_NO_WATCHDOG)
+/* Executor.watchdog */
+proctype Watchdog() {
   byte ca, cs, w, n;
   bool ok, some;
 end:
   do
-  :: atomic { watched && n < LOOKS && (n < EARLY || timeout) -> n++; watched = false }
+  :: atomic { armed && n < FIRES && (n < EARLY || timeout) -> n++; armed = false }
     if
     :: awakes == 0
     :: awakes != 0 ->
@@ -268,7 +279,7 @@ end:
       :: w < N ->
         atomic {
           if
-          :: awake[w] && !moved[w] && queue[w] > 0 -> stuck[w] = true; some = true
+          :: awake[w] && !moved[w] && queue[w] > 0 -> blocked[w] = true; some = true
           :: else
           fi;
           moved[w] = false;
@@ -277,10 +288,10 @@ end:
       :: else -> w = 0; break
       od;
       if
-      :: some -> some = false; call()
+      :: some -> some = false; start_worker()
       :: else
       fi;
-      watch()
+      arm_watchdog()
     fi
   od
 }
@@ -291,10 +302,13 @@ init {
   atomic {
     for (n : 1 .. PUSHERS) { run Pusher() }
     for (n : 0 .. N) { run Goroutine(1 << n) }
-#if defined(BLOCK) && !defined(TWIN_NOBODY_LOOKS)
-    run Looker()
+#if defined(BLOCK) && !defined(TWIN_NO_WATCHDOG)
+    run Watchdog()
 #endif
   }
   (done == TOTAL);
-  atomic { (starts == 0 && awakes == 0) -> assert(searches == 0 && queue[0] == 0 && queue[1] == 0 && global == 0) }
+  atomic {
+    (starts == 0 && awakes == 0) ->
+    assert(searches == 0 && queue[0] == 0 && queue[1] == 0 && global == 0)
+  }
 }
