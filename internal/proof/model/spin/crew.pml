@@ -1,7 +1,8 @@
-/* Nobody sleeps while work waits: push, call, work, serve, pop, found, search, refill, steal, waiting in executor/worker.go. Queues are
- * counts; a poll is one step. With BLOCK one poll lasts until all else has been polled, and look is there: its timer fires when
- * nothing else can happen, the first EARLY times at any time; and LOOKS times in all, which is more than is needed, so that work that
- * nobody comes for ends the run. */
+/* No worker sleeps while work waits: push, startWorker, runWorker, serve, pop, endSearch, search,
+ * refill, steal and hasWork in executor/worker.go. Queues are counts; a poll is one step. With BLOCK
+ * one poll lasts until all else has been polled, and the watchdog is there: its timer fires when
+ * nothing else can happen, the first EARLY times at any time; and LOOKS times in all, which is more
+ * than is needed, so that work that no worker comes for ends the run. */
 #ifndef N
 #define N 2 /* workers */
 #endif
@@ -23,15 +24,15 @@
 #define TOTAL (PUSHERS * PUSHES)
 #define OTHER (1 - w)
 #if N != 2
-#error "steal and waiting are written out for two workers"
+#error "steal and hasWork are written out for two workers"
 #endif
 
 byte queue[N];
 bool awake[N];
-bool stuck[N];
-bool moved[N];       /* polls != seen */
+bool blocked[N];
+bool moved[N];       /* polls != pollsSeen */
 byte global;
-byte awakes;         /* crew, its low half */
+byte awakes;         /* idleState, its low half */
 byte searches;       /* and its high half: one word, changed in one step */
 byte starts;         /* goroutines that have been asked for */
 byte busy;           /* those that run, a bit for each: the first that does not is the next to start, as one is like another */
@@ -39,7 +40,7 @@ byte done;
 bool watched;
 bool lasts;          /* there is a poll that lasts */
 
-/* crew.admit; ok is what it gives */
+/* idleState.admit; ok is what it gives */
 inline admit() {
   do
   :: atomic { searches != 0 || awakes >= N -> ok = false; break }
@@ -54,8 +55,8 @@ inline admit() {
   atomic { ca = 0; cs = 0 }
 }
 
-/* Executor.watch */
-inline watch() {
+/* Executor.armWatchdog */
+inline armWatchdog() {
 #ifdef BLOCK
   watched = true
 #else
@@ -63,19 +64,19 @@ inline watch() {
 #endif
 }
 
-/* Executor.call */
-inline call() {
+/* Executor.startWorker */
+inline startWorker() {
   admit();
   if
-  :: ok -> ok = false; watch(); starts++
+  :: ok -> ok = false; armWatchdog(); starts++
   :: else
   fi
 }
 
-#define forOthers(v) (queue[v] > 0 && (queue[v] > 1 || stuck[v] || !awake[v]))
+#define forOthers(v) (queue[v] > 0 && (queue[v] > 1 || blocked[v] || !awake[v]))
 
-/* Executor.waiting; ok is what it gives */
-inline waiting() {
+/* Executor.hasWork; ok is what it gives */
+inline hasWork() {
   if
   :: atomic { forOthers(0) -> ok = true }
   :: atomic { !forOthers(0) -> skip }
@@ -90,7 +91,7 @@ inline waiting() {
   fi
 }
 
-/* worker.push, from a spawn or a wake, near to any worker */
+/* worker.push, from a spawn or a wake, into any worker */
 proctype Pusher() {
   byte n = PUSHES, w, ca, cs;
   bool ok, alone;
@@ -110,9 +111,9 @@ proctype Pusher() {
       :: else -> queue[w]++
       fi;
 #ifdef TWIN_ALONE_IN_A_WORKER_THAT_SLEEPS
-      alone = (queue[w] == 1 && !stuck[w])
+      alone = (queue[w] == 1 && !blocked[w])
 #else
-      alone = (awake[w] && queue[w] == 1 && !stuck[w])
+      alone = (awake[w] && queue[w] == 1 && !blocked[w])
 #endif
     }
     if
@@ -121,24 +122,24 @@ proctype Pusher() {
 #else
     :: alone
 #endif
-    :: else -> call()
+    :: else -> startWorker()
     fi;
     atomic { alone = false; w = 0 }
   :: else -> break
   od
 }
 
-/* worker.found */
-inline found() {
+/* worker.endSearch */
+inline endSearch() {
   if
   :: searching ->
     atomic { searching = false; searches--; ok = (searches == 0 && awakes < N) }
 #ifndef TWIN_LAST_SEARCHER_CALLS_NOBODY
     if
     :: ok ->
-      waiting();
+      hasWork();
       if
-      :: ok -> call()
+      :: ok -> startWorker()
       :: else
       fi
     :: else
@@ -156,7 +157,7 @@ inline accept() {
   fi
 }
 
-/* Executor.work: a goroutine. There may be one more than workers: one that has left the crew and looks. */
+/* Executor.runWorker: a goroutine. There may be one more than workers: one that is counted out and looks. */
 proctype Goroutine(byte k) {
   byte w, got, ca, cs;
   bool ok, searching, t, more;
@@ -164,7 +165,7 @@ end:
   do
   :: atomic { starts > 0 && (busy & (2 * k - 1)) == k - 1 -> starts--; busy = busy | k }
     do
-    :: /* Executor.occupy */
+    :: /* Executor.claim */
       if
       :: w = 0
       :: w = 1
@@ -176,7 +177,7 @@ end:
       do
       :: /* worker.pop, worker.next */
         atomic {
-          stuck[w] = false;
+          blocked[w] = false;
           moved[w] = true;
           t = (queue[w] > 0);
           if
@@ -187,9 +188,9 @@ end:
         }
         if
         :: t ->
-          found();
+          endSearch();
           if
-          :: more -> more = false; call()
+          :: more -> more = false; startWorker()
           :: else
           fi
         :: else ->
@@ -212,12 +213,12 @@ end:
           accept();
           atomic {
             if
-            :: queue[w] == 0 -> awake[w] = false; stuck[w] = false
-            :: else -> queue[w]--; t = true; stuck[w] = false; moved[w] = true
+            :: queue[w] == 0 -> awake[w] = false; blocked[w] = false
+            :: else -> queue[w]--; t = true; blocked[w] = false; moved[w] = true
             fi
           }
           if
-          :: t -> found()
+          :: t -> endSearch()
           :: else -> break
           fi
         fi;
@@ -237,7 +238,7 @@ end:
 #ifdef TWIN_LEAVES_WITHOUT_A_LOOK
       break
 #else
-      waiting();
+      hasWork();
       if
       :: ok ->
         admit();
@@ -254,8 +255,8 @@ end:
 }
 
 #if defined(BLOCK) && !defined(TWIN_NOBODY_LOOKS)
-/* Executor.look */
-proctype Looker() {
+/* Executor.watchdog */
+proctype Watchdog() {
   byte ca, cs, w, n;
   bool ok, some;
 end:
@@ -268,7 +269,7 @@ end:
       :: w < N ->
         atomic {
           if
-          :: awake[w] && !moved[w] && queue[w] > 0 -> stuck[w] = true; some = true
+          :: awake[w] && !moved[w] && queue[w] > 0 -> blocked[w] = true; some = true
           :: else
           fi;
           moved[w] = false;
@@ -277,10 +278,10 @@ end:
       :: else -> w = 0; break
       od;
       if
-      :: some -> some = false; call()
+      :: some -> some = false; startWorker()
       :: else
       fi;
-      watch()
+      armWatchdog()
     fi
   od
 }
@@ -292,7 +293,7 @@ init {
     for (n : 1 .. PUSHERS) { run Pusher() }
     for (n : 0 .. N) { run Goroutine(1 << n) }
 #if defined(BLOCK) && !defined(TWIN_NOBODY_LOOKS)
-    run Looker()
+    run Watchdog()
 #endif
   }
   (done == TOTAL);

@@ -20,7 +20,7 @@
 byte word[2];
 byte queue;           /* a bit for each task */
 bool ticking;
-bool shut;            /* home.closed */
+bool shut;            /* taskList.closed */
 bool done[2];
 byte events[2];
 byte seen[2];         /* events, as the task's last poll has seen them */
@@ -179,7 +179,7 @@ inline push(t, me) {
   fi
 }
 
-/* Core.Wake, task.rouse */
+/* Core.Wake, task.schedule */
 inline wake(t, me) {
   atomic { was = word[t]; word[t] = NOTIFIED }
   if
@@ -393,7 +393,7 @@ proctype Host() {
         if
         :: seen[t] >= need[t] -> done[t] = true
         :: else ->
-          atomic { /* Local.leave */
+          atomic { /* Local.suspend */
             if
             :: shut -> done[t] = true
             :: !shut && word[t] == EMPTY -> word[t] = PARKED
@@ -460,7 +460,7 @@ proctype Host() {
 #endif
     :: else
     fi;
-    /* It sleeps; a close tells it by other means, Local.over. */
+    /* It sleeps; a close tells it by other means, Local.stopped. */
 #ifdef HOOK
     if
     :: called -> called = false

@@ -1,4 +1,4 @@
-/* The task's word, its fate and its one token: executor/task.go, queue.go, worker.go, executor.go; and the handle: handle.go. Two
+/* The task's word, its state and its one token: executor/task.go, queue.go, worker.go, executor.go; and the handle: handle.go. Two
  * workers, threads that wake, abort, join, spawn and close. Whether a worker comes at all is in crew.pml; here an idle one sees that
  * something is queued. Without CLOSE nobody closes. With NEVER the futures are never ready, and only an abort or a close ends them. */
 #ifndef TASKS
@@ -29,13 +29,13 @@
 #define VANISHED 5
 
 byte word[TASKS];
-byte fate[TASKS];
+byte state[TASKS];
 byte token[TASKS];
 byte events[TASKS];
 bool inpoll[TASKS];
 bool future[TASKS];   /* it lives */
 bool result[TASKS];   /* value and err are written */
-byte home[TASKS];
+byte list[TASKS];
 bool hw[TASKS];       /* the handle's AtomicWaker */
 bool jwoken[TASKS];
 
@@ -44,16 +44,16 @@ byte global;
 bool shut[2];
 byte linked[2];
 byte polling[2] = NIL;
-byte late;            /* those that sweep what came after the queues were shut: home.late, of both homes */
+byte late;            /* worker.lateSweeps of both: they sweep what came after the queues were shut */
 byte out;             /* threads that have ended */
 
 
 #define bit(t) (1 << t)
 
-/* worked.finish, task.finish */
-inline finish(t) {
+/* joinBody.complete, task.complete */
+inline complete(t) {
   atomic { assert(!inpoll[t] && !result[t]); future[t] = false; result[t] = true }
-  atomic { token[t] = VANISHED; f = fate[t]; fate[t] = f | DONE }
+  atomic { token[t] = VANISHED; f = state[t]; state[t] = f | DONE }
   if
   :: f & JOINED ->
     atomic { /* AtomicWaker.Wake */
@@ -67,17 +67,17 @@ inline finish(t) {
   f = 0
 }
 
-/* task.giveUp */
-inline giveUp(t) {
-  fate[t] = fate[t] | ENDING;
+/* task.cancel */
+inline cancel(t) {
+  state[t] = state[t] | ENDING;
   atomic { assert(!inpoll[t] && future[t]); future[t] = false } /* the future's Drop */
-  finish(t)
+  complete(t)
 }
 
-/* task.doom; f is 0 where it was doomed, ending or over before */
-inline doom(t, why) {
+/* task.requestEnd; f is 0 where it was to be ended, ending or over before */
+inline requestEnd(t, why) {
   do
-  :: atomic { f = fate[t];
+  :: atomic { f = state[t];
       if
       :: f & (ABORTED | CLOSED | ENDING | DONE) -> f = NIL; break
       :: else
@@ -85,7 +85,7 @@ inline doom(t, why) {
     }
     atomic {
       if
-      :: fate[t] == f -> fate[t] = f | why; f = 0; break
+      :: state[t] == f -> state[t] = f | why; f = 0; break
       :: else
       fi
     }
@@ -94,32 +94,32 @@ inline doom(t, why) {
 
 /* task.end, for who holds the token */
 inline end_task(t) {
-  doom(t, CLOSED);
-  atomic { assert(fate[t] & (ABORTED | CLOSED)); f = 0 }
-  giveUp(t)
+  requestEnd(t, CLOSED);
+  atomic { assert(state[t] & (ABORTED | CLOSED)); f = 0 }
+  cancel(t)
 }
 
 inline unlink(t) {
-  atomic { assert(linked[home[t]] & bit(t)); linked[home[t]] = linked[home[t]] - bit(t) }
+  atomic { assert(linked[list[t]] & bit(t)); linked[list[t]] = linked[list[t]] - bit(t) }
 }
 
-/* home.endNow */
+/* taskList.endNow */
 inline endNow(t) {
   end_task(t);
   unlink(t)
 }
 
-inline pop_from(q, t, state) {
+inline pop_from(q, t, holder) {
   atomic {
     t = (q & 1 -> 0 : (q & 2 -> 1 : NIL));
     if
-    :: t != NIL -> q = q - bit(t); assert(token[t] == QUEUED); token[t] = state
+    :: t != NIL -> q = q - bit(t); assert(token[t] == QUEUED); token[t] = holder
     :: else
     fi
   }
 }
 
-/* Executor.sweep, home.sweep */
+/* Executor.sweep, taskList.sweep */
 inline sweep(t) {
   i = 0;
   do
@@ -141,7 +141,7 @@ inline sweep(t) {
   atomic { i = 0; t = 0 }
 }
 
-/* Core.Wake, task.rouse, Executor.enqueue, worker.push */
+/* Core.Wake, task.schedule, Executor.enqueue, worker.push */
 inline wake(t, o) {
 #ifdef TWIN_WAKE_IS_LOAD_AND_STORE
   was = word[t];
@@ -165,7 +165,7 @@ inline wake(t, o) {
     was = 0;
     push(t);
     if
-    :: shutq -> shutq = false; late++; sweep(o); late-- /* home.sweepLate */
+    :: shutq -> shutq = false; late++; sweep(o); late-- /* worker.sweepLate */
     :: else
     fi
   :: else -> was = 0
@@ -200,10 +200,10 @@ proctype Aborter(byte t) {
   token[t] != UNBORN;
 #ifdef TWIN_ABORT_WAKES_FIRST
   wake(t, o);
-  doom(t, ABORTED);
+  requestEnd(t, ABORTED);
   f = 0;
 #else
-  doom(t, ABORTED);
+  requestEnd(t, ABORTED);
   if
   :: f == 0 -> wake(t, o)
   :: else -> f = 0
@@ -218,17 +218,17 @@ proctype Spawner(byte t) {
   bool refused;
   atomic {
     if
-    :: home[t] = 0
-    :: home[t] = 1
+    :: list[t] = 0
+    :: list[t] = 1
     fi;
     future[t] = true;
-    refused = shut[home[t]];
+    refused = shut[list[t]];
     if
     :: refused -> token[t] = CARRIED
     :: else ->
-      linked[home[t]] = linked[home[t]] | bit(t);
+      linked[list[t]] = linked[list[t]] | bit(t);
       token[t] = QUEUED;
-      queue[home[t]] = queue[home[t]] | bit(t)
+      queue[list[t]] = queue[list[t]] | bit(t)
     fi
   }
   if
@@ -243,19 +243,19 @@ proctype Joiner(byte t) {
   byte f;
   token[t] != UNBORN;
   do
-  :: f = fate[t];
+  :: f = state[t];
 #ifdef TWIN_JOIN_DOES_NOT_LOOK_AGAIN
     if
     :: !(f & DONE) ->
       hw[t] = true;
-      fate[t] = fate[t] | JOINED
+      state[t] = state[t] | JOINED
     :: else -> break
     fi;
 #else
     if
     :: !(f & DONE) ->
       hw[t] = true; /* AtomicWaker.Register */
-      atomic { f = fate[t]; fate[t] = f | JOINED }
+      atomic { f = state[t]; state[t] = f | JOINED }
     :: else
     fi;
     if
@@ -265,7 +265,7 @@ proctype Joiner(byte t) {
 #endif
     atomic { jwoken[t] -> jwoken[t] = false; f = 0 }
   od;
-  atomic { assert(result[t] && !(fate[t] & TAKEN)); fate[t] = fate[t] | TAKEN }
+  atomic { assert(result[t] && !(state[t] & TAKEN)); state[t] = state[t] | TAKEN }
   out++
 }
 
@@ -283,7 +283,7 @@ inline park(t) {
 
 /* worker.serve */
 proctype Worker(byte w) {
-  byte t = NIL, polled = NIL, f, i, o, hands;
+  byte t = NIL, polled = NIL, f, i, o, stealBuf;
   bool shutq, ready, parked;
   do
   :: /* worker.pop: under the lock, the one that was polled goes to sleep or is queued again, and the next is taken out */
@@ -322,36 +322,36 @@ proctype Worker(byte w) {
       /* worker.refill, worker.steal, worker.accept */
       atomic {
         if
-        :: global != 0 -> hands = global; global = 0
-        :: !shut[1 - w] && queue[1 - w] != 0 -> hands = queue[1 - w]; queue[1 - w] = 0
+        :: global != 0 -> stealBuf = global; global = 0
+        :: !shut[1 - w] && queue[1 - w] != 0 -> stealBuf = queue[1 - w]; queue[1 - w] = 0
         :: else
         fi;
         if
-        :: hands & 1 -> token[0] = CARRIED
+        :: stealBuf & 1 -> token[0] = CARRIED
         :: else
         fi;
 #if TASKS > 1
         if
-        :: hands & 2 -> token[1] = CARRIED
+        :: stealBuf & 2 -> token[1] = CARRIED
         :: else
         fi
 #endif
       }
       if
-      :: hands != 0 ->
+      :: stealBuf != 0 ->
         atomic {
           if
-          :: hands & 1 -> assert(token[0] == CARRIED); token[0] = QUEUED
+          :: stealBuf & 1 -> assert(token[0] == CARRIED); token[0] = QUEUED
           :: else
           fi;
 #if TASKS > 1
           if
-          :: hands & 2 -> assert(token[1] == CARRIED); token[1] = QUEUED
+          :: stealBuf & 2 -> assert(token[1] == CARRIED); token[1] = QUEUED
           :: else
           fi;
 #endif
-          queue[w] = queue[w] | hands;
-          hands = 0;
+          queue[w] = queue[w] | stealBuf;
+          stealBuf = 0;
           shutq = shut[w]
         }
         if
@@ -399,9 +399,9 @@ end_idle:
       :: word[t] == EMPTY
       fi;
 #endif
-      f = fate[t];
+      f = state[t];
       if
-      :: f & (ABORTED | CLOSED) -> f = 0; giveUp(t); unlink(t)
+      :: f & (ABORTED | CLOSED) -> f = 0; cancel(t); unlink(t)
       :: else ->
         atomic { assert(!inpoll[t] && future[t] && token[t] == WITHWORKER); inpoll[t] = true; f = 0 }
 #ifdef NEVER
@@ -414,12 +414,12 @@ end_idle:
 #endif
         if
 #ifndef NEVER
-        :: ready -> ready = false; finish(t); unlink(t)
+        :: ready -> ready = false; complete(t); unlink(t)
 #endif
         :: !ready ->
-          f = fate[t];
+          f = state[t];
           if
-          :: f & (ABORTED | CLOSED) -> f = 0; giveUp(t); unlink(t)
+          :: f & (ABORTED | CLOSED) -> f = 0; cancel(t); unlink(t)
           :: else ->
             f = 0;
             polled = t;
@@ -441,7 +441,7 @@ end_idle:
 }
 
 #ifdef CLOSE
-/* Executor.Close, onTheWay */
+/* Executor.Close, inTransit */
 proctype Closer() {
   byte all, t, f, i, o, was, seen;
   bool more;
@@ -454,7 +454,7 @@ proctype Closer() {
       do
       :: t < TASKS ->
         if
-        :: (linked[i] & bit(t)) && !(fate[t] & DONE) -> all = all | bit(t)
+        :: (linked[i] & bit(t)) && !(state[t] & DONE) -> all = all | bit(t)
         :: else
         fi;
         t++
@@ -468,7 +468,7 @@ proctype Closer() {
   do
   :: t < TASKS ->
     if
-    :: all & bit(t) -> doom(t, CLOSED); f = 0
+    :: all & bit(t) -> requestEnd(t, CLOSED); f = 0
     :: else
     fi;
     t++
@@ -518,7 +518,7 @@ proctype Closer() {
     do
     :: t < TASKS -> atomic {
         if
-        :: (all & bit(t)) && !(fate[t] & (ENDING | DONE)) && !(seen & bit(t)) -> more = true
+        :: (all & bit(t)) && !(state[t] & (ENDING | DONE)) && !(seen & bit(t)) -> more = true
         :: else
         fi;
         t++
@@ -534,7 +534,7 @@ proctype Closer() {
   atomic { /* those that nobody polls are over */
     do
     :: t < TASKS ->
-      assert(!(all & bit(t)) || fate[t] & DONE || token[t] == WITHWORKER);
+      assert(!(all & bit(t)) || state[t] & DONE || token[t] == WITHWORKER);
       t++
     :: else -> break
     od
@@ -575,9 +575,9 @@ init {
   }
   (out == n + TASKS + TASKS * WAKERS);
   for (t : 0 .. TASKS - 1) {
-    (fate[t] & DONE);
+    (state[t] & DONE);
     assert(token[t] == VANISHED && !future[t]);
-    !(linked[home[t]] & bit(t))
+    !(linked[list[t]] & bit(t))
   }
   assert(queue[0] == 0 && queue[1] == 0 && global == 0)
 }

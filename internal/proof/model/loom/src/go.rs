@@ -207,7 +207,7 @@ const TAKEN: usize = 32;
 /// task and JoinHandle.
 pub struct Task {
     core: Core,
-    fate: Word,
+    state: Word,
     waker: AtomicWaker,
     /// The future: how often it was polled. Only who holds the token touches it.
     future: Mem<usize>,
@@ -254,7 +254,7 @@ impl Task {
     pub fn spawn(queue: &'static Queue) -> &'static Task {
         let t: &'static Task = keep(Task {
             core: Core::new(),
-            fate: Word::new(0),
+            state: Word::new(0),
             waker: AtomicWaker { waker: Word::new(0) },
             future: Mem::new(0),
             alive: Life::new(),
@@ -270,85 +270,85 @@ impl Task {
             self.queue.push(Some(self));
         }
     }
-    fn doom(&self, why: usize) -> bool {
-        let mut f = self.fate.load(ACQ_REL);
+    fn request_end(&self, why: usize) -> bool {
+        let mut f = self.state.load(ACQ_REL);
         loop {
             if f & (ABORTED | ENDING | DONE) != 0 {
                 return false;
             }
-            let doomed = f | why;
-            if self.fate.compare_exchange(&mut f, doomed, ACQ_REL) {
+            let with = f | why;
+            if self.state.compare_exchange(&mut f, with, ACQ_REL) {
                 return true;
             }
-            f = self.fate.load(ACQ_REL);
+            f = self.state.load(ACQ_REL);
         }
     }
     pub fn abort(&'static self) {
-        if self.doom(ABORTED) && !broken(Twin::abort_without_wake) {
+        if self.request_end(ABORTED) && !broken(Twin::abort_without_wake) {
             self.wake();
         }
     }
-    fn doomed(&self) -> bool {
-        self.fate.load(ACQ_REL) & ABORTED != 0
+    fn end_requested(&self) -> bool {
+        self.state.load(ACQ_REL) & ABORTED != 0
     }
     /// Gives again, over.
     fn run(&self, ready: impl Fn() -> bool) -> (bool, bool) {
         self.core.clear();
-        if self.doomed() {
-            self.give_up();
+        if self.end_requested() {
+            self.cancel();
             return (false, true);
         }
         self.alive.touch();
         self.future.set(self.future.get() + 1);
         if ready() {
             if broken(Twin::done_before_result) {
-                self.finish(false);
+                self.complete(false);
                 self.value.set(7);
             } else {
                 self.value.set(7);
-                self.finish(false);
+                self.complete(false);
             }
             return (false, true);
         }
-        if self.doomed() {
-            self.give_up();
+        if self.end_requested() {
+            self.cancel();
             return (false, true);
         }
         (!self.core.sleep(), false)
     }
-    fn give_up(&self) {
-        self.fate.fetch_or(ENDING, ACQ_REL);
-        self.finish(true);
+    fn cancel(&self) {
+        self.state.fetch_or(ENDING, ACQ_REL);
+        self.complete(true);
     }
-    fn finish(&self, err: bool) {
+    fn complete(&self, err: bool) {
         self.alive.free(); // the future is dropped, or let go of
         self.err.set(err);
-        if self.fate.fetch_or(DONE, ACQ_REL) & JOINED != 0 {
+        if self.state.fetch_or(DONE, ACQ_REL) & JOINED != 0 {
             self.waker.wake();
         }
     }
     /// JoinHandle.join.
     pub fn join(&self, p: &'static Parker) -> bool {
         let looks_first = broken(Twin::join_looks_first);
-        if self.fate.load(ACQ_REL) & DONE == 0 {
+        if self.state.load(ACQ_REL) & DONE == 0 {
             if looks_first {
-                if self.fate.fetch_or(JOINED, ACQ_REL) & DONE == 0 {
+                if self.state.fetch_or(JOINED, ACQ_REL) & DONE == 0 {
                     self.waker.register(p);
                     return false;
                 }
             } else {
                 self.waker.register(p);
-                if self.fate.fetch_or(JOINED, ACQ_REL) & DONE == 0 {
+                if self.state.fetch_or(JOINED, ACQ_REL) & DONE == 0 {
                     return false;
                 }
             }
         }
-        self.fate.fetch_or(TAKEN, ACQ_REL);
+        self.state.fetch_or(TAKEN, ACQ_REL);
         self.waker.waker.exchange(0, ACQ_REL);
         true
     }
     pub fn is_done(&self) -> bool {
-        self.fate.load(ACQ_REL) & DONE != 0
+        self.state.load(ACQ_REL) & DONE != 0
     }
     pub fn polls(&self) -> usize {
         self.future.get()
