@@ -47,7 +47,7 @@ func TestCloseWaitsForATokenThatIsOnItsWay(t *testing.T) {
 			for range 1000 {
 				runtime.Gosched()
 			}
-			h.task.rouse(wake.Anywhere) // and its push
+			h.task.schedule(wake.Anywhere) // and its push
 			<-closed
 			require.Equal(t, "dc", order)
 		})
