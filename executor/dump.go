@@ -14,29 +14,29 @@ import (
 var registry struct {
 	mu   sync.Mutex
 	last int
-	all  map[int]func() dumped // which gives nil once it was collected
+	all  map[int]func() dumpable // which gives nil once it was collected
 }
 
-// dumped is an executor as Dump sees it.
-type dumped interface {
-	homes() []*home
+// dumpable is an executor as Dump sees it.
+type dumpable interface {
+	taskLists() []*taskList
 	polled(to map[*task]bool)
 	String() string
 }
 
-// known makes ex known to Dump.
-func known[E any, P interface {
+// register makes ex register to Dump.
+func register[E any, P interface {
 	*E
-	dumped
+	dumpable
 }](ex P) {
 	w := weak.Make((*E)(ex))
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
 	if registry.all == nil {
-		registry.all = make(map[int]func() dumped)
+		registry.all = make(map[int]func() dumpable)
 	}
 	registry.last++
-	registry.all[registry.last] = func() dumped {
+	registry.all[registry.last] = func() dumpable {
 		if ex := w.Value(); ex != nil {
 			return P(ex)
 		}
@@ -62,7 +62,7 @@ func Dump(w io.Writer) error {
 		order = append(order, n)
 	}
 	slices.Sort(order)
-	var live []dumped
+	var live []dumpable
 	for _, n := range order {
 		if ex := all[n](); ex != nil {
 			live = append(live, ex)
@@ -77,9 +77,9 @@ func Dump(w io.Writer) error {
 	return nil
 }
 
-func dump(w io.Writer, ex dumped) error {
+func dump(w io.Writer, ex dumpable) error {
 	var tasks []*task
-	for _, h := range ex.homes() {
+	for _, h := range ex.taskLists() {
 		tasks = h.alive(tasks)
 	}
 	if len(tasks) == 0 {
@@ -105,7 +105,7 @@ func dump(w io.Writer, ex dumped) error {
 func (t *task) describe(polled bool) string {
 	state := "queued"
 	switch {
-	case t.doomed() != nil:
+	case t.endReason() != nil:
 		state = "about to end"
 	case t.core.Asleep():
 		state = "asleep"
@@ -117,8 +117,8 @@ func (t *task) describe(polled bool) string {
 		return "a task: " + state
 	}
 	woken := "never woken"
-	if at := d.woken.Load(); at != 0 {
-		woken = fmt.Sprintf("woken %v ago", time.Duration(sinceBegan()-at).Round(time.Microsecond))
+	if at := d.wokenAt.Load(); at != 0 {
+		woken = fmt.Sprintf("woken %v ago", time.Duration(sinceStart()-at).Round(time.Microsecond))
 	}
 	wakers := fmt.Sprintf("wakers %d", d.clones.Load())
 	if t.core.Lent() {
@@ -127,9 +127,9 @@ func (t *task) describe(polled bool) string {
 	return fmt.Sprintf("%s %s, polls %d, %s, %s", d, state, d.polls.Load(), woken, wakers)
 }
 
-func (ex *Executor) homes() (all []*home) {
+func (ex *Executor) taskLists() (all []*taskList) {
 	for i := range ex.workers {
-		all = append(all, &ex.workers[i].home)
+		all = append(all, &ex.workers[i].taskList)
 	}
 	return all
 }
@@ -145,10 +145,10 @@ func (ex *Executor) polled(to map[*task]bool) {
 
 // String says how many workers there are, and how many are awake.
 func (ex *Executor) String() string {
-	return fmt.Sprintf("Executor %p, %d of %d workers awake", ex, awakeOf(ex.crew.Load()), len(ex.workers))
+	return fmt.Sprintf("Executor %p, %d of %d workers awake", ex, awakeOf(ex.idle.Load()), len(ex.workers))
 }
 
-func (l *Local) homes() []*home { return []*home{&l.home} }
+func (l *Local) taskLists() []*taskList { return []*taskList{&l.taskList} }
 
 func (l *Local) polled(to map[*task]bool) {
 	l.mu.Lock()

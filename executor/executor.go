@@ -14,10 +14,10 @@ import (
 // Executor runs tasks on several goroutines, its workers. They start when there is something to run and end when there is
 // nothing, so an idle executor costs neither CPU nor goroutines. Use [New]; Spawn, Wait and Close may be called on any goroutine.
 type Executor struct {
-	workers []worker
-	near    sync.Pool // of *worker: the one that runs, or ran last, on the caller's CPU. A hint
-	next    atomic.Uint32
-	start   [2]func() // work, as a value; by the index of looks
+	workers        []worker
+	workerHint     sync.Pool // of *worker: the one that runs, or ran last, on the caller's CPU. A hint
+	next           atomic.Uint32
+	runWorkerFuncs [2]func() // runWorker, as a value; by the index of watchdogs
 
 	// global takes what a worker's own queue has no room for. A worker looks there now and then, and when it has nothing.
 	global struct {
@@ -25,14 +25,14 @@ type Executor struct {
 		queue ring
 	}
 
-	crew    crew
-	looks   [2]looks // outside synctest bubbles, and inside one
-	closing closing
+	idle      idleState
+	watchdogs [2]watchdogTimer // outside synctest bubbles, and inside one
+	closing   closing
 
-	idle struct {
-		waited atomic.Bool // somebody waits: ch is there
-		mu     sync.Mutex
-		ch     chan struct{} // closed when a worker's list has become empty
+	waiters struct {
+		registered atomic.Bool // somebody waits: ch is there
+		mu         sync.Mutex
+		ch         chan struct{} // closed when a worker's list has become empty
 	}
 }
 
@@ -40,15 +40,15 @@ type Executor struct {
 type Option func(*Executor)
 
 // Each worker is some kilobytes from the beginning.
-const mostWorkers = 1 << 16
+const maxWorkers = 1 << 16
 
 // Workers sets how many tasks are polled at once: GOMAXPROCS where it is not given. It panics for less than 1 and for more than 65,536.
 func Workers(n int) Option {
 	if n < 1 {
 		panic("executor: Workers of less than 1")
 	}
-	if n > mostWorkers {
-		panic(fmt.Sprintf("executor: Workers of more than %d", mostWorkers))
+	if n > maxWorkers {
+		panic(fmt.Sprintf("executor: Workers of more than %d", maxWorkers))
 	}
 	return func(ex *Executor) { ex.workers = make([]worker, n) }
 }
@@ -64,29 +64,29 @@ func New(opts ...Option) *Executor {
 	}
 	for i := range ex.workers {
 		w := &ex.workers[i]
-		w.of, w.ex = ex, ex
+		w.owner, w.ex = ex, ex
 	}
-	for bubble := range ex.start {
-		ex.start[bubble] = func() { ex.work(nil, bubble) }
+	for bubble := range ex.runWorkerFuncs {
+		ex.runWorkerFuncs[bubble] = func() { ex.runWorker(nil, bubble) }
 	}
-	ex.near.New = func() any { return &ex.workers[ex.turn()] }
-	known(ex)
+	ex.workerHint.New = func() any { return &ex.workers[ex.nextWorker()] }
+	register(ex)
 	return ex
 }
 
-// turn is another worker's index each time. The counter comes round.
-func (ex *Executor) turn() int { return int(ex.next.Add(1) % uint32(len(ex.workers))) }
+// nextWorker is another worker's index each time. The counter comes round.
+func (ex *Executor) nextWorker() int { return int(ex.next.Add(1) % uint32(len(ex.workers))) }
 
 // Spawn makes f a task, and owns it. It never polls f itself. After Close it drops f, and the handle says [ErrClosed].
 func Spawn[T any](ex *Executor, f rawwaker.Future[T]) *JoinHandle[T] {
 	if f == nil {
 		panic("executor: Spawn of a nil future")
 	}
-	w := ex.near.Get().(*worker)
-	h := newHandle(&w.home, f)
+	w := ex.workerHint.Get().(*worker)
+	h := newHandle(&w.taskList, f)
 	w.mu.Lock()
 	w.spawn(&h.task)
-	ex.near.Put(w)
+	ex.workerHint.Put(w)
 	return h
 }
 
@@ -97,19 +97,19 @@ func Detach(ex *Executor, f rawwaker.Future[struct{}]) {
 	if f == nil {
 		panic("executor: Detach of a nil future")
 	}
-	w := ex.near.Get().(*worker)
+	w := ex.workerHint.Get().(*worker)
 	w.mu.Lock()
-	d := w.home.detached(f)
+	d := w.taskList.detached(f)
 	w.spawn(&d.task)
-	ex.near.Put(w)
+	ex.workerHint.Put(w)
 }
 
 // enqueue implements owner.
 func (ex *Executor) enqueue(t *task, at wake.Place) {
-	w := ex.near.Get().(*worker)
+	w := ex.workerHint.Get().(*worker)
 	w.mu.Lock()
 	w.push(t, at)
-	ex.near.Put(w)
+	ex.workerHint.Put(w)
 }
 
 // inbox implements owner.
@@ -132,26 +132,26 @@ func (ex *Executor) Wait(ctx context.Context) error {
 
 // nextEmpty is closed when a worker's list becomes empty, from now on.
 func (ex *Executor) nextEmpty() <-chan struct{} {
-	ex.idle.mu.Lock()
-	defer ex.idle.mu.Unlock()
-	if ex.idle.ch == nil {
-		ex.idle.ch = make(chan struct{})
-		ex.idle.waited.Store(true)
+	ex.waiters.mu.Lock()
+	defer ex.waiters.mu.Unlock()
+	if ex.waiters.ch == nil {
+		ex.waiters.ch = make(chan struct{})
+		ex.waiters.registered.Store(true)
 	}
-	return ex.idle.ch
+	return ex.waiters.ch
 }
 
 // emptied implements owner.
 func (ex *Executor) emptied() {
-	if !ex.idle.waited.Load() {
+	if !ex.waiters.registered.Load() {
 		return
 	}
-	ex.idle.mu.Lock()
-	defer ex.idle.mu.Unlock()
-	if ex.idle.ch != nil {
-		close(ex.idle.ch)
-		ex.idle.ch = nil
-		ex.idle.waited.Store(false)
+	ex.waiters.mu.Lock()
+	defer ex.waiters.mu.Unlock()
+	if ex.waiters.ch != nil {
+		close(ex.waiters.ch)
+		ex.waiters.ch = nil
+		ex.waiters.registered.Store(false)
 	}
 }
 
@@ -194,11 +194,11 @@ func (ex *Executor) end() {
 		all = ex.workers[i].alive(all)
 	}
 	for _, t := range all {
-		t.doom(closed)
+		t.requestEnd(closed)
 	}
 	inside := ex.sweeping() && insideTask() // a late sweep may be what calls this
 	defer persist(func() {
-		for ex.sweep(); onTheWay(ex, all) || !inside && ex.sweeping(); ex.sweep() {
+		for ex.sweep(); inTransit(ex, all) || !inside && ex.sweeping(); ex.sweep() {
 			runtime.Gosched()
 		}
 	})
@@ -208,7 +208,7 @@ func (ex *Executor) end() {
 // sweeping says whether a goroutine sweeps what came late.
 func (ex *Executor) sweeping() bool {
 	for i := range ex.workers {
-		if ex.workers[i].late.Load() != 0 {
+		if ex.workers[i].lateSweeps.Load() != 0 {
 			return true
 		}
 	}

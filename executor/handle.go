@@ -28,9 +28,9 @@ type JoinHandle[T any] struct {
 	mine uint32        // turn of the handle's own latest poll; 0: none has registered
 }
 
-func newHandle[T any](h *home, f rawwaker.Future[T]) *JoinHandle[T] {
+func newHandle[T any](h *taskList, f rawwaker.Future[T]) *JoinHandle[T] {
 	j := &JoinHandle[T]{f: f}
-	j.task.init(h, worked[T]{j}, f)
+	j.task.init(h, joinBody[T]{j}, f)
 	return j
 }
 
@@ -51,7 +51,7 @@ func (h *JoinHandle[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 // may be polled again. It is for who gives the handle up as a future, as [future.Timeout] does.
 //
 // [future.Timeout]: https://pkg.go.dev/github.com/seed-8a1b3254/ffiwaker/future#Timeout
-func (h *JoinHandle[T]) Drop() { h.leave(h.mine) }
+func (h *JoinHandle[T]) Drop() { h.unregister(h.mine) }
 
 // Outcome is the handle as a future that does not panic: the error is in the result. To drop it ends the wait and not the task.
 func (h *JoinHandle[T]) Outcome() rawwaker.Future[rawwaker.Result[T]] { return &outcome[T]{h: h} }
@@ -70,10 +70,10 @@ func (o *outcome[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]
 }
 
 // Drop implements [rawwaker.Dropper].
-func (o *outcome[T]) Drop() { o.h.leave(o.mine) }
+func (o *outcome[T]) Drop() { o.h.unregister(o.mine) }
 
-// leave drops the waker that was registered in that turn, unless a later poll, of the handle or of another Outcome, has replaced it.
-func (h *JoinHandle[T]) leave(turn uint32) {
+// unregister drops the waker that was registered in that turn, unless a later poll, of the handle or of another Outcome, has replaced it.
+func (h *JoinHandle[T]) unregister(turn uint32) {
 	if turn != 0 && h.turn.Load() == turn {
 		h.waker.Drop()
 	}
@@ -89,39 +89,39 @@ func (h *JoinHandle[T]) take() (v T, err error) {
 
 // join says whether the task is over; if it is not, it registers cx's waker and notes the turn.
 func (h *JoinHandle[T]) join(cx *rawwaker.Context, turn *uint32) bool {
-	fate := &h.task.fate
-	f := fate.Load()
-	if f&taken != 0 {
+	state := &h.task.state
+	s := state.Load()
+	if s&taken != 0 {
 		panic(rawwaker.PolledAfterCompletion)
 	}
-	if f&done == 0 {
+	if s&done == 0 {
 		// Register, then look again: who sets done sees joined, or this sees done.
 		h.waker.Register(cx.Waker())
 		*turn = h.turn.Add(1)
-		if fate.Or(joined)&done == 0 {
+		if state.Or(joined)&done == 0 {
 			return false
 		}
 	}
-	fate.Or(taken)
+	state.Or(taken)
 	h.waker.Drop()
 	return true
 }
 
 // IsDone says whether the task is over.
-func (h *JoinHandle[T]) IsDone() bool { return h.task.fate.Load()&done != 0 }
+func (h *JoinHandle[T]) IsDone() bool { return h.task.state.Load()&done != 0 }
 
 // Abort ends the task with [ErrAborted], unless it is over. A poll in progress is not interrupted; if it is ready, Ready wins. Abort
 // may be called more than once, on any goroutine, and does not wait.
 func (h *JoinHandle[T]) Abort() { h.task.abort() }
 
-// worked is a JoinHandle as its task knows it.
-type worked[T any] struct{ *JoinHandle[T] }
+// joinBody is a JoinHandle as its task knows it.
+type joinBody[T any] struct{ *JoinHandle[T] }
 
-func (h worked[T]) Schedule(at wake.Place) { h.task.rouse(at) }
-func (h worked[T]) Inbox() *wake.Inbox     { return h.task.home.of.inbox() }
-func (h worked[T]) Count(n int)            { h.task.count(n) }
+func (h joinBody[T]) Schedule(at wake.Place) { h.task.schedule(at) }
+func (h joinBody[T]) Inbox() *wake.Inbox     { return h.task.list.owner.inbox() }
+func (h joinBody[T]) Count(n int)            { h.task.count(n) }
 
-func (h worked[T]) poll(cx *rawwaker.Context) bool {
+func (h joinBody[T]) poll(cx *rawwaker.Context) bool {
 	p := h.f.Poll(cx)
 	if !p.IsReady() {
 		return false
@@ -130,15 +130,15 @@ func (h worked[T]) poll(cx *rawwaker.Context) bool {
 	return true
 }
 
-func (h worked[T]) drop() {
+func (h joinBody[T]) drop() {
 	if d, ok := h.f.(rawwaker.Dropper); ok {
 		d.Drop()
 	}
 }
 
-func (h worked[T]) finish(err error) {
+func (h joinBody[T]) complete(err error) {
 	h.f, h.err = nil, err
-	if h.task.fate.Or(done)&joined != 0 {
+	if h.task.state.Or(done)&joined != 0 {
 		wake.Rawwaker.Wake(&h.waker, wake.Worker) // what a user wrote runs elsewhere: this goroutine has other tasks
 	}
 }
@@ -149,8 +149,8 @@ type detached struct {
 	f    rawwaker.Future[struct{}]
 }
 
-func (d *detached) Schedule(at wake.Place) { d.task.rouse(at) }
-func (d *detached) Inbox() *wake.Inbox     { return d.task.home.of.inbox() }
+func (d *detached) Schedule(at wake.Place) { d.task.schedule(at) }
+func (d *detached) Inbox() *wake.Inbox     { return d.task.list.owner.inbox() }
 func (d *detached) Count(n int)            { d.task.count(n) }
 
 func (d *detached) poll(cx *rawwaker.Context) bool { return d.f.Poll(cx).IsReady() }
@@ -161,10 +161,10 @@ func (d *detached) drop() {
 	}
 }
 
-func (d *detached) finish(err error) {
+func (d *detached) complete(err error) {
 	d.f = nil
 	if g := d.task.diag(); g != nil && err != nil && err != ErrClosed {
 		report("%s detached: %v", g, err)
 	}
-	d.task.fate.Or(done)
+	d.task.state.Or(done)
 }

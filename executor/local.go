@@ -20,7 +20,7 @@ import (
 // A task that calls runtime.Goexit ends the goroutine that ticks; another one may go on: the hook is called, and the descriptor readable, as
 // after any wake, if tasks are left to be polled. Tick, Run and RunUntil inside a task of the same Local panic: await there instead.
 type Local struct {
-	home
+	taskList
 	in *wake.Inbox
 
 	// Of mu.
@@ -28,18 +28,18 @@ type Local struct {
 	parker  *wake.Parker // of Run, from its first park on
 	hook    *wake.Call
 	hosted  bool // by WakeWith
-	told    bool // the inbox calls rouse
-	over    bool // Close has come to its end
+	hooked  bool // the inbox calls unpark
+	stopped bool // Close has come to its end
 	polling *task
 	closing closing
 
-	hooks sync.RWMutex // read-locked, if it can be at once, while the function of OnWake is called; Close locks it
-	mute  atomic.Bool  // by Close: it is not called any more
+	hookMu  sync.RWMutex // read-locked, if it can be at once, while the function of OnWake is called; Close locks it
+	hookOff atomic.Bool  // by Close: it is not called any more
 
 	// Of the goroutine that ticks.
-	ticks  int
-	inside bool  // a task is being polled or ended
-	ended  *task // over, and still on the list
+	ticks   int
+	running bool  // a task is being polled or ended
+	ended   *task // over, and still on the list
 }
 
 // NewLocal returns a Local. In a build with cgo it has a descriptor, and it panics where there is none to be had: [OpenLocal]
@@ -62,8 +62,8 @@ func OpenLocal() (*Local, error) {
 	// Soon and not at once: what it drops may be foreign, and finalizers share one goroutine.
 	runtime.SetFinalizer(inbox, func(in *wake.Inbox) { wake.Later(in.Close) })
 	l := &Local{in: inbox}
-	l.of = l
-	known(l)
+	l.owner = l
+	register(l)
 	return l, nil
 }
 
@@ -77,7 +77,7 @@ func SpawnLocal[T any](l *Local, f rawwaker.Future[T]) *JoinHandle[T] {
 }
 
 func spawnLocal[T any](l *Local, f rawwaker.Future[T]) *JoinHandle[T] {
-	h := newHandle(&l.home, f)
+	h := newHandle(&l.taskList, f)
 	l.mu.Lock()
 	l.spawn(&h.task)
 	return h
@@ -89,7 +89,7 @@ func DetachLocal(l *Local, f rawwaker.Future[struct{}]) {
 		panic("executor: DetachLocal of a nil future")
 	}
 	l.mu.Lock()
-	l.spawn(&l.home.detached(f).task)
+	l.spawn(&l.taskList.detached(f).task)
 }
 
 // spawn queues a new task. mu is held, and is not when it returns.
@@ -130,7 +130,7 @@ func (l *Local) emptied() {}
 // Tick polls one runnable task. It returns false where there was none; from then on the first wake or spawn makes the
 // descriptor readable and calls the hook.
 func (l *Local) Tick() bool {
-	if l.ticks++; l.ticks%atTimes == 0 {
+	if l.ticks++; l.ticks%globalQueueInterval == 0 {
 		l.in.Drain()
 	}
 	for {
@@ -145,9 +145,9 @@ func (l *Local) Tick() bool {
 	}
 }
 
-// alone panics for a call inside a task of l.
-func (l *Local) alone(call string) {
-	if l.inside {
+// mustNotNest panics for a call inside a task of l.
+func (l *Local) mustNotNest(call string) {
+	if l.running {
 		panic("executor: " + call + " inside a task of the same Local, or beside another Tick (await there instead)")
 	}
 }
@@ -176,10 +176,10 @@ func (l *Local) TickFor(d time.Duration) int {
 
 // pop takes out the next. Where there is none, the next wake takes the flag away.
 func (l *Local) pop() *task {
-	l.alone("Tick")
+	l.mustNotNest("Tick")
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.drop()
+	l.removeEnded()
 	if l.closed {
 		l.polling = nil
 		return nil
@@ -197,31 +197,31 @@ func (l *Local) empty() bool {
 }
 
 func (l *Local) run(t *task) {
-	l.inside = true
+	l.running = true
 	over := true // panicked, or ended
 	returned := false
 	defer func() {
 		if returned {
-			l.finish(t, over)
+			l.endRun(t, over)
 			return
 		}
 		v := recover()
 		if v == nil { // runtime.Goexit: this goroutine ends, and ticks no more
-			defer l.stop()
+			defer l.endTicking()
 		}
-		defer l.finish(t, over)
+		defer l.endRun(t, over)
 		t.panicked(v)
 	}()
 	var pending bool
 	pending, over = t.run()
 	if pending {
-		over = l.leave(t)
+		over = l.suspend(t)
 	}
 	returned = true
 }
 
-// leave lets t go to sleep, or queues it again where it was woken while it was polled. If l was closed meanwhile, t is over.
-func (l *Local) leave(t *task) (over bool) {
+// suspend lets t go to sleep, or queues it again where it was woken while it was polled. If l was closed meanwhile, t is over.
+func (l *Local) suspend(t *task) (over bool) {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -235,21 +235,21 @@ func (l *Local) leave(t *task) (over bool) {
 	l.polling = nil
 	l.mu.Unlock()
 	if parked {
-		t.asleep(polls)
+		t.reportLost(polls)
 	}
 	return false
 }
 
-// finish is the end of run. A task that is over leaves the list with the next pop, which takes the lock anyway.
-func (l *Local) finish(t *task, over bool) {
-	l.inside = false
+// endRun is the end of run. A task that is over leaves the list with the next pop, which takes the lock anyway.
+func (l *Local) endRun(t *task, over bool) {
+	l.running = false
 	if over {
 		l.ended = t
 	}
 }
 
-// drop takes the task that has ended off the list. mu is held.
-func (l *Local) drop() {
+// removeEnded takes the task that has ended off the list. mu is held.
+func (l *Local) removeEnded() {
 	if t := l.ended; t != nil {
 		l.ended = nil
 		l.unlink(t)
@@ -257,11 +257,11 @@ func (l *Local) drop() {
 	}
 }
 
-// stop is the end of ticking on this goroutine, without a Tick that has returned false: from here on a wake or spawn is announced again, and
+// endTicking is the end of ticking on this goroutine, without a Tick that has returned false: from here on a wake or spawn is announced again, and
 // what is queued already is announced now.
-func (l *Local) stop() {
+func (l *Local) endTicking() {
 	l.mu.Lock()
-	l.drop()
+	l.removeEnded()
 	l.ticking, l.polling = false, nil
 	l.mu.Unlock()
 	for l.in.Drain(); !l.in.Arm(func() bool { return true }); l.in.Drain() {
@@ -280,7 +280,7 @@ func RunUntil[T any](l *Local, f rawwaker.Future[T]) T {
 	if f == nil {
 		panic("executor: RunUntil of a nil future")
 	}
-	l.alone("RunUntil")
+	l.mustNotNest("RunUntil")
 	h := spawnLocal(l, f)
 	l.drive(h.IsDone)
 	v, err := h.take()
@@ -292,7 +292,7 @@ func RunUntil[T any](l *Local, f rawwaker.Future[T]) T {
 
 // Run ticks until every task is over, and parks in between. A task that nobody wakes makes it park until Close.
 func (l *Local) Run() {
-	l.alone("Run")
+	l.mustNotNest("Run")
 	l.drive(func() bool { return l.Len() == 0 })
 }
 
@@ -303,14 +303,14 @@ func (l *Local) drive(done func() bool) {
 			return
 		}
 	}
-	l.stop()
+	l.endTicking()
 }
 
 // park sleeps until there is something to tick. False: l is closed.
 func (l *Local) park() bool {
 	l.mu.Lock()
 	switch {
-	case l.over:
+	case l.stopped:
 		l.mu.Unlock()
 		return false
 	case l.hosted:
@@ -324,18 +324,18 @@ func (l *Local) park() bool {
 	p := l.parker
 	l.mu.Unlock()
 	if first {
-		l.tell()
+		l.hookInbox()
 		return true // a wake may have come before: look again
 	}
 	p.Park(nil)
 	return true
 }
 
-// tell has the inbox call rouse, from now on.
-func (l *Local) tell() {
+// hookInbox has the inbox call unpark, from now on.
+func (l *Local) hookInbox() {
 	l.mu.Lock()
-	told := l.told
-	l.told = true
+	told := l.hooked
+	l.hooked = true
 	l.mu.Unlock()
 	if told {
 		return
@@ -343,13 +343,13 @@ func (l *Local) tell() {
 	w := weak.Make(l)
 	l.in.OnWake(func(at wake.Place) {
 		if l := w.Value(); l != nil {
-			l.rouse(at)
+			l.unpark(at)
 		}
 	})
 }
 
-// rouse calls whoever sleeps.
-func (l *Local) rouse(at wake.Place) {
+// unpark calls whoever sleeps.
+func (l *Local) unpark(at wake.Place) {
 	l.mu.Lock()
 	p, f := l.parker, l.hook
 	l.mu.Unlock()
@@ -363,25 +363,25 @@ func (l *Local) rouse(at wake.Place) {
 
 // callHook calls the function of OnWake, unless Close has begun to wait for such calls.
 func (l *Local) callHook(f func()) {
-	if !l.hooks.TryRLock() {
+	if !l.hookMu.TryRLock() {
 		return
 	}
-	defer l.hooks.RUnlock()
-	if !l.mute.Load() {
+	defer l.hookMu.RUnlock()
+	if !l.hookOff.Load() {
 		f()
 	}
 }
 
-// silence returns when no call of the function of OnWake is under way, and none begins any more. Inside one it does not wait.
-func (l *Local) silence() {
-	l.mute.Store(true)
-	if !l.hooks.TryLock() {
+// stopHook returns when no call of the function of OnWake is under way, and none begins any more. Inside one it does not wait.
+func (l *Local) stopHook() {
+	l.hookOff.Store(true)
+	if !l.hookMu.TryLock() {
 		if onStack("/ffiwaker/executor.(*Local).callHook") {
 			return
 		}
-		l.hooks.Lock()
+		l.hookMu.Lock()
 	}
-	l.hooks.Unlock()
+	l.hookMu.Unlock()
 }
 
 // FD returns the descriptor: readable while there is something to Tick, and now and then when there is not. It is l's; do not
@@ -416,7 +416,7 @@ func (l *Local) OnWake(f func()) {
 	if f == nil {
 		return
 	}
-	l.tell()
+	l.hookInbox()
 	if !l.in.Asleep(l.empty) {
 		l.callHook(f)
 	}
@@ -428,11 +428,11 @@ func (l *Local) OnWake(f func()) {
 // on a goroutine of the library's; never inside a wake. In a build without cgo it panics.
 func (l *Local) WakeWith(w *rawwaker.Waker) {
 	l.mu.Lock()
-	if l.told {
+	if l.hooked {
 		l.mu.Unlock()
 		panic("executor: WakeWith after OnWake, Run or WakeWith")
 	}
-	l.told, l.hosted = true, true
+	l.hooked, l.hosted = true, true
 	l.mu.Unlock()
 	raw := w.Clone().IntoRaw()
 	data, vtable := raw.Words()
@@ -458,13 +458,13 @@ func (l *Local) end() {
 	l.shut()
 	all := l.alive(nil)
 	for _, t := range all {
-		t.doom(closed)
+		t.requestEnd(closed)
 	}
 	defer func() {
 		l.in.Close()
-		defer l.silence()
+		defer l.stopHook()
 		l.mu.Lock()
-		l.over = true
+		l.stopped = true
 		p := l.parker
 		l.mu.Unlock()
 		if p != nil {
@@ -472,7 +472,7 @@ func (l *Local) end() {
 		}
 	}()
 	defer persist(func() {
-		for l.sweep(); onTheWay(l, all); l.sweep() {
+		for l.sweep(); inTransit(l, all); l.sweep() {
 			runtime.Gosched()
 		}
 	})

@@ -55,10 +55,10 @@ func (r *ring) take(into []*task) []*task {
 	return into[:n]
 }
 
-// home is where a task was spawned: a queue of those that are to be polled, and the list of those that are alive, whose
+// taskList is where a task was spawned: a queue of those that are to be polled, and the list of those that are alive, whose
 // tasks may be queued elsewhere. One lock for both, so that a spawn takes one.
-type home struct {
-	of owner
+type taskList struct {
+	owner owner
 
 	mu     sync.Mutex
 	queue  ring
@@ -71,10 +71,10 @@ type home struct {
 }
 
 // detached returns a task without a handle. mu is held.
-func (h *home) detached(f rawwaker.Future[struct{}]) (d *detached) {
+func (h *taskList) detached(f rawwaker.Future[struct{}]) (d *detached) {
 	if n := len(h.free); n > 0 && !h.closed {
 		d, h.free = h.free[n-1], h.free[:n-1]
-		d.task.fate.Store(0)
+		d.task.state.Store(0)
 	} else {
 		d = new(detached)
 		d.task.init(h, d, f)
@@ -83,27 +83,27 @@ func (h *home) detached(f rawwaker.Future[struct{}]) (d *detached) {
 	return d
 }
 
-const mostFree = 1024
+const maxFree = 1024
 
 // recycle keeps a task that was unlinked, where nobody knows it any more. mu is held.
-func (h *home) recycle(t *task) {
-	if d, ok := t.core.Target().(*detached); ok && t.more == nil && !h.closed && len(h.free) < mostFree && !t.core.Escaped() {
+func (h *taskList) recycle(t *task) {
+	if d, ok := t.core.Target().(*detached); ok && t.extra == nil && !h.closed && len(h.free) < maxFree && !t.core.Escaped() {
 		h.free = append(h.free, d)
 	}
 }
 
 // link puts t on the list. mu is held.
-func (h *home) link(t *task) {
-	t.at = len(h.live)
+func (h *taskList) link(t *task) {
+	t.index = len(h.live)
 	h.live = append(h.live, t)
 	h.unfinished.Add(1)
 }
 
 // unlink takes t out, and puts the last in its place. mu is held.
-func (h *home) unlink(t *task) {
+func (h *taskList) unlink(t *task) {
 	n := len(h.live) - 1
 	last := h.live[n]
-	h.live[t.at], last.at = last, t.at
+	h.live[t.index], last.index = last, t.index
 	h.live[n] = nil
 	h.live = h.live[:n]
 	if n == 0 && cap(h.live) > ringKept {
@@ -112,11 +112,11 @@ func (h *home) unlink(t *task) {
 }
 
 // alive appends the tasks that are not over.
-func (h *home) alive(to []*task) []*task {
+func (h *taskList) alive(to []*task) []*task {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, t := range h.live {
-		if t.fate.Load()&done == 0 {
+		if t.state.Load()&done == 0 {
 			to = append(to, t)
 		}
 	}
@@ -124,10 +124,10 @@ func (h *home) alive(to []*task) []*task {
 }
 
 // count is how many are not over.
-func (h *home) count() int { return int(h.unfinished.Load()) }
+func (h *taskList) count() int { return int(h.unfinished.Load()) }
 
 // shut refuses further tasks, and lets go of those that were kept for later use.
-func (h *home) shut() {
+func (h *taskList) shut() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
@@ -135,25 +135,25 @@ func (h *home) shut() {
 }
 
 // refuse ends a new task: h is closed, and does not list it.
-func (h *home) refuse(t *task) {
-	t.fate.Or(refused)
+func (h *taskList) refuse(t *task) {
+	t.state.Or(refused)
 	t.end(closed)
 }
 
 // remove takes a finished task off its list, and tells the owner if that was the last.
-func (h *home) remove(t *task) {
+func (h *taskList) remove(t *task) {
 	h.mu.Lock()
 	h.unlink(t)
 	h.recycle(t)
 	empty := len(h.live) == 0
 	h.mu.Unlock()
 	if empty {
-		h.of.emptied()
+		h.owner.emptied()
 	}
 }
 
-// sweep ends what is queued in a home that is shut.
-func (h *home) sweep() { endAll(&h.mu, &h.queue) }
+// sweep ends what is queued in a list that is shut.
+func (h *taskList) sweep() { endAll(&h.mu, &h.queue) }
 
 // endAll ends what is in a queue. A Drop that calls runtime.Goexit ends the caller's goroutine, but only when all of them have ended.
 func endAll(mu *sync.Mutex, queue *ring) {
@@ -170,13 +170,13 @@ func endAll(mu *sync.Mutex, queue *ring) {
 		if t == nil {
 			break
 		}
-		t.home.endNow(t)
+		t.list.endNow(t)
 	}
 	returned = true
 }
 
 // endNow ends a task of h that is on its list, for who holds the token and is not its worker.
-func (h *home) endNow(t *task) {
+func (h *taskList) endNow(t *task) {
 	defer h.remove(t)
 	t.end(closed)
 }
@@ -184,7 +184,7 @@ func (h *home) endNow(t *task) {
 // endAsleep ends a task if it is asleep: then the token is the caller's.
 func endAsleep(t *task) {
 	if t.core.Notify() {
-		t.home.endNow(t)
+		t.list.endNow(t)
 	}
 }
 
@@ -202,13 +202,13 @@ func each[E any](all []E, f func(E)) {
 	}
 }
 
-// onTheWay says whether somebody is about to queue one of these tasks: it was woken, and is neither queued nor being polled nor
+// inTransit says whether somebody is about to queue one of these tasks: it was woken, and is neither queued nor being polled nor
 // ended. That is a matter of a few instructions.
-func onTheWay(ex dumped, all []*task) bool {
+func inTransit(ex dumpable, all []*task) bool {
 	polled := make(map[*task]bool)
 	ex.polled(polled)
 	for _, t := range all {
-		if t.fate.Load()&(ending|done) == 0 && !polled[t] {
+		if t.state.Load()&(ending|done) == 0 && !polled[t] {
 			return true
 		}
 	}

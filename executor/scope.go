@@ -13,7 +13,7 @@ import (
 
 // Spawner is an [Executor] or a [Local].
 type Spawner interface {
-	begin(init func(h *home) *task)
+	spawnWith(init func(h *taskList) *task)
 }
 
 // Scope is a group of tasks with one end: it is over when Wait or Done was called and all of its tasks are over. The first that
@@ -27,9 +27,9 @@ type Spawner interface {
 //
 // The idea is that of structured concurrency: Go's errgroup, Rust's JoinSet and scoped threads.
 type Scope struct {
-	on     Spawner
-	parent context.Context
-	kept   *atomic.Pointer[Scope] // the scope while tasks of it live: what the parent knows of it
+	spawner Spawner
+	parent  context.Context
+	self    *atomic.Pointer[Scope] // the scope while tasks of it live: what the parent knows of it
 
 	mu      sync.Mutex
 	stop    func() bool // ends the notice of the parent's end
@@ -42,7 +42,7 @@ type Scope struct {
 	ended   bool  // and nothing is live: nothing is spawned any more
 	err     error // of the first panic, or of the parent's end
 	waiters map[*scopeDone]struct{}
-	ends    chan struct{} // closed when ended
+	done    chan struct{} // closed when ended
 }
 
 // NewScope returns a scope whose tasks run on an executor or a Local, and end with ctx. If ctx is over, no task of the scope runs.
@@ -56,17 +56,17 @@ func NewScope(ctx context.Context, on Spawner) *Scope {
 	if on == nil {
 		panic("executor: NewScope on a nil Spawner")
 	}
-	s := &Scope{on: on, parent: ctx, live: make(map[*task]struct{}), ends: make(chan struct{})}
+	s := &Scope{spawner: on, parent: ctx, live: make(map[*task]struct{}), done: make(chan struct{})}
 	kept := new(atomic.Pointer[Scope]) // ctx may outlive the scope by far
 	stop := context.AfterFunc(ctx, func() {
 		if s := kept.Load(); s != nil {
-			s.look()
+			s.checkParent()
 		}
 	})
 	// The context may be one of the user's, whose methods run elsewhere than on the collector's goroutine.
 	runtime.AddCleanup(s, func(stop func() bool) { wake.Later(func() { stop() }) }, stop)
-	s.kept, s.stop = kept, stop
-	s.look()
+	s.self, s.stop = kept, stop
+	s.checkParent()
 	return s
 }
 
@@ -94,8 +94,8 @@ func (s *Scope) Context() context.Context {
 	return ctx
 }
 
-// errOver is the cause of the context of a scope that came to its end.
-var errOver = errors.New("executor: scope is over")
+// errScopeEnded is the cause of the context of a scope that came to its end.
+var errScopeEnded = errors.New("executor: scope is over")
 
 // SpawnIn is [Spawn] or [SpawnLocal] in a scope. In one that was aborted, or whose context is over, f is dropped and the handle says
 // [ErrAborted]; in one that is over, [ErrClosed].
@@ -103,9 +103,9 @@ func SpawnIn[T any](s *Scope, f rawwaker.Future[T]) *JoinHandle[T] {
 	if f == nil {
 		panic("executor: SpawnIn of a nil future")
 	}
-	s.look()
+	s.checkParent()
 	var handle *JoinHandle[T]
-	s.on.begin(func(h *home) *task {
+	s.spawner.spawnWith(func(h *taskList) *task {
 		handle = newHandle(h, f)
 		s.adopt(&handle.task)
 		return &handle.task
@@ -113,9 +113,9 @@ func SpawnIn[T any](s *Scope, f rawwaker.Future[T]) *JoinHandle[T] {
 	return handle
 }
 
-// look sees whether the parent's end has come, and aborts the scope then. The notice of it comes on another goroutine, some time: so whoever
+// checkParent sees whether the parent's end has come, and aborts the scope then. The notice of it comes on another goroutine, some time: so whoever
 // is about to begin something looks too.
-func (s *Scope) look() {
+func (s *Scope) checkParent() {
 	if s.parent.Err() != nil {
 		s.fail(context.Cause(s.parent))
 	}
@@ -127,31 +127,31 @@ func (s *Scope) adopt(t *task) {
 	defer s.mu.Unlock()
 	switch {
 	case s.ended:
-		t.doom(closed)
+		t.requestEnd(closed)
 		return
 	case s.aborted:
-		t.doom(aborted)
+		t.requestEnd(aborted)
 	}
 	t.extend().scope = s
 	s.live[t] = struct{}{}
-	s.kept.Store(s)
+	s.self.Store(s)
 }
 
-// over is told by each task, at its end.
-func (s *Scope) over(t *task, err error) {
-	defer s.settle(func() { delete(s.live, t) })
+// taskCompleted is told by each task, at its end.
+func (s *Scope) taskCompleted(t *task, err error) {
+	defer s.update(func() { delete(s.live, t) })
 	if panicked, ok := err.(*PanicError); ok {
 		s.fail(panicked)
 	}
-	s.look()
+	s.checkParent()
 }
 
-// settle makes a change, under mu, and ends the scope where it is time.
-func (s *Scope) settle(change func()) {
+// update makes a change, under mu, and ends the scope where it is time.
+func (s *Scope) update(change func()) {
 	s.mu.Lock()
 	change()
 	if len(s.live) == 0 {
-		s.kept.Store(nil)
+		s.self.Store(nil)
 	}
 	if !s.ending || len(s.live) > 0 || s.ended {
 		s.mu.Unlock()
@@ -163,16 +163,16 @@ func (s *Scope) settle(change func()) {
 		waiters = append(waiters, &d.waker)
 	}
 	s.waiters = nil
-	cancel := s.because(errOver)
+	cancel := s.setCause(errScopeEnded)
 	s.mu.Unlock()
 	defer wake.WakeAll(waiters, wake.Worker)
-	defer close(s.ends)
+	defer close(s.done)
 	s.stop()
 	cancel()
 }
 
-// because says why the context ends, and returns what ends it, to be called without mu. mu is held.
-func (s *Scope) because(why error) (cancel func()) {
+// setCause says why the context ends, and returns what ends it, to be called without mu. mu is held.
+func (s *Scope) setCause(why error) (cancel func()) {
 	if s.cause == nil {
 		s.cause = why
 	}
@@ -205,7 +205,7 @@ func (s *Scope) abort(why error) {
 	for t := range s.live {
 		all = append(all, t)
 	}
-	cancel := s.because(why)
+	cancel := s.setCause(why)
 	s.mu.Unlock()
 	s.stop() // who ends the scope now looks at its parent
 	cancel()
@@ -217,13 +217,13 @@ func (s *Scope) abort(why error) {
 // of the scope, and on the goroutine that ticks its Local, it waits for ever: there, poll Done.
 func (s *Scope) Wait() error {
 	s.end()
-	<-s.ends
+	<-s.done
 	return s.err
 }
 
 func (s *Scope) end() {
-	s.look()
-	s.settle(func() { s.ending = true })
+	s.checkParent()
+	s.update(func() { s.ending = true })
 }
 
 // Done is Wait as a future, whose value is Wait's error.
@@ -274,18 +274,18 @@ func (d *scopeDone) Drop() {
 	d.waker.Drop()
 }
 
-// begin implements Spawner.
-func (ex *Executor) begin(init func(h *home) *task) {
-	w := ex.near.Get().(*worker)
-	defer ex.near.Put(w)
-	t := init(&w.home)
+// spawnWith implements Spawner.
+func (ex *Executor) spawnWith(init func(h *taskList) *task) {
+	w := ex.workerHint.Get().(*worker)
+	defer ex.workerHint.Put(w)
+	t := init(&w.taskList)
 	w.mu.Lock()
 	w.spawn(t)
 }
 
-// begin implements Spawner.
-func (l *Local) begin(init func(h *home) *task) {
-	t := init(&l.home)
+// spawnWith implements Spawner.
+func (l *Local) spawnWith(init func(h *taskList) *task) {
+	t := init(&l.taskList)
 	l.mu.Lock()
 	l.spawn(t)
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// more is what few tasks have: a scope, or a diagnosis.
-type more struct {
+// taskExtra is what few tasks have: a scope, or a diagnosis.
+type taskExtra struct {
 	scope *Scope
 	diag  *diagnosis
 }
@@ -41,20 +41,20 @@ type diagnosis struct {
 	site   string // where it was spawned
 	labels context.Context
 
-	clones atomic.Int64 // wakers of it that live in Go
-	polls  atomic.Uint64
-	woken  atomic.Int64 // when a wake queued it last, in nanoseconds since the program began; 0: never
-	begun  atomic.Int64 // when its latest poll began
-	lost   atomic.Bool  // named already
-	stuck  atomic.Uint64
+	clones       atomic.Int64 // wakers of it that live in Go
+	polls        atomic.Uint64
+	wokenAt      atomic.Int64 // when a wake queued it last, in nanoseconds since the program began; 0: never
+	polledAt     atomic.Int64 // when its latest poll began
+	lostReported atomic.Bool  // named already
+	blockedPoll  atomic.Uint64
 }
 
 var (
-	numbers atomic.Uint64
-	began   = time.Now()
+	lastNumber   atomic.Uint64
+	programStart = time.Now()
 )
 
-func sinceBegan() int64 { return int64(time.Since(began)) + 1 }
+func sinceStart() int64 { return int64(time.Since(programStart)) + 1 }
 
 // diagnose makes t one that is diagnosed, where that is wanted. t is nobody else's yet.
 func (t *task) diagnose(f any) {
@@ -68,7 +68,7 @@ func (t *task) diagnose(f any) {
 	if site == "" {
 		site = spawnSite()
 	}
-	d := &diagnosis{number: numbers.Add(1), site: site}
+	d := &diagnosis{number: lastNumber.Add(1), site: site}
 	d.labels = pprof.WithLabels(context.Background(), pprof.Labels("task", d.site))
 	t.extend().diag = d
 	if wake.Tracing() {
@@ -77,18 +77,18 @@ func (t *task) diagnose(f any) {
 	wake.Rawwaker.Diagnose(&t.cx)
 }
 
-func (t *task) extend() *more {
-	if t.more == nil {
-		t.more = new(more)
+func (t *task) extend() *taskExtra {
+	if t.extra == nil {
+		t.extra = new(taskExtra)
 	}
-	return t.more
+	return t.extra
 }
 
 func (t *task) diag() *diagnosis {
-	if t.more == nil {
+	if t.extra == nil {
 		return nil
 	}
-	return t.more.diag
+	return t.extra.diag
 }
 
 // spawnSite is the first line outside this package.
@@ -112,45 +112,45 @@ func (t *task) count(n int) {
 	}
 }
 
-// traced is a poll in a trace, and under a label in a profile.
-func (t *task) traced() (ready bool) {
+// pollTraced is a poll in a trace, and under a label in a profile.
+func (t *task) pollTraced() (ready bool) {
 	ctx, name := context.Background(), "poll"
 	if d := t.diag(); d != nil {
 		d.polls.Add(1)
-		d.begun.Store(sinceBegan())
+		d.polledAt.Store(sinceStart())
 		ctx, name = d.labels, "poll of the task spawned at "+d.site
 		defer wake.KeepLabels()() // the goroutine may be a host's
 		pprof.SetGoroutineLabels(ctx)
 	}
 	defer trace.StartRegion(ctx, name).End()
 	if wake.Tracing() {
-		return wake.TracePoll(t.core.Trace, func() bool { return t.work().poll(&t.cx) })
+		return wake.TracePoll(t.core.Trace, func() bool { return t.body().poll(&t.cx) })
 	}
-	return t.work().poll(&t.cx)
+	return t.body().poll(&t.cx)
 }
 
-// asleep looks whether a task that has gone to sleep after that many polls can be woken at all. Another goroutine may wake and
+// reportLost looks whether a task that has gone to sleep after that many polls can be woken at all. Another goroutine may wake and
 // run it meanwhile: then it is awake, or has been polled once more, which is looked at last.
-func (t *task) asleep(polls uint64) {
-	if d := t.diag(); d != nil && d.clones.Load() <= 0 && !t.core.Lent() && t.fate.Load()&(ending|done) == 0 && t.core.Asleep() && d.polls.Load() == polls && !d.lost.Swap(true) {
+func (t *task) reportLost(polls uint64) {
+	if d := t.diag(); d != nil && d.clones.Load() <= 0 && !t.core.Lent() && t.state.Load()&(ending|done) == 0 && t.core.Asleep() && d.polls.Load() == polls && !d.lostReported.Swap(true) {
 		report("%s returned Pending, no clone of its waker lives and no wake has come: nothing can wake it", d)
 	}
 }
 
-// lasts looks whether the poll that holds w lasts, and says so, once. mu is held.
-func (w *worker) lasts(to []string) []string {
+// reportBlocked looks whether the poll that holds w lasts, and says so, once. mu is held.
+func (w *worker) reportBlocked(to []string) []string {
 	t := w.polling
-	if t == nil || t.diag() == nil || t.fate.Load()&done != 0 {
+	if t == nil || t.diag() == nil || t.state.Load()&done != 0 {
 		return to
 	}
 	d := t.diag()
-	if in := sinceBegan() - d.begun.Load(); in > int64(tooLong) && d.stuck.Swap(w.polls) != w.polls {
+	if in := sinceStart() - d.polledAt.Load(); in > int64(blockedAfter) && d.blockedPoll.Swap(w.polls) != w.polls {
 		to = append(to, fmt.Sprintf("%s holds its worker for %v", d, time.Duration(in).Round(time.Millisecond)))
 	}
 	return to
 }
 
-const tooLong = 100 * time.Millisecond
+const blockedAfter = 100 * time.Millisecond
 
 func (d *diagnosis) String() string { return fmt.Sprintf("task %d, spawned at %s,", d.number, d.site) }
 
