@@ -27,12 +27,21 @@ func edited(t *testing.T, files map[string][]string) string {
 	return dir
 }
 
+// oncePerRun skips the test in CI's lane without cgo: what it runs does not depend on the build.
+func oncePerRun(t *testing.T) {
+	t.Helper()
+	if os.Getenv("CGO_ENABLED") == "0" {
+		t.Skip("runs in the lane with cgo")
+	}
+}
+
 // The check of the C ABI, on copies of rawwaker.h and rawwaker.c: a shared object of each is compared
 // with api/rawwaker.abi.
 func TestCABI(t *testing.T) {
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		t.Skip("api/rawwaker.abi is for linux/amd64")
 	}
+	oncePerRun(t)
 	need(t, "gcc")
 	need(t, "abidiff")
 	read(t, ".ci/api", "api/rawwaker.abi")
@@ -82,6 +91,7 @@ func TestGoAPI(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds apidiff")
 	}
+	oncePerRun(t)
 	read(t, ".ci/api")
 	dir := t.TempDir()
 	put := func(name, text string) {
