@@ -99,21 +99,10 @@ func Detach(ex *Executor, f rawwaker.Future[struct{}]) {
 	}
 	w := ex.workerHint.Get().(*worker)
 	w.mu.Lock()
-	d := w.taskList.detached(f)
+	d := w.detached(f)
 	w.spawn(&d.task)
 	ex.workerHint.Put(w)
 }
-
-// enqueue implements owner.
-func (ex *Executor) enqueue(t *task, at wake.Place) {
-	w := ex.workerHint.Get().(*worker)
-	w.mu.Lock()
-	w.push(t, at)
-	ex.workerHint.Put(w)
-}
-
-// inbox implements owner.
-func (ex *Executor) inbox() *wake.Inbox { return nil }
 
 // Wait returns when every task is over, or ctx is, with its error then. Called inside a task it waits for ever.
 func (ex *Executor) Wait(ctx context.Context) error {
@@ -140,6 +129,17 @@ func (ex *Executor) nextEmpty() <-chan struct{} {
 	}
 	return ex.waiters.ch
 }
+
+// enqueue implements owner.
+func (ex *Executor) enqueue(t *task, at wake.Place) {
+	w := ex.workerHint.Get().(*worker)
+	w.mu.Lock()
+	w.push(t, at)
+	ex.workerHint.Put(w)
+}
+
+// inbox implements owner.
+func (ex *Executor) inbox() *wake.Inbox { return nil }
 
 // emptied implements owner.
 func (ex *Executor) emptied() {
@@ -186,23 +186,10 @@ func (ex *Executor) Close() error {
 }
 
 func (ex *Executor) end() {
-	for i := range ex.workers {
-		ex.workers[i].shut() // from here on nobody begins a poll
-	}
-	var all []*task
-	for i := range ex.workers {
-		all = ex.workers[i].alive(all)
-	}
-	for _, t := range all {
-		t.requestEnd(closed)
-	}
+	lists := ex.taskLists()
+	all := shut(lists)
 	inside := ex.sweeping() && insideTask() // a late sweep may be what calls this
-	defer persist(func() {
-		for ex.sweep(); inTransit(ex, all) || !inside && ex.sweeping(); ex.sweep() {
-			runtime.Gosched()
-		}
-	})
-	each(all, endAsleep)
+	endTasks(all, ex.sweep, func() bool { return inTransit(lists, all) || !inside && ex.sweeping() })
 }
 
 // sweeping says whether a goroutine sweeps what came late.

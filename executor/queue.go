@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -60,14 +61,22 @@ func (r *ring) take(into []*task) []*task {
 type taskList struct {
 	owner owner
 
-	mu     sync.Mutex
-	queue  ring
-	live   []*task // the list, with those that are over and not yet taken out; each knows where it stands
-	closed bool    // for ever; nothing is spawned, and the queue is Close's
-	free   []*detached
+	mu      sync.Mutex
+	queue   ring
+	polling *task   // taken out of the queue last, and perhaps over
+	live    []*task // the list, with those that are over and not yet taken out; each knows where it stands
+	closed  bool    // for ever; nothing is spawned, and the queue is Close's
+	free    []*detached
 
 	// unfinished counts the listed tasks that have no result yet.
 	unfinished atomic.Int64
+}
+
+// link puts t on the list. mu is held.
+func (h *taskList) link(t *task) {
+	t.index = len(h.live)
+	h.live = append(h.live, t)
+	h.unfinished.Add(1)
 }
 
 // detached returns a task without a handle. mu is held.
@@ -85,18 +94,18 @@ func (h *taskList) detached(f rawwaker.Future[struct{}]) (d *detached) {
 
 const maxFree = 1024
 
+// refuse ends a new task: h is closed, and does not list it. mu is held, and is not when it returns.
+func (h *taskList) refuse(t *task) {
+	h.mu.Unlock()
+	t.state.Or(refused)
+	t.end(closed)
+}
+
 // recycle keeps a task that was unlinked, where nobody knows it any more. mu is held.
 func (h *taskList) recycle(t *task) {
 	if d, ok := t.core.Target().(*detached); ok && t.extra == nil && !h.closed && len(h.free) < maxFree && !t.core.Escaped() {
 		h.free = append(h.free, d)
 	}
-}
-
-// link puts t on the list. mu is held.
-func (h *taskList) link(t *task) {
-	t.index = len(h.live)
-	h.live = append(h.live, t)
-	h.unfinished.Add(1)
 }
 
 // unlink takes t out, and puts the last in its place. mu is held.
@@ -126,18 +135,42 @@ func (h *taskList) alive(to []*task) []*task {
 // count is how many are not over.
 func (h *taskList) count() int { return int(h.unfinished.Load()) }
 
-// shut refuses further tasks, and lets go of those that were kept for later use.
-func (h *taskList) shut() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.closed = true
-	h.free = nil
+// shut refuses further tasks and polls, lets go of those that were kept for later use, and asks for the end of those that are alive.
+func shut(lists []*taskList) (all []*task) {
+	for _, h := range lists {
+		h.mu.Lock()
+		h.closed = true
+		h.free = nil
+		h.mu.Unlock()
+	}
+	for _, h := range lists {
+		all = h.alive(all)
+	}
+	for _, t := range all {
+		t.requestEnd(closed)
+	}
+	return all
 }
 
-// refuse ends a new task: h is closed, and does not list it.
-func (h *taskList) refuse(t *task) {
-	t.state.Or(refused)
-	t.end(closed)
+// endTasks is the rest of Close: it ends those that are asleep, and sweeps the queues while there is something on its way into one.
+func endTasks(all []*task, sweep func(), busy func() bool) {
+	defer persist(func() {
+		for sweep(); busy(); sweep() {
+			runtime.Gosched()
+		}
+	})
+	each(all, endAsleep)
+}
+
+// polledOf are the tasks that these lists' owners have taken out of a queue last.
+func polledOf(lists []*taskList) map[*task]bool {
+	polled := make(map[*task]bool)
+	for _, h := range lists {
+		h.mu.Lock()
+		polled[h.polling] = true
+		h.mu.Unlock()
+	}
+	return polled
 }
 
 // remove takes a finished task off its list, and tells the owner if that was the last.
@@ -204,9 +237,8 @@ func each[E any](all []E, f func(E)) {
 
 // inTransit says whether somebody is about to queue one of these tasks: it was woken, and is neither queued nor being polled nor
 // ended. That is a matter of a few instructions.
-func inTransit(ex dumpable, all []*task) bool {
-	polled := make(map[*task]bool)
-	ex.polled(polled)
+func inTransit(lists []*taskList, all []*task) bool {
+	polled := polledOf(lists)
 	for _, t := range all {
 		if t.state.Load()&(ending|done) == 0 && !polled[t] {
 			return true

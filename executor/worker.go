@@ -19,7 +19,6 @@ type worker struct {
 	// Of mu.
 	awake     bool    // a goroutine is here: it looks at the queue once more before it takes this away
 	blocked   bool    // its poll lasts: what is queued is for others, to the last one
-	polling   *task   // taken out of the queue last, and perhaps over
 	polls     uint64  // how many were taken out
 	pollsSeen uint64  // polls at the latest look
 	bubble    int     // 1: the goroutine belongs to a synctest bubble
@@ -70,7 +69,6 @@ func (c *idleState) admit(all int) bool {
 // spawn queues a new task. mu is held, and is not when it returns.
 func (w *worker) spawn(t *task) {
 	if w.closed {
-		w.mu.Unlock()
 		w.refuse(t)
 		return
 	}
