@@ -1,4 +1,4 @@
-/* rawwaker.c - the contract of rawwaker.h, implemented: libc, C11 atomics, POSIX threads, a semaphore, nothing else.
+/* rawwaker.c - implements rawwaker.h with libc, C11 atomics, POSIX threads and a semaphore.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -32,39 +32,40 @@
 #include <semaphore.h>
 #endif
 
-/* Every memory order, by the step it belongs to; docs/CONCURRENCY.md says what each pairs with. */
-#define ORD_REF memory_order_relaxed      /* who clones already holds a reference */
-#define ORD_UNREF memory_order_acq_rel    /* the last one sees what the others did, and frees */
-#define ORD_NOTIFY memory_order_acq_rel   /* release also where the word was set: the poll sees the waker's writes */
-#define ORD_CONSUME memory_order_acq_rel  /* the sleeper's or drainer's side of ORD_NOTIFY */
-#define ORD_CONSUMED memory_order_acquire /* the same, where nobody will wake any more */
-#define ORD_KEPT memory_order_acquire     /* what others did with references that they have given up */
-#define ORD_CLOSE memory_order_seq_cst    /* closed before queued, against cleared before closed */
-#define ORD_LIST memory_order_seq_cst     /* pushed before asleep is read, against asleep before the list is read */
-#define ORD_SLEEP memory_order_seq_cst    /* the other half of that */
-#define ORD_USE memory_order_acq_rel      /* what users did with a descriptor or a hook, before it is closed or dropped */
-#define ORD_REGISTER memory_order_acquire   /* the slot as the last one left it, and what was written before wakes that are over */
-#define ORD_REGISTERED memory_order_acq_rel /* the waker, before its taker; what was written before a wake that came meanwhile */
-#define ORD_TAKE memory_order_acq_rel       /* what was written before the wake, before a register; the waker as it was registered */
-#define ORD_TAKEN memory_order_release      /* the slot is empty, before the next register */
-#define ORD_HOOK memory_order_release      /* the hook's fields, before whoever calls it reads them */
-#define ORD_HOOKED memory_order_acquire
-#define ORD_COUNT memory_order_relaxed    /* statistics */
+/* Every memory order, by the step it belongs to. docs/CONCURRENCY.md has what each pairs with. */
+#define ORD_REF memory_order_relaxed        /* a cloner holds a reference already */
+#define ORD_UNREF memory_order_acq_rel      /* the last one sees what the others did, and frees */
+#define ORD_NOTIFY memory_order_acq_rel     /* release even if set: the poll sees the writes */
+#define ORD_CONSUME memory_order_acq_rel    /* the sleeper's or drainer's side of ORD_NOTIFY */
+#define ORD_CONSUMED memory_order_acquire   /* the same, if no wake can come any more */
+#define ORD_KEPT memory_order_acquire       /* what others did with references now released */
+#define ORD_CLOSE memory_order_seq_cst      /* closed, then queued; against queued, then closed */
+#define ORD_LIST memory_order_seq_cst       /* pushed, then sleeping is read */
+#define ORD_SLEEP memory_order_seq_cst      /* sleeping is set, then the list is read */
+#define ORD_USE memory_order_acq_rel        /* all uses, before a descriptor or hook is ended */
+#define ORD_REGISTER memory_order_acquire   /* the slot; writes before wakes that have returned */
+#define ORD_REGISTERED memory_order_acq_rel /* the waker, to its taker; writes before a late wake */
+#define ORD_TAKE memory_order_acq_rel       /* writes before a wake, to a register; the waker */
+#define ORD_TAKEN memory_order_release      /* the slot is empty, to the next register */
+#define ORD_HOOK memory_order_release       /* the hook's fields, to the threads that call it */
+#define ORD_HOOKED memory_order_acquire     /* the other half of ORD_HOOK */
+#define ORD_COUNT memory_order_relaxed      /* statistics */
 
 static _Noreturn void die(const char *call, const char *why) {
   fprintf(stderr, "rawwaker: %s: %s\n", call, why);
   abort();
 }
 
-/* write, close, and what slots and hooks call, may be cancellation points: a thread that is cancelled there would never come to
- * what it has to do next. */
+/* write, close, and what slots and hooks call may be cancellation points. A thread that is
+ * cancelled in one would skip the steps that must follow. */
 #if defined(_WIN32) || defined(__ANDROID__)
 static int cancel_hold(void) { return 0; }
 static void cancel_restore(int state) { (void)state; }
 #else
 static int cancel_hold(void) {
   int state;
-  return pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state) == 0 ? state : PTHREAD_CANCEL_ENABLE;
+  int failed = pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+  return failed ? PTHREAD_CANCEL_ENABLE : state;
 }
 static void cancel_restore(int state) {
   int held;
@@ -74,7 +75,7 @@ static void cancel_restore(int state) {
 
 uint32_t rawwaker_abi_version(void) { return RAWWAKER_ABI_VERSION; }
 
-/* ------------------------------------------------------------------------------------------------ the verbs -- */
+/* -------------------------------------------------------------- clone, wake, drop, compare -- */
 
 static rawwaker checked_clone(const rawwaker *w, const char *call) {
   if (w->vtable == NULL) die(call, "NULL vtable");
@@ -123,7 +124,7 @@ bool rawwaker_will_wake(const rawwaker *a, const rawwaker *b) {
   return a->data == b->data && a->vtable == b->vtable;
 }
 
-/* ------------------------------------------------------------------------------------------------- the no-op - */
+/* ----------------------------------------------------------------------- the no-op waker -- */
 
 static rawwaker noop_clone(void *data) {
   (void)data;
@@ -134,32 +135,36 @@ static const rawwaker_vtable noop_vtable = {noop_clone, noop, noop, noop};
 
 rawwaker rawwaker_noop(void) { return (rawwaker){NULL, &noop_vtable}; }
 
-/* ---------------------------------------------------------------------- counted wakers: what all three share -- */
+/* ------------------------------------------------ counted wakers: what all three share -- */
 
-/* A counted waker begins with async-ffi's vtable, then the count. Its C slots and its async-ffi slots are the same
- * functions but for clone, which differ in what they give back. */
+/* A counted waker begins with async-ffi's vtable, then the count. Its C slots and its async-ffi
+ * slots are the same functions, except that the two clones return different types. */
 typedef struct counted {
   const rawwaker_boxed_vtable *boxed;
   _Atomic(size_t) refs;
 } counted;
 
-/* The async-ffi slots of a kind: its C slots under the other signature. */
-#define BOXED(kind)                                                                                                  \
-  static const rawwaker_boxed *kind##_boxed_clone(const rawwaker_boxed *self) { return kind##_clone(own(self)).data; } \
-  static void kind##_boxed_wake(const rawwaker_boxed *self) { kind##_wake(own(self)); }                              \
-  static void kind##_boxed_wake_by_ref(const rawwaker_boxed *self) { kind##_wake_by_ref(own(self)); }                \
-  static void kind##_boxed_drop(const rawwaker_boxed *self) { kind##_drop(own(self)); }                              \
-  static const rawwaker_boxed_vtable kind##_boxed_vtable = {kind##_boxed_clone, kind##_boxed_wake,                   \
-                                                            kind##_boxed_wake_by_ref, kind##_boxed_drop};
-
 /* async-ffi declares self const, although wake and drop count it down. */
-static void *own(const rawwaker_boxed *self) { return (void *)(uintptr_t)self; }
+static void *unconst(const rawwaker_boxed *self) { return (void *)(uintptr_t)self; }
+
+/* The async-ffi slots of a kind: its C slots under the other signature. */
+#define BOXED(kind)                                                                              \
+  static const rawwaker_boxed *kind##_boxed_clone(const rawwaker_boxed *self) {                  \
+    return kind##_clone(unconst(self)).data;                                                     \
+  }                                                                                              \
+  static void kind##_boxed_wake(const rawwaker_boxed *self) { kind##_wake(unconst(self)); }      \
+  static void kind##_boxed_wake_by_ref(const rawwaker_boxed *self) {                             \
+    kind##_wake_by_ref(unconst(self));                                                           \
+  }                                                                                              \
+  static void kind##_boxed_drop(const rawwaker_boxed *self) { kind##_drop(unconst(self)); }      \
+  static const rawwaker_boxed_vtable kind##_boxed_vtable = {                                     \
+      kind##_boxed_clone, kind##_boxed_wake, kind##_boxed_wake_by_ref, kind##_boxed_drop};
 
 static _Atomic(size_t) live;
 
 size_t rawwaker_live(void) { return atomic_load_explicit(&live, ORD_COUNT); }
 
-/* One that does not count as alive yet. */
+/* The waker does not count as alive until counted_born. */
 static void *counted_alloc(size_t size, const rawwaker_boxed_vtable *boxed, size_t refs) {
   counted *c = malloc(size);
   if (c == NULL) return NULL;
@@ -182,13 +187,16 @@ static void counted_free(void *c) {
 }
 
 static void counted_ref(counted *c, size_t n) {
-  /* A count that wraps would free too early; half of the range is out of reach of any correct program. */
-  if (atomic_fetch_add_explicit(&c->refs, n, ORD_REF) > SIZE_MAX / 2) die("clone", "reference count overflow");
+  /* A count that wraps would free too early. No correct program reaches half of the range. */
+  if (atomic_fetch_add_explicit(&c->refs, n, ORD_REF) > SIZE_MAX / 2)
+    die("rawwaker_clone", "reference count overflow (wake or drop each clone)");
 }
 
-static bool counted_unref(counted *c) { return atomic_fetch_sub_explicit(&c->refs, 1, ORD_UNREF) == 1; }
+static bool counted_unref(counted *c) {
+  return atomic_fetch_sub_explicit(&c->refs, 1, ORD_UNREF) == 1;
+}
 
-/* ------------------------------------------------------------------------------------------- from a function -- */
+/* ---------------------------------------------------------------- a waker from a function -- */
 
 typedef struct fn_waker {
   counted head;
@@ -234,11 +242,14 @@ rawwaker rawwaker_from_fn(void (*wake)(void *arg), void *arg, void (*drop)(void 
   return (rawwaker){f, &fn_vtable};
 }
 
-/* ---------------------------------------------------------------------------- the parker, and the block_on ---- */
+/* ----------------------------------------------------------------- the parker and block_on -- */
 
-/* The park/wake word. EMPTY: awake, nothing came. NOTIFIED: a wake came since the last poll began; set by wakers only,
- * cleared by the parked thread only. PARKED: asleep, or about to be; never together with NOTIFIED, so that exactly the
- * wake that takes PARKED away posts the semaphore. */
+/* The parker's word.
+ *   EMPTY     awake; no wake came.
+ *   NOTIFIED  a wake came since the last poll began. Only wakers set it, and only the parked thread
+ *             clears it.
+ *   PARKED    asleep, or about to be. Never together with NOTIFIED, so exactly the wake that
+ *             replaces PARKED posts the semaphore. */
 enum { EMPTY = 0, NOTIFIED = 1, PARKED = 2 };
 
 #if defined(__APPLE__)
@@ -272,7 +283,8 @@ static rawwaker parker_clone(void *data);
 static void parker_wake(void *data);
 static void parker_wake_by_ref(void *data);
 static void parker_drop(void *data);
-static const rawwaker_vtable parker_vtable = {parker_clone, parker_wake, parker_wake_by_ref, parker_drop};
+static const rawwaker_vtable parker_vtable = {parker_clone, parker_wake, parker_wake_by_ref,
+                                              parker_drop};
 
 static rawwaker parker_clone(void *data) {
   counted_ref(data, 1);
@@ -299,7 +311,7 @@ static void parker_wake(void *data) {
 
 BOXED(parker)
 
-/* What a block_on that is cancelled in its sleep has to end, and whether its caller lets itself be cancelled. */
+/* What a block_on that is cancelled in its sleep must end, and its caller's cancellation state. */
 typedef struct waiting {
   rawwaker_future f;
   parker *p;
@@ -307,7 +319,7 @@ typedef struct waiting {
 } waiting;
 
 #if defined(_WIN32) || defined(__ANDROID__)
-/* No thread is cancelled there. */
+/* Threads are not cancelled on these systems. */
 static void waiting_sleep(waiting *w) { semaphore_wait(&w->p->sleep); }
 #else
 static void waiting_cancelled(void *arg) {
@@ -327,13 +339,16 @@ static void waiting_sleep(waiting *w) {
 
 static void parker_park(waiting *w) {
   uint32_t empty = EMPTY;
-  if (atomic_compare_exchange_strong_explicit(&w->p->state, &empty, PARKED, ORD_CONSUME, memory_order_relaxed)) waiting_sleep(w);
-  /* An exchange and no store: a second wake may have come since, and its writes must be seen too. */
+  if (atomic_compare_exchange_strong_explicit(&w->p->state, &empty, PARKED, ORD_CONSUME,
+                                              memory_order_relaxed))
+    waiting_sleep(w);
+  /* An exchange, because a second wake may have come since, and its writes must be seen too. */
   atomic_exchange_explicit(&w->p->state, EMPTY, ORD_CONSUME);
 }
 
-/* The text of a panic is malloc'd, and a thread's own by a key that the first one makes: thread-local variables of a library that holds Go
- * come out of a small block that all libraries of the process share. Without a key no thread has a text. */
+/* Each thread's panic text is malloc'd and found by a key that the first text creates. The key
+ * stands in for a thread-local variable: in a library that contains Go, those use up a small block
+ * that all libraries of the process share. Without a key no thread has a text. */
 enum { PANIC_MAX = 1024 };
 static _Atomic(uintptr_t) panic_key; /* the key, plus 1 */
 
@@ -342,7 +357,8 @@ static char *panic_get(void) {
   return key == 0 ? NULL : pthread_getspecific((pthread_key_t)(key - 1));
 }
 
-/* Makes text this thread's, or NULL for none, and gives what the caller has to free: the one before, or text where it could not be kept. */
+/* Makes text this thread's text; NULL is none. Returns what the caller must free: the previous
+ * text, or text itself if it could not be kept. */
 static char *panic_swap(char *text) {
   uintptr_t key = atomic_load(&panic_key);
   if (key == 0) {
@@ -363,8 +379,8 @@ static void panic_clear(void) {
   if (panic_get() != NULL) free(panic_swap(NULL));
 }
 
-/* At the process's end, and where a plug-in is unloaded: without it each one loaded would use up another key. What a destructor of a thread calls
- * later is libc's. */
+/* Runs when the process ends or a plug-in is unloaded. Otherwise each plug-in that is loaded would
+ * use up another key. A thread that ends later calls libc's free, which stays loaded. */
 __attribute__((destructor)) static void panic_unload(void) {
   panic_clear();
   uintptr_t key = atomic_exchange(&panic_key, 0);
@@ -375,7 +391,7 @@ void rawwaker_set_panic(const char *msg, size_t len) {
   if (len > PANIC_MAX) len = PANIC_MAX;
   char *text = len > 0 ? malloc(len + 1) : NULL;
   if (text != NULL) {
-    memcpy(text, msg, len); /* before the old one goes: msg may be of it */
+    memcpy(text, msg, len); /* before the old text is freed: msg may point into it */
     text[len] = '\0';
   }
   free(panic_swap(text));
@@ -407,7 +423,7 @@ rawwaker_poll rawwaker_block_on(rawwaker_future f, void *out) {
     snprintf(why, sizeof why, "slot poll gave %u", (unsigned)got);
     die(__func__, why);
   }
-  char *why = panic_swap(NULL); /* out of the way of what the drop slot polls */
+  char *why = panic_swap(NULL); /* a poll inside the drop slot would clear it */
   f.vtable->drop(f.data);
   free(panic_swap(why));
   parker_drop(p);
@@ -415,32 +431,37 @@ rawwaker_poll rawwaker_block_on(rawwaker_future f, void *out) {
   return got;
 }
 
-/* ------------------------------------------------------------------------------------------------- the cell -- */
+/* ------------------------------------------------------------------------------ the cell -- */
 
-/* The word of a cell, as of the AtomicWaker of futures-rs; nobody ever waits for another thread's bit.
- *   WAITING                  the slot may be filled or empty; the one that takes the word away from here owns it.
- *   REGISTERING              a register owns the slot.
- *   WAKING                   a take owns it.
- *   REGISTERING | WAKING     a register owns it, and wakes what it has kept: a take came meanwhile, and went away empty.
- * A register that finds the slot owned wakes its waker by reference and keeps nothing: the poll that follows registers again.
- * The bits stand beside a mark, so that memory that was never initialised is told from a cell, also where it holds small numbers. */
+/* The word of a cell, as in the AtomicWaker of futures-rs. No thread waits for another thread's
+ * bit.
+ *   WAITING                 The slot is filled or empty. The thread that replaces WAITING owns it.
+ *   REGISTERING             A register owns the slot.
+ *   WAKING                  A take owns it.
+ *   REGISTERING | WAKING    A register owns it. A take came meanwhile and returned empty, so the
+ *                           register wakes the waker that it has kept.
+ * A register that finds the slot owned wakes its waker by reference and keeps nothing: the poll
+ * that follows registers again. The bits include a mark, so that memory that was never initialised
+ * is distinguished from a cell even if it holds small numbers. */
 enum { WAITING = 0, REGISTERING = 0x72770001, WAKING = 0x72770002 };
 
 static _Atomic(uint32_t) *cell_word(rawwaker_cell *c) {
   /* The header is C++ too, where _Atomic does not exist. */
-  _Static_assert(sizeof(_Atomic(uint32_t)) == sizeof c->private_lock, "an atomic word is a plain one");
+  _Static_assert(sizeof(_Atomic(uint32_t)) == sizeof c->private_lock,
+                 "an atomic word has the size of a plain one");
   return (_Atomic(uint32_t) *)&c->private_lock;
 }
 
 static void cell_must(bool possible, const char *call) {
-  if (!possible) die(call, "no cell (use rawwaker_cell_init, or zeroed memory)");
+  if (!possible) die(call, "not a cell (use rawwaker_cell_init, or zeroed memory)");
 }
 
 void rawwaker_cell_init(rawwaker_cell *c) { memset(c, 0, sizeof *c); }
 
 void rawwaker_cell_register(rawwaker_cell *c, const rawwaker *w) {
   uint32_t was = WAITING;
-  if (!atomic_compare_exchange_strong_explicit(cell_word(c), &was, REGISTERING, ORD_REGISTER, ORD_REGISTER)) {
+  if (!atomic_compare_exchange_strong_explicit(cell_word(c), &was, REGISTERING, ORD_REGISTER,
+                                               ORD_REGISTER)) {
     cell_must(was == REGISTERING || was == WAKING || was == (REGISTERING | WAKING), __func__);
     checked_wake_by_ref(w, __func__);
     return;
@@ -451,7 +472,8 @@ void rawwaker_cell_register(rawwaker_cell *c, const rawwaker *w) {
     c->private_waker = kept = checked_clone(w, __func__);
   }
   was = REGISTERING;
-  if (!atomic_compare_exchange_strong_explicit(cell_word(c), &was, WAITING, ORD_REGISTERED, memory_order_relaxed)) {
+  if (!atomic_compare_exchange_strong_explicit(cell_word(c), &was, WAITING, ORD_REGISTERED,
+                                               memory_order_relaxed)) {
     c->private_waker = (rawwaker){NULL, NULL};
     was = atomic_exchange_explicit(cell_word(c), WAITING, ORD_REGISTERED);
     cell_must(was == (REGISTERING | WAKING), __func__);
@@ -489,47 +511,53 @@ void rawwaker_cell_drop(rawwaker_cell *c) {
   if (kept.vtable != NULL) checked_drop(kept, __func__);
 }
 
-/* ------------------------------------------------------------------------------------------------- the sink -- */
+/* ------------------------------------------------------------------------------ the sink -- */
 
-/* How many threads use something that one of them will end: their count in steps of USER, and two bits. CLOSED: no new use
- * begins. GONE: set by compare-and-swap from exactly CLOSED by the thread that counts the last use out, which ends the thing.
- * A thread that finds CLOSED is not counted: one that stops just there would keep the thing open, and one that counts itself
- * out would be last a second time. GONE without CLOSED, or with a count, cannot be. */
+/* How many threads use a thing that one of them will end: their count in steps of USER, and two
+ * bits.
+ *   CLOSED  No new use begins.
+ *   GONE    Set by compare-and-swap from exactly CLOSED, by the thread that counts the last use
+ *           out. That thread ends the thing.
+ * A thread that finds CLOSED is not counted. If it were, a thread that stops there would keep the
+ * thing open, and one that counts itself out would be last a second time. GONE without CLOSED, or
+ * with a count, is impossible. */
 typedef _Atomic(size_t) uses;
 enum { CLOSED = 1, GONE = 2, USER = 4 };
 
-/* Whether the thing may be used, until use_end. */
+/* If it returns true, the caller may use the thing until it calls use_end. */
 static bool use_begin(uses *u) {
   size_t before = atomic_load_explicit(u, memory_order_relaxed);
   do {
     if ((before & CLOSED) != 0) return false;
-  } while (!atomic_compare_exchange_weak_explicit(u, &before, before + USER, ORD_USE, memory_order_relaxed));
+  } while (!atomic_compare_exchange_weak_explicit(u, &before, before + USER, ORD_USE,
+                                                  memory_order_relaxed));
   return true;
 }
 
-/* Whether the caller is the one to end the thing. */
+/* If it returns true, the caller must end the thing. */
 static bool use_end(uses *u) {
   if (atomic_fetch_sub_explicit(u, USER, ORD_USE) != (USER | CLOSED)) return false;
   size_t closed = CLOSED;
-  return atomic_compare_exchange_strong_explicit(u, &closed, CLOSED | GONE, ORD_USE, memory_order_relaxed);
+  return atomic_compare_exchange_strong_explicit(u, &closed, CLOSED | GONE, ORD_USE,
+                                                 memory_order_relaxed);
 }
 
-/* A wake reads sleeping after its push. If it is not 0, the wake writes the descriptor, calls the hook, and only then
- * replaces that very number by 0: every thread that sees a number does all of it, whatever other threads are about to do.
- * So a thread that stops between any two steps delays nobody's wake but its own, and one that comes late ends no later
- * sleep. */
+/* A wake reads sleeping after its push. If it is not 0, the wake writes the descriptor, calls the
+ * hook, and only then replaces that very number by 0. Every thread that sees a number does all of
+ * this, whatever other threads are about to do. So a thread that stops between any two steps delays
+ * only its own wake, and a thread that comes late ends no later sleep. */
 struct rawwaker_sink {
   _Atomic(rawwaker_box *) head;   /* pushed by compare-and-swap, taken whole: no ABA */
-  _Atomic(uint32_t) sleeping;     /* 0: awake; else the number of this sleep, new for each. Set by the runtime only */
-  _Atomic(uint32_t) sleeps;       /* the number of the latest */
+  _Atomic(uint32_t) sleeping;     /* 0: awake; else this sleep's number. Only the runtime sets it */
+  _Atomic(uint32_t) sleeps;       /* the number of the latest sleep; each has a new one */
   bool forever;                   /* never closed, so its uses are not counted */
-  _Atomic(size_t) refs;           /* owner, boxes, wakes under way */
-  uses descriptor;                /* whoever sets GONE closes it */
-  uses hooked;                    /* whoever sets GONE drops the hooks; a wake leaves that to others */
-  _Atomic(struct hook *) hook;    /* the newest; older ones stay, for threads that are about to wake them */
+  _Atomic(size_t) refs;           /* owner, boxes, wakes in progress */
+  uses descriptor;                /* the thread that sets GONE closes it */
+  uses hooked;                    /* the thread that sets GONE drops or defers the hooks */
+  _Atomic(struct hook *) hook;    /* the newest; threads may be about to wake older ones */
   int readable, writable;
 #if !defined(__linux__) && !defined(_WIN32)
-  int spare;                      /* the reading end of a pipe that was replaced: its writers must not be without one */
+  int spare;                      /* a replaced pipe's reading end, which its writers still need */
 #endif
 };
 
@@ -543,8 +571,8 @@ static void sink_ref(rawwaker_sink *s) {
 }
 
 #if defined(_WIN32)
-/* No descriptor there, but an event: set from a kick until the ack, as a descriptor is readable; no child inherits it. Handles
- * of the system are 32 bits wide, so one goes through an int. */
+/* Windows has an event in place of the descriptor: it is set from a kick until the ack, and no
+ * child inherits it. The system's handles have 32 significant bits, so one fits an int. */
 static HANDLE sink_event(const rawwaker_sink *s) { return (HANDLE)(intptr_t)s->readable; }
 static bool sink_open(rawwaker_sink *s) {
   HANDLE event = CreateEventW(NULL, TRUE, FALSE, NULL);
@@ -567,7 +595,7 @@ static void sink_read(rawwaker_sink *s) {
 static void sink_write(rawwaker_sink *s) {
   uint64_t one = 1;
   size_t size = s->writable == s->readable ? sizeof one : 1;
-  /* EAGAIN means that it is readable already. */
+  /* EAGAIN: it is already readable. */
   while (write(s->writable, &one, size) < 0 && errno == EINTR) {
   }
 }
@@ -580,12 +608,12 @@ static bool sink_open(rawwaker_sink *s) {
 
 static void sink_shut(rawwaker_sink *s) { close(s->readable); }
 
-/* Puts another descriptor under the number, which nobody watches: an epoll set forgets the old one. For the caller's use, so
- * the number is the sink's still. */
+/* Puts another descriptor, which nothing watches, under the number: an epoll set then forgets the
+ * old one. The caller is counted as a user, so the number still belongs to the sink. */
 static void sink_replace(rawwaker_sink *s) {
   int dead = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (dead < 0) {
-    sink_read(s); /* as well as can be */
+    sink_read(s); /* at least it is unreadable now */
     return;
   }
   dup3(dead, s->readable, O_CLOEXEC);
@@ -611,12 +639,12 @@ static bool sink_open(rawwaker_sink *s) {
 }
 
 static void sink_shut(rawwaker_sink *s) {
-  close(s->writable); /* first: a write to a pipe that nobody reads raises SIGPIPE */
+  close(s->writable); /* first: a write to a pipe without a reader raises SIGPIPE */
   close(s->readable);
   if (s->spare >= 0) close(s->spare);
 }
 
-/* As above. The old reading end lives on under another number, for who is inside write. */
+/* As above. The old reading end stays open under another number, for threads inside write. */
 static void sink_replace(rawwaker_sink *s) {
   int dead[2], spare = fcntl(s->readable, F_DUPFD_CLOEXEC, 0);
   if (spare < 0 || !pipe_open(dead)) {
@@ -624,7 +652,7 @@ static void sink_replace(rawwaker_sink *s) {
     sink_read(s);
     return;
   }
-  s->spare = spare; /* read by who sets GONE, after our own use_end */
+  s->spare = spare; /* read by the thread that sets GONE, after our own use_end */
   dup2(dead[1], s->writable);
   fcntl(s->writable, F_SETFD, FD_CLOEXEC);
   dup2(dead[0], s->readable);
@@ -640,10 +668,10 @@ static void sink_unref(rawwaker_sink *s) {
   if (atomic_fetch_sub_explicit(&s->refs, 1, ORD_UNREF) == 1) free(s);
 }
 
-/* Hooks that a wake was the last to use: it may be in a signal handler, or hold what the drop slot needs. They wait here for
- * rawwaker_sink_reap. */
-static _Atomic(struct hook *) left;
-static _Atomic(rawwaker_sink *) reaper; /* is kicked when there are some */
+/* Hooks that a wake was the last to use. The wake cannot drop them: it may be in a signal handler,
+ * or hold a lock that the drop slot needs. rawwaker_sink_reap drops them. */
+static _Atomic(struct hook *) deferred;
+static _Atomic(rawwaker_sink *) reaper; /* kicked when there are some */
 
 static void hooks_drop(struct hook *h, const char *call) {
   for (struct hook *older; h != NULL; h = older) {
@@ -653,33 +681,36 @@ static void hooks_drop(struct hook *h, const char *call) {
   }
 }
 
-static void hooks_leave(struct hook *newest) {
+static void hooks_defer(struct hook *newest) {
   if (newest == NULL) return;
   struct hook *oldest = newest;
   while (oldest->older != NULL) oldest = oldest->older;
-  oldest->older = atomic_load_explicit(&left, memory_order_relaxed);
-  while (!atomic_compare_exchange_weak_explicit(&left, &oldest->older, newest, ORD_LIST, memory_order_relaxed)) {
+  oldest->older = atomic_load_explicit(&deferred, memory_order_relaxed);
+  while (!atomic_compare_exchange_weak_explicit(&deferred, &oldest->older, newest, ORD_LIST,
+                                                memory_order_relaxed)) {
   }
   rawwaker_sink *s = atomic_load_explicit(&reaper, ORD_HOOKED);
   if (s != NULL) sink_write(s);
 }
 
-void rawwaker_sink_reap(void) { hooks_drop(atomic_exchange_explicit(&left, NULL, ORD_LIST), __func__); }
+void rawwaker_sink_reap(void) {
+  hooks_drop(atomic_exchange_explicit(&deferred, NULL, ORD_LIST), __func__);
+}
 
-/* For a runtime that has named no reaper. */
-static void reap_alone(void) {
-  if (atomic_load_explicit(&reaper, memory_order_relaxed) == NULL && atomic_load_explicit(&left, memory_order_relaxed) != NULL)
+static void reap_if_no_reaper(void) {
+  if (atomic_load_explicit(&reaper, memory_order_relaxed) == NULL &&
+      atomic_load_explicit(&deferred, memory_order_relaxed) != NULL)
     rawwaker_sink_reap();
 }
 
 void **rawwaker_sink_reaper(rawwaker_sink *s) {
-  if (!s->forever) die(__func__, "the sink is not for ever");
+  if (!s->forever) die(__func__, "the sink can be dropped (make it with RAWWAKER_SINK_FOREVER)");
   atomic_store_explicit(&reaper, s, ORD_HOOK);
-  return (void **)(uintptr_t)&left;
+  return (void **)(uintptr_t)&deferred;
 }
 
 rawwaker_sink *rawwaker_sink_new(uint32_t flags) {
-  reap_alone();
+  reap_if_no_reaper();
   rawwaker_sink *s = calloc(1, sizeof *s);
   if (s == NULL) return NULL;
   if (!sink_open(s)) {
@@ -693,11 +724,12 @@ rawwaker_sink *rawwaker_sink_new(uint32_t flags) {
   return s;
 }
 
-/* Of one that nobody but the caller uses any more. */
-static struct hook *sink_hooks(rawwaker_sink *s) { return atomic_load_explicit(&s->hook, ORD_HOOKED); }
+static struct hook *sink_hooks(rawwaker_sink *s) {
+  return atomic_load_explicit(&s->hook, ORD_HOOKED);
+}
 
 bool rawwaker_sink_on_wake(rawwaker_sink *s, rawwaker w) {
-  reap_alone();
+  reap_if_no_reaper();
   struct hook *h = malloc(sizeof *h);
   if (h == NULL) return false;
   if (!s->forever && !use_begin(&s->hooked)) {
@@ -706,9 +738,11 @@ bool rawwaker_sink_on_wake(rawwaker_sink *s, rawwaker w) {
     return true;
   }
   *h = (struct hook){w, atomic_load_explicit(&s->hook, memory_order_relaxed)};
-  while (!atomic_compare_exchange_weak_explicit(&s->hook, &h->older, h, ORD_HOOK, memory_order_relaxed)) {
+  while (!atomic_compare_exchange_weak_explicit(&s->hook, &h->older, h, ORD_HOOK,
+                                                memory_order_relaxed)) {
   }
-  if (!s->forever && use_end(&s->hooked)) hooks_drop(sink_hooks(s), __func__); /* closed meanwhile */
+  /* The sink was closed meanwhile. */
+  if (!s->forever && use_end(&s->hooked)) hooks_drop(sink_hooks(s), __func__);
   return true;
 }
 
@@ -728,14 +762,14 @@ static void sink_use(rawwaker_sink *s, void (*use)(rawwaker_sink *s)) {
 }
 
 /* Called by a wake that has found s asleep, after its push. */
-static void sink_rouse(rawwaker_sink *s, uint32_t sleep) {
+static void sink_unpark(rawwaker_sink *s, uint32_t sleep) {
   int saved = errno, cancel = cancel_hold();
   sink_use(s, sink_write);
   if (s->forever) {
     sink_call(s);
   } else if (use_begin(&s->hooked)) {
     sink_call(s);
-    if (use_end(&s->hooked)) hooks_leave(sink_hooks(s));
+    if (use_end(&s->hooked)) hooks_defer(sink_hooks(s));
   }
   atomic_compare_exchange_strong_explicit(&s->sleeping, &sleep, 0, ORD_SLEEP, memory_order_relaxed);
   cancel_restore(cancel);
@@ -759,7 +793,7 @@ void rawwaker_sink_ack(rawwaker_sink *s) {
 void rawwaker_sink_close(rawwaker_sink *s) {
   if (s->forever) return;
   int saved = errno, cancel = cancel_hold();
-  /* Counted itself, so that nobody sets GONE, and the number stays the sink's, while it may still be replaced. */
+  /* It counts itself as a user: until use_end no thread sets GONE, so the number is the sink's. */
   if (use_begin(&s->descriptor)) {
     size_t before = atomic_fetch_or_explicit(&s->descriptor, CLOSED, ORD_USE);
     if (before > USER && (before & CLOSED) == 0) sink_replace(s);
@@ -769,7 +803,7 @@ void rawwaker_sink_close(rawwaker_sink *s) {
     atomic_fetch_or_explicit(&s->hooked, CLOSED, ORD_USE);
     if (use_end(&s->hooked)) hooks_drop(sink_hooks(s), "rawwaker_sink_drop");
   }
-  reap_alone();
+  reap_if_no_reaper();
   cancel_restore(cancel);
   errno = saved;
 }
@@ -790,19 +824,24 @@ bool rawwaker_sink_sleep(rawwaker_sink *s) {
   return false;
 }
 
-/* -------------------------------------------------------------------------------------------------- the box -- */
+/* ------------------------------------------------------------------------------- the box -- */
 
-/* refs counts in twos for C (each waker, and the list while it holds the box) and in a one for the runtime's hold.
+/* refs counts in steps of REF for C (each waker, and the list while it holds the box), and HOLD is
+ * the runtime's hold.
  *
  * queued, the word that a wake exchanges:
- *   IDLE  not listed.
- *   WOKEN listed, or closed. A wake that finds it has nothing to do but to publish its writes.
- *   LAST  listed by the last drop, no wake among it. A wake may turn it into WOKEN; nothing turns WOKEN into LAST.
- *   LOOP  not listed, and not to be: whoever is in rawwaker_box_poll, or watches the word, looks at it at the end. Entered from
- *         IDLE only, so never by two, nor with a listed box; never in a box that tells. A wake turns it into WOKEN, which
- *         is not listed then; the looper alone turns that back, also after an unwind has left its poll.
- * IDLE is set by the drainer, after it has unlinked the box, and by the looper; for good in neither case where closed is
- * set: closed with IDLE or LOOP is possible only until the end of box_idle and of rawwaker_box_poll. */
+ *   IDLE   Not listed.
+ *   WOKEN  Listed, or closed. A wake that finds it only publishes its writes.
+ *   LAST   Listed by the last drop; no wake came. A wake may turn it into WOKEN, never the
+ *          opposite.
+ *   LOOP   Not listed, and wakes do not list it: a thread is in rawwaker_box_poll, or watches the
+ *          word, and reads it at the end. It is entered from IDLE only, so never by two threads and
+ *          never with a listed box, and never in a box made with RAWWAKER_BOX_TELL. A wake turns it
+ *          into WOKEN without listing the box; only the looping thread turns that back, also after
+ *          an unwind has left its poll.
+ * The drainer sets IDLE after it has unlinked the box, and the looping thread sets it. Neither
+ * leaves it so if closed is set: closed with IDLE or LOOP is possible only until the end of
+ * box_idle and of rawwaker_box_poll. */
 enum { IDLE = RAWWAKER_BOX_IDLE, WOKEN = RAWWAKER_BOX_WOKEN, LAST = 2, LOOP = RAWWAKER_BOX_LOOP };
 enum { HOLD = 1, REF = 2 };
 
@@ -812,7 +851,7 @@ struct rawwaker_box {
   _Atomic(uint32_t) closed;
   rawwaker_box *next;   /* the list's, while listed */
   rawwaker_sink *sink;
-  _Atomic(uint64_t) id; /* 0 until it is adopted; another thread may ask for it meanwhile */
+  _Atomic(uint64_t) id; /* 0 until it is adopted; another thread may read it meanwhile */
   bool tell;
 };
 
@@ -822,27 +861,28 @@ static void box_wake_by_ref(void *data);
 static void box_drop(void *data);
 static const rawwaker_vtable box_vtable = {box_clone, box_wake, box_wake_by_ref, box_drop};
 
-/* The head of a sink whose owner has dropped it: for ever. */
+/* The head of a sink whose owner has dropped it; it is never replaced. */
 static rawwaker_box dropped;
 
 static void box_unref(rawwaker_box *b);
 
-/* Takes one of C's references over for the list. b may be gone as soon as it is listed: only the sink is touched after,
- * and kept alive for that. */
+/* Gives one of C's references to the list. b may be freed as soon as it is listed: after that only
+ * the sink is used, and kept alive for it. */
 static void box_push(rawwaker_box *b) {
   rawwaker_sink *s = b->sink;
   sink_ref(s);
   rawwaker_box *head = atomic_load_explicit(&s->head, memory_order_relaxed);
   do {
-    if (head == &dropped) { /* nobody will drain it */
+    if (head == &dropped) { /* the list will not be drained */
       box_unref(b);
       sink_unref(s);
       return;
     }
     b->next = head;
-  } while (!atomic_compare_exchange_weak_explicit(&s->head, &head, b, ORD_LIST, memory_order_relaxed));
+  } while (!atomic_compare_exchange_weak_explicit(&s->head, &head, b, ORD_LIST,
+                                                  memory_order_relaxed));
   uint32_t sleep = atomic_load_explicit(&s->sleeping, ORD_SLEEP);
-  if (sleep != 0) sink_rouse(s, sleep);
+  if (sleep != 0) sink_unpark(s, sleep);
   sink_unref(s);
 }
 
@@ -851,30 +891,34 @@ static void box_free(rawwaker_box *b) {
   counted_free(b);
 }
 
-/* Gives one of C's references up, of a box that tells. Before the last one goes, it lists the box with it. */
+/* Releases one of C's references to a box made with RAWWAKER_BOX_TELL. The last one is given to the
+ * list instead. */
 static void box_unref_telling(rawwaker_box *b) {
   size_t refs = atomic_load_explicit(&b->head.refs, memory_order_relaxed);
   for (;;) {
     if (refs == REF + HOLD) {
       uint32_t idle = IDLE;
-      if (atomic_compare_exchange_strong_explicit(&b->queued, &idle, LAST, ORD_NOTIFY, memory_order_relaxed)) {
+      if (atomic_compare_exchange_strong_explicit(&b->queued, &idle, LAST, ORD_NOTIFY,
+                                                  memory_order_relaxed)) {
         box_push(b);
         return;
       }
-      /* Closed, or being closed: the hold is about to go. Or refs is old: a newer reference has listed it meanwhile. */
+      /* The box is closed, or about to be: the hold is about to be released. Or refs is outdated: a
+       * newer reference has listed the box meanwhile. */
       if (atomic_load_explicit(&b->closed, ORD_CLOSE) == 0) {
         refs = atomic_load_explicit(&b->head.refs, memory_order_relaxed);
         continue;
       }
     }
-    if (atomic_compare_exchange_weak_explicit(&b->head.refs, &refs, refs - REF, ORD_UNREF, memory_order_relaxed)) {
+    if (atomic_compare_exchange_weak_explicit(&b->head.refs, &refs, refs - REF, ORD_UNREF,
+                                              memory_order_relaxed)) {
       if (refs == REF) box_free(b);
       return;
     }
   }
 }
 
-/* Gives one of C's references up. */
+/* Releases one of C's references. */
 static void box_unref(rawwaker_box *b) {
   if (b->tell) {
     box_unref_telling(b);
@@ -915,11 +959,13 @@ rawwaker rawwaker_from_boxed(const rawwaker_boxed *b) {
                                   : b->vtable == &fn_boxed_vtable     ? &fn_vtable
                                   : b->vtable == &parker_boxed_vtable ? &parker_vtable
                                                                       : NULL;
-  return (rawwaker){own(b), vtable};
+  return (rawwaker){unconst(b), vtable};
 }
 
 uint64_t rawwaker_box_id(const rawwaker *w) {
-  return w->vtable == &box_vtable ? atomic_load_explicit(&((rawwaker_box *)w->data)->id, memory_order_relaxed) : 0;
+  if (w->vtable != &box_vtable) return 0;
+  rawwaker_box *b = w->data;
+  return atomic_load_explicit(&b->id, memory_order_relaxed);
 }
 
 static rawwaker_box *box_alloc(rawwaker_sink *s) {
@@ -943,20 +989,22 @@ rawwaker rawwaker_box_ref(rawwaker_box *b) { return box_clone(b); }
 
 rawwaker rawwaker_box_lend(rawwaker_box *b) { return (rawwaker){b, &box_vtable}; }
 
-bool rawwaker_box_lent(const rawwaker_box *b) {
-  return atomic_load_explicit(&((rawwaker_box *)(uintptr_t)b)->head.refs, memory_order_relaxed) > HOLD;
+bool rawwaker_box_lent(const rawwaker_box *box) {
+  rawwaker_box *b = (rawwaker_box *)(uintptr_t)box; /* C11 loads of atomics take no const */
+  return atomic_load_explicit(&b->head.refs, memory_order_relaxed) > HOLD;
 }
 
 void rawwaker_box_close(rawwaker_box *b) {
   atomic_store_explicit(&b->closed, 1, ORD_CLOSE);
-  /* From now on no wake lists it. Where one already has, the drainer gives the list's reference back. */
+  /* From now on no wake lists it. If one already has, the drainer releases the list's reference. */
   atomic_exchange_explicit(&b->queued, WOKEN, ORD_CLOSE);
   if (atomic_fetch_sub_explicit(&b->head.refs, HOLD, ORD_UNREF) == HOLD) box_free(b);
 }
 
 bool rawwaker_box_retire(rawwaker_box *b) {
   size_t refs = REF + HOLD;
-  if (atomic_compare_exchange_strong_explicit(&b->head.refs, &refs, 0, ORD_UNREF, memory_order_relaxed)) {
+  if (atomic_compare_exchange_strong_explicit(&b->head.refs, &refs, 0, ORD_UNREF,
+                                              memory_order_relaxed)) {
     box_free(b);
     return true;
   }
@@ -978,7 +1026,8 @@ rawwaker_box *rawwaker_sink_take(rawwaker_sink *s) {
 
 void rawwaker_sink_drop(rawwaker_sink *s) {
   if (s->forever) return;
-  for (rawwaker_box *b = atomic_exchange_explicit(&s->head, &dropped, ORD_LIST), *next; b != NULL; b = next) {
+  rawwaker_box *b = atomic_exchange_explicit(&s->head, &dropped, ORD_LIST);
+  for (rawwaker_box *next; b != NULL; b = next) {
     next = b->next;
     box_unref(b);
   }
@@ -986,7 +1035,7 @@ void rawwaker_sink_drop(rawwaker_sink *s) {
   sink_unref(s);
 }
 
-/* Lets wakes list b again. Gives what the word was; IDLE where it is closed. */
+/* Lets wakes list b again. Returns what the word was, or IDLE if b is closed. */
 static uint32_t box_idle(rawwaker_box *b) {
   if (atomic_load_explicit(&b->closed, ORD_CLOSE) != 0) {
     atomic_exchange_explicit(&b->queued, WOKEN, ORD_CLOSE);
@@ -994,7 +1043,7 @@ static uint32_t box_idle(rawwaker_box *b) {
   }
   uint32_t was = atomic_exchange_explicit(&b->queued, IDLE, ORD_CLOSE);
   if (atomic_load_explicit(&b->closed, ORD_CLOSE) != 0) {
-    /* Closed boxes stay WOKEN. If a wake listed it in between, the next drain comes by here again. */
+    /* A closed box stays WOKEN. If a wake has just listed it, the next drain calls this again. */
     atomic_exchange_explicit(&b->queued, WOKEN, ORD_CLOSE);
     return IDLE;
   }
@@ -1005,10 +1054,11 @@ size_t rawwaker_box_read(rawwaker_box **list, rawwaker_notice *out, size_t n) {
   size_t got = 0;
   while (got < n && *list != NULL) {
     rawwaker_box *b = *list;
-    *list = b->next; /* before IDLE: from there on a wake may list b again, on whatever list it finds */
+    *list = b->next; /* before IDLE: after it a wake may list b again and overwrite next */
     out[got].id = atomic_load_explicit(&b->id, memory_order_relaxed);
     out[got].woken = box_idle(b) == WOKEN;
-    out[got].last = b->tell && atomic_load_explicit(&b->head.refs, memory_order_relaxed) == REF + HOLD;
+    out[got].last =
+        b->tell && atomic_load_explicit(&b->head.refs, memory_order_relaxed) == REF + HOLD;
     if (!out[got].last) box_unref(b);
     got++;
   }
@@ -1016,15 +1066,17 @@ size_t rawwaker_box_read(rawwaker_box **list, rawwaker_notice *out, size_t n) {
 }
 
 size_t rawwaker_box_look(const rawwaker_box *box, rawwaker_box_field *out, size_t n) {
-  rawwaker_box *b = (rawwaker_box *)(uintptr_t)box; /* C11 loads of atomics want it so */
-#define FIELD(name, member, value) \
-  {name, (uint32_t)offsetof(rawwaker_box, member), (uint32_t)sizeof b->member, b == NULL ? 0 : (uint64_t)(value)}
+  rawwaker_box *b = (rawwaker_box *)(uintptr_t)box; /* C11 loads of atomics take no const */
+#define FIELD(name, member, value)                                                  \
+  {name, (uint32_t)offsetof(rawwaker_box, member), (uint32_t)sizeof b->member,      \
+   b == NULL ? 0 : (uint64_t)(value)}
   const rawwaker_box_field all[] = {
       FIELD("vtable", head.boxed, (uintptr_t)b->head.boxed),
       FIELD("refs", head.refs, atomic_load_explicit(&b->head.refs, memory_order_relaxed)),
       FIELD("queued", queued, atomic_load_explicit(&b->queued, memory_order_relaxed)),
       FIELD("closed", closed, atomic_load_explicit(&b->closed, memory_order_relaxed)),
-      FIELD("next", next, (uintptr_t)*(rawwaker_box *const volatile *)&b->next), /* plain, so that ThreadSanitizer sees who orders it */
+      /* not atomic, so that ThreadSanitizer reports a read that nothing orders */
+      FIELD("next", next, (uintptr_t)*(rawwaker_box *const volatile *)&b->next),
       FIELD("sink", sink, (uintptr_t)b->sink),
       FIELD("id", id, atomic_load_explicit(&b->id, memory_order_relaxed)),
       FIELD("tell", tell, b->tell),
@@ -1035,18 +1087,18 @@ size_t rawwaker_box_look(const rawwaker_box *box, rawwaker_box_field *out, size_
   return many;
 }
 
-/* ------------------------------------------------------------------------------------------ polling under a box - */
+/* -------------------------------------------------------------------- polling under a box -- */
 
 enum { POLLS = 64, POLL_NS = 100000 };
 
-/* Where the clock can be read by one instruction, that tells whether reading the real one is worth it: at 1 to 6 GHz it
- * ticks 32,768 times in 5 to 33 us. */
+/* If one instruction reads a clock, it decides whether reading the real one is worth it: at 1 to 6
+ * GHz it ticks 32,768 times in 5 to 33 us. */
 #if defined(__x86_64__)
 static uint64_t ticks(void) { return __builtin_ia32_rdtsc(); }
 enum { TICKS = 32768 };
 #else
 static uint64_t ticks(void) { return 0; }
-enum { TICKS = 1 }; /* 0 would be a comparison that compilers warn of; the difference below is never 0 here */
+enum { TICKS = 1 }; /* not 0, of which compilers warn; the difference below is never 0 here */
 #endif
 
 static int64_t nanoseconds(void) {
@@ -1056,29 +1108,30 @@ static int64_t nanoseconds(void) {
 }
 
 typedef struct stopwatch {
-  uint64_t looked;
+  uint64_t read_at;
   int64_t began;
 } stopwatch;
 
 /* Whether POLL_NS have passed since the first call. */
-static bool stopwatch_over(stopwatch *w) {
+static bool stopwatch_expired(stopwatch *w) {
   uint64_t now = ticks();
-  if (w->looked != 0 && now - w->looked < TICKS) return false;
-  w->looked = now | 1;
+  if (w->read_at != 0 && now - w->read_at < TICKS) return false;
+  w->read_at = now | 1;
   int64_t ns = nanoseconds();
   if (w->began == 0) w->began = ns;
   return ns - w->began >= POLL_NS;
 }
 
-/* Whether the clock is read after so many polls, which takes as long as a wake: after the first two, and after each fourth. A future
- * that becomes slow in between is polled at most three times more. */
-static bool looks_at(unsigned polls) { return polls <= 2 || polls % 4 == 0; }
+/* Reading the clock takes as long as a wake, so it is read after the first two polls and then after
+ * each fourth. A future that becomes slow in between is polled at most three times more. */
+static bool reads_clock(unsigned polls) { return polls <= 2 || polls % 4 == 0; }
 
-/* What a poll notes, if it is asked to, for the one that ends it after an unwind: the box that is in LOOP, or 0, and in the
- * bits that its address has no use for: */
-enum { BORN = 1, TOOK = 2 }; /* it was made by this poll; the loop has taken a wake */
+/* A poll's note for rawwaker_box_poll_left, which ends it after an unwind: the address of the box
+ * that is in LOOP, or 0, and two flags in bits that are 0 in any such address. */
+enum { BORN = 1, TOOK = 2 }; /* this poll made the box; the loop has consumed a wake */
 
-/* The end of a poll that loops. Gives the box that it has made and f has kept; and in *woken whether a wake came. */
+/* Ends a poll that loops. Returns the box that it has made, if f has kept its waker; *woken is set
+ * if a wake came. */
 static rawwaker_box *loop_end(rawwaker_box *b, bool born, bool *woken) {
   if (!born) {
     if (box_idle(b) == WOKEN) *woken = true;
@@ -1086,7 +1139,7 @@ static rawwaker_box *loop_end(rawwaker_box *b, bool born, bool *woken) {
   }
   if (atomic_load_explicit(&b->head.refs, ORD_KEPT) == HOLD) {
     if (atomic_load_explicit(&b->queued, ORD_CONSUMED) == WOKEN) *woken = true;
-    sink_unref(b->sink); /* f kept nothing of b, so nobody can any more */
+    sink_unref(b->sink); /* f kept no reference, so b is unreachable */
     free(b);
     return NULL;
   }
@@ -1095,17 +1148,18 @@ static rawwaker_box *loop_end(rawwaker_box *b, bool born, bool *woken) {
   return b;
 }
 
-static rawwaker_poll box_poll(const char *call, rawwaker_sink *s, rawwaker_box **box, rawwaker_future f, void *out, bool *woken,
-                              uintptr_t *note) {
+static rawwaker_poll box_poll(const char *call, rawwaker_sink *s, rawwaker_box **box,
+                              rawwaker_future f, void *out, bool *woken, uintptr_t *note) {
   rawwaker_box *b = *box;
   bool born = b == NULL, looping = born;
   if (born) {
-    b = box_alloc(s); /* most are ready at once, or wake themselves: it counts only if it is kept */
+    b = box_alloc(s); /* most futures keep no waker: the box counts as alive only if f does */
     if (b == NULL) die(call, "out of memory");
     atomic_store_explicit(&b->queued, LOOP, memory_order_relaxed);
   } else if (!b->tell) {
     uint32_t idle = IDLE;
-    looping = atomic_compare_exchange_strong_explicit(&b->queued, &idle, LOOP, ORD_CONSUME, memory_order_relaxed);
+    looping = atomic_compare_exchange_strong_explicit(&b->queued, &idle, LOOP, ORD_CONSUME,
+                                                      memory_order_relaxed);
   }
   *note = !looping ? 0 : born ? (uintptr_t)b | BORN : (uintptr_t)b;
   rawwaker waker = {b, &box_vtable};
@@ -1119,9 +1173,9 @@ static rawwaker_poll box_poll(const char *call, rawwaker_sink *s, rawwaker_box *
     if (!looping || got != RAWWAKER_PENDING) break;
     if (atomic_load_explicit(&b->queued, memory_order_relaxed) != WOKEN) break;
     *woken = true;
-    if (polls == POLLS || (looks_at(polls) && stopwatch_over(&watch))) break;
+    if (polls == POLLS || (reads_clock(polls) && stopwatch_expired(&watch))) break;
     *note |= TOOK;
-    /* If b was closed meanwhile, box_idle at the end makes that good. */
+    /* If b was closed meanwhile, box_idle at the end sets the word to WOKEN again. */
     atomic_exchange_explicit(&b->queued, LOOP, ORD_CONSUME);
   }
   if (looping) {
@@ -1131,13 +1185,14 @@ static rawwaker_poll box_poll(const char *call, rawwaker_sink *s, rawwaker_box *
   return got;
 }
 
-rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **box, rawwaker_future f, void *out, bool *woken) {
+rawwaker_poll rawwaker_box_poll(rawwaker_sink *s, rawwaker_box **box, rawwaker_future f, void *out,
+                                bool *woken) {
   uintptr_t note;
   return box_poll(__func__, s, box, f, out, woken, &note);
 }
 
-rawwaker_poll rawwaker_box_poll_noted(rawwaker_sink *s, rawwaker_box **box, rawwaker_future f, void *out, bool *woken,
-                                      uintptr_t *note) {
+rawwaker_poll rawwaker_box_poll_noted(rawwaker_sink *s, rawwaker_box **box, rawwaker_future f,
+                                      void *out, bool *woken, uintptr_t *note) {
   return box_poll(__func__, s, box, f, out, woken, note);
 }
 

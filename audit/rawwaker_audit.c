@@ -1,8 +1,9 @@
 /* rawwaker_audit.c - see rawwaker_audit.h.
  *
- * Nothing here waits for another thread: a record is one word that compare-and-swaps change, the memory of records is never given
- * back, so that a stale pointer finds a record, and a thread that stops anywhere holds up to one record, text or place. What
- * wake_by_ref calls is async-signal-safe: no allocation, no stdio, no lock, errno kept.
+ * Nothing here waits for another thread. A record is one word that compare-and-swaps change. The
+ * memory of records is never freed, so a stale pointer finds a record. A thread that stops anywhere
+ * blocks at most one record, one text and one place in a ring. What wake_by_ref calls is
+ * async-signal-safe: no allocation, no stdio, no lock, and errno is kept.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -46,8 +47,9 @@
 #endif
 #endif
 
-/* glibc allocates a dlopened library's thread variables when they are first used, which a signal handler must not do, unless
- * they are of this model. They take a few bytes of the room that all libraries share: add no array. */
+/* glibc allocates the thread-local variables of a dlopened library when they are first used, which
+ * a signal handler must not do, unless they have this model. They use up a small block that all
+ * libraries share: add no array. */
 #if defined(__GLIBC__) && defined(__GNUC__)
 #define THREAD_LOCAL static _Thread_local __attribute__((tls_model("initial-exec")))
 #else
@@ -55,22 +57,22 @@
 #endif
 
 enum {
-  EVENTS = 24,        /* of a family */
-  QUARANTINE = 65536, /* references that are gone */
-  FUTURES = 4096,     /* futures that are */
-  KINDS = 8,          /* of wakers that a future keeps at one time */
+  EVENTS = 24,        /* per family */
+  QUARANTINE = 65536, /* references that have been consumed */
+  FUTURES = 4096,     /* futures that have been dropped */
+  KINDS = 8,          /* kinds of wakers that a future keeps at one time */
   KEPT = 512,         /* findings that wait to be taken */
-  TEXTS = KEPT + 32,  /* and those that are being written */
+  TEXTS = KEPT + 32,  /* those, and the ones being written */
   TEXT = 6144,        /* bytes of a finding */
-  SMALL = 2048,       /* bytes of a result for which there is room on the stack */
-  CANARY = 2048       /* bytes after a result that nobody may write */
+  SMALL = 2048,       /* bytes of a result that fits on the stack */
+  CANARY = 2048       /* bytes after a result that no poll may write */
 };
 
-/* ---------------------------------------------------------------------------------------------------- memory - */
+/* -------------------------------------------------------------------------------- memory -- */
 
-/* Things of one size. The memory is kept for ever, and what is given back is given out again. */
+/* A pool holds things of one size. Its memory is never freed; what is returned to it is reused. */
 typedef struct node {
-  _Atomic(uint32_t) next; /* of those given back, the index and 1; 0 ends it */
+  _Atomic(uint32_t) next; /* the index of the next one returned, plus 1; 0 ends the list */
   uint32_t self;
 } node;
 
@@ -79,7 +81,8 @@ typedef struct pool {
   size_t size;
   _Atomic(char *) blocks[BLOCKS]; /* of FIRST, 2 * FIRST, 4 * FIRST ... */
   _Atomic(uint32_t) made;
-  _Atomic(uint64_t) back; /* the latest given back, index and 1; above it a number that is new for each change */
+  /* the index of the latest one returned, plus 1; above it a number that each change increases */
+  _Atomic(uint64_t) back;
 } pool;
 
 static _Noreturn void die(const char *call, const char *why) {
@@ -91,8 +94,8 @@ static _Noreturn void die(const char *call, const char *why) {
 extern void __lsan_register_root_region(const void *, size_t) __attribute__((weak));
 #endif
 
-/* Zeroed memory that is never freed; by no lock that malloc may hold. */
-static void *memory(size_t size) {
+/* Returns zeroed memory without taking malloc's lock. */
+static void *map_zeroed(size_t size) {
 #if defined(_WIN32)
   void *p = calloc(1, size);
   if (p == NULL) die("rawwaker_audit", "out of memory");
@@ -106,8 +109,8 @@ static void *memory(size_t size) {
   return p;
 }
 
-/* It is in use from now on; what it points to is no leak. */
-static void keep(void *p, size_t size) {
+/* LeakSanitizer then counts what p points to as reachable. */
+static void mark_reachable(void *p, size_t size) {
 #if defined(__linux__) && defined(__GNUC__)
   if (__lsan_register_root_region != NULL) __lsan_register_root_region(p, size);
 #endif
@@ -124,7 +127,8 @@ static void unmap(void *p, size_t size) {
 #endif
 }
 
-/* The thing of that index, or NULL where its block is not there yet. */
+/* Returns the thing of that index. If its block does not exist yet, it is allocated (make), or NULL
+ * is returned. */
 static void *pool_at(pool *p, uint32_t index, bool make) {
   uint32_t k = 0, first = 0;
   while (k < BLOCKS && index - first >= (uint32_t)FIRST << k) first += (uint32_t)FIRST << k++;
@@ -133,9 +137,9 @@ static void *pool_at(pool *p, uint32_t index, bool make) {
   if (block == NULL) {
     if (!make) return NULL;
     size_t size = p->size * ((size_t)FIRST << k);
-    char *mine = memory(size);
+    char *mine = map_zeroed(size);
     if (atomic_compare_exchange_strong(&p->blocks[k], &block, mine))
-      keep(block = mine, size);
+      mark_reachable(block = mine, size);
     else
       unmap(mine, size);
   }
@@ -164,53 +168,56 @@ static void pool_put(pool *p, void *thing) {
   } while (!atomic_compare_exchange_weak(&p->back, &head, now));
 }
 
-/* --------------------------------------------------------------------------------------------------- records - */
+/* ------------------------------------------------------------------------------- records -- */
 
 typedef struct event {
-  _Atomic(uintptr_t) stamp; /* its number and 1, once it is written */
+  _Atomic(uintptr_t) stamp; /* its number, plus 1, once it is written */
   _Atomic(const char *) what;
   _Atomic(uintptr_t) reference, other;
   _Atomic(long) thread;
 } event;
 
-/* A count, and above it what is counted: the two change together. All ones is more than fits, and stays. */
+/* A word with a count in its low half and the version of what it counts in its high half, so that
+ * both change together. A count of all ones means more than fits, and stays. */
 enum { HALF = sizeof(size_t) * 4 };
 #define COUNT ((((size_t)1) << HALF) - 1)
 
-/* How many references there are to wakers with the same two words. count 0: free for others; all ones: being given out, or
- * more than fits. Above it a number that is new each time it is given out. */
+/* How many references exist to wakers with the same two words. If the count is 0, the kind is free;
+ * if it is all ones, the kind is being claimed, or its count is more than fits. */
 typedef struct kind {
   _Atomic(size_t) word;
   _Atomic(uintptr_t) data, vtable;
 } kind;
 
-/* What came of one rawwaker_audit or rawwaker_audit_future: references that wake the same task. */
+/* All that descends from one rawwaker_audit, rawwaker_audit_lend or rawwaker_audit_future:
+ * references that wake the same task. */
 typedef struct family {
   node head;
   uintptr_t number;
   _Atomic(uintptr_t) references, happened, wakes;
-  _Atomic(size_t) there;   /* references, neither consumed nor lent */
-  _Atomic(size_t) records; /* references and futures that point here; the last gives it back */
+  _Atomic(size_t) there;   /* references that are neither consumed nor lent */
+  _Atomic(size_t) records; /* references and futures that point here; the last returns it */
   bool of_future;
-  _Atomic(size_t) latest;  /* of a future: how many descend from the reference that its latest poll was lent, and its number above */
-  _Atomic(size_t) crowd;   /* references for which there was no kind */
+  /* of a future: how many descend from the reference lent to its latest poll, below its number */
+  _Atomic(size_t) latest;
+  _Atomic(size_t) crowd;   /* references for which no kind was free */
   kind kinds[KINDS];       /* of what the future keeps */
   event events[EVENTS];    /* the latest, by happened modulo EVENTS */
 } family;
 
 /* The word of a reference. */
 enum {
-  LIVE = 1,      /* not in the pool */
-  LENT = 2,      /* of a context; never consumed */
-  RETURNED = 4,  /* and its poll is over */
-  WOKEN = 8,     /* consumed, by wake */
+  LIVE = 1,       /* not in the pool */
+  LENT = 2,       /* borrowed by a context; never consumed */
+  RETURNED = 4,   /* and its poll has returned */
+  WOKEN = 8,      /* consumed, by wake */
   DROPPED = 16,
   UNWRAPPED = 32,
-  USED = 64,     /* a borrowing call came */
+  USED = 64,      /* a borrowing call came */
   REPORTED = 128, /* as a leak */
-  CALL = 256,    /* borrowing calls under way; while there are some, a consuming call is carried out by the last of them */
+  CALL = 256,     /* borrowing calls in progress; the last one carries out a consuming call */
   CALLS = 0xFFF * CALL,
-  PIN = CALL << 12, /* threads that read it; it does not go back to the pool meanwhile */
+  PIN = CALL << 12, /* threads that read it; it does not return to the pool meanwhile */
   CONSUMED = WOKEN | DROPPED | UNWRAPPED
 };
 #define PINS (0xFFFu * PIN)
@@ -221,7 +228,7 @@ typedef struct reference {
   bool clone;
   struct family *family;
   rawwaker inner;
-  kind *kind; /* NULL: of the crowd, where the family is a future's */
+  kind *kind; /* NULL: counted in crowd, if the family is a future's */
   uintptr_t number, parent, root; /* root: the wrapped or lent one that it descends from */
   long thread;
   const char *where;
@@ -229,23 +236,24 @@ typedef struct reference {
   void *stack[STACK];
 } reference;
 
-/* The word of a future. It is kept after its drop, so that a second one is seen. */
-enum { POLLING = 1, OVER = 2 /* READY or PANICKED was given */, GONE = 4 };
+/* The word of a future. The record is kept after the drop, so that a second drop is found. */
+enum { POLLING = 1, COMPLETED = 2 /* it returned READY or PANICKED */, GONE = 4 };
 
 typedef struct audited_future {
   node head;
   _Atomic(uint32_t) word;
   rawwaker_future inner;
   family *family;
-  size_t size;             /* of its result; UNKNOWN */
-  unsigned char *room;     /* for one that is not SMALL */
-  reference *lent;         /* for the poll under way */
-  struct audited_future *outside, *inside; /* polls under way on this thread that have called this one, and that this one has called */
+  size_t size;         /* of its result, or UNKNOWN */
+  unsigned char *room; /* for a result larger than SMALL */
+  reference *lent;     /* to the poll in progress */
+  /* on this thread: the poll in progress that called this one, and the one that this one called */
+  struct audited_future *outside, *inside;
 } audited_future;
 
 #define UNKNOWN SIZE_MAX
 
-/* How a text is made. */
+/* The states of a text. */
 enum { FREE, WRITING, READY };
 
 typedef struct finding {
@@ -266,10 +274,12 @@ static struct {
   _Atomic(finding *) findings; /* TEXTS of them */
   _Atomic(unsigned char) states[TEXTS];
   _Atomic(size_t) found, kept, omitted;
-  _Atomic(long) process; /* that has begun; a forked child is another */
+  _Atomic(long) process; /* the one that has initialised this; a forked child is another */
   void (*_Atomic watch)(const rawwaker_audit_event *);
   _Atomic(bool) silent;
-} audit = {.families = {.size = sizeof(family)}, .references = {.size = sizeof(reference)}, .futures = {.size = sizeof(audited_future)}};
+} audit = {.families = {.size = sizeof(family)},
+           .references = {.size = sizeof(reference)},
+           .futures = {.size = sizeof(audited_future)}};
 
 THREAD_LOCAL struct {
   const char *at;
@@ -296,8 +306,8 @@ static long process_id(void) {
 #endif
 }
 
-/* One write to standard error, which is no cancellation point. */
-static void put(const char *text, size_t n) {
+/* One write, which is not a cancellation point. */
+static void write_stderr(const char *text, size_t n) {
 #if defined(__linux__)
   if (syscall(SYS_write, 2, text, n) < 0) return;
 #elif defined(_WIN32)
@@ -310,21 +320,21 @@ static void put(const char *text, size_t n) {
 #endif
 }
 
-/* Whatever is lazy, before a signal can come. */
-static void begin(void) {
+/* Allocates what a signal handler must not be the first to allocate. */
+static void initialise(void) {
   if (atomic_load(&audit.findings) != NULL) return;
   size_t size = TEXTS * sizeof(finding);
-  finding *mine = memory(size), *none = NULL;
+  finding *mine = map_zeroed(size), *none = NULL;
   if (atomic_compare_exchange_strong(&audit.findings, &none, mine))
-    keep(mine, size);
+    mark_reachable(mine, size);
   else
     unmap(mine, size);
   atomic_store(&audit.process, process_id());
 }
 
-/* ------------------------------------------------------------------------------------------------- the record - */
+/* -------------------------------------------------------------------------------- events -- */
 
-static void happen(family *f, const char *what, uintptr_t reference, uintptr_t other) {
+static void log_event(family *f, const char *what, uintptr_t reference, uintptr_t other) {
   uintptr_t i = atomic_fetch_add(&f->happened, 1);
   event *e = &f->events[i % EVENTS];
   atomic_store(&e->stamp, 0);
@@ -335,36 +345,39 @@ static void happen(family *f, const char *what, uintptr_t reference, uintptr_t o
   atomic_store(&e->stamp, i + 1);
 }
 
-/* What is inside, below all wrappings that are there. */
+/* The waker inside, below all wrappings that still exist. */
 static rawwaker innermost(rawwaker w) {
   while (rawwaker_is_audited(&w)) {
     reference *r = w.data;
-    if ((atomic_load(&r->word) & (LIVE | CONSUMED)) != LIVE) break; /* ended behind the back of the one around it */
+    /* Code outside may have consumed r although another wrapping owns it. */
+    if ((atomic_load(&r->word) & (LIVE | CONSUMED)) != LIVE) break;
     w = r->inner;
   }
   return w;
 }
 
-/* The same, to the watcher. r may be NULL; inner says that what is inside it is there. */
+/* Calls the watcher. r may be NULL; inner: the waker inside r still exists. */
 static void report(family *f, const char *what, const reference *r, bool inner, uintptr_t other) {
   void (*watch)(const rawwaker_audit_event *) = atomic_load(&audit.watch);
   if (watch == NULL) return;
-  rawwaker_audit_event e = {what, f->number, r == NULL ? 0 : r->number, other, {NULL, NULL}, atomic_load(&f->there)};
+  rawwaker_audit_event e = {
+      what, f->number, r == NULL ? 0 : r->number, other, {NULL, NULL}, atomic_load(&f->there)};
   if (r != NULL && inner) e.inner = innermost(r->inner);
   watch(&e);
 }
 
-/* Both. */
-static void happen_to(reference *r, const char *what, bool inner, uintptr_t other) {
-  happen(r->family, what, r->number, other);
+static void log_and_report(reference *r, const char *what, bool inner, uintptr_t other) {
+  log_event(r->family, what, r->number, other);
   report(r->family, what, r, inner, other);
 }
 
-static const char *consumed(uint32_t word) { return word & WOKEN ? "wake" : word & DROPPED ? "drop" : "unwrap"; }
+static const char *consumed(uint32_t word) {
+  return word & WOKEN ? "wake" : word & DROPPED ? "drop" : "unwrap";
+}
 
-/* -------------------------------------------------------------------------------------------------- the texts - */
+/* --------------------------------------------------------------------------------- texts -- */
 
-/* Where a finding is made: a slot that a signal handler may call looks nothing up. */
+/* Where a finding is made. In a slot that a signal handler may call, no names are looked up. */
 typedef enum place { ANYWHERE, SIGNALS_TOO } place;
 
 typedef struct text {
@@ -386,8 +399,8 @@ static void add_number(text *t, uint64_t n, unsigned base) {
   add(t, digits + i, sizeof digits - i);
 }
 
-/* vprintf for signal handlers: %s a text, %n a uintptr_t. */
-static void vsay(text *t, const char *format, va_list args) {
+/* vsprintf for signal handlers: %s is a text, %n a uintptr_t. */
+static void vaddf(text *t, const char *format, va_list args) {
   for (const char *c = format; *c != '\0'; c++) {
     if (*c != '%') {
       add(t, c, 1);
@@ -399,14 +412,14 @@ static void vsay(text *t, const char *format, va_list args) {
       add_number(t, va_arg(args, uintptr_t), 10);
   }
 }
-static void say(text *t, const char *format, ...) {
+static void addf(text *t, const char *format, ...) {
   va_list args;
   va_start(args, format);
-  vsay(t, format, args);
+  vaddf(t, format, args);
   va_end(args);
 }
 
-static void say_address(text *t, void *at) {
+static void add_address(text *t, void *at) {
 #ifdef FINDS_OBJECTS
   struct dl_find_object o;
   if (_dl_find_object(at, &o) == 0) { /* takes no lock */
@@ -422,9 +435,9 @@ static void say_address(text *t, void *at) {
   add_text(t, "]");
 }
 
-/* names: functions may be looked up, by locks and malloc. */
-static void say_where(text *t, const char *where, void *const *stack, int depth, bool names) {
-  if (where != NULL) say(t, "    %s\n", where);
+/* names: functions may be looked up, which takes locks and allocates. */
+static void add_stack(text *t, const char *where, void *const *stack, int depth, bool names) {
+  if (where != NULL) addf(t, "    %s\n", where);
 #if STACK > 1
   char **found = names ? backtrace_symbols(stack, depth) : NULL;
   for (int i = 0; i < depth; i++) {
@@ -432,7 +445,7 @@ static void say_where(text *t, const char *where, void *const *stack, int depth,
     if (found != NULL)
       add_text(t, found[i]);
     else
-      say_address(t, stack[i]);
+      add_address(t, stack[i]);
     add_text(t, "\n");
   }
   free(found);
@@ -440,12 +453,13 @@ static void say_where(text *t, const char *where, void *const *stack, int depth,
   (void)stack;
   (void)depth;
   (void)names;
-  (void)say_address;
+  (void)add_address;
 #endif
 }
 
-/* Whether backtrace takes no lock: so it is in a program that glibc has loaded, since 2.35; and macOS follows frame pointers. */
-static bool looks_freely(void) {
+/* Whether backtrace takes no lock. glibc's takes none since 2.35, if glibc has loaded the program;
+ * macOS follows frame pointers. */
+static bool unwinder_takes_no_lock(void) {
 #if defined(FINDS_OBJECTS)
   return getauxval(AT_BASE) != 0;
 #elif defined(__APPLE__)
@@ -455,27 +469,28 @@ static bool looks_freely(void) {
 #endif
 }
 
-/* The stack of the caller; none where that might wait for another thread. */
-static int look(void **stack, place where) {
+/* Captures the caller's stack, unless that might wait for another thread. Returns its depth. */
+static int capture_stack(void **stack, place where) {
 #if STACK > 1
-  static _Atomic(bool) looking;
-  if (looks_freely()) return backtrace(stack, STACK);
-  if (where == SIGNALS_TOO || process_id() != atomic_load(&audit.process) || atomic_exchange(&looking, true)) return 0;
+  static _Atomic(bool) capturing;
+  if (unwinder_takes_no_lock()) return backtrace(stack, STACK);
+  if (where == SIGNALS_TOO || process_id() != atomic_load(&audit.process)) return 0;
+  if (atomic_exchange(&capturing, true)) return 0;
   int n = backtrace(stack, STACK);
-  atomic_store(&looking, false);
+  atomic_store(&capturing, false);
   return n;
 #else
   (void)where;
-  (void)looks_freely;
+  (void)unwinder_takes_no_lock;
   (void)stack;
   return 0;
 #endif
 }
 
-static void say_events(text *t, family *f) {
-  say(t, "  waker %n, in order:", f->number);
+static void add_events(text *t, family *f) {
+  addf(t, "  waker %n, in order:", f->number);
   uintptr_t end = atomic_load(&f->happened), first = end > EVENTS ? end - EVENTS : 0;
-  if (first > 0) say(t, " ... ");
+  if (first > 0) addf(t, " ... ");
   for (uintptr_t i = first; i < end; i++) {
     event *e = &f->events[i % EVENTS];
     if (atomic_load(&e->stamp) != i + 1) continue; /* being written */
@@ -483,27 +498,31 @@ static void say_events(text *t, family *f) {
     const char *what = atomic_load(&e->what);
     long thread = atomic_load(&e->thread);
     if (atomic_load(&e->stamp) != i + 1) continue;
-    say(t, "%s ", i > first ? ";" : "");
-    if (reference != 0) say(t, "%n ", reference);
-    say(t, "%s", what);
-    if (other != 0) say(t, " %n", other);
-    say(t, " (%n)", (uintptr_t)thread);
+    addf(t, "%s ", i > first ? ";" : "");
+    if (reference != 0) addf(t, "%n ", reference);
+    addf(t, "%s", what);
+    if (other != 0) addf(t, " %n", other);
+    addf(t, " (%n)", (uintptr_t)thread);
   }
-  say(t, "\n");
+  addf(t, "\n");
 }
 
-/* A text that nobody has; -1: there is none. */
+/* Claims a free text. Returns its index, or -1 if there is none. */
 static int claim(void) {
   for (int i = 0; i < TEXTS; i++) {
     unsigned char is = FREE;
-    if (atomic_load(&audit.states[i]) == FREE && atomic_compare_exchange_strong(&audit.states[i], &is, WRITING)) return i;
+    if (atomic_load(&audit.states[i]) == FREE &&
+        atomic_compare_exchange_strong(&audit.states[i], &is, WRITING))
+      return i;
   }
   return -1;
 }
 
-/* f and r may be NULL. Only the part of r that stays as long as it is pinned or called is looked at. */
-static void find(const char *rule, const char *contract, family *f, const reference *r, place where, const char *format, ...) {
-  begin();
+/* Makes a finding. f and r may be NULL. Of r it reads only what does not change while r is pinned,
+ * or a call on it is in progress. */
+static void find(const char *rule, const char *contract, family *f, const reference *r, place where,
+                 const char *format, ...) {
+  initialise();
   size_t order = atomic_fetch_add(&audit.found, 1);
   bool silent = atomic_load(&audit.silent);
   int i = silent && atomic_load(&audit.kept) >= KEPT ? -1 : claim();
@@ -512,33 +531,35 @@ static void find(const char *rule, const char *contract, family *f, const refere
     if (silent) return;
     char line[256];
     text t = {line, 0, sizeof line};
-    say(&t, "rawwaker audit: %s: there is no room to say more\n", rule);
-    put(line, t.used);
+    addf(&t, "rawwaker audit: %s: no memory for the text (take the earlier findings)\n", rule);
+    write_stderr(line, t.used);
     return;
   }
   finding *n = &atomic_load(&audit.findings)[i];
   bool names = where == ANYWHERE && process_id() == atomic_load(&audit.process);
   text t = {n->text, 0, sizeof n->text - 1};
-  say(&t, "rawwaker audit: %s: ", rule);
+  addf(&t, "rawwaker audit: %s: ", rule);
   va_list args;
   va_start(args, format);
-  vsay(&t, format, args);
+  vaddf(&t, format, args);
   va_end(args);
-  say(&t, "\n  the rule: %s\n  on thread %n, from\n", contract, (uintptr_t)thread_id());
+  addf(&t, "\n  the rule: %s\n  on thread %n, from\n", contract, (uintptr_t)thread_id());
   void *stack[STACK];
-  say_where(&t, here.at, stack, look(stack, where), names);
+  add_stack(&t, here.at, stack, capture_stack(stack, where), names);
   if (r != NULL) {
     if (r->clone)
-      say(&t, "  reference %n was cloned from %n on thread %n, from\n", r->number, r->parent, (uintptr_t)r->thread);
+      addf(&t, "  reference %n was cloned from %n on thread %n, from\n", r->number, r->parent,
+           (uintptr_t)r->thread);
     else
-      say(&t, "  reference %n was %s on thread %n, from\n", r->number, atomic_load(&((reference *)(uintptr_t)r)->word) & LENT ? "lent" : "wrapped",
-          (uintptr_t)r->thread);
-    say_where(&t, r->where, r->stack, r->depth, names);
+      addf(&t, "  reference %n was %s on thread %n, from\n", r->number,
+           atomic_load(&((reference *)(uintptr_t)r)->word) & LENT ? "lent" : "wrapped",
+           (uintptr_t)r->thread);
+    add_stack(&t, r->where, r->stack, r->depth, names);
   }
-  if (f != NULL) say_events(&t, f);
+  if (f != NULL) add_events(&t, f);
   if (t.used == t.room) memcpy(t.at + t.used - 4, "...\n", 4);
   t.at[t.used] = '\0';
-  if (!silent) put(t.at, t.used);
+  if (!silent) write_stderr(t.at, t.used);
   n->rule = rule;
   n->used = t.used;
   atomic_store(&n->order, order);
@@ -551,7 +572,7 @@ static void find(const char *rule, const char *contract, family *f, const refere
   atomic_store(&audit.states[i], FREE);
 }
 
-/* ----------------------------------------------------------------------------------------- families, references - */
+/* --------------------------------------------------------------- families and references -- */
 
 static family *family_new(bool of_future) {
   family *f = pool_get(&audit.families);
@@ -569,12 +590,14 @@ static kind *kind_of(family *f, rawwaker w) {
   uintptr_t data = (uintptr_t)w.data, vtable = (uintptr_t)w.vtable;
   for (kind *k = f->kinds; k < f->kinds + KINDS; k++) {
     size_t word = atomic_load(&k->word);
-    while ((word & COUNT) != 0 && (word & COUNT) < COUNT - 1 && atomic_load(&k->data) == data && atomic_load(&k->vtable) == vtable)
+    while ((word & COUNT) != 0 && (word & COUNT) < COUNT - 1 && atomic_load(&k->data) == data &&
+           atomic_load(&k->vtable) == vtable)
       if (atomic_compare_exchange_weak(&k->word, &word, word + 1)) return k;
   }
   for (kind *k = f->kinds; k < f->kinds + KINDS; k++) {
     size_t word = atomic_load(&k->word), next = (word & ~COUNT) + COUNT + 1;
-    if ((word & COUNT) != 0 || !atomic_compare_exchange_strong(&k->word, &word, next | COUNT)) continue;
+    if ((word & COUNT) != 0 || !atomic_compare_exchange_strong(&k->word, &word, next | COUNT))
+      continue;
     atomic_store(&k->data, data);
     atomic_store(&k->vtable, vtable);
     atomic_store(&k->word, next | 1);
@@ -587,17 +610,19 @@ static size_t of_kind(family *f, rawwaker w) {
   size_t n = 0;
   for (kind *k = f->kinds; k < f->kinds + KINDS; k++) {
     size_t count = atomic_load(&k->word) & COUNT;
-    if (count != COUNT && atomic_load(&k->data) == (uintptr_t)w.data && atomic_load(&k->vtable) == (uintptr_t)w.vtable) n += count;
+    if (count != COUNT && atomic_load(&k->data) == (uintptr_t)w.data &&
+        atomic_load(&k->vtable) == (uintptr_t)w.vtable)
+      n += count;
   }
   return n;
 }
 
-/* A reference that descends from root comes, or goes. */
-static void descend(family *f, uintptr_t root, bool comes) {
+/* Counts the references that descend from root, if that was lent to the latest poll. */
+static void descend(family *f, uintptr_t root, bool added) {
   size_t word = atomic_load(&f->latest), next;
   do {
     if (word >> HALF != (root & COUNT) || (word & COUNT) == COUNT) return;
-    next = comes ? word + 1 : word - 1;
+    next = added ? word + 1 : word - 1;
   } while (!atomic_compare_exchange_weak(&f->latest, &word, next));
 }
 
@@ -611,7 +636,7 @@ static reference *reference_new(family *f, rawwaker inner, const reference *pare
   r->root = parent != NULL ? parent->root : r->number;
   r->thread = thread_id();
   r->where = here.at;
-  r->depth = look(r->stack, ANYWHERE);
+  r->depth = capture_stack(r->stack, ANYWHERE);
   r->kind = NULL;
   atomic_fetch_add(&f->records, 1);
   if (!lent) {
@@ -627,7 +652,7 @@ static reference *reference_new(family *f, rawwaker inner, const reference *pare
   return r;
 }
 
-/* What is over stays a while, so that a second use finds it. */
+/* Keeps the record of a consumed reference for some time, so that a second use finds it. */
 static void quarantine(reference *r) {
   for (;;) {
     reference *old = atomic_exchange(&audit.gone[atomic_fetch_add(&audit.went, 1) % QUARANTINE], r);
@@ -638,11 +663,12 @@ static void quarantine(reference *r) {
       pool_put(&audit.references, old);
       return;
     }
-    r = old; /* somebody looks at it: a round more */
+    r = old; /* a thread reads it: keep it for another round */
   }
 }
 
-/* r is consumed, and no longer counted as there. Given away, it is: somebody keeps it where it is not seen. */
+/* r is consumed, and no longer counted. If it is given away, the waker lives on where it cannot be
+ * observed, so it still counts as kept by the future. */
 static void uncount(const reference *r, bool given_away) {
   family *f = r->family;
   atomic_fetch_sub(&audit.live, 1);
@@ -655,42 +681,44 @@ static void uncount(const reference *r, bool given_away) {
     atomic_fetch_sub(&r->kind->word, 1);
 }
 
-/* Keeps a record that may be gone from being another meanwhile. Gives its word. */
+/* Keeps a record, which may be consumed already, from being reused. Returns its word. */
 static uint32_t pin(reference *r) { return atomic_fetch_add(&r->word, PIN); }
 static void unpin(reference *r) { atomic_fetch_sub(&r->word, PIN); }
 
-/* -------------------------------------------------------------------------------------------------- the slots - */
+/* --------------------------------------------------------------------------------- slots -- */
 
 static rawwaker audit_clone(void *data);
 static void audit_wake(void *data);
 static void audit_wake_by_ref(void *data);
 static void audit_drop(void *data);
-static const rawwaker_vtable audit_vtable = {audit_clone, audit_wake, audit_wake_by_ref, audit_drop};
+static const rawwaker_vtable audit_vtable = {audit_clone, audit_wake, audit_wake_by_ref,
+                                             audit_drop};
 
-/* What a caller finds who is that late is not his. */
-static void long_gone(const char *slot, place where) {
-  find("use_after_drop", "each reference is ended by exactly one wake or drop, and not used after it", NULL, NULL, where,
-       "%s of a reference that is gone for long", slot);
+/* The record may belong to another waker by now, so the finding describes neither. */
+static void find_recycled(const char *slot, place where) {
+  find("use_after_drop", "a reference is not used after the wake or drop that ended it", NULL, NULL,
+       where, "%s of a reference that was consumed long ago", slot);
 }
 
 static void check_lock(reference *r, const char *slot, place where) {
   if (here.locks > 0)
-    find("slot_under_lock", "call no slot while you hold a lock", r->family, r, where, "%s of reference %n under a lock", slot, r->number);
+    find("slot_under_lock", "call no slot while you hold a lock", r->family, r, where,
+         "%s of reference %n under a lock", slot, r->number);
 }
 
-/* A call that must not be made, of a record that is pinned. */
+/* Refuses a borrowing call on a pinned record. */
 static void refuse(reference *r, uint32_t word, const char *slot, place where) {
-  happen_to(r, slot, false, 0);
+  log_and_report(r, slot, false, 0);
   check_lock(r, slot, where);
   if (word & RETURNED)
-    find("use_after_poll", "the waker of a context is borrowed: clone it to keep it", r->family, r, where,
-         "%s of reference %n, which was lent for a poll that has returned", slot, r->number);
+    find("use_after_poll", "a context's waker is borrowed: clone it to keep it", r->family, r,
+         where, "%s of reference %n, which was lent to a poll that has returned", slot, r->number);
   else
-    find("use_after_drop", "each reference is ended by exactly one wake or drop, and not used after it", r->family, r, where,
-         "%s of reference %n after %s", slot, r->number, consumed(word));
+    find("use_after_drop", "a reference is not used after the wake or drop that ended it",
+         r->family, r, where, "%s of reference %n after %s", slot, r->number, consumed(word));
 }
 
-/* Begins a borrowing call; false: it must not be made. */
+/* Begins a borrowing call. If it returns false, the call must not be made. */
 static bool enter(reference *r, const char *slot, place where) {
   uint32_t word = atomic_load(&r->word);
   for (;;) {
@@ -699,18 +727,19 @@ static bool enter(reference *r, const char *slot, place where) {
       if (word & LIVE)
         refuse(r, word, slot, where);
       else
-        long_gone(slot, where);
+        find_recycled(slot, where);
       unpin(r);
       return false;
     }
-    if ((word & CALLS) == CALLS) die(slot, "4,095 threads call slots of one reference");
+    if ((word & CALLS) == CALLS)
+      die("rawwaker_audit", "4,095 calls of one reference at a time (clone it for each thread)");
     if (atomic_compare_exchange_weak(&r->word, &word, (word + CALL) | USED)) break;
   }
   check_lock(r, slot, where);
   return true;
 }
 
-/* Carries a consuming call out, by whoever is the last on r. */
+/* Carries out a consuming call. Called by the last call in progress on r. */
 static void finish(reference *r, uint32_t word) {
   rawwaker inner = r->inner;
   quarantine(r);
@@ -736,12 +765,13 @@ static rawwaker audit_clone(void *data) {
   bool empty = r->inner.vtable->clone == NULL;
   if (!empty) inner = r->inner.vtable->clone(r->inner.data);
   if (inner.vtable == NULL) {
-    find("empty_clone", "a clone gives a new reference that wakes the same task", r->family, r, ANYWHERE, "%s of reference %n gave no vtable",
+    find("empty_clone", "a clone gives a new reference that wakes the same task", r->family, r,
+         ANYWHERE, "%s of reference %n returned no vtable",
          empty ? "the empty slot clone" : "clone", r->number);
     inner = rawwaker_noop();
   }
   reference *c = reference_new(r->family, inner, r, false);
-  happen_to(r, "is cloned as", true, c->number);
+  log_and_report(r, "is cloned as", true, c->number);
   leave(r);
   errno = saved;
   return (rawwaker){c, &audit_vtable};
@@ -751,7 +781,7 @@ static void audit_wake_by_ref(void *data) {
   int saved = errno;
   reference *r = data;
   if (enter(r, "wake_by_ref", SIGNALS_TOO)) {
-    happen_to(r, "wake_by_ref", true, 0);
+    log_and_report(r, "wake_by_ref", true, 0);
     atomic_fetch_add(&r->family->wakes, 1);
     rawwaker_wake_by_ref(&r->inner);
     leave(r);
@@ -762,38 +792,41 @@ static void audit_wake_by_ref(void *data) {
 static void consume(reference *r, uint32_t flag, const char *slot) {
   int saved = errno;
   uint32_t word = atomic_load(&r->word);
-  while ((word & LIVE) && !(word & (LENT | CONSUMED)) && !atomic_compare_exchange_weak(&r->word, &word, word | flag)) {
+  while ((word & LIVE) && !(word & (LENT | CONSUMED)) &&
+         !atomic_compare_exchange_weak(&r->word, &word, word | flag)) {
   }
   if (!(word & LIVE) || (word & (LENT | CONSUMED))) {
     word = pin(r);
     if (!(word & LIVE)) {
-      long_gone(slot, ANYWHERE);
+      find_recycled(slot, ANYWHERE);
     } else {
-      happen_to(r, slot, false, 0);
+      log_and_report(r, slot, false, 0);
       check_lock(r, slot, ANYWHERE);
       if (word & LENT)
-        find("borrowed_consumed", "the waker of a context is borrowed: never wake or drop it by value", r->family, r, ANYWHERE,
-             "%s of reference %n, which is lent", slot, r->number);
+        find("borrowed_consumed", "a context's waker is borrowed: never wake or drop it by value",
+             r->family, r, ANYWHERE, "%s of reference %n, which is borrowed", slot, r->number);
       else
-        find("double_drop", "each reference is ended by exactly one wake or drop", r->family, r, ANYWHERE, "%s of reference %n after %s", slot,
-             r->number, consumed(word));
+        find("double_drop", "each reference is ended by exactly one wake or drop", r->family, r,
+             ANYWHERE, "%s of reference %n after %s", slot, r->number, consumed(word));
     }
     unpin(r);
     errno = saved;
     return;
   }
-  /* Ours now; and still there until the last call under way has left, or, where there is none, until finish. */
+  /* The record is ours now. The waker inside exists until the last call in progress leaves, or
+   * until finish if there is none. */
   bool last = (word & CALLS) == 0;
   if (!last) pin(r);
-  happen_to(r, slot, last, 0);
+  log_and_report(r, slot, last, 0);
   check_lock(r, slot, ANYWHERE);
   if (flag & WOKEN) atomic_fetch_add(&r->family->wakes, 1);
   uncount(r, false);
   if (last) {
     finish(r, flag);
   } else {
-    find("use_after_drop", "each reference is ended by exactly one wake or drop, and not used after it", r->family, r, ANYWHERE,
-         "%s of reference %n while another call on it is under way", slot, r->number);
+    find("use_after_drop", "a reference is not used after the wake or drop that ended it",
+         r->family, r, ANYWHERE, "%s of reference %n while another call on it is in progress", slot,
+         r->number);
     unpin(r);
   }
   errno = saved;
@@ -804,9 +837,9 @@ static void audit_drop(void *data) { consume(data, DROPPED, "drop"); }
 
 static rawwaker wrap(rawwaker w, bool lent, const char *call) {
   if (w.vtable == NULL) die(call, "NULL vtable");
-  begin();
+  initialise();
   reference *r = reference_new(family_new(false), w, NULL, lent);
-  happen_to(r, lent ? "is lent" : "is wrapped", true, 0);
+  log_and_report(r, lent ? "is lent" : "is wrapped", true, 0);
   return (rawwaker){r, &audit_vtable};
 }
 
@@ -816,23 +849,26 @@ rawwaker rawwaker_audit_lend(const rawwaker *w) { return wrap(*w, true, __func__
 
 void rawwaker_audit_return(const rawwaker *w) {
   if (!rawwaker_is_audited(w)) {
-    find("double_return", "a loan is ended once, by what was lent", NULL, NULL, ANYWHERE, "return of a waker that is not audited");
+    find("double_return", "each loan is returned once", NULL, NULL, ANYWHERE,
+         "return of a waker that is not audited");
     return;
   }
   reference *r = w->data;
   uint32_t word = atomic_load(&r->word);
   while ((word & LIVE) && (word & LENT) && !(word & RETURNED))
     if (atomic_compare_exchange_weak(&r->word, &word, word | RETURNED)) {
-      happen_to(r, "is returned", false, 0);
+      log_and_report(r, "is returned", false, 0);
       quarantine(r);
       return;
     }
   word = pin(r);
   if (!(word & LIVE))
-    find("double_return", "a loan is ended once, by what was lent", NULL, NULL, ANYWHERE, "return of a reference that is gone for long");
+    find("double_return", "each loan is returned once", NULL, NULL, ANYWHERE,
+         "return of a reference that was returned or consumed long ago");
   else
-    find("double_return", "a loan is ended once, by what was lent", r->family, r, ANYWHERE, "return of reference %n, which %s", r->number,
-         word & LENT ? "was returned" : "is not lent");
+    find("double_return", "each loan is returned once", r->family, r, ANYWHERE,
+         "return of reference %n, which %s", r->number,
+         word & LENT ? "was returned before" : "is not a loan");
   unpin(r);
 }
 
@@ -844,7 +880,9 @@ const char *rawwaker_audit_at(const char *where) {
   return before;
 }
 
-rawwaker rawwaker_audit_inner(const rawwaker *w) { return rawwaker_is_audited(w) ? ((reference *)w->data)->inner : *w; }
+rawwaker rawwaker_audit_inner(const rawwaker *w) {
+  return rawwaker_is_audited(w) ? ((reference *)w->data)->inner : *w;
+}
 
 bool rawwaker_audit_unwrap(rawwaker *w) {
   if (!rawwaker_is_audited(w)) return false;
@@ -852,7 +890,7 @@ bool rawwaker_audit_unwrap(rawwaker *w) {
   uint32_t word = atomic_load(&r->word);
   while ((word & LIVE) && !(word & (LENT | CONSUMED | CALLS)))
     if (atomic_compare_exchange_weak(&r->word, &word, word | UNWRAPPED)) {
-      happen_to(r, "is unwrapped", true, 0);
+      log_and_report(r, "is unwrapped", true, 0);
       uncount(r, true);
       *w = r->inner;
       quarantine(r);
@@ -860,11 +898,13 @@ bool rawwaker_audit_unwrap(rawwaker *w) {
     }
   word = pin(r);
   if (!(word & LIVE)) {
-    long_gone("unwrap", ANYWHERE);
+    find_recycled("unwrap", ANYWHERE);
   } else {
-    happen_to(r, "is unwrapped", false, 0);
-    find(word & LENT ? "borrowed_consumed" : "double_drop", "each reference is ended by exactly one wake or drop", r->family, r, ANYWHERE,
-         "reference %n is given away after %s", r->number, word & CONSUMED ? consumed(word) : "a loan, or during another call");
+    log_and_report(r, "is unwrapped", false, 0);
+    find(word & LENT ? "borrowed_consumed" : "double_drop",
+         "each reference is ended by exactly one wake or drop", r->family, r, ANYWHERE,
+         "unwrap of reference %n %s%s", r->number, word & CONSUMED ? "after " : "",
+         word & CONSUMED ? consumed(word) : "while it is borrowed or another call is in progress");
   }
   unpin(r);
   return false;
@@ -875,33 +915,38 @@ void rawwaker_audit_abandoned(const rawwaker *w) {
   reference *r = w->data;
   uint32_t word = pin(r);
   if ((word & LIVE) && !(atomic_fetch_or(&r->word, REPORTED) & REPORTED))
-    find("leak", "each reference is ended by exactly one wake or drop", r->family, r, ANYWHERE, "reference %n was lost by its owner", r->number);
+    find("leak", "each reference is ended by exactly one wake or drop", r->family, r, ANYWHERE,
+         "reference %n was lost by its owner", r->number);
   unpin(r);
 }
 
-size_t rawwaker_audit_count(const rawwaker *w) { return rawwaker_is_audited(w) ? atomic_load(&((reference *)w->data)->family->there) : 0; }
+size_t rawwaker_audit_count(const rawwaker *w) {
+  return rawwaker_is_audited(w) ? atomic_load(&((reference *)w->data)->family->there) : 0;
+}
 
 int rawwaker_audit_lock(int change) { return here.locks += change; }
 
-/* ------------------------------------------------------------------------------------------------- the future - */
+/* ------------------------------------------------------------------------------- futures -- */
 
 static void overlap(const audited_future *f, const char *slot) {
-  find("slots_overlap", "calls of a future never come two at once", f->family, NULL, ANYWHERE, "%s of a future while a poll of it is under way", slot);
+  find("slots_overlap", "calls of a future never come two at once", f->family, NULL, ANYWHERE,
+       "%s of a future while a poll of it is in progress", slot);
 }
 
-/* Whether somebody keeps a waker that wakes what the latest poll was lent. */
+/* Whether a waker is kept that wakes what the latest poll's waker wakes. */
 static bool kept(family *f, const reference *lent) {
   size_t latest = atomic_load(&f->latest);
   if (latest >> HALF == (lent->number & COUNT) && (latest & COUNT) != 0) return true;
   return of_kind(f, innermost(lent->inner)) != 0 || atomic_load(&f->crowd) != 0;
 }
 
-/* Drops what is inside f. f itself is kept a while, as references are. */
+/* Drops the future inside f. The record of f is kept for some time, as those of references are. */
 static void future_end(audited_future *f) {
   rawwaker_future inner = f->inner;
   free(f->room);
   f->room = NULL;
-  audited_future *old = atomic_exchange(&audit.gone_futures[atomic_fetch_add(&audit.futures_went, 1) % FUTURES], f);
+  size_t at = atomic_fetch_add(&audit.futures_went, 1) % FUTURES;
+  audited_future *old = atomic_exchange(&audit.gone_futures[at], f);
   if (old != NULL) {
     family_leave(old->family);
     pool_put(&audit.futures, old);
@@ -909,7 +954,7 @@ static void future_end(audited_future *f) {
   inner.vtable->drop(inner.data);
 }
 
-/* The end of a poll; a drop that came meanwhile is carried out. */
+/* Ends a poll, and carries out a drop that came meanwhile. */
 static void poll_end(audited_future *f, uint32_t flags) {
   reference *r = f->lent;
   f->lent = NULL;
@@ -921,7 +966,7 @@ static void poll_end(audited_future *f, uint32_t flags) {
   if (atomic_fetch_and(&f->word, ~(uint32_t)POLLING) & GONE) future_end(f);
 }
 
-/* Where poll writes its result: memory with nothing but a canary behind it. */
+/* Returns where poll writes its result: memory with a canary behind it. */
 static unsigned char *room_for(audited_future *f, void *out, unsigned char *small) {
   unsigned char *room = small;
   if (f->size > SMALL) {
@@ -934,7 +979,7 @@ static unsigned char *room_for(audited_future *f, void *out, unsigned char *smal
   return room;
 }
 
-/* How many bytes were written behind the result, as far as can be seen. */
+/* How many bytes were written behind the result, at least. */
 static size_t overrun(const unsigned char *room, size_t size) {
   size_t n = CANARY;
   while (n > 0 && room[size + n - 1] == (unsigned char)(0xA5 ^ (n - 1))) n--;
@@ -948,23 +993,24 @@ static rawwaker_poll refused(const char *why) {
 
 static rawwaker_poll audit_poll(void *data, rawwaker_context *cx, void *out) {
   audited_future *f = data;
-  happen(f->family, "poll", 0, 0);
+  log_event(f->family, "poll", 0, 0);
   uint32_t word = 0;
   if (!atomic_compare_exchange_strong(&f->word, &word, POLLING)) {
-    if (word & (OVER | GONE))
-      find("poll_after_ready", "a future is not polled again after READY or PANICKED, nor after drop", f->family, NULL, ANYWHERE, "poll of a future %s",
-           word & GONE ? "that was dropped" : "that has ended");
+    if (word & (COMPLETED | GONE))
+      find("poll_after_ready", "a future is not polled after READY or PANICKED, nor after drop",
+           f->family, NULL, ANYWHERE, "poll of a future %s",
+           word & GONE ? "that was dropped" : "that has completed");
     else
       overlap(f, "poll");
-    return refused("polled against the contract: see the audit");
+    return refused("polled against the contract (see the auditor's finding)");
   }
   bool sized = f->size != UNKNOWN && f->size != 0;
   if (sized && out == NULL) {
-    find("null_out", "out is sized and aligned for the type agreed on", f->family, NULL, ANYWHERE, "poll with a NULL out for a result of %n bytes",
-         (uintptr_t)f->size);
-    atomic_fetch_or(&f->word, OVER);
+    find("null_out", "out is sized and aligned for the type agreed on", f->family, NULL, ANYWHERE,
+         "poll with a NULL out for a result of %n bytes", (uintptr_t)f->size);
+    atomic_fetch_or(&f->word, COMPLETED);
     if (atomic_fetch_and(&f->word, ~(uint32_t)POLLING) & GONE) future_end(f);
-    return refused("polled with a NULL out: see the audit");
+    return refused("polled with a NULL out (see the auditor's finding)");
   }
   uintptr_t before = atomic_load(&f->family->wakes), made = atomic_load(&f->family->references);
   reference *r = reference_new(f->family, *cx->waker, NULL, true);
@@ -980,37 +1026,45 @@ static rawwaker_poll audit_poll(void *data, rawwaker_context *cx, void *out) {
   _Alignas(64) unsigned char small[SMALL + CANARY];
   unsigned char *room = sized ? room_for(f, out, small) : NULL;
   rawwaker_poll got = f->inner.vtable->poll(f->inner.data, &mine, room != NULL ? room : out);
-  const char *code = got == RAWWAKER_READY ? "is READY" : got == RAWWAKER_PENDING ? "is PENDING" : "is PANICKED";
+  const char *code = got == RAWWAKER_READY     ? "is READY"
+                     : got == RAWWAKER_PENDING ? "is PENDING"
+                                               : "is PANICKED";
   report(f->family, code, r, true, 0);
-  happen(f->family, code, 0, 0);
+  log_event(f->family, code, 0, 0);
   if (room != NULL) {
     size_t more = overrun(room, f->size);
     memcpy(out, room, f->size);
     if (more != 0)
-      find("result_too_large", "out is sized and aligned for the type agreed on", f->family, NULL, ANYWHERE,
-           "poll wrote %n bytes or more to out, which has %n", (uintptr_t)(f->size + more), (uintptr_t)f->size);
+      find("result_too_large", "out is sized and aligned for the type agreed on", f->family, NULL,
+           ANYWHERE, "poll wrote %n bytes or more to out, which has %n",
+           (uintptr_t)(f->size + more), (uintptr_t)f->size);
   }
   if (got == RAWWAKER_PENDING) {
-    if (atomic_load(&f->family->wakes) == before && !kept(f->family, r))
-      find("pending_without_waker", "a future that returns PENDING has kept a clone of the waker of that poll", f->family, r, ANYWHERE,
-           atomic_load(&f->family->references) == made + 1 ? "poll gave PENDING and kept no waker, and no wake came"
-                                                           : "poll gave PENDING and kept no clone of this poll's waker, and no wake came");
+    /* A wake by value is counted before its reference is gone, so look in the other order. */
+    if (!kept(f->family, r) && atomic_load(&f->family->wakes) == before)
+      find("pending_without_waker", "a future that is PENDING has kept a clone of its poll's waker",
+           f->family, r, ANYWHERE,
+           atomic_load(&f->family->references) == made + 1
+               ? "poll returned PENDING and kept no waker, and no wake came"
+               : "poll returned PENDING and kept no clone of its own waker, and no wake came");
   } else if (got != RAWWAKER_READY && got != RAWWAKER_PANICKED) {
-    find("no_such_code", "poll returns one of the three codes", f->family, NULL, ANYWHERE, "poll gave %n", (uintptr_t)got);
+    find("no_such_code", "poll returns one of the three codes", f->family, NULL, ANYWHERE,
+         "poll returned %n", (uintptr_t)got);
   }
-  poll_end(f, got == RAWWAKER_PENDING ? 0 : OVER);
+  poll_end(f, got == RAWWAKER_PENDING ? 0 : COMPLETED);
   return got;
 }
 
 static void audit_future_drop(void *data) {
   audited_future *f = data;
-  happen(f->family, "drop", 0, 0);
+  log_event(f->family, "drop", 0, 0);
   report(f->family, "drop", NULL, false, 0);
   uint32_t word = atomic_fetch_or(&f->word, GONE);
   if (word & GONE)
-    find("future_double_drop", "a future is dropped exactly once", f->family, NULL, ANYWHERE, "drop of a future that was dropped");
+    find("future_double_drop", "a future is dropped exactly once", f->family, NULL, ANYWHERE,
+         "drop of a future that was dropped before");
   else if (word & POLLING)
-    overlap(f, "drop"); /* the end of the poll carries it out; f may be gone by now */
+    overlap(f, "drop"); /* the end of the poll carries it out; f may be dropped by now */
   else
     future_end(f);
 }
@@ -1019,7 +1073,7 @@ static const rawwaker_future_vtable audit_future_vtable = {audit_poll, audit_fut
 
 static rawwaker_future wrap_future(rawwaker_future f, size_t size, const char *call) {
   if (f.vtable == NULL) die(call, "NULL vtable");
-  begin();
+  initialise();
   audited_future *a = pool_get(&audit.futures);
   family *mine = family_new(true);
   a->inner = f;
@@ -1030,14 +1084,18 @@ static rawwaker_future wrap_future(rawwaker_future f, size_t size, const char *c
   a->outside = a->inside = NULL;
   atomic_store(&a->word, 0);
   atomic_fetch_add(&mine->records, 1);
-  happen(mine, "is wrapped", 0, 0);
+  log_event(mine, "is wrapped", 0, 0);
   report(mine, "is wrapped", NULL, false, 0);
   return (rawwaker_future){a, &audit_future_vtable};
 }
 
-rawwaker_future rawwaker_audit_future(rawwaker_future f) { return wrap_future(f, UNKNOWN, __func__); }
+rawwaker_future rawwaker_audit_future(rawwaker_future f) {
+  return wrap_future(f, UNKNOWN, __func__);
+}
 
-rawwaker_future rawwaker_audit_future_sized(rawwaker_future f, size_t size) { return wrap_future(f, size, __func__); }
+rawwaker_future rawwaker_audit_future_sized(rawwaker_future f, size_t size) {
+  return wrap_future(f, size, __func__);
+}
 
 void rawwaker_audit_unwound(const rawwaker_future *f) {
   if (f->vtable != &audit_future_vtable) return;
@@ -1047,18 +1105,18 @@ void rawwaker_audit_unwound(const rawwaker_future *f) {
   for (audited_future *a = innermost_one, *outside;; a = outside) {
     outside = a->outside;
     bool last = a == f->data;
-    happen(a->family, "is unwound", 0, 0);
+    log_event(a->family, "is unwound", 0, 0);
     report(a->family, "is unwound", a->lent, true, 0);
     poll_end(a, 0);
     if (last) return;
   }
 }
 
-/* ----------------------------------------------------------------------------------------------- the findings - */
+/* ------------------------------------------------------------------------------ findings -- */
 
 size_t rawwaker_audit_leaks(void) {
   size_t leaks = 0;
-  begin();
+  initialise();
   uint32_t many = atomic_load(&audit.references.made);
   for (uint32_t i = 0; i < many; i++) {
     reference *r = pool_at(&audit.references, i, false);
@@ -1066,13 +1124,15 @@ size_t rawwaker_audit_leaks(void) {
     uint32_t word = atomic_load(&r->word);
     if (!(word & LIVE) || (word & (LENT | REPORTED | CONSUMED))) continue;
     word = pin(r);
-    if ((word & LIVE) && !(word & (LENT | CONSUMED)) && !(atomic_fetch_or(&r->word, REPORTED) & REPORTED)) {
+    if ((word & LIVE) && !(word & (LENT | CONSUMED)) &&
+        !(atomic_fetch_or(&r->word, REPORTED) & REPORTED)) {
       leaks++;
       if (r->clone && !(word & USED))
-        find("forgotten", "each reference is ended by exactly one wake or drop", r->family, r, ANYWHERE, "reference %n was never woken and never dropped",
-             r->number);
+        find("forgotten", "each reference is ended by exactly one wake or drop", r->family, r,
+             ANYWHERE, "reference %n was never woken and never dropped", r->number);
       else
-        find("leak", "each reference is ended by exactly one wake or drop", r->family, r, ANYWHERE, "reference %n is still there", r->number);
+        find("leak", "each reference is ended by exactly one wake or drop", r->family, r, ANYWHERE,
+             "reference %n still exists", r->number);
     }
     unpin(r);
   }
@@ -1084,7 +1144,7 @@ size_t rawwaker_audit_live(void) { return atomic_load(&audit.live); }
 void rawwaker_audit_print(bool on) { atomic_store(&audit.silent, !on); }
 
 void rawwaker_audit_watch(void (*watch)(const rawwaker_audit_event *event)) {
-  begin();
+  initialise();
   atomic_store(&audit.watch, watch);
 }
 
@@ -1099,15 +1159,18 @@ static char *copied(const char *text, size_t n) {
 }
 
 bool rawwaker_audit_take(const char **rule, char **out) {
-  begin();
+  initialise();
   finding *all = atomic_load(&audit.findings);
   for (;;) {
     int oldest = -1;
     for (int i = 0; i < TEXTS; i++)
-      if (atomic_load(&audit.states[i]) == READY && (oldest < 0 || atomic_load(&all[i].order) < atomic_load(&all[oldest].order))) oldest = i;
+      if (atomic_load(&audit.states[i]) == READY &&
+          (oldest < 0 || atomic_load(&all[i].order) < atomic_load(&all[oldest].order)))
+        oldest = i;
     if (oldest < 0) break;
     unsigned char is = READY;
-    if (!atomic_compare_exchange_strong(&audit.states[oldest], &is, WRITING)) continue; /* another thread has taken it */
+    /* Another thread may have taken it. */
+    if (!atomic_compare_exchange_strong(&audit.states[oldest], &is, WRITING)) continue;
     *rule = all[oldest].rule;
     *out = copied(all[oldest].text, all[oldest].used);
     atomic_store(&audit.states[oldest], FREE);
@@ -1118,7 +1181,10 @@ bool rawwaker_audit_take(const char **rule, char **out) {
   if (omitted == 0) return false;
   char line[256];
   text t = {line, 0, sizeof line};
-  say(&t, "rawwaker audit: findings_omitted: %n findings more were made and not kept: %n waited to be taken\n", (uintptr_t)omitted, (uintptr_t)KEPT);
+  addf(&t,
+       "rawwaker audit: findings_omitted: %n more findings were not kept, because %n were waiting "
+       "to be taken\n",
+       (uintptr_t)omitted, (uintptr_t)KEPT);
   *rule = "findings_omitted";
   *out = copied(line, t.used);
   return true;

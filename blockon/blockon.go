@@ -1,12 +1,19 @@
-// Package blockon drives one future on the calling goroutine: the article's block_on, sleeping ([BlockOn]), spinning
-// ([Spin]) and cancellable ([Await]).
+// Package blockon runs one future on the calling goroutine until it is ready.
 //
 //	v := blockon.BlockOn(future.Ready(42))
-//	s := blockon.BlockOn[string](&lamp{}) // of a concrete type Go cannot infer the result's
+//	v, err := blockon.Await(ctx, f)       // until ctx is cancelled
+//	s := blockon.BlockOn[string](&lamp{}) // Go cannot infer the result's type from a concrete type
 //
-// Each call has a parker of its own, also where calls are nested, so no wake meant for one is taken by another. All of
-// them may be called on any goroutine: one locked to its thread, one inside a testing/synctest bubble, one that C called.
-// (Inside a bubble no wake may come from C: Go ends the program where one reaches a goroutine that is parked there.)
+// [BlockOn] sleeps while the future is pending, [Await] can be cancelled as well, and [Spin] never
+// sleeps.
+//
+// Each call owns the future that it is given. If it ends before the future is ready, it drops it,
+// if that is a [rawwaker.Dropper]. Each call has a waker of its own, also if calls are nested, so
+// no call takes a wake meant for another.
+//
+// They may be called on any goroutine: one that is locked to its thread, one in a testing/synctest
+// bubble, or one that C called. In a bubble no wake may come from C: Go ends the program if such a
+// wake reaches a goroutine that is asleep in a bubble.
 package blockon
 
 import (
@@ -17,8 +24,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// frame is what a call needs beside its future. It goes back to the pool only if no poll has asked for the waker: a waker
-// that was given out never wakes another call.
+// frame is the parker and the context of a call. It returns to the pool only if the waker has not
+// escaped, so that a kept waker never wakes another call.
 type frame struct {
 	parker wake.Parker
 	cx     rawwaker.Context
@@ -33,32 +40,34 @@ func newFrame() *frame {
 	return fr
 }
 
-// woken takes a wake away that came during the poll.
+// woken reports whether a wake came during the poll, and consumes it.
 func (fr *frame) woken() bool { return fr.parker.Consume() }
 
 func (fr *frame) release() {
-	if fr.parker.Reusable() {
-		fr.parker.Clear() // a C future may have woken it and kept nothing
+	if fr.parker.Reusable() && !wake.FreshContexts {
+		fr.parker.Clear() // a C future may have woken it without keeping the waker
 		frames.Put(fr)
 	} else {
 		wake.Rawwaker.End(&fr.cx)
 	}
 }
 
-// BlockOn polls f until it is ready, and sleeps in between until f's waker is woken. If f panics, so does BlockOn, after
-// dropping f where it is a [rawwaker.Dropper]; a [runtime.Goexit] goes on likewise. A future that returns Pending and forgets the waker makes
-// it sleep for ever. It panics where f is nil.
+// BlockOn polls f until it is ready and returns its result. While f is pending, it sleeps until f's
+// waker is woken; if no wake comes, it never returns.
+//
+// If f's Poll panics or calls [runtime.Goexit], BlockOn drops f and ends the same way. BlockOn
+// panics if f is nil.
 func BlockOn[T any](f rawwaker.Future[T]) T {
 	if f == nil {
-		refuse("BlockOn of a nil future")
+		panic("blockon: BlockOn: nil future")
 	}
 	if wake.Tracing() {
-		v, _ := Await(context.Background(), f) // a context that never ends
+		v, _ := Await(context.Background(), f) // this context has no end
 		return v
 	}
 	fr := frames.Get().(*frame)
 	g := guard[T]{f: f, fr: fr}
-	defer g.leave()
+	defer g.end()
 	for {
 		if p := f.Poll(&fr.cx); p.IsReady() {
 			g.done = true
@@ -70,14 +79,17 @@ func BlockOn[T any](f rawwaker.Future[T]) T {
 	}
 }
 
-// Await is BlockOn that ctx can cancel: it then drops f where it is a [rawwaker.Dropper] and returns ctx.Err(), as soon as
-// the poll in progress has returned. If that poll was Ready, Ready wins. If ctx is over before, f is dropped and not polled at all.
+// Await is [BlockOn] with cancellation. If ctx ends before f is ready, it drops f and returns
+// ctx.Err().
+//
+// A poll in progress is not interrupted; if it returns Ready, Await returns the result. If ctx has
+// ended before the call, f is dropped without a poll. Await panics if f or ctx is nil.
 func Await[T any](ctx context.Context, f rawwaker.Future[T]) (T, error) {
 	if f == nil {
-		refuse("Await of a nil future")
+		panic("blockon: Await: nil future")
 	}
 	if ctx == nil {
-		refuse("Await under a nil context")
+		panic("blockon: Await: nil context")
 	}
 	var fr *frame
 	if wake.Tracing() {
@@ -87,7 +99,7 @@ func Await[T any](ctx context.Context, f rawwaker.Future[T]) (T, error) {
 		fr = frames.Get().(*frame)
 	}
 	g := guard[T]{f: f, fr: fr}
-	defer g.leave()
+	defer g.end()
 	for done := ctx.Done(); ; {
 		if err := ctx.Err(); err != nil {
 			var zero T
@@ -101,16 +113,16 @@ func Await[T any](ctx context.Context, f rawwaker.Future[T]) (T, error) {
 	}
 }
 
-// Spin polls f until it is ready, without ever sleeping: the waker does nothing, and a CPU is busy all the time. It is
-// here to be compared with; use BlockOn.
+// Spin is [BlockOn] without sleeping: it polls f again and again, with a waker that does nothing.
+// It keeps a CPU busy and exists for comparison; use BlockOn. Spin panics if f is nil.
 func Spin[T any](f rawwaker.Future[T]) T {
 	if f == nil {
-		refuse("Spin of a nil future")
+		panic("blockon: Spin: nil future")
 	}
 	w := rawwaker.Noop()
 	cx := rawwaker.NewContext(w)
 	g := guard[T]{f: f}
-	defer g.leave()
+	defer g.end()
 	defer w.Drop()
 	for {
 		if p := f.Poll(cx); p.IsReady() {
@@ -120,17 +132,15 @@ func Spin[T any](f rawwaker.Future[T]) T {
 	}
 }
 
-func refuse(what string) { panic("blockon: " + what) }
-
-// guard ends a call, by return, panic or Goexit: it gives the future up unless it was ready, and ends the waker. Its one leave is a deferred
-// call, so what Drop panics with goes on, the waker ends all the same, and Drop is called once.
+// guard ends a call. Its end is a deferred call, so it also runs after a panic or Goexit, and if
+// Drop panics, the waker ends all the same.
 type guard[T any] struct {
 	f    rawwaker.Future[T]
 	fr   *frame
 	done bool
 }
 
-func (g *guard[T]) leave() {
+func (g *guard[T]) end() {
 	if g.fr != nil {
 		defer g.fr.release()
 	}

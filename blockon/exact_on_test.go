@@ -2,5 +2,6 @@
 
 package blockon_test
 
-// exact: sync.Pool keeps what it is given. Under the race detector it forgets at random; the debug tag uses no frame twice.
+// exact reports whether a frame that returns to its pool is reused. Under the race detector a
+// sync.Pool drops items at random; with the debug tag no frame is pooled.
 const exact = true

@@ -5,7 +5,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// newTracedFrame makes a frame for one call, whose waker has a number in the trace.
+// newTracedFrame returns a frame whose waker has a number in the trace. It is never pooled.
 func newTracedFrame() *frame {
 	fr := newFrame()
 	fr.parker.Made("BlockOn", "")
@@ -14,7 +14,7 @@ func newTracedFrame() *frame {
 	return fr
 }
 
-// traced is a future whose polls and end are in the trace.
+// traced is a future whose polls and drop are traced.
 type traced[T any] struct {
 	f    rawwaker.Future[T]
 	core *wake.Core

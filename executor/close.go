@@ -15,7 +15,8 @@ func (c *closing) run(end func()) {
 	if !c.mu.TryLock() {
 		if !insideTask() {
 			c.mu.Lock()
-			c.mu.Unlock() //nolint:staticcheck // nothing to do in between: the other Close has returned
+			//lint:ignore SA2001 there is nothing to do in between: the other Close has returned
+			c.mu.Unlock()
 		}
 		return
 	}

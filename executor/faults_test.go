@@ -351,7 +351,8 @@ func TestNilFuture(t *testing.T) {
 	} {
 		require.PanicsWithValue(t, "executor: "+call+" of a nil future", f)
 	}
-	require.PanicsWithValue(t, "executor: NewScope of a nil context", func() { executor.NewScope(nil, ex) }) //nolint:staticcheck // it is the test
+	//lint:ignore SA1012 the test is of a nil context
+	require.PanicsWithValue(t, "executor: NewScope of a nil context", func() { executor.NewScope(nil, ex) })
 	require.PanicsWithValue(t, "executor: NewScope on a nil Spawner", func() { executor.NewScope(context.Background(), nil) })
 	require.PanicsWithValue(t, "executor: Workers of more than 65536", func() { executor.Workers(1 << 30) })
 	require.Zero(t, ex.Len()+l.Len())

@@ -23,7 +23,7 @@ type polled func()
 
 func (f polled) Poll(*rawwaker.Context) rawwaker.Poll[int] { f(); return rawwaker.Ready(1) }
 
-func TestLook(t *testing.T) {
+func TestNextCheck(t *testing.T) {
 	// What was asked for long ago, on this clock, will not come; nor does it go on if it comes after all.
 	t.Run("that_was_given_up_for_lost_starts_no_second_chain", func(t *testing.T) {
 		ex := New(Workers(1))

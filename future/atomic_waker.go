@@ -2,5 +2,5 @@ package future
 
 import "github.com/seed-8a1b3254/ffiwaker/rawwaker"
 
-// AtomicWaker is where a future keeps the waker of its latest poll: [rawwaker.AtomicWaker].
+// AtomicWaker keeps the waker of a future's latest poll. It is [rawwaker.AtomicWaker].
 type AtomicWaker = rawwaker.AtomicWaker

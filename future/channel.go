@@ -2,38 +2,39 @@ package future
 
 import (
 	"sync"
-	"sync/atomic"
 
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// channel is a bounded queue, and those who wait at its two ends, first come, first served. No slot is called under mu.
+// channel is a bounded queue of values, with a queue of waiters at each end. No waker is called
+// while mu is held.
 type channel[T any] struct {
 	mu        sync.Mutex
 	capacity  int
-	buffer    []T // a ring, which grows to capacity
+	buffer    []T // a ring, which grows up to capacity
 	head, n   int
-	closed    bool // by either end: nothing more goes in
+	closed    bool // by either end: no value can be sent any more
 	senders   queue
 	receivers queue
 }
 
-// waiter is one that waits at an end of a channel. It is on the queue, or it was called: then a place or a value is meant for it, and
-// it hands the call on should it be dropped before it takes that.
+// waiter is a pending Send or Recv. It is queued, or granted: a place or a value is reserved for
+// it. If it is dropped before it takes that, the grant passes to the next.
 type waiter struct {
 	waker      AtomicWaker
 	prev, next *waiter
 	queued     bool
-	called     bool
+	granted    bool
 }
 
 type queue struct {
 	first, last *waiter
-	calls       int // waiters that were called and have not taken what is meant for them: nobody else may
+	grants      int // granted waiters that have not taken what is reserved for them
 }
 
 func (q *queue) push(w *waiter) {
-	w.queued, w.called = true, false
+	w.queued, w.granted = true, false
 	w.prev, w.next = q.last, nil
 	if q.last != nil {
 		q.last.next = w
@@ -57,22 +58,23 @@ func (q *queue) remove(w *waiter) {
 	w.prev, w.next, w.queued = nil, nil, false
 }
 
-// call takes out the first; nil: there is none. Who is given must be woken when the lock is not held.
-func (q *queue) call() *waiter {
+// grantNext takes out the first waiter and grants it a place or a value. It returns nil if there is
+// none. The caller must wake the result after unlocking.
+func (q *queue) grantNext() *waiter {
 	w := q.first
 	if w != nil {
 		q.remove(w)
-		w.called = true
-		q.calls++
+		w.granted = true
+		q.grants++
 	}
 	return w
 }
 
-// answer ends the call that w has had, if it has.
-func (q *queue) answer(w *waiter) {
-	if w.called {
-		w.called = false
-		q.calls--
+// redeem ends w's grant, if it has one.
+func (q *queue) redeem(w *waiter) {
+	if w.granted {
+		w.granted = false
+		q.grants--
 	}
 }
 
@@ -82,37 +84,40 @@ func (w *waiter) wake() {
 	}
 }
 
-// Channel makes a queue for at most capacity values, which is at least 1: its memory comes and goes with the values that are in it, so a very
-// large capacity is as good as none. Both ends may be used by many goroutines and tasks at once; who waits longest is served first. Close
-// either end when you are done with it.
+// Channel returns the two ends of a queue of at most capacity values. It panics if capacity is
+// below 1. Its memory grows and shrinks with the values in it, so a very large capacity costs
+// nothing.
 //
-// A [Sender.Send] or [Receiver.Recv] that was polled and is pending has a place in the queue of those that wait, and may have been given the next
-// place or value, which no other gets: Drop it where you give it up. One that is forgotten keeps that place or value for good.
+// Both ends may be used by many goroutines and tasks at once. The one that has waited longest is
+// served first. Close either end when you no longer need it.
+//
+// Drop a pending [Sender.Send] or [Receiver.Recv] that you give up: the next place or value may be
+// reserved for it already. If you forget it instead, that place or value is lost.
 func Channel[T any](capacity int) (*Sender[T], *Receiver[T]) {
 	if capacity < 1 {
-		panic("future: Channel of a capacity below 1")
+		panic("future: Channel: capacity below 1")
 	}
 	c := &channel[T]{capacity: capacity}
 	return &Sender[T]{c}, &Receiver[T]{c}
 }
 
-// put is false where there is no room for w, or, where that is nil, for one that has not waited. mu is held.
+// put adds v if there is room for w. A nil w has not waited. mu is held.
 func (c *channel[T]) put(v T, w *waiter) bool {
-	if !may(&c.senders, w, c.capacity-c.n) {
+	if !mayTake(&c.senders, w, c.capacity-c.n) {
 		return false
 	}
 	if c.n == len(c.buffer) {
-		c.resize(min(max(smallest, 2*c.n), c.capacity))
+		c.resize(min(max(minBuffer, 2*c.n), c.capacity))
 	}
 	c.buffer[(c.head+c.n)%len(c.buffer)] = v
 	c.n++
 	return true
 }
 
-// smallest is the size of a ring that holds anything, in values, where the capacity is not less: it does not shrink below that.
-const smallest = 16
+// minBuffer is the least size of a ring in use, in values, unless the capacity is less.
+const minBuffer = 16
 
-// resize moves what is in the ring to one of another size.
+// resize moves the values to a ring of another size.
 func (c *channel[T]) resize(size int) {
 	old := c.buffer
 	c.buffer = make([]T, size)
@@ -122,8 +127,8 @@ func (c *channel[T]) resize(size int) {
 	c.head = 0
 }
 
-// unget puts back what a get has given, as the next that is received. It may be one more than the capacity then. Who waits for it must be
-// woken when the lock is not held. mu is held.
+// unget puts back a value that get returned, as the next to be received. The queue may then hold
+// one more than its capacity. The caller must wake the result after unlocking. mu is held.
 func (c *channel[T]) unget(v T) *waiter {
 	if c.n == len(c.buffer) {
 		c.resize(c.n + 1)
@@ -131,12 +136,12 @@ func (c *channel[T]) unget(v T) *waiter {
 	c.head = (c.head + len(c.buffer) - 1) % len(c.buffer)
 	c.buffer[c.head] = v
 	c.n++
-	return c.receivers.call()
+	return c.receivers.grantNext()
 }
 
-// called wakes the sender that a get has called. Should its waker panic or call runtime.Goexit, which is not the receiver's business, v is
-// put back, since the receiver cannot return it.
-func (c *channel[T]) called(next *waiter, v T) {
+// wakeSender wakes the sender to which the place of v was granted. If its waker panics or calls
+// runtime.Goexit, v is put back, since the receiver cannot return it.
+func (c *channel[T]) wakeSender(next *waiter, v T) {
 	if next == nil {
 		return
 	}
@@ -153,72 +158,69 @@ func (c *channel[T]) called(next *waiter, v T) {
 	woken = true
 }
 
-// may says whether w, or one that has not waited, may have one of n: who was called may, and who comes anew where some are left that
-// nobody was called for.
-func may(q *queue, w *waiter, n int) bool {
-	if w != nil && (w.called || w.queued) {
-		return w.called && n > 0
+// mayTake reports whether w may take one of n places or values. A granted waiter may. One that has
+// not waited, or a nil w, may if some are left that are not reserved, and no waiter is queued.
+func mayTake(q *queue, w *waiter, n int) bool {
+	if w != nil && (w.granted || w.queued) {
+		return w.granted && n > 0
 	}
-	return n > q.calls && q.first == nil
+	return n > q.grants && q.first == nil
 }
 
-// get is likewise false where there is nothing for w. mu is held.
+// get takes out a value if there is one for w. A nil w has not waited. mu is held.
 func (c *channel[T]) get(w *waiter) (v T, ok bool) {
-	if c.n == 0 || !c.closed && !may(&c.receivers, w, c.n) {
+	if c.n == 0 || !c.closed && !mayTake(&c.receivers, w, c.n) {
 		return v, false
 	}
 	var zero T
 	v, c.buffer[c.head] = c.buffer[c.head], zero
 	c.head = (c.head + 1) % len(c.buffer)
 	c.n--
-	if size := len(c.buffer) / 2; size >= smallest && c.n <= size/2 {
+	if size := len(c.buffer) / 2; size >= minBuffer && c.n <= size/2 {
 		c.resize(size)
 	}
 	return v, true
 }
 
-// close lets nothing more in, and calls everybody.
+// close closes both ends and wakes all waiters.
 func (c *channel[T]) close() {
 	c.mu.Lock()
 	c.closed = true
-	var all []*waiter
+	var all []*AtomicWaker
 	for _, q := range []*queue{&c.senders, &c.receivers} {
-		for w := q.call(); w != nil; w = q.call() {
-			all = append(all, w)
+		for w := q.grantNext(); w != nil; w = q.grantNext() {
+			all = append(all, &w.waker)
 		}
 	}
 	c.mu.Unlock()
-	var begun atomic.Int64
-	each(func() (*waiter, bool) {
-		i := int(begun.Add(1))
-		if i > len(all) {
-			return nil, false
-		}
-		return all[i-1], true
-	}, (*waiter).wake)
+	wake.Each(all, (*AtomicWaker).Wake)
 }
 
-// Sender is the end of a [Channel] where values go in.
+// Sender is the sending end of a [Channel].
 type Sender[T any] struct{ c *channel[T] }
 
-// TrySend is false where there is no room, or others wait for it, or the channel is closed.
+// TrySend sends v if it can do so at once. It returns false if the channel is full or closed, or if
+// other senders wait. It never blocks.
 func (s *Sender[T]) TrySend(v T) bool {
 	c := s.c
 	c.mu.Lock()
 	ok := !c.closed && c.put(v, nil)
 	var next *waiter
 	if ok {
-		next = c.receivers.call()
+		next = c.receivers.grantNext()
 	}
 	c.mu.Unlock()
 	next.wake()
 	return ok
 }
 
-// Send is ready when v is in the channel; with [ErrClosed], when it will never be. Dropped before, it sends nothing.
+// Send returns a future that sends v. It is ready with nil when v is in the channel, and with
+// [ErrClosed] if the channel was closed before. If it is dropped before it is ready, v is not sent.
 func (s *Sender[T]) Send(v T) rawwaker.Future[error] { return &send[T]{c: s.c, v: v} }
 
-// Close lets nothing more in. What is in the channel is still received, and after that [ErrClosed].
+// Close closes the channel: each pending and later Send is ready with [ErrClosed]. Values that are
+// in the channel can still be received; after them, Recv is ready with ErrClosed. A second Close
+// has no effect.
 func (s *Sender[T]) Close() { s.c.close() }
 
 type send[T any] struct {
@@ -230,7 +232,7 @@ type send[T any] struct {
 
 func (f *send[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 	if f.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	f.w.waker.Register(cx.Waker())
 	c := f.c
@@ -241,7 +243,7 @@ func (f *send[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 	case c.closed:
 		err = ErrClosed
 	case c.put(f.v, &f.w):
-		next = c.receivers.call()
+		next = c.receivers.grantNext()
 	default:
 		if !f.w.queued {
 			c.senders.push(&f.w)
@@ -249,7 +251,7 @@ func (f *send[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 		c.mu.Unlock()
 		return rawwaker.Pending[error]()
 	}
-	c.senders.answer(&f.w)
+	c.senders.redeem(&f.w)
 	f.done = true
 	c.mu.Unlock()
 	var none T
@@ -263,45 +265,47 @@ func (f *send[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 func (f *send[T]) Drop() {
 	var none T
 	f.v, f.done = none, true
-	f.c.leave(&f.c.senders, &f.w)
+	f.c.remove(&f.c.senders, &f.w)
 }
 
-// leave takes a waiter away from its end. The call that it has had goes to the next.
-func (c *channel[T]) leave(q *queue, w *waiter) {
+// remove removes a waiter that is given up. Its grant passes to the next.
+func (c *channel[T]) remove(q *queue, w *waiter) {
 	c.mu.Lock()
 	var next *waiter
 	switch {
 	case w.queued:
 		q.remove(w)
-	case w.called:
-		q.answer(w)
-		next = q.call()
+	case w.granted:
+		q.redeem(w)
+		next = q.grantNext()
 	}
 	c.mu.Unlock()
 	w.waker.Drop()
 	next.wake()
 }
 
-// Receiver is the end of a [Channel] where values come out.
+// Receiver is the receiving end of a [Channel].
 type Receiver[T any] struct{ c *channel[T] }
 
-// TryRecv is false where there is nothing, or others wait for it.
+// TryRecv receives a value if it can do so at once. It returns false if the channel is empty, or if
+// other receivers wait. It never blocks.
 func (r *Receiver[T]) TryRecv() (v T, ok bool) {
 	c := r.c
 	c.mu.Lock()
 	var next *waiter
 	if v, ok = c.get(nil); ok {
-		next = c.senders.call()
+		next = c.senders.grantNext()
 	}
 	c.mu.Unlock()
-	c.called(next, v)
+	c.wakeSender(next, v)
 	return v, ok
 }
 
-// Recv is ready with a value, or with [ErrClosed] when the channel is closed and empty. Dropped before, it takes nothing.
+// Recv returns a future of the next value. It is ready with [ErrClosed] if the channel is closed
+// and empty. If it is dropped before it is ready, it takes no value.
 func (r *Receiver[T]) Recv() rawwaker.Future[rawwaker.Result[T]] { return &recv[T]{c: r.c} }
 
-// Close lets nothing more in: who sends gets [ErrClosed]. What is in the channel may still be received.
+// Close closes the channel, as [Sender.Close] does.
 func (r *Receiver[T]) Close() { r.c.close() }
 
 type recv[T any] struct {
@@ -312,7 +316,7 @@ type recv[T any] struct {
 
 func (f *recv[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
 	if f.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	f.w.waker.Register(cx.Waker())
 	c := f.c
@@ -323,7 +327,7 @@ func (f *recv[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
 	switch {
 	case ok:
 		got.Value = v
-		next = c.senders.call()
+		next = c.senders.grantNext()
 	case c.closed:
 		got.Err = ErrClosed
 	default:
@@ -333,16 +337,16 @@ func (f *recv[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
 		c.mu.Unlock()
 		return rawwaker.Pending[rawwaker.Result[T]]()
 	}
-	c.receivers.answer(&f.w)
+	c.receivers.redeem(&f.w)
 	f.done = true
 	c.mu.Unlock()
 	f.w.waker.Drop()
-	c.called(next, got.Value)
+	c.wakeSender(next, got.Value)
 	return rawwaker.Ready(got)
 }
 
 // Drop implements [rawwaker.Dropper].
 func (f *recv[T]) Drop() {
 	f.done = true
-	f.c.leave(&f.c.receivers, &f.w)
+	f.c.remove(&f.c.receivers, &f.w)
 }

@@ -20,6 +20,29 @@ func ExampleAsync() {
 	// Output: Result: 42
 }
 
+func ExampleAwait() {
+	countdown := future.Async(func(aw *future.Awaiter) string {
+		for n := 3; n > 0; n-- {
+			fmt.Println(n)
+			future.Await(aw, future.Sleep(time.Millisecond))
+		}
+		return "go"
+	})
+	fmt.Println(blockon.BlockOn(countdown))
+	// Output:
+	// 3
+	// 2
+	// 1
+	// go
+}
+
+func ExampleSleep() {
+	start := time.Now()
+	blockon.BlockOn(future.Sleep(10 * time.Millisecond))
+	fmt.Println(time.Since(start) >= 10*time.Millisecond)
+	// Output: true
+}
+
 func ExampleGo() {
 	lookup := future.Go(func(ctx context.Context) (string, error) {
 		return "any blocking call", ctx.Err()
@@ -29,7 +52,7 @@ func ExampleGo() {
 	// Output: any blocking call <nil>
 }
 
-// lamp is a future of one's own: it registers first and looks after.
+// lamp is a future of one's own. Its Poll registers the waker first and checks the condition after.
 type lamp struct {
 	lit   atomic.Bool
 	waker future.AtomicWaker
@@ -44,7 +67,7 @@ func (l *lamp) Poll(cx *rawwaker.Context) rawwaker.Poll[string] {
 	return rawwaker.Pending[string]()
 }
 
-// Drop gives the waker up where nobody waits any more.
+// Drop is called if the lamp is given up before it is ready.
 func (l *lamp) Drop() { l.waker.Drop() }
 
 // Light makes the condition true first and wakes after.
@@ -58,6 +81,14 @@ func ExampleAtomicWaker() {
 	go l.Light()
 	fmt.Println(blockon.BlockOn[string](l))
 	// Output: lit
+}
+
+func ExampleJoin() {
+	name := future.Go(func(context.Context) (string, error) { return "Ada", nil })
+	age := future.Ready(36)
+	both := blockon.BlockOn(future.Join(name, age))
+	fmt.Println(both.First.Value, both.Second)
+	// Output: Ada 36
 }
 
 func ExampleJoinAll() {
@@ -78,7 +109,8 @@ func ExampleRace() {
 			return name
 		})
 	}
-	fmt.Println(blockon.BlockOn(future.Race(after(time.Hour, "tortoise"), after(time.Millisecond, "hare"))))
+	race := future.Race(after(time.Hour, "tortoise"), after(time.Millisecond, "hare"))
+	fmt.Println(blockon.BlockOn(race))
 	// Output: hare
 }
 
@@ -88,6 +120,39 @@ func ExampleTimeout() {
 	// Output: context deadline exceeded
 }
 
+func ExampleChannel() {
+	tx, rx := future.Channel[int](2)
+	producer := future.Async(func(aw *future.Awaiter) error {
+		defer tx.Close()
+		for i := range 5 {
+			if err := future.Await(aw, tx.Send(i)); err != nil { // waits if the channel is full
+				return err
+			}
+		}
+		return nil
+	})
+	consumer := future.Collect(rx.Stream()) // until the channel is closed and empty
+	fmt.Println(blockon.BlockOn(future.Join(producer, consumer)).Second)
+	// Output: [0 1 2 3 4]
+}
+
+func ExampleReceiver_Recv() {
+	tx, rx := future.Channel[string](1)
+	tx.TrySend("hello")
+	tx.Close()
+	for {
+		r := blockon.BlockOn(rx.Recv())
+		if r.Err != nil {
+			fmt.Println(r.Err)
+			return
+		}
+		fmt.Println(r.Value)
+	}
+	// Output:
+	// hello
+	// future: channel closed
+}
+
 func ExampleOneshot() {
 	tx, rx := future.Oneshot[int]()
 	go tx.Send(42)
@@ -95,9 +160,13 @@ func ExampleOneshot() {
 	// Output: 42
 }
 
-// One computation, awaited twice.
+// One computation is awaited twice.
 func ExampleShared() {
-	first := future.Shared(future.Map(future.Yield(), func(struct{}) int { fmt.Println("computed"); return 42 }))
+	compute := func(struct{}) int {
+		fmt.Println("computed")
+		return 42
+	}
+	first := future.Shared(future.Map(future.Yield(), compute))
 	second := first.Clone()
 	fmt.Println(blockon.BlockOn(future.Join[int, int](first, second)))
 	// Output:
@@ -105,7 +174,7 @@ func ExampleShared() {
 	// {42 42}
 }
 
-// The results in the order in which they come.
+// The results come in the order in which they are ready.
 func ExampleUnordered() {
 	after := func(d time.Duration, name string) rawwaker.Future[string] {
 		return future.Map(future.Sleep(d), func(struct{}) string { return name })
@@ -122,7 +191,8 @@ func ExampleFilter() {
 }
 
 func ExampleCatchPanic() {
-	r := blockon.BlockOn(future.CatchPanic(future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic("no ink") })))
+	f := future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic("no ink") })
+	r := blockon.BlockOn(future.CatchPanic(f))
 	fmt.Println(r.Err.(*future.PanicError).Value)
 	// Output: no ink
 }

@@ -12,29 +12,33 @@ type goroutine[T any] struct {
 	f      func(ctx context.Context) (T, error)
 	cancel context.CancelFunc // nil before the first poll
 	waker  AtomicWaker
-	taken  bool // Ready was returned, or Drop called
+	done   bool // Ready was returned, or Drop was called
 
-	// Written by the goroutine before ended is set, read after ended was seen.
+	// Written by the goroutine before it sets ended, read by polls that have seen ended.
 	result rawwaker.Result[T]
 	ending ending
 	ended  atomic.Bool
 }
 
-// Go is any blocking call as a future: f runs on a goroutine of its own from the first poll on, and its outcome is the
-// result. Drop cancels f's context and does not wait for f to return. If f panics, the poll panics with the same value;
-// if f calls [runtime.Goexit], so does the poll.
+// Go returns a future of the value and the error of f, which may block. At the first poll f starts
+// on a goroutine of its own.
 //
-// This is how all of Go's I/O is awaited: the goroutine sleeps in Go's netpoller, and no thread is held.
+// Drop cancels f's context. It does not wait until f returns.
+//
+// If f panics, the poll panics with the same value; if f calls [runtime.Goexit], so does the poll.
+// Go panics if f is nil.
+//
+// Use it to await Go's I/O: the goroutine sleeps in Go's netpoller and holds no thread.
 func Go[T any](f func(ctx context.Context) (T, error)) rawwaker.Future[rawwaker.Result[T]] {
 	if f == nil {
-		panic("future: Go of a nil function")
+		panic("future: Go: nil function")
 	}
 	return &goroutine[T]{f: f}
 }
 
 func (g *goroutine[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
-	if g.taken {
-		panic(completed)
+	if g.done {
+		panic(polledAfterCompletion)
 	}
 	g.waker.Register(cx.Waker())
 	if g.cancel == nil {
@@ -46,50 +50,50 @@ func (g *goroutine[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[
 		return rawwaker.Pending[rawwaker.Result[T]]()
 	}
 	g.Drop()
-	g.ending.raise()
+	g.ending.propagate()
 	result := g.result
-	g.result = rawwaker.Result[T]{} // now the caller's
+	g.result = rawwaker.Result[T]{} // it belongs to the caller now
 	return rawwaker.Ready(result)
 }
 
 func (g *goroutine[T]) run(ctx context.Context) {
 	defer func() {
-		g.ending.recovered(recover())
+		g.ending.record(recover())
 		g.ended.Store(true)
 		g.waker.Wake()
 	}()
 	f := g.f
-	g.f = nil // what it holds ends with it
+	g.f = nil // nothing that f references is kept after its end
 	g.result.Value, g.result.Err = f(ctx)
 	g.ending.returned = true
 }
 
 // Drop implements [rawwaker.Dropper].
 func (g *goroutine[T]) Drop() {
-	g.taken = true
+	g.done = true
 	if g.cancel != nil {
 		g.cancel()
 	} else {
-		g.f = nil // it never runs
+		g.f = nil // it will not run
 	}
 	g.waker.Drop()
 }
 
-// ending is how a function on another goroutine came to its end.
+// ending is how a function on another goroutine ended.
 type ending struct {
 	returned bool
-	panicked any // nil and not returned: Goexit
+	panicked any // if this is nil and returned is false: Goexit
 }
 
-// recovered takes what a deferred recover found.
-func (e *ending) recovered(v any) {
+// record is called with the result of a deferred recover.
+func (e *ending) record(v any) {
 	if !e.returned {
 		e.panicked = v
 	}
 }
 
-// raise makes the calling goroutine end likewise, unless it was by a return.
-func (e *ending) raise() {
+// propagate panics or calls Goexit if the function did so.
+func (e *ending) propagate() {
 	switch {
 	case e.returned:
 	case e.panicked != nil:

@@ -7,24 +7,24 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// giveUp drops a future that has not been ready, where it is a Dropper. It panics where that does, so the caller has taken the future out of
-// its own state before, and drops what else there is in a deferred call.
-func giveUp[T any](f rawwaker.Future[T]) {
+// dropFuture drops f if it is a Dropper. Its Drop may panic, so the caller takes f out of its own
+// state first, and drops everything else in a deferred call.
+func dropFuture[T any](f rawwaker.Future[T]) {
 	if d, ok := f.(rawwaker.Dropper); ok {
 		d.Drop()
 	}
 }
 
-// refuse panics for a future, stream or function that is nil, in the name of the call that it was given to.
-func refuse(call string, isNil bool, what string) {
+// panicIfNil panics if what was given to call is nil.
+func panicIfNil(call string, isNil bool, what string) {
 	if isNil {
-		panic("future: " + call + " of a nil " + what)
+		panic("future: " + call + ": nil " + what)
 	}
 }
 
-func refuseNil[T any](call string, fs []rawwaker.Future[T]) {
+func panicIfAnyNil[T any](call string, fs []rawwaker.Future[T]) {
 	for _, f := range fs {
-		refuse(call, f == nil, "future")
+		panicIfNil(call, f == nil, "future")
 	}
 }
 
@@ -35,22 +35,25 @@ type Pair[A, B any] struct {
 }
 
 type join[A, B any] struct {
-	a    rawwaker.Future[A] // nil: it was ready
+	a    rawwaker.Future[A] // nil if it was ready
 	b    rawwaker.Future[B]
 	v    Pair[A, B]
 	done bool
 }
 
-// Join is ready when both are. They share the task's waker, so each wake polls both that are left. Drop drops those that are left, and
-// forgets the result of one that was ready.
+// Join returns a future that is ready, with both results, when a and b are.
+//
+// It owns a and b. Both get the task's waker, so a wake of one polls the other too; [JoinAll]
+// avoids that. Drop drops those that are not ready and discards the result of one that is. Join
+// panics if a or b is nil.
 func Join[A, B any](a rawwaker.Future[A], b rawwaker.Future[B]) rawwaker.Future[Pair[A, B]] {
-	refuse("Join", a == nil || b == nil, "future")
+	panicIfNil("Join", a == nil || b == nil, "future")
 	return &join[A, B]{a: a, b: b}
 }
 
 func (f *join[A, B]) Poll(cx *rawwaker.Context) rawwaker.Poll[Pair[A, B]] {
 	if f.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	if f.a != nil {
 		if p := f.a.Poll(cx); p.IsReady() {
@@ -67,7 +70,7 @@ func (f *join[A, B]) Poll(cx *rawwaker.Context) rawwaker.Poll[Pair[A, B]] {
 	}
 	f.done = true
 	v := f.v
-	f.v = Pair[A, B]{} // now the caller's
+	f.v = Pair[A, B]{} // it belongs to the caller now
 	return rawwaker.Ready(v)
 }
 
@@ -78,26 +81,29 @@ func (f *join[A, B]) Drop() {
 	f.v = Pair[A, B]{}
 	defer func() {
 		if b != nil {
-			giveUp(b)
+			dropFuture(b)
 		}
 	}()
 	if a != nil {
-		giveUp(a)
+		dropFuture(a)
 	}
 }
 
 type joinAll[T any] struct {
-	fs   []rawwaker.Future[T] // nil: it was ready
+	fs   []rawwaker.Future[T] // nil for those that were ready
 	vs   []T
 	set  rawwaker.WakerSet
 	done bool
 }
 
-// JoinAll is ready when all are, with the results in their order; of none, at once. Each has a waker of its own, so a wake polls
-// only what it is for. Drop drops those that are left, and forgets the results of those that were ready: what must not lose any takes
-// them one by one, from [Unordered].
+// JoinAll returns a future that is ready when all fs are, with the results in the order of fs. With
+// no fs it is ready at once.
+//
+// It owns the fs. Each gets a waker of its own, so a wake polls only the future that it is for.
+// Drop drops those that are not ready and discards the results of those that are; take the results
+// one by one from [Unordered] if none may be lost. JoinAll panics if one of fs is nil.
 func JoinAll[T any](fs ...rawwaker.Future[T]) rawwaker.Future[[]T] {
-	refuseNil("JoinAll", fs)
+	panicIfAnyNil("JoinAll", fs)
 	f := &joinAll[T]{fs: append([]rawwaker.Future[T](nil), fs...), vs: make([]T, len(fs))}
 	f.set.Init(len(fs))
 	return f
@@ -105,7 +111,7 @@ func JoinAll[T any](fs ...rawwaker.Future[T]) rawwaker.Future[[]T] {
 
 func (f *joinAll[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[[]T] {
 	if f.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	for i, cx := range f.set.Woken(cx) {
 		if p := f.fs[i].Poll(cx); p.IsReady() {
@@ -131,7 +137,7 @@ func (f *joinAll[T]) Drop() {
 	dropAll(fs)
 }
 
-// dropAll gives up all that are left, also where one's Drop panics or calls runtime.Goexit.
+// dropAll drops all that are left, even if one's Drop panics or calls runtime.Goexit.
 func dropAll[T any](fs []rawwaker.Future[T]) {
 	next := 0
 	defer func() {
@@ -143,7 +149,7 @@ func dropAll[T any](fs []rawwaker.Future[T]) {
 		next = i + 1
 		if g != nil {
 			fs[i] = nil
-			giveUp(g)
+			dropFuture(g)
 		}
 	}
 }
@@ -153,15 +159,19 @@ type race[T any] struct {
 	set rawwaker.WakerSet
 }
 
-// Race is ready with the first that is; the others are dropped then, and those that come after it are not polled any more, so none of them
-// has a result that is lost. At the first poll they are polled in their order, so of several that are ready from the start the first
-// always wins; later in the order of their wakes. A loop that must be fair to all changes the order from one Race to the next. It panics
-// for none. Each has a waker of its own. Drop drops all.
+// Race returns a future that is ready when one of fs is, with its result. The others are dropped
+// then: Rust's select.
+//
+// It owns the fs. Each gets a waker of its own. The first poll polls them in the order of fs, later
+// polls in the order of their wakes, and a poll ends at the first that is ready: no other is polled
+// after it, so no result is lost. If several are ready from the start, the first always wins; a
+// loop that must be fair changes the order from one Race to the next. Drop drops all. Race panics
+// if fs is empty or one of fs is nil.
 func Race[T any](fs ...rawwaker.Future[T]) rawwaker.Future[T] {
 	if len(fs) == 0 {
-		panic("future: Race of nothing")
+		panic("future: Race: no futures")
 	}
-	refuseNil("Race", fs)
+	panicIfAnyNil("Race", fs)
 	f := &race[T]{fs: append([]rawwaker.Future[T](nil), fs...)}
 	f.set.Init(len(fs))
 	return f
@@ -169,7 +179,7 @@ func Race[T any](fs ...rawwaker.Future[T]) rawwaker.Future[T] {
 
 func (f *race[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	if f.fs == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	for i, cx := range f.set.Woken(cx) {
 		if p := f.fs[i].Poll(cx); p.IsReady() {
@@ -190,20 +200,23 @@ func (f *race[T]) Drop() {
 }
 
 type timeout[T any] struct {
-	f     rawwaker.Future[T] // nil: over
+	f     rawwaker.Future[T] // nil if ready or dropped
 	sleep rawwaker.Future[struct{}]
 }
 
-// Timeout is f, unless d passes before f is ready: then f is dropped, and the error is [context.DeadlineExceeded]. The time counts
-// from now. f is polled first, so where both are ready it is f. Drop drops f.
+// Timeout returns a future of f's result that fails with [context.DeadlineExceeded] if f is not
+// ready within d. Then f is dropped.
+//
+// It owns f. The time counts from this call, not from the first poll. If f is ready and the time
+// has passed, f's result counts. Drop drops f. Timeout panics if f is nil.
 func Timeout[T any](f rawwaker.Future[T], d time.Duration) rawwaker.Future[rawwaker.Result[T]] {
-	refuse("Timeout", f == nil, "future")
+	panicIfNil("Timeout", f == nil, "future")
 	return &timeout[T]{f: f, sleep: Sleep(d)}
 }
 
 func (t *timeout[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
 	if t.f == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	if p := t.f.Poll(cx); p.IsReady() {
 		t.f = nil
@@ -224,10 +237,10 @@ func (t *timeout[T]) Drop() {
 	t.f, t.sleep = nil, nil
 	defer func() {
 		if f != nil {
-			giveUp(f)
+			dropFuture(f)
 		}
 	}()
 	if sleep != nil {
-		giveUp(sleep)
+		dropFuture(sleep)
 	}
 }

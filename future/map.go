@@ -8,19 +8,21 @@ import (
 
 type mapped[T, U any] struct {
 	f  rawwaker.Future[T]
-	fn func(T) U // nil: over
+	fn func(T) U // nil if ready or dropped
 }
 
-// Map is f with its result put through fn, which runs in the poll.
+// Map returns a future of fn's result for the result of f. fn runs in the poll.
+//
+// It owns f. Drop drops f. Map panics if f or fn is nil.
 func Map[T, U any](f rawwaker.Future[T], fn func(T) U) rawwaker.Future[U] {
-	refuse("Map", f == nil, "future")
-	refuse("Map", fn == nil, "function")
+	panicIfNil("Map", f == nil, "future")
+	panicIfNil("Map", fn == nil, "function")
 	return &mapped[T, U]{f, fn}
 }
 
 func (m *mapped[T, U]) Poll(cx *rawwaker.Context) rawwaker.Poll[U] {
 	if m.fn == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	p := m.f.Poll(cx)
 	if !p.IsReady() {
@@ -36,24 +38,29 @@ func (m *mapped[T, U]) Drop() {
 	f := m.f
 	m.f, m.fn = nil, nil
 	if f != nil {
-		giveUp(f)
+		dropFuture(f)
 	}
 }
 
 type then[T, U any] struct {
-	first rawwaker.Future[T] // nil: it was ready
+	first rawwaker.Future[T] // nil if it was ready
 	fn    func(T) rawwaker.Future[U]
 	next  rawwaker.Future[U]
 }
 
-// Then is f, and after it the future that fn makes of f's result. fn runs in the poll, and its future is polled in the same. After 64
-// futures in one poll others get their turn. It panics where fn returns nil.
+// Then returns a future that waits for f and then for the future that fn makes of f's result. fn
+// runs in the poll, and its future is polled in the same poll.
 //
-// A Then may end in another one, as long as you like: a loop whose fn returns the Then of its next round costs each poll the same, and no
-// stack. A chain that is built by its first argument (the Then of a Then of a Then) is polled through all its links each time.
+// It owns both futures. Drop drops the one that it waits for. After 64 futures in one poll it wakes
+// its task and returns Pending, so that other tasks run. Then panics if f or fn is nil; the poll
+// panics if fn returns nil.
+//
+// To loop, let fn return the Then of the next round: each poll costs the same, however many rounds
+// there were, and the stack does not grow. A chain built by the first argument (the Then of a Then
+// of a Then) is polled through all its links each time.
 func Then[T, U any](f rawwaker.Future[T], fn func(T) rawwaker.Future[U]) rawwaker.Future[U] {
-	refuse("Then", f == nil, "future")
-	refuse("Then", fn == nil, "function")
+	panicIfNil("Then", f == nil, "future")
+	panicIfNil("Then", fn == nil, "function")
 	return &then[T, U]{first: f, fn: fn}
 }
 
@@ -66,9 +73,9 @@ func (t *then[T, U]) Poll(cx *rawwaker.Context) rawwaker.Poll[U] {
 		t.next = next
 	}
 	if t.next == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
-	for range turns {
+	for range pollBudget {
 		tail, ok := t.next.(stepper[U])
 		if !ok {
 			p := t.next.Poll(cx)
@@ -87,16 +94,18 @@ func (t *then[T, U]) Poll(cx *rawwaker.Context) rawwaker.Poll[U] {
 	return rawwaker.Pending[U]()
 }
 
-// stepper is a Then at the end of another, which replaces it by what comes after it instead of polling through it.
+// stepper is a Then that is the next of another Then. The outer one replaces it by its next, so
+// that a loop is not polled through all its rounds.
 type stepper[U any] interface {
 	step(cx *rawwaker.Context) (next rawwaker.Future[U], ok bool)
 }
 
-// step polls the first future, unless it was ready, and gives away what comes after it; false: it is pending.
+// step polls the first future, unless it was ready, and returns what comes after it, which the
+// caller owns. It returns false if the first is pending.
 func (t *then[T, U]) step(cx *rawwaker.Context) (next rawwaker.Future[U], ok bool) {
-	if t.first == nil { // it was polled elsewhere before it came here
+	if t.first == nil { // fn returned a Then that was polled before
 		if next = t.next; next == nil {
-			panic(completed)
+			panic(polledAfterCompletion)
 		}
 		t.next = nil
 		return next, true
@@ -108,38 +117,42 @@ func (t *then[T, U]) step(cx *rawwaker.Context) (next rawwaker.Future[U], ok boo
 	fn := t.fn
 	t.first, t.fn = nil, nil
 	if next = fn(p.Value()); next == nil {
-		panic("future: Then: the function has returned a nil future")
+		panic("future: Then: the function returned a nil future")
 	}
 	return next, true
 }
 
 // Drop implements [rawwaker.Dropper].
 func (t *then[T, U]) Drop() {
-	first, next := t.first, t.next // one of them at most
+	first, next := t.first, t.next // at most one is not nil
 	t.first, t.fn, t.next = nil, nil, nil
 	if first != nil {
-		giveUp(first)
+		dropFuture(first)
 	}
 	if next != nil {
-		giveUp(next)
+		dropFuture(next)
 	}
 }
 
-// PanicError is the error of a [CatchPanic] or [Shared] whose future panicked.
+// PanicError is the error of a [CatchPanic] whose future panicked, and what a [Shared] panics with.
+// It is [rawwaker.PanicError].
 type PanicError = rawwaker.PanicError
 
 type catchPanic[T any] struct{ f rawwaker.Future[T] }
 
-// CatchPanic is f; should a poll of f panic, f is dropped, and the error is a [*PanicError]. A runtime.Goexit goes through, and so does a
-// panic of that Drop.
+// CatchPanic returns a future of f's result that fails with a [*PanicError] if a poll of f panics.
+// Then f is dropped.
+//
+// It owns f. A [runtime.Goexit] in the poll, or a panic in f's Drop, is not caught. CatchPanic
+// panics if f is nil.
 func CatchPanic[T any](f rawwaker.Future[T]) rawwaker.Future[rawwaker.Result[T]] {
-	refuse("CatchPanic", f == nil, "future")
+	panicIfNil("CatchPanic", f == nil, "future")
 	return &catchPanic[T]{f}
 }
 
 func (c *catchPanic[T]) Poll(cx *rawwaker.Context) (answer rawwaker.Poll[rawwaker.Result[T]]) {
 	if c.f == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	returned := false
 	defer func() {
@@ -166,6 +179,6 @@ func (c *catchPanic[T]) Drop() {
 	f := c.f
 	c.f = nil
 	if f != nil {
-		giveUp(f)
+		dropFuture(f)
 	}
 }

@@ -8,24 +8,31 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// Readable is ready when something can be read from conn without blocking, its end and an error included. The error is that of a
-// connection that was closed. To get conn: [net.TCPConn.SyscallConn], [os.File.SyscallConn] and the like; what a descriptor of C's
-// wants is os.NewFile of a dup that is non-blocking.
+// Readable returns a future that is ready when a read of conn does not block: there is data, the
+// end of the stream, or an error. It does not read. It fails if conn was closed.
 //
-// From the first poll that finds nothing to read, all Readables of a descriptor cost one goroutine, asleep in Go's netpoller, and no thread. Drop
-// lets go of that goroutine, which stays until conn is readable or closed: the next Readable of conn shares it again. In a testing/synctest
-// bubble each has a goroutine of its own.
+// conn is what [net.TCPConn.SyscallConn], [os.File.SyscallConn] and the like return. For a
+// descriptor made by C, call os.NewFile with a duplicate of it that is non-blocking. Readable
+// panics if conn is nil.
+//
+// All pending Readables of a descriptor share one goroutine, asleep in Go's netpoller, and no
+// thread. It ends when conn is readable or closed, also if the Readables were dropped; later ones
+// share it. In a testing/synctest bubble each has a goroutine of its own.
+//
+// It is available on Unix only.
 func Readable(conn syscall.RawConn) rawwaker.Future[error] {
-	refuse("Readable", conn == nil, "connection")
+	panicIfNil("Readable", conn == nil, "connection")
 	return &readiness{conn: conn, events: unix.POLLIN, wait: syscall.RawConn.Read}
 }
 
-// Writable is the same for writing.
+// Writable returns a future that is ready when a write to conn does not block. In all else it is
+// like [Readable].
 func Writable(conn syscall.RawConn) rawwaker.Future[error] {
-	refuse("Writable", conn == nil, "connection")
+	panicIfNil("Writable", conn == nil, "connection")
 	return &readiness{conn: conn, events: unix.POLLOUT, wait: syscall.RawConn.Write}
 }
 
@@ -35,22 +42,22 @@ type readiness struct {
 	wait   func(conn syscall.RawConn, f func(fd uintptr) bool) error
 	waker  AtomicWaker
 
-	watch *watch // that it waits for
-	own   bool   // it has started that
-	alone bool   // another's has failed, perhaps of another connection: the next is its own
-	done  bool
+	watch   *watch // what it waits for
+	starter bool   // it started watch
+	private bool   // it shares no watch: one that it shared failed, perhaps for another connection
+	done    bool
 
-	prev, next *readiness // of the watch's list, under watches.mu
+	prev, next *readiness // of watch's list, under watches.mu
 }
 
-// watch is a goroutine that waits for one event of a descriptor. While it does, the descriptor's number is in use, so no other
-// connection has that number.
+// watch is a goroutine that waits for one event of a descriptor. While it waits, the number of the
+// descriptor is in use, so no other connection has it.
 type watch struct {
 	key   event
-	first *readiness // that wait for it
+	first *readiness // a list of those that wait for it
 	ended bool
 
-	// Written before ended is set.
+	// Written before ended is set, read after it was seen.
 	err    error
 	ending ending
 }
@@ -60,8 +67,8 @@ type event struct {
 	events int16
 }
 
-// watches has one for each event that is waited for, so that waits that are given up leave one goroutine, and one operation in the
-// connection's lock, which panics beyond 2^20 of them.
+// watches has one watch for each event that is waited for. So waits that were dropped leave one
+// goroutine, not one each, and hold the connection's lock once; it panics beyond 2^20 times.
 var watches struct {
 	mu  sync.Mutex
 	all map[event]*watch
@@ -69,9 +76,9 @@ var watches struct {
 
 func (f *readiness) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 	if f.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
-	f.waker.Register(cx.Waker()) // before anything is looked at
+	f.waker.Register(cx.Waker()) // before ended and the descriptor are checked
 	if w := f.watch; w != nil {
 		watches.mu.Lock()
 		ended := w.ended
@@ -79,20 +86,21 @@ func (f *readiness) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 		if !ended {
 			return rawwaker.Pending[error]()
 		}
-		own := f.own
+		starter := f.starter
 		f.watch = nil
-		if own {
+		if starter {
 			f.Drop()
-			w.ending.raise()
+			w.ending.propagate()
 			return rawwaker.Ready(w.err)
 		}
-		// It may have ended when conn was opened under the number of the one that it was for: what it says is only a hint.
-		f.alone = w.err != nil || !w.ending.returned
+		// The watch may have been for an earlier connection with the same number, so its end is
+		// only a hint.
+		f.private = w.err != nil || !w.ending.returned
 	}
 	ready := false
 	err := f.conn.Control(func(fd uintptr) {
-		if ready = f.ready(fd); !ready {
-			f.join(fd)
+		if ready = f.isReady(fd); !ready {
+			f.joinWatch(fd)
 		}
 	})
 	if err == nil && !ready {
@@ -102,8 +110,9 @@ func (f *readiness) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 	return rawwaker.Ready(err)
 }
 
-// ready asks again each time: the netpoller tells of what has come since it told last, not of what is there.
-func (f *readiness) ready(fd uintptr) bool {
+// isReady polls the descriptor itself, because the netpoller reports what has changed, not what is
+// there.
+func (f *readiness) isReady(fd uintptr) bool {
 	for {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: f.events}}, 0)
 		if err != unix.EINTR {
@@ -112,14 +121,14 @@ func (f *readiness) ready(fd uintptr) bool {
 	}
 }
 
-// join waits for the descriptor's watch, and starts it where there is none.
-func (f *readiness) join(fd uintptr) {
+// joinWatch waits for the descriptor's watch, and starts it if there is none.
+func (f *readiness) joinWatch(fd uintptr) {
 	key := event{fd, f.events}
-	private := f.alone || inBubble()
+	private := f.private || inBubble()
 	watches.mu.Lock()
 	defer watches.mu.Unlock()
 	w := watches.all[key]
-	if f.own = private || w == nil; f.own {
+	if f.starter = private || w == nil; f.starter {
 		w = &watch{key: key}
 		if !private {
 			if watches.all == nil {
@@ -127,7 +136,7 @@ func (f *readiness) join(fd uintptr) {
 			}
 			watches.all[key] = w
 		}
-		go w.run(f.conn, f.wait, f.ready)
+		go w.run(f)
 	}
 	f.watch = w
 	if f.next = w.first; f.next != nil {
@@ -136,33 +145,27 @@ func (f *readiness) join(fd uintptr) {
 	w.first = f
 }
 
-func (w *watch) run(conn syscall.RawConn, wait func(syscall.RawConn, func(uintptr) bool) error, ready func(uintptr) bool) {
+func (w *watch) run(f *readiness) {
 	defer func() {
-		w.ending.recovered(recover())
+		w.ending.record(recover())
 		watches.mu.Lock()
 		w.ended = true
 		if watches.all[w.key] == w {
 			delete(watches.all, w.key)
 		}
+		var all []*AtomicWaker
+		for f := w.first; f != nil; f = w.first {
+			all = append(all, &f.waker)
+			w.remove(f)
+		}
 		watches.mu.Unlock()
-		each(w.pop, func(f *readiness) { f.waker.Wake() })
+		wake.Each(all, (*AtomicWaker).Wake)
 	}()
-	w.err = wait(conn, ready)
+	w.err = f.wait(f.conn, f.isReady)
 	w.ending.returned = true
 }
 
-func (w *watch) pop() (*readiness, bool) {
-	watches.mu.Lock()
-	defer watches.mu.Unlock()
-	f := w.first
-	if f == nil {
-		return nil, false
-	}
-	w.remove(f)
-	return f, true
-}
-
-// remove takes f off the list, if it is there. watches.mu is held.
+// remove takes f off the list, if it is on it. watches.mu is held.
 func (w *watch) remove(f *readiness) {
 	switch {
 	case f.prev != nil:

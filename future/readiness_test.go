@@ -20,48 +20,47 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-func TestReadableAndWritable(t *testing.T) {
-	r, w, err := os.Pipe()
-	require.NoError(t, err)
-	defer r.Close()
-	readable, err := r.SyscallConn()
-	require.NoError(t, err)
-	writable, err := w.SyscallConn()
-	require.NoError(t, err)
-
-	require.NoError(t, blockon.BlockOn(future.Writable(writable)))
-	f := future.Readable(readable)
-	require.False(t, poll(f).IsReady())
-	_, err = w.Write([]byte("xy"))
-	require.NoError(t, err)
-	require.NoError(t, blockon.BlockOn(f))
-
-	// What is there was told of already, and is still seen.
-	for _, want := range []string{"x", "y"} {
-		require.NoError(t, blockon.BlockOn(future.Readable(readable)))
-		var one [1]byte
-		_, err = r.Read(one[:])
-		require.NoError(t, err)
-		require.Equal(t, want, string(one[:]))
-	}
-
-	full := make([]byte, 1<<20)
-	w.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-	w.Write(full)
-	w.SetWriteDeadline(time.Time{})
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
-	defer cancel()
-	_, err = blockon.Await(ctx, future.Writable(writable))
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-
-	w.Close()
-	_, err = io.Copy(io.Discard, r)
-	require.NoError(t, err)
-	require.NoError(t, blockon.BlockOn(future.Readable(readable)), "the end is something to read")
-	require.Error(t, blockon.BlockOn(future.Writable(writable)))
-}
-
 func TestReadable(t *testing.T) {
+	t.Run("and_Writable_follow_a_pipe", func(t *testing.T) {
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		defer r.Close()
+		readable, err := r.SyscallConn()
+		require.NoError(t, err)
+		writable, err := w.SyscallConn()
+		require.NoError(t, err)
+
+		require.NoError(t, blockon.BlockOn(future.Writable(writable)))
+		f := future.Readable(readable)
+		require.False(t, poll(f).IsReady())
+		_, err = w.Write([]byte("xy"))
+		require.NoError(t, err)
+		require.NoError(t, blockon.BlockOn(f))
+
+		// What is there was told of already, and is still seen.
+		for _, want := range []string{"x", "y"} {
+			require.NoError(t, blockon.BlockOn(future.Readable(readable)))
+			var one [1]byte
+			_, err = r.Read(one[:])
+			require.NoError(t, err)
+			require.Equal(t, want, string(one[:]))
+		}
+
+		full := make([]byte, 1<<20)
+		w.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+		w.Write(full)
+		w.SetWriteDeadline(time.Time{})
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		defer cancel()
+		_, err = blockon.Await(ctx, future.Writable(writable))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+
+		w.Close()
+		_, err = io.Copy(io.Discard, r)
+		require.NoError(t, err)
+		require.NoError(t, blockon.BlockOn(future.Readable(readable)), "the end is something to read")
+		require.Error(t, blockon.BlockOn(future.Writable(writable)))
+	})
 	pipe := func(t *testing.T) (r, w *os.File, conn syscall.RawConn) {
 		r, w, err := os.Pipe()
 		require.NoError(t, err)
@@ -70,7 +69,7 @@ func TestReadable(t *testing.T) {
 		require.NoError(t, err)
 		return r, w, conn
 	}
-	t.Run("given up many times costs one goroutine for each connection", func(t *testing.T) {
+	t.Run("dropped_many_times_costs_one_goroutine_for_each_connection", func(t *testing.T) {
 		_, w, conn := pipe(t)
 		before := runtime.NumGoroutine()
 		for range 1000 {
@@ -85,7 +84,7 @@ func TestReadable(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, blockon.BlockOn(f), "and the next shares it")
 	})
-	t.Run("wakes all that wait, also beside wakers that fail", func(t *testing.T) {
+	t.Run("wakes_all_beside_wakers_that_fail", func(t *testing.T) {
 		_, w, conn := pipe(t)
 		wait := func() rawwaker.Future[struct{}] { return unit(future.Readable(conn)) }
 		through := make(chan struct{})
@@ -102,7 +101,7 @@ func TestReadable(t *testing.T) {
 		good.Wait()
 		close(through)
 	})
-	t.Run("ends with each one's own error", func(t *testing.T) {
+	t.Run("ends_each_with_its_own_error", func(t *testing.T) {
 		r, _, conn := pipe(t)
 		var fs []rawwaker.Future[error]
 		for range 10 {
@@ -121,7 +120,7 @@ func TestReadable(t *testing.T) {
 		require.Error(t, blockon.BlockOn(f))
 		require.Error(t, blockon.BlockOn(future.Readable(conn)))
 	})
-	t.Run("of a descriptor that is used again waits for what it is now", func(t *testing.T) {
+	t.Run("of_a_reused_descriptor_waits_for_the_new_connection", func(t *testing.T) {
 		for range 50 {
 			r, w, err := os.Pipe()
 			require.NoError(t, err)
@@ -140,22 +139,21 @@ func TestReadable(t *testing.T) {
 			w.Close()
 		}
 	})
-	t.Run("of nothing is refused", func(t *testing.T) {
-		require.PanicsWithValue(t, "future: Readable of a nil connection", func() { future.Readable(nil) })
-		require.PanicsWithValue(t, "future: Writable of a nil connection", func() { future.Writable(nil) })
+	t.Run("of_nil_panics", func(t *testing.T) {
+		require.PanicsWithValue(t, "future: Readable: nil connection", func() { future.Readable(nil) })
+		require.PanicsWithValue(t, "future: Writable: nil connection", func() { future.Writable(nil) })
 	})
-}
-
-func TestReadableEndsWhenTheConnectionIsClosed(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	c, err := net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	conn, err := c.(*net.TCPConn).SyscallConn()
-	require.NoError(t, err)
-	f := future.Readable(conn)
-	require.False(t, poll(f).IsReady())
-	c.Close()
-	require.Error(t, blockon.BlockOn(f))
+	t.Run("ends_when_the_connection_is_closed", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		c, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		conn, err := c.(*net.TCPConn).SyscallConn()
+		require.NoError(t, err)
+		f := future.Readable(conn)
+		require.False(t, poll(f).IsReady())
+		c.Close()
+		require.Error(t, blockon.BlockOn(f))
+	})
 }

@@ -7,12 +7,12 @@ type ready[T any] struct {
 	done bool
 }
 
-// Ready is a future that is done at its first poll: the article's `async fn simple() -> i32 { 42 }`.
+// Ready returns a future that is ready with v at its first poll.
 func Ready[T any](v T) rawwaker.Future[T] { return &ready[T]{v: v} }
 
 func (f *ready[T]) Poll(*rawwaker.Context) rawwaker.Poll[T] {
 	if f.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	f.done = true
 	return rawwaker.Ready(f.v)
@@ -22,17 +22,18 @@ type pollFn[T any] struct {
 	poll func(cx *rawwaker.Context) rawwaker.Poll[T]
 }
 
-// PollFn is a future out of a function, which is called for each poll until it answers Ready.
+// PollFn returns a future whose Poll calls poll, until that returns Ready. It panics if poll is
+// nil.
 func PollFn[T any](poll func(cx *rawwaker.Context) rawwaker.Poll[T]) rawwaker.Future[T] {
 	if poll == nil {
-		panic("future: PollFn of a nil function")
+		panic("future: PollFn: nil function")
 	}
 	return &pollFn[T]{poll}
 }
 
 func (f *pollFn[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	if f.poll == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	p := f.poll(cx)
 	if p.IsReady() {
@@ -43,7 +44,8 @@ func (f *pollFn[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 
 type yield uint8
 
-// Yield is pending once and wakes itself: whatever else is runnable gets its turn.
+// Yield returns a future that is pending once and wakes itself at once, so that the executor runs
+// other tasks first.
 func Yield() rawwaker.Future[struct{}] { return new(yield) }
 
 func (f *yield) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
@@ -56,5 +58,5 @@ func (f *yield) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 		*f = 2
 		return rawwaker.Ready(struct{}{})
 	}
-	panic(completed)
+	panic(polledAfterCompletion)
 }

@@ -8,54 +8,59 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// SharedFuture is one of several handles of one future, each of which is ready when that is.
+// SharedFuture is one of several handles of a future made by [Shared]. Each is a future of its own,
+// to be polled by one goroutine at a time.
 type SharedFuture[T any] struct {
 	s    *shared[T]
 	wait rawwaker.BroadcastWaiter
-	done bool // its answer was given, or it was dropped; of who polls it
+	done bool // it was ready or was dropped; of the goroutine that polls it
 }
 
-// shared is the future itself. Whoever of the handles is polled first after a wake polls it; a wake wakes all that wait, because
-// any one of them may be gone by then.
+// shared is the future itself. A wake wakes all handles that wait, because any one of them may have
+// been dropped by then. The one that is polled first polls the future.
 type shared[T any] struct {
-	waker *rawwaker.Broadcast // a clone of it that f has kept keeps no value
+	waker *rawwaker.Broadcast // apart from shared: a clone of it that f has kept must not keep value
 
 	mu      sync.Mutex
-	f       rawwaker.Future[T] // nil: it is over
+	f       rawwaker.Future[T] // nil if it has ended
 	handles int
 	value   T
-	err     error // it panicked
+	err     error // what the handles panic with
 }
 
-// Shared makes a future that may be awaited more than once, by [SharedFuture.Clone]; each gets a copy of the result, which lives as long as
-// any of the handles. Where f panics, so does each; where f calls runtime.Goexit, so does the poll, and the others panic with [ErrClosed]. f is
-// dropped when it has panicked or called Goexit, or when all handles are dropped.
+// Shared returns a handle of f by which several tasks can await f: each uses a [SharedFuture.Clone]
+// of its own and gets a copy of the result. The result is kept as long as one of the handles.
+//
+// It owns f, and drops it with the last handle, if it has not ended. If f panics, it is dropped,
+// and each handle panics with a [*PanicError]. If f calls [runtime.Goexit], it is dropped and the
+// poll ends likewise; the other handles panic with [ErrClosed]. Shared panics if f is nil.
 func Shared[T any](f rawwaker.Future[T]) *SharedFuture[T] {
-	refuse("Shared", f == nil, "future")
+	panicIfNil("Shared", f == nil, "future")
 	s := &shared[T]{f: f, waker: new(rawwaker.Broadcast), handles: 1}
 	s.waker.Init()
 	return &SharedFuture[T]{s: s}
 }
 
-// Clone returns another handle, also after h's answer was given. It panics after Drop of the last one before that.
+// Clone returns another handle. It may be called on any goroutine, also after h was ready. It
+// panics if the last handle was dropped before the future was ready.
 func (h *SharedFuture[T]) Clone() *SharedFuture[T] {
 	s := h.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err == errGivenUp {
-		panic("future: Clone of a SharedFuture that was dropped")
+	if s.err == errDropped {
+		panic("future: Clone: the SharedFuture was dropped")
 	}
-	s.handles++ // under the lock that has seen it is not over: the last Drop comes before that, or finds one more
+	s.handles++ // under the lock that read err, so the last Drop came before, or sees this
 	return &SharedFuture[T]{s: s}
 }
 
 // Poll implements [rawwaker.Future].
 func (h *SharedFuture[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	if h.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	s := h.s
-	h.wait.Register(cx.Waker()) // before anything is looked at
+	h.wait.Register(cx.Waker()) // before s.f is read
 	s.mu.Lock()
 	if f := s.f; f != nil {
 		inner := s.waker.Enter(&h.wait, cx)
@@ -67,15 +72,15 @@ func (h *SharedFuture[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	}
 	value, err := s.value, s.err
 	s.mu.Unlock()
-	h.leave()
+	h.release()
 	if err != nil {
 		panic(err)
 	}
 	return rawwaker.Ready(value)
 }
 
-// poll polls the future, for the one who has entered. True: it is over.
-func (s *shared[T]) poll(f rawwaker.Future[T], cx *rawwaker.Context) (over bool) {
+// poll polls the future, between Enter and Exit. It reports whether the future has ended.
+func (s *shared[T]) poll(f rawwaker.Future[T], cx *rawwaker.Context) (ended bool) {
 	var p rawwaker.Poll[T]
 	returned := false
 	defer func() {
@@ -86,7 +91,7 @@ func (s *shared[T]) poll(f rawwaker.Future[T], cx *rawwaker.Context) (over bool)
 				err = &PanicError{Value: v, Stack: debug.Stack()}
 			}
 		}
-		if over = p.IsReady() || !returned; over {
+		if ended = p.IsReady() || !returned; ended {
 			s.mu.Lock()
 			s.f, s.err = nil, err
 			if p.IsReady() {
@@ -94,21 +99,22 @@ func (s *shared[T]) poll(f rawwaker.Future[T], cx *rawwaker.Context) (over bool)
 			}
 			s.mu.Unlock()
 		}
-		defer s.waker.Exit(over)
+		defer s.waker.Exit(ended)
 		if !returned {
-			giveUp(f)
+			dropFuture(f)
 		}
 	}()
 	p = f.Poll(cx)
 	returned = true
-	return over
+	return ended
 }
 
-// errGivenUp is what a handle would panic with that was made after the last was dropped: none is.
-var errGivenUp = errors.New("future: Shared was dropped")
+// errDropped marks a future that was dropped with its last handle. Clone does not return a handle
+// of it, so no poll panics with it.
+var errDropped = errors.New("future: Shared was dropped")
 
-// leave ends the handle. The last one gives up the future that is not over.
-func (h *SharedFuture[T]) leave() {
+// release ends the handle. The last one drops the future, if that has not ended.
+func (h *SharedFuture[T]) release() {
 	h.done = true
 	s := h.s
 	s.mu.Lock()
@@ -116,19 +122,20 @@ func (h *SharedFuture[T]) leave() {
 	var f rawwaker.Future[T]
 	if s.handles == 0 && s.f != nil {
 		f = s.f
-		s.f, s.err = nil, errGivenUp
+		s.f, s.err = nil, errDropped
 	}
 	s.mu.Unlock()
 	s.waker.Leave(&h.wait)
 	if f != nil {
 		defer s.waker.End()
-		giveUp(f)
+		dropFuture(f)
 	}
 }
 
-// Drop implements [rawwaker.Dropper]. The last one drops the future.
+// Drop implements [rawwaker.Dropper]. The last handle drops the future. A second Drop, or one after
+// Ready, has no effect.
 func (h *SharedFuture[T]) Drop() {
 	if !h.done {
-		h.leave()
+		h.release()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -12,30 +13,36 @@ type sleep struct {
 	waker    AtomicWaker
 	done     bool
 
-	// Of who polls or drops. At most one of the two is there; neither before the first pending poll.
+	// Of the goroutine that polls or drops. After the first pending poll one of the two is set.
 	timer  *time.Timer
-	common *bell
+	shared *sharedTimer
 
-	prev, next *sleep // of the bell's list, under bells.mu
+	prev, next *sleep // of shared's list, under sharedTimers.mu
 }
 
-// Sleep is ready once d has passed since it was created: the article's TimerFuture. It costs no goroutine and no CPU
-// while it waits, and two polls in all where nothing else wakes its task. One of a second or more may come up to a millisecond
-// late: those that end in the same millisecond share a timer. (A waker of one of them that blocks delays the others by some milliseconds more;
-// one that panics ends the program, as in any timer.) In a testing/synctest bubble each has a timer of its own, and is exact.
+// Sleep returns a future that is ready once d has passed since this call. If d is not positive, it
+// is ready at its first poll.
+//
+// While it waits it uses no goroutine and no CPU. It is polled twice, unless something else wakes
+// its task. Drop stops the timer.
+//
+// Sleeps of a second or more that end in the same millisecond share a timer, so they may be a
+// millisecond late. If a waker of one of them blocks, the others are some milliseconds later; if it
+// panics, the program ends, as for any timer. In a testing/synctest bubble each Sleep has a timer
+// of its own and is exact.
 func Sleep(d time.Duration) rawwaker.Future[struct{}] {
 	return &sleep{deadline: time.Now().Add(d)}
 }
 
 func (f *sleep) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 	if f.done {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	left := time.Until(f.deadline)
 	if left > 0 {
 		f.waker.Register(cx.Waker())
-		if f.timer != nil || f.common != nil {
-			left = time.Until(f.deadline) // it may have rung while the waker was changed, and found none
+		if f.timer != nil || f.shared != nil {
+			left = time.Until(f.deadline) // the timer may have fired during Register and found no waker
 		}
 	}
 	if left <= 0 {
@@ -43,8 +50,8 @@ func (f *sleep) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 		return rawwaker.Ready(struct{}{})
 	}
 	switch {
-	case f.timer != nil || f.common != nil:
-	case left >= time.Second && left < far && !inBubble():
+	case f.timer != nil || f.shared != nil:
+	case left >= time.Second && left < maxShared && !inBubble():
 		f.share()
 	default:
 		f.timer = time.AfterFunc(left, f.waker.Wake)
@@ -52,109 +59,105 @@ func (f *sleep) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 	return rawwaker.Pending[struct{}]()
 }
 
-// Drop implements [rawwaker.Dropper]: the timer is stopped and wakes nobody any more.
+// Drop implements [rawwaker.Dropper].
 func (f *sleep) Drop() {
 	f.done = true
 	if f.timer != nil {
 		f.timer.Stop()
 	}
-	if f.common != nil {
-		f.leave()
+	if f.shared != nil {
+		f.remove()
 	}
 	f.waker.Drop()
 }
 
-// A bell is the one timer of all long sleeps that end in the same millisecond. The idea is that of tokio's timer wheel, whose slots
-// are a millisecond wide; the order of the slots is left to the heap of Go's runtime.
-type bell struct {
-	at    int64 // milliseconds since started
+// sharedTimer is the timer of all long sleeps that end in the same millisecond. tokio's timer wheel
+// has slots of a millisecond too; here the heap of Go's runtime keeps their order.
+type sharedTimer struct {
+	at    int64 // milliseconds since epoch
 	first *sleep
 	timer *time.Timer
 }
 
 var (
-	started = time.Now()
-	bells   struct {
+	epoch        = time.Now()
+	sharedTimers struct {
 		mu  sync.Mutex
-		all map[int64]*bell
+		all map[int64]*sharedTimer
 	}
 )
 
-// far is where a number of milliseconds, or their sum with a time, might overflow.
-const far = 100 * 365 * 24 * time.Hour
+// maxShared is the length from which a sleep has a timer of its own: the milliseconds until its end
+// might overflow.
+const maxShared = 100 * 365 * 24 * time.Hour
 
-// inBubble says whether the calling goroutine is in a testing/synctest bubble: there a timer is the bubble's own, and must not be shared with
-// others, nor those of others waited for. Times of a bubble have no monotonic reading; all others have one.
+// inBubble reports whether the calling goroutine is in a testing/synctest bubble. A timer made
+// there belongs to the bubble and must not be shared with goroutines outside. Only the times of a
+// bubble have no monotonic reading.
 func inBubble() bool {
 	now := time.Now()
-	return now == now.Round(0) // not Equal: Round takes the monotonic reading away
+	return now == now.Round(0) // not Equal: Round removes the monotonic reading
 }
 
-// share puts f on the list of its bell. The waker is registered.
+// share puts f on the list of its shared timer. The waker was registered before.
 func (f *sleep) share() {
-	at := int64((f.deadline.Sub(started) + time.Millisecond - 1) / time.Millisecond)
-	bells.mu.Lock()
-	defer bells.mu.Unlock()
-	b := bells.all[at]
-	if b == nil {
-		if bells.all == nil {
-			bells.all = make(map[int64]*bell)
+	at := int64((f.deadline.Sub(epoch) + time.Millisecond - 1) / time.Millisecond)
+	sharedTimers.mu.Lock()
+	defer sharedTimers.mu.Unlock()
+	t := sharedTimers.all[at]
+	if t == nil {
+		if sharedTimers.all == nil {
+			sharedTimers.all = make(map[int64]*sharedTimer)
 		}
-		b = &bell{at: at}
-		bells.all[at] = b
-		b.timer = time.AfterFunc(time.Until(started.Add(time.Duration(at)*time.Millisecond)), b.ring)
+		t = &sharedTimer{at: at}
+		sharedTimers.all[at] = t
+		t.timer = time.AfterFunc(time.Until(epoch.Add(time.Duration(at)*time.Millisecond)), t.fire)
 	}
-	f.common = b
-	if f.next = b.first; f.next != nil {
+	f.shared = t
+	if f.next = t.first; f.next != nil {
 		f.next.prev = f
 	}
-	b.first = f
+	t.first = f
 }
 
-// leave takes f off the list. The last one turns the bell off.
-func (f *sleep) leave() {
-	b := f.common
-	f.common = nil
-	bells.mu.Lock()
-	defer bells.mu.Unlock()
+// remove takes f off the list. The last one stops the timer.
+func (f *sleep) remove() {
+	t := f.shared
+	f.shared = nil
+	sharedTimers.mu.Lock()
+	defer sharedTimers.mu.Unlock()
 	switch {
 	case f.prev != nil:
 		f.prev.next = f.next
-	case b.first == f:
-		b.first = f.next
+	case t.first == f:
+		t.first = f.next
 	default:
-		return // it has rung
+		return // it has fired
 	}
 	if f.next != nil {
 		f.next.prev = f.prev
 	}
 	f.prev, f.next = nil, nil
-	if b.first == nil && bells.all[b.at] == b {
-		delete(bells.all, b.at)
-		b.timer.Stop()
+	if t.first == nil && sharedTimers.all[t.at] == t {
+		delete(sharedTimers.all, t.at)
+		t.timer.Stop()
 	}
 }
 
-// ring wakes all that are on the list. No lock is held over a wake, and none of the wakes holds up the others.
-func (b *bell) ring() {
-	bells.mu.Lock()
-	if bells.all[b.at] == b {
-		delete(bells.all, b.at)
+// fire wakes all that are on the list, after unlocking.
+func (t *sharedTimer) fire() {
+	var all []*AtomicWaker
+	sharedTimers.mu.Lock()
+	if sharedTimers.all[t.at] == t {
+		delete(sharedTimers.all, t.at)
 	}
-	bells.mu.Unlock()
-	each(b.pop, func(f *sleep) { f.waker.Wake() })
-}
-
-// pop takes the first off the list.
-func (b *bell) pop() (f *sleep, ok bool) {
-	bells.mu.Lock()
-	defer bells.mu.Unlock()
-	if f = b.first; f == nil {
-		return nil, false
+	for f := t.first; f != nil; {
+		all = append(all, &f.waker)
+		next := f.next
+		f.prev, f.next = nil, nil
+		f = next
 	}
-	if b.first = f.next; b.first != nil {
-		b.first.prev = nil
-	}
-	f.prev, f.next = nil, nil
-	return f, true
+	t.first = nil
+	sharedTimers.mu.Unlock()
+	wake.Each(all, (*AtomicWaker).Wake)
 }

@@ -2,14 +2,19 @@ package future
 
 import "github.com/seed-8a1b3254/ffiwaker/rawwaker"
 
-// Stream is a future of many values: Rust's futures::Stream. PollNext keeps the waker as Poll does; after an Item that is not Ok
-// there are no more. One that holds something is a [rawwaker.Dropper], as for a future. The verbs here own the stream that they are
-// given, but for [Next].
+// Stream is a future of many values: Rust's futures::Stream.
+//
+// PollNext returns Ready with the next value, Ready with an [Item] that is not Ok at the end, after
+// which there are no more values, or Pending; then it has kept the waker, as a Poll does. It may be
+// called from a different goroutine each time, never from two at once.
+//
+// A stream that holds something is also a [rawwaker.Dropper]. The functions of this package own the
+// stream that they are given, except [Next].
 type Stream[T any] interface {
 	PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]]
 }
 
-// Item is what a [Stream] gives: a value, or, where Ok is false, its end.
+// Item is what a [Stream] returns: a value, or, if Ok is false, its end.
 type Item[T any] struct {
 	Value T
 	Ok    bool
@@ -19,7 +24,7 @@ func item[T any](v T) rawwaker.Poll[Item[T]] { return rawwaker.Ready(Item[T]{v, 
 
 func end[T any]() rawwaker.Poll[Item[T]] { return rawwaker.Ready(Item[T]{}) }
 
-func giveUpStream[T any](s Stream[T]) {
+func dropStream[T any](s Stream[T]) {
 	if d, ok := s.(rawwaker.Dropper); ok {
 		d.Drop()
 	}
@@ -27,7 +32,7 @@ func giveUpStream[T any](s Stream[T]) {
 
 type values[T any] struct{ left []T }
 
-// Values is a stream of these, all of them ready.
+// Values returns a stream of vs, all of them ready. It keeps the slice.
 func Values[T any](vs ...T) Stream[T] { return &values[T]{vs} }
 
 func (s *values[T]) PollNext(*rawwaker.Context) rawwaker.Poll[Item[T]] {
@@ -39,12 +44,14 @@ func (s *values[T]) PollNext(*rawwaker.Context) rawwaker.Poll[Item[T]] {
 	return item(v)
 }
 
-// Stream is what the channel gives until it is closed and empty. It is for one task.
+// Stream returns a stream of the values of the channel, which ends when the channel is closed and
+// empty. One task may use it at a time; other receivers may exist beside it. Dropping it does not
+// close the channel.
 func (r *Receiver[T]) Stream() Stream[T] { return &received[T]{r: r} }
 
 type received[T any] struct {
 	r    *Receiver[T]
-	recv rawwaker.Future[rawwaker.Result[T]] // under way
+	recv rawwaker.Future[rawwaker.Result[T]] // nil if none is pending
 }
 
 func (s *received[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
@@ -66,20 +73,23 @@ func (s *received[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 func (s *received[T]) Drop() {
 	if recv := s.recv; recv != nil {
 		s.recv = nil
-		giveUp(recv)
+		dropFuture(recv)
 	}
 }
 
 type unordered[T any] struct {
-	fs  []rawwaker.Future[T] // nil: it was ready, or was given up; all are: over
+	fs  []rawwaker.Future[T] // nil for those that were ready, and itself nil after Drop
 	set rawwaker.WakerSet
 }
 
-// Unordered is a stream of the results, in the order in which the futures become ready; of several that are ready when they are polled
-// first, in their order. Each has a waker of its own, so that a wake polls only what it is for: Rust's FuturesUnordered. A call of
-// PollNext stops polling at the first that is ready, so Drop loses no result: the others still have theirs, and are dropped.
+// Unordered returns a stream of the results of fs, in the order in which they become ready: Rust's
+// FuturesUnordered. Results that are ready from the start come in the order of fs.
+//
+// It owns the fs. Each gets a waker of its own, so a wake polls only the future that it is for. A
+// PollNext stops at the first that is ready and returns its result, so Drop discards no result: it
+// drops the others before they were polled to their end. Unordered panics if one of fs is nil.
 func Unordered[T any](fs ...rawwaker.Future[T]) Stream[T] {
-	refuseNil("Unordered", fs)
+	panicIfAnyNil("Unordered", fs)
 	s := &unordered[T]{fs: append([]rawwaker.Future[T](nil), fs...)}
 	s.set.Init(len(fs))
 	return s
@@ -113,15 +123,18 @@ func (s *unordered[T]) Drop() {
 
 type next[T any] struct{ s Stream[T] }
 
-// Next is the stream's next item. The stream stays the caller's: to drop Next before it is ready takes nothing out of it.
+// Next returns a future of the next item of s.
+//
+// It does not own s: the caller drops s at the end. If Next is dropped before it is ready, s loses
+// no item. Next panics if s is nil.
 func Next[T any](s Stream[T]) rawwaker.Future[Item[T]] {
-	refuse("Next", s == nil, "stream")
+	panicIfNil("Next", s == nil, "stream")
 	return &next[T]{s}
 }
 
 func (n *next[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 	if n.s == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
 	p := n.s.PollNext(cx)
 	if p.IsReady() {
@@ -131,22 +144,24 @@ func (n *next[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 }
 
 type collect[T any] struct {
-	s   Stream[T] // nil: over
+	s   Stream[T] // nil if ready or dropped
 	all []T
 }
 
-// Collect is all the values of a stream. After 64 values in one poll others get their turn. Dropped before the stream's end, it forgets
-// those it has.
+// Collect returns a future of all values of s, ready when s ends.
+//
+// It owns s. After 64 values in one poll it wakes its task and returns Pending, so that other tasks
+// run. Drop drops s and discards the values collected so far. Collect panics if s is nil.
 func Collect[T any](s Stream[T]) rawwaker.Future[[]T] {
-	refuse("Collect", s == nil, "stream")
+	panicIfNil("Collect", s == nil, "stream")
 	return &collect[T]{s: s}
 }
 
 func (c *collect[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[[]T] {
 	if c.s == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
-	for range turns {
+	for range pollBudget {
 		p := c.s.PollNext(cx)
 		if !p.IsReady() {
 			return rawwaker.Pending[[]T]()
@@ -166,30 +181,35 @@ func (c *collect[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[[]T] {
 func (c *collect[T]) Drop() {
 	if s := c.s; s != nil {
 		c.s, c.all = nil, nil
-		giveUpStream(s)
+		dropStream(s)
 	}
 }
 
 type forEach[T any] struct {
-	s  Stream[T] // nil: over
+	s  Stream[T] // nil if ready or dropped
 	fn func(T)
 }
 
-// ForEach calls fn with each value, in the poll, and is ready at the stream's end. After 64 values in one poll others get their turn.
+// ForEach returns a future that calls fn with each value of s, in the poll, and is ready when s
+// ends.
+//
+// It owns s. After 64 values in one poll it wakes its task and returns Pending, so that other tasks
+// run. Drop drops s. ForEach panics if s or fn is nil.
 func ForEach[T any](s Stream[T], fn func(T)) rawwaker.Future[struct{}] {
-	refuse("ForEach", s == nil, "stream")
-	refuse("ForEach", fn == nil, "function")
+	panicIfNil("ForEach", s == nil, "stream")
+	panicIfNil("ForEach", fn == nil, "function")
 	return &forEach[T]{s, fn}
 }
 
-// turns is how many rounds a loop over what is ready does in one poll, before it wakes itself and returns.
-const turns = 64
+// pollBudget is how many values or futures that are ready a loop takes in one poll. Then it wakes
+// its task and returns Pending, so that other tasks run.
+const pollBudget = 64
 
 func (f *forEach[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 	if f.s == nil {
-		panic(completed)
+		panic(polledAfterCompletion)
 	}
-	for range turns {
+	for range pollBudget {
 		p := f.s.PollNext(cx)
 		if !p.IsReady() {
 			return rawwaker.Pending[struct{}]()
@@ -208,19 +228,21 @@ func (f *forEach[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 func (f *forEach[T]) Drop() {
 	if s := f.s; s != nil {
 		f.s = nil
-		giveUpStream(s)
+		dropStream(s)
 	}
 }
 
 type mapStream[T, U any] struct {
-	s  Stream[T] // nil: over
+	s  Stream[T] // nil if ended or dropped
 	fn func(T) U
 }
 
-// MapStream is s with each value put through fn, in the poll.
+// MapStream returns a stream of fn's results for the values of s. fn runs in the poll.
+//
+// It owns s. Drop drops s. MapStream panics if s or fn is nil.
 func MapStream[T, U any](s Stream[T], fn func(T) U) Stream[U] {
-	refuse("MapStream", s == nil, "stream")
-	refuse("MapStream", fn == nil, "function")
+	panicIfNil("MapStream", s == nil, "stream")
+	panicIfNil("MapStream", fn == nil, "function")
 	return &mapStream[T, U]{s, fn}
 }
 
@@ -243,19 +265,22 @@ func (m *mapStream[T, U]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[U]] 
 func (m *mapStream[T, U]) Drop() {
 	if s := m.s; s != nil {
 		m.s = nil
-		giveUpStream(s)
+		dropStream(s)
 	}
 }
 
 type filter[T any] struct {
-	s    Stream[T] // nil: over
+	s    Stream[T] // nil if ended or dropped
 	keep func(T) bool
 }
 
-// Filter is those values of s for which keep says true. After 64 others in one poll other tasks get their turn.
+// Filter returns a stream of the values of s for which keep returns true. keep runs in the poll.
+//
+// It owns s. After 64 values in one poll for which keep returned false, it wakes its task and
+// returns Pending, so that other tasks run. Drop drops s. Filter panics if s or keep is nil.
 func Filter[T any](s Stream[T], keep func(T) bool) Stream[T] {
-	refuse("Filter", s == nil, "stream")
-	refuse("Filter", keep == nil, "function")
+	panicIfNil("Filter", s == nil, "stream")
+	panicIfNil("Filter", keep == nil, "function")
 	return &filter[T]{s, keep}
 }
 
@@ -263,7 +288,7 @@ func (f *filter[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 	if f.s == nil {
 		return end[T]()
 	}
-	for range turns {
+	for range pollBudget {
 		p := f.s.PollNext(cx)
 		if !p.IsReady() {
 			return p
@@ -284,18 +309,20 @@ func (f *filter[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 func (f *filter[T]) Drop() {
 	if s := f.s; s != nil {
 		f.s = nil
-		giveUpStream(s)
+		dropStream(s)
 	}
 }
 
 type take[T any] struct {
-	s    Stream[T] // nil: over, and dropped
+	s    Stream[T] // nil if ended or dropped
 	left int
 }
 
-// Take is the first n values of s, which is dropped after them; none where n is below 1.
+// Take returns a stream of the first n values of s, or of none if n is below 1.
+//
+// It owns s, and drops it after the n-th value. Drop drops s. Take panics if s is nil.
 func Take[T any](s Stream[T], n int) Stream[T] {
-	refuse("Take", s == nil, "stream")
+	panicIfNil("Take", s == nil, "stream")
 	return &take[T]{s, n}
 }
 
@@ -321,6 +348,6 @@ func (t *take[T]) PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]] {
 func (t *take[T]) Drop() {
 	if s := t.s; s != nil {
 		t.s = nil
-		giveUpStream(s)
+		dropStream(s)
 	}
 }

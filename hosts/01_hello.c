@@ -1,4 +1,5 @@
 /* 01_hello.c - one future, two files, no Go.
+ * Build it in this folder:
  *
  *   gcc -std=c11 -Wall -I.. 01_hello.c ../rawwaker.c -pthread -o hello && ./hello
  */
@@ -6,7 +7,7 @@
 
 #include "rawwaker.h"
 
-/* Pending once: it wakes itself, so block_on polls it again. */
+/* Its first poll wakes its own task and returns PENDING, so block_on polls it once more. */
 typedef struct hello {
   int polls;
 } hello;

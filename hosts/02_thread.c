@@ -1,4 +1,5 @@
-/* 02_thread.c - a future that a thread completes: the shape of nearly every future in C.
+/* 02_thread.c - a future that another thread completes. Most futures in C have this form.
+ * Build it in this folder:
  *
  *   gcc -std=c11 -Wall -I.. 02_thread.c ../rawwaker.c -pthread -o thread && ./thread
  */
@@ -9,7 +10,7 @@
 
 #include "rawwaker.h"
 
-/* What the thread writes and the future reads. Both hold it; the last one frees it. */
+/* Shared by the thread, which writes it, and the future, which reads it: each holds a reference. */
 typedef struct sum {
   rawwaker_cell cell;
   atomic_bool done;
@@ -24,21 +25,21 @@ static void sum_unref(sum *s) {
 static void *sum_thread(void *arg) {
   sum *s = arg;
   for (int i = 1; i <= 1000000; i++) s->total += i;
-  atomic_store(&s->done, true); /* first the condition, */
-  rawwaker_cell_wake(&s->cell); /* then the wake */
+  atomic_store(&s->done, true); /* set the condition first */
+  rawwaker_cell_wake(&s->cell); /* wake after it */
   sum_unref(s);
   return NULL;
 }
 
 static rawwaker_poll sum_poll(void *data, rawwaker_context *cx, void *out) {
   sum *s = data;
-  rawwaker_cell_register(&s->cell, cx->waker); /* first the waker, */
-  if (!atomic_load(&s->done)) return RAWWAKER_PENDING; /* then the condition */
+  rawwaker_cell_register(&s->cell, cx->waker); /* register the waker first */
+  if (!atomic_load(&s->done)) return RAWWAKER_PENDING; /* test the condition after it */
   *(long long *)out = s->total;
   return RAWWAKER_READY;
 }
 
-/* Called early, too: the thread goes on, and wakes nobody. */
+/* Also called before the thread has finished: the thread continues, and its wake does nothing. */
 static void sum_drop(void *data) {
   sum *s = data;
   rawwaker_cell_drop(&s->cell);

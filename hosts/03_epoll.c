@@ -1,6 +1,8 @@
-/* 03_epoll.c - Go's executor in an epoll loop: three sleeps, a timeout, and a task that a thread of C wakes.
+/* 03_epoll.c - Go's executor in an epoll loop: three sleeps, a timeout, a task woken by a C thread.
+ * Build it in this folder:
  *
- *   make -C hosts && gcc -std=gnu11 -Wall -I.. -I. 03_epoll.c build/libffiwaker.a -pthread -o epoll && ./epoll
+ *   make && gcc -std=gnu11 -Wall -I.. -I. 03_epoll.c build/libffiwaker.a -pthread -o epoll
+ *   ./epoll
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -11,14 +13,16 @@
 
 static ffiwaker_executor *ex;
 
-/* The codes, in the order of the spawns. They are printed at the end: on a machine under load, tasks may end in any order. */
-static rawwaker_poll codes[5] = {RAWWAKER_PENDING, RAWWAKER_PENDING, RAWWAKER_PENDING, RAWWAKER_PENDING, RAWWAKER_PENDING};
+/* The tasks' codes, in the order of the spawns. They are printed at the end, because the tasks may
+ * complete in any order on a machine under load. */
+static rawwaker_poll codes[5] = {RAWWAKER_PENDING, RAWWAKER_PENDING, RAWWAKER_PENDING,
+                                 RAWWAKER_PENDING, RAWWAKER_PENDING};
 
 static void done(void *arg, rawwaker_poll code) { *(rawwaker_poll *)arg = code; }
 
-/* A word that a thread sets. */
+/* A future that is ready when another thread has set a word. */
 static rawwaker_cell cell;
-static int word; /* set before the wake, read after it */
+static int word; /* set before the wake, read after the register */
 
 static rawwaker_poll word_poll(void *data, rawwaker_context *cx, void *out) {
   (void)data;
@@ -34,7 +38,7 @@ static void word_drop(void *data) {
 }
 static void *set_word(void *arg) {
   __atomic_store_n(&word, 42, __ATOMIC_RELEASE);
-  rawwaker_cell_wake(&cell); /* makes the descriptor readable, on this thread */
+  rawwaker_cell_wake(&cell); /* makes the executor's descriptor readable, on this thread */
   return arg;
 }
 
@@ -51,8 +55,9 @@ int main(void) {
   ffiwaker_executor_spawn(ex, ffiwaker_sleep(20000000), NULL, done, &codes[1]);
   ffiwaker_executor_spawn(ex, ffiwaker_sleep(40000000), NULL, done, &codes[2]);
   ffiwaker_executor_spawn(ex, ffiwaker_sleep(60000000), NULL, done, &codes[3]);
-  ffiwaker_executor_spawn(ex, ffiwaker_timeout(ffiwaker_sleep(3600000000000), 80000000, &expired), NULL, done, &codes[4]);
-  while (ffiwaker_executor_tick(ex)) { /* each is polled once, and keeps its waker */
+  ffiwaker_executor_spawn(ex, ffiwaker_timeout(ffiwaker_sleep(3600000000000), 80000000, &expired),
+                          NULL, done, &codes[4]);
+  while (ffiwaker_executor_tick(ex)) { /* each task is polled once, and keeps its waker */
   }
 
   pthread_t id;
@@ -62,7 +67,7 @@ int main(void) {
   struct epoll_event event = {.events = EPOLLIN};
   if (epoll_ctl(loop, EPOLL_CTL_ADD, ffiwaker_executor_fd(ex), &event) != 0) return 1;
   while (ffiwaker_executor_tasks(ex) > 0) {
-    if (epoll_wait(loop, &event, 1, -1) < 1) continue; /* a signal came: Go sends itself some */
+    if (epoll_wait(loop, &event, 1, -1) < 1) continue; /* EINTR: Go sends itself signals */
     while (ffiwaker_executor_tick(ex)) {
     }
   }

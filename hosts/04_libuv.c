@@ -1,6 +1,8 @@
-/* 04_libuv.c - Go's executor in a libuv loop, beside a timer of libuv's own. Debian: libuv1-dev.
+/* 04_libuv.c - Go's executor in a libuv loop, beside one of libuv's timers. Debian: libuv1-dev.
+ * Build it in this folder:
  *
- *   make -C hosts && gcc -std=gnu11 -Wall -I.. -I. 04_libuv.c build/libffiwaker.a -luv -pthread -o uv && ./uv
+ *   make && gcc -std=gnu11 -Wall -I.. -I. 04_libuv.c build/libffiwaker.a -luv -pthread -o uv
+ *   ./uv
  */
 #include <stdio.h>
 #include <uv.h>
@@ -11,14 +13,15 @@ static ffiwaker_executor *ex;
 static uv_poll_t readable;
 static uv_timer_t timer;
 
-/* What came: on a machine under load, in any order. */
+/* The results. They are printed at the end, because their order may vary under load. */
 static rawwaker_poll slept[2] = {RAWWAKER_PENDING, RAWWAKER_PENDING};
 static int rang;
 
 static void drain(void) {
   while (ffiwaker_executor_tick(ex)) {
   }
-  if (ffiwaker_executor_tasks(ex) == 0) uv_close((uv_handle_t *)&readable, NULL); /* the loop ends when nothing is open */
+  /* uv_run returns when no handle is open. */
+  if (ffiwaker_executor_tasks(ex) == 0) uv_close((uv_handle_t *)&readable, NULL);
 }
 
 static void on_readable(uv_poll_t *handle, int status, int events) {

@@ -1,6 +1,9 @@
 /* 05_glib.c - Go's executor as a GSource of a GMainLoop. Debian: libglib2.0-dev.
+ * Build it in this folder:
  *
- *   make -C hosts && gcc -std=gnu11 -Wall -I.. -I. 05_glib.c build/libffiwaker.a $(pkg-config --cflags --libs glib-2.0) -pthread -o glib && ./glib
+ *   make && gcc -std=gnu11 -Wall -I.. -I. 05_glib.c build/libffiwaker.a \
+ *     $(pkg-config --cflags --libs glib-2.0) -pthread -o glib
+ *   ./glib
  */
 #include <glib-unix.h>
 #include <glib.h>
@@ -26,7 +29,8 @@ static gboolean go_dispatch(GSource *source, GSourceFunc callback, gpointer data
   return G_SOURCE_CONTINUE;
 }
 static void go_finalize(GSource *source) { ffiwaker_executor_drop(((go_source *)source)->ex); }
-static GSourceFuncs go_funcs = {.check = go_check, .dispatch = go_dispatch, .finalize = go_finalize};
+static GSourceFuncs go_funcs = {
+    .check = go_check, .dispatch = go_dispatch, .finalize = go_finalize};
 
 static go_source *go_source_new(void) {
   ffiwaker_executor *ex = ffiwaker_executor_new();
@@ -39,7 +43,7 @@ static go_source *go_source_new(void) {
 
 static GMainLoop *loop;
 
-/* What came: on a machine under load, in any order. */
+/* The results. They are printed at the end, because their order may vary under load. */
 static rawwaker_poll slept[2] = {RAWWAKER_PENDING, RAWWAKER_PENDING};
 static int rang;
 

@@ -1,39 +1,52 @@
-/* ffiwaker.h - Go's futures for a program in C: an executor to embed in an event loop of its own, and Go's timers.
+/* ffiwaker.h - an executor for a C event loop, and timers, both run by Go.
  *
- * Link libffiwaker (-lffiwaker -lpthread; pkg-config ffiwaker). It has rawwaker.c in it: do not compile that too. Identity is a
- * vtable's address, and two copies of rawwaker.c have two of each.
+ * Link libffiwaker (-lffiwaker -lpthread; pkg-config ffiwaker). It contains rawwaker.c: do not
+ * compile rawwaker.c too. Two wakers are equal only if they have the same vtable address, and two
+ * copies of rawwaker.c have two of each vtable.
  *
  *   ffiwaker_executor *ex = ffiwaker_executor_new();
  *   ffiwaker_executor_spawn(ex, my_future, &result, on_done, NULL);
  *   for (;;) {
  *     while (ffiwaker_executor_tick(ex)) {}
- *     if (ffiwaker_executor_tasks(ex) == 0) break;   // after the ticks: no wake comes for a task that has ended
+ *     if (ffiwaker_executor_tasks(ex) == 0) break;   // after the ticks: a task that has completed
+ *                                                    // causes no wake
  *     poll ffiwaker_executor_fd(ex) for reading, among the loop's other descriptors
  *   }
  *
- *   WHERE TO CALL FROM
+ *   WHERE THE FUNCTIONS MAY BE CALLED
  *
- *   Threads       Any thread may call anything here, also one that Go has never heard of; what may not be called by two at
- *                 once says so. Each call enters Go: about 0.1 us, the first one of a thread about 0.1 ms. The first call of
- *                 all waits until Go's packages are initialised.
- *   Signals       Nothing here, nor a poll or drop of a Go future, may be called in a signal handler. rawwaker_wake_by_ref of a
- *                 waker made by Go may: it does not enter Go.
- *   Cancellation  No call here is a cancellation point, nor is a poll or drop of a Go future: a pthread_cancel takes effect
- *                 after it. Asynchronous cancellation in any call is excluded, and so are longjmp and C++ exceptions out of
- *                 a poll, a drop slot, done or the hook.
- *   fork          In a child that does not exec, Go's threads do not exist. There the drop slot of a Go future,
- *                 ffiwaker_task_drop and ffiwaker_executor_drop do nothing, so no drop slot of a task and no done is
- *                 called; a poll of a Go future gives RAWWAKER_PANICKED;
- *                 every other call but ffiwaker_in_forked_child aborts with one line. rawwaker_wake_by_ref is memory-safe;
- *                 as the child shares the parent's descriptor, it may wake the parent spuriously.
- *   Constructors  A call from a constructor of the program waits for ever with libffiwaker.a if Go starts after it, as it does
- *                 where the host's objects stand before the archive; from a function in .preinit_array it always does.
- *                 With libffiwaker.so, or from a library loaded later by dlopen, a constructor may call anything.
- *   dlclose       Go cannot be unloaded. The library stays, also one that libffiwaker.a was linked into.
+ *   Threads       Any thread may call any function, also a thread that Go did not create. If a
+ *                 function must not be called by two threads at once, its contract line states it.
+ *                 Each call enters Go, which takes about 0.1 us; the first call of each thread
+ *                 takes about 0.1 ms. The first call in the process waits until Go's packages are
+ *                 initialised.
+ *   Signals       Do not call these functions, nor poll or drop a Go future, in a signal handler.
+ *                 rawwaker_wake_by_ref of a waker made by Go may be called in one: it does not
+ *                 enter Go.
+ *   Cancellation  No function is a cancellation point, nor is a poll or drop of a Go future: a
+ *                 pthread_cancel takes effect after the call. Asynchronous cancellation must be off
+ *                 during each call. longjmp and C++ exceptions must not leave a poll, a drop slot,
+ *                 done or the hook.
+ *   fork          In a child process that has not called exec, Go's threads do not exist. There
+ *                 the drop slot of a Go future, ffiwaker_task_drop and ffiwaker_executor_drop do
+ *                 nothing, so no drop slot of a task and no done is called. A poll of a Go future
+ *                 returns RAWWAKER_PANICKED. Every other function except
+ *                 ffiwaker_in_forked_child prints one line and aborts. rawwaker_wake_by_ref is
+ *                 memory-safe; as the child shares the parent's descriptor, it may wake the parent
+ *                 spuriously.
+ *   Constructors  With libffiwaker.a, a call from a constructor of the program never returns if Go
+ *                 starts after that constructor. This is so if the program's objects precede the
+ *                 archive on the linker's command line. A call from a function in .preinit_array
+ *                 never returns, with either library. With libffiwaker.so, or in a library that is
+ *                 loaded later by dlopen, a constructor may call any function.
+ *   dlclose       Go cannot be unloaded. The library stays loaded, and so does a library that
+ *                 libffiwaker.a was linked into.
  *
- *   Each function carries one line, as in rawwaker.h: takes | gives | threads | signals | fails. "fails: as all" is an abort
- *   in a forked child, on an executor that was dropped before, and on NULL.
- *   docs/EMBEDDING.md has the rest: signals that Go takes, threads that it starts, what starting costs.
+ *   The last lines of each function's comment are its contract, as in rawwaker.h: takes | gives |
+ *   threads | signals | fails. "fails: as all" means that the function aborts in a forked child, on
+ *   an executor that was dropped before, and on NULL.
+ *   docs/EMBEDDING.md lists the signals that Go handles, the threads that it starts, and what
+ *   starting it costs.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -42,7 +55,7 @@
 
 #include "rawwaker.h"
 
-/* For a build that hides symbols by default: an export attribute. */
+/* If a build hides symbols by default, define this as an export attribute. */
 #ifndef FFIWAKER_API
 #define FFIWAKER_API RAWWAKER_API
 #endif
@@ -51,121 +64,151 @@
 extern "C" {
 #endif
 
-/* --------------------------------------------------------------------------------------------- the executor -- */
+/* --------------------------------------------------------------------------- the executor -- */
 
-/* Runs tasks on the thread that ticks it. It starts no thread of its own. */
+/* Runs tasks on the thread that ticks it. It starts no thread. */
 typedef struct ffiwaker_executor ffiwaker_executor;
 
-/* takes - | gives an executor | threads any | signals no | fails: NULL, with errno (EMFILE, ENFILE, ENOMEM); abort in a
- * forked child */
+/* Returns a new executor without tasks. End it by ffiwaker_executor_drop.
+ * takes - | gives an executor | threads any | signals no | fails: NULL, with errno (EMFILE,
+ * ENFILE, ENOMEM); abort in a forked child */
 FFIWAKER_API ffiwaker_executor *ffiwaker_executor_new(void);
 
-/* As done's code only, beside those of rawwaker_poll: the task was aborted, or its executor dropped. *out was not
- * written. */
+/* The code that done receives, in addition to those of rawwaker_poll, if the task was aborted or
+ * its executor dropped. *out was not written. No poll returns it. */
 enum { FFIWAKER_ABORTED = 64 };
 
-/* Makes f a task. Only ticks poll it. At its end *out is written as by poll, then f is dropped, then done(arg, code) is
- * called if it is not NULL; all of that on the thread that ticks. After RAWWAKER_PANICKED, rawwaker_last_panic() has
- * the reason inside done. If the executor is dropped before, the thread that drops it drops f and calls done with
- * FFIWAKER_ABORTED: so each task has exactly one done. out must hold until then. done may run before this call
- * has returned if another thread ticks. done may spawn, abort and use handles, but not tick or drop ex.
- * takes f | gives - | threads any | signals no | fails: as all; abort on a NULL vtable, an empty slot, a code that poll may
- * not return, out of memory */
+/* Makes f a task of ex. Only ticks poll it.
+ * When f returns READY or PANICKED, three things happen in this order, on the thread that ticks:
+ * the poll has written *out, f is dropped, and done(arg, code) is called if done is not NULL.
+ * After RAWWAKER_PANICKED, rawwaker_last_panic() returns the reason inside done.
+ * If ex is dropped first, the dropping thread drops f and then calls done with FFIWAKER_ABORTED.
+ * So done is called exactly once for each task.
+ * out must stay valid until then. If another thread ticks ex, done may run before this call has
+ * returned. done may spawn, abort, and use task handles; it must not tick or drop ex.
+ * takes f | gives - | threads any | signals no | fails: as all; abort on a NULL vtable, an empty
+ * slot, a code that poll may not return, out of memory */
 FFIWAKER_API void ffiwaker_executor_spawn(ffiwaker_executor *ex, rawwaker_future f, void *out,
                                           void (*done)(void *arg, rawwaker_poll code), void *arg);
 
-/* Polls one task that was woken or is new, or ends one that was aborted. False: there was none, and from now on the next
- * wake, spawn or abort makes the descriptor readable and calls the hook. A host may stop after any number of ticks: the
- * descriptor becomes unreadable only in a tick that returns false. A tick inside a tick of the same executor is
- * refused.
- * takes - | gives whether it polled | threads any, one at a time | signals no | fails: as all; abort inside or beside
- * another tick */
+/* Polls one task that is new or was woken, or ends one that was aborted, and returns true.
+ * Returns false if there was none. From then on ex is armed: the next wake, spawn or abort makes
+ * the descriptor readable and calls the hook. Only a tick that returns false makes the descriptor
+ * unreadable, so a host may stop after any number of ticks.
+ * A tick inside a tick of the same executor aborts.
+ * takes - | gives true if it polled or ended a task | threads any, one at a time | signals no |
+ * fails: as all; abort inside another tick or while another thread ticks */
 FFIWAKER_API bool ffiwaker_executor_tick(ffiwaker_executor *ex);
 
-/* Polls up to n woken tasks in one call into Go and returns how many; a task that only ends (aborted) counts as one. Fewer
- * than n: none is left, and it is as after a tick that returns false. n: perhaps more are left, the descriptor stays
- * readable, and the hook is not armed: come again. 0 changes nothing.
- * takes - | gives the count | threads any, one at a time | signals no | fails: as ffiwaker_executor_tick */
+/* Polls up to n tasks in one call into Go, and returns how many. A task that it only ends, because
+ * it was aborted, counts as one.
+ * If the result is less than n, no task is left and ex is armed, as after a tick that returns
+ * false. If it is n, tasks may be left, the descriptor stays readable and ex is not armed: call
+ * again. If n is 0, the call does nothing and returns 0.
+ * takes - | gives the count | threads any, one at a time | signals no | fails: as
+ * ffiwaker_executor_tick */
 FFIWAKER_API size_t ffiwaker_executor_tick_n(ffiwaker_executor *ex, size_t n);
 
-/* The same, until about ns nanoseconds are over: it begins no poll later, but one at least. 0: none is left, and it is as
- * after a tick that returns false. Otherwise perhaps more are left: come again. If ns is 0, it does nothing and
- * returns 0.
- * takes - | gives the count | threads any, one at a time | signals no | fails: as ffiwaker_executor_tick */
+/* Polls tasks in one call into Go for about ns nanoseconds, and returns how many. It starts no poll
+ * after that time, but polls at least one task if there is one.
+ * If ns is 0, the call does nothing and returns 0. Otherwise, if the result is 0, no task is left
+ * and ex is armed, as after a tick that returns false; if it is greater, tasks may be left: call
+ * again.
+ * takes - | gives the count | threads any, one at a time | signals no | fails: as
+ * ffiwaker_executor_tick */
 FFIWAKER_API size_t ffiwaker_executor_tick_for(ffiwaker_executor *ex, uint64_t ns);
 
-/* Readable while there is something to tick, and now and then when there is not. A thread of C that wakes a task makes it so
- * itself. Level-triggered. Borrowed: do not read from it, do not close it. On Windows the handle of an event to wait for.
+/* Returns the executor's descriptor. It is readable while there is a task to tick, level-triggered.
+ * Spurious readiness is possible; tick then returns false. A C thread that wakes a task makes it
+ * readable itself. The descriptor belongs to ex: do not read from it and do not close it. On
+ * Windows it is the handle of an event to wait for.
  * takes - | gives a descriptor | threads any | signals no | fails: as all */
 FFIWAKER_API int ffiwaker_executor_fd(ffiwaker_executor *ex);
 
-/* The hook, for loops that cannot watch a descriptor. f(arg) is called by a wake, spawn or abort that finds the executor
- * armed (it is new, a tick has returned false, or a tick_n less than n): at least once per arming, perhaps again, and by
- * several threads at once, on the waking thread, also in a signal handler if the program wakes from one; errno is kept
- * around it. If something is to be ticked already, it is called at once. It must be idempotent (a pipe write,
- * uv_async_send), and must not tick, block, drop the executor or wake a task of it.
- * drop(arg), if given, is called once, when f will never be called again and no call of it is under way: on the thread of
- * ffiwaker_executor_drop or on a thread of the library, perhaps after ffiwaker_executor_drop has returned, and never inside
- * a wake. If a call of f never returns, drop is never called. An executor has one hook at most; set it before the
- * first tick.
- * takes arg | gives - | threads any | signals no | fails: as all; abort on a NULL f, on a second hook, out of memory */
+/* Sets the hook, for event loops that cannot watch a descriptor. Set it before the first tick; an
+ * executor has at most one.
+ * f(arg) is called by a wake, spawn or abort that finds ex armed. ex is armed when it is new, when
+ * a tick has returned false, and when a tick_n has returned less than n. f is called at least once
+ * each time that ex is armed, perhaps more often, and perhaps by several threads at once. It runs
+ * on the waking thread, in a signal handler if the program wakes from one; errno is kept. If a task
+ * is ready to tick already, f is called before this function returns.
+ * f must be idempotent (a pipe write, uv_async_send). It must not tick, block, drop ex or wake a
+ * task of ex.
+ * drop(arg), if drop is not NULL, is called once, when no call of f is in progress and f will never
+ * be called again. It runs on the thread of ffiwaker_executor_drop or on a thread of the library,
+ * perhaps after ffiwaker_executor_drop has returned, and never inside a wake. If a call of f never
+ * returns, drop is never called.
+ * takes arg | gives - | threads any | signals no | fails: as all; abort on a NULL f, on a second
+ * hook, out of memory */
 FFIWAKER_API void ffiwaker_executor_on_wake(ffiwaker_executor *ex, void (*f)(void *arg), void *arg,
                                             void (*drop)(void *arg));
 
-/* Tasks that have not ended, those that were never polled among them. A task has ended when its done has returned.
+/* Returns the number of tasks that have not ended, including those that were never polled. A task
+ * has ended when its done has returned.
  * takes - | gives the count | threads any | signals no | fails: as all */
 FFIWAKER_API size_t ffiwaker_executor_tasks(ffiwaker_executor *ex);
 
-/* Drops each future that is left, calls its done with FFIWAKER_ABORTED, and closes the descriptor: all on this thread, and
- * over when this returns. In those calls and after, ex must not be used; handles of tasks may. Once it has returned,
- * nothing writes *out, and wakes do nothing. The descriptor's number is free as soon as no wake is writing to it, and no
- * wake writes to a number that may have been reused. If a thread stops for good inside that write, one descriptor stays
- * open, of which epoll reports nothing.
- * takes ex | gives - | threads any, not inside or beside a tick | signals no | fails: abort inside a tick, while another
- * thread ticks, if ex was dropped before, on NULL; nothing in a forked child */
+/* Drops each remaining future, calls its done with FFIWAKER_ABORTED, and closes the descriptor. All
+ * of this happens on the calling thread, before the call returns.
+ * During these calls and afterwards ex must not be used; task handles may. After the call has
+ * returned, nothing writes *out, and wakes do nothing.
+ * The descriptor's number is free as soon as no wake writes to it, and no wake writes to a number
+ * that may have been reused. If a thread stops permanently inside that write, one descriptor stays
+ * open; epoll reports no event for it.
+ * takes ex | gives - | threads any, not inside a tick, not while another thread ticks | signals no
+ * | fails: abort inside a tick, while another thread ticks, if ex was dropped before, on NULL; does
+ * nothing in a forked child */
 FFIWAKER_API void ffiwaker_executor_drop(ffiwaker_executor *ex);
 
-/* ---------------------------------------------------------------------------------------------------- a task -- */
+/* --------------------------------------------------------------------------------- a task -- */
 
-/* A handle to a task: one reference. The task itself belongs to the executor. A handle stays good after its task has ended
- * and its executor is gone. */
+/* A handle to a task: one reference. The task itself belongs to the executor. A handle stays valid
+ * after its task has ended and after its executor was dropped. */
 typedef struct ffiwaker_task ffiwaker_task;
 
-/* As ffiwaker_executor_spawn, and gives a handle.
+/* Does what ffiwaker_executor_spawn does, and returns a handle to the task.
  * takes f | gives a handle | threads any | signals no | fails: as ffiwaker_executor_spawn */
-FFIWAKER_API ffiwaker_task *ffiwaker_executor_spawn_task(ffiwaker_executor *ex, rawwaker_future f, void *out,
-                                                         void (*done)(void *arg, rawwaker_poll code), void *arg);
+FFIWAKER_API ffiwaker_task *ffiwaker_executor_spawn_task(
+    ffiwaker_executor *ex, rawwaker_future f, void *out,
+    void (*done)(void *arg, rawwaker_poll code), void *arg);
 
-/* Ends the task: as a wake it makes the descriptor readable, and a later tick drops its future, then calls done with
- * FFIWAKER_ABORTED. If the poll in progress gives
- * RAWWAKER_READY or RAWWAKER_PANICKED, that code wins. It may be called again, and does nothing once the task has ended.
- * takes - (borrows t) | gives - | threads any | signals no | fails: abort in a forked child, on NULL, on a handle that was
- * dropped before */
+/* Requests the end of the task. Like a wake it makes the descriptor readable; a later tick drops
+ * the task's future and then calls done with FFIWAKER_ABORTED. If a poll is in progress and returns
+ * RAWWAKER_READY or RAWWAKER_PANICKED, done receives that code instead. Further calls, and calls
+ * after the task has ended, do nothing.
+ * takes - (borrows t) | gives - | threads any | signals no | fails: abort in a forked child, on
+ * NULL, on a handle that was dropped before */
 FFIWAKER_API void ffiwaker_task_abort(ffiwaker_task *t);
 
-/* Another handle to the same task.
- * takes - (borrows t) | gives a handle | threads any | signals no | fails: as ffiwaker_task_abort */
+/* Returns another handle to the same task.
+ * takes - (borrows t) | gives a handle | threads any | signals no | fails: as
+ * ffiwaker_task_abort */
 FFIWAKER_API ffiwaker_task *ffiwaker_task_clone(ffiwaker_task *t);
 
-/* Gives the handle up; the task runs on. NULL does nothing.
- * takes t | gives - | threads any | signals no | fails: abort on a handle that was dropped before; nothing in a forked
- * child */
+/* Releases the handle; the task continues. If t is NULL, the call does nothing.
+ * takes t | gives - | threads any | signals no | fails: abort on a handle that was dropped before;
+ * does nothing in a forked child */
 FFIWAKER_API void ffiwaker_task_drop(ffiwaker_task *t);
 
-/* Whether this is a child that was forked after the library had been loaded, so that adapters can raise an error of their own.
+/* Returns whether this process is a child that was forked after the library was loaded. An adapter
+ * can then raise an error of its own.
  * takes - | gives the answer | threads any | signals yes | fails never */
 FFIWAKER_API bool ffiwaker_in_forked_child(void);
 
-/* --------------------------------------------------------------------------------------------------- timers -- */
+/* --------------------------------------------------------------------------------- timers -- */
 
-/* A future of nothing (out is NULL) that is ready ns nanoseconds from now, by Go's timers: no thread, no descriptor.
+/* Returns a future without a result (out is NULL) that is ready ns nanoseconds after this call. It
+ * uses one of Go's timers: no thread and no descriptor.
  * takes - | gives a future | threads any | signals no | fails: abort in a forked child */
 FFIWAKER_API rawwaker_future ffiwaker_sleep(uint64_t ns);
 
-/* f, for ns nanoseconds from now at most: after that, f is dropped, *expired is true and *out untouched; *expired is false if f
- * was first. Both are written before the poll that returns RAWWAKER_READY does.
- * takes f; expired must hold as long as the future | gives a future | threads any | signals no | fails: abort in a forked
- * child, on a NULL vtable, an empty slot, a NULL expired, out of memory */
+/* Returns a future that polls f for at most ns nanoseconds after this call. If f completes first,
+ * the future returns f's code and *expired is false. Otherwise it drops f and returns
+ * RAWWAKER_READY; *expired is true, and *out is not written. *expired is valid once the poll that
+ * completes the future has returned.
+ * takes f; expired must stay valid as long as the future | gives a future | threads any | signals
+ * no | fails: abort in a forked child, on a NULL vtable, an empty slot, a NULL expired, out of
+ * memory */
 FFIWAKER_API rawwaker_future ffiwaker_timeout(rawwaker_future f, uint64_t ns, bool *expired);
 
 #ifdef __cplusplus

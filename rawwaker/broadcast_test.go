@@ -39,7 +39,7 @@ func TestBroadcast(t *testing.T) {
 	require.Equal(t, [3]int32{}, woken(), "a wake during the poll waits for its end")
 	b.Exit(false)
 	require.Equal(t, [3]int32{1, 1, 0}, woken(), "and then wakes all")
-	require.NotNil(t, enter(1), "and whoever comes first polls")
+	require.NotNil(t, enter(1), "and the first to come polls")
 	b.Exit(false)
 	require.Nil(t, enter(0), "nothing has woken it since")
 	require.Nil(t, enter(2))

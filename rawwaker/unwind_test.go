@@ -39,7 +39,7 @@ func unwound(how func(), f func()) (left bool) {
 // A poll of C that a Go panic or Goexit has left leaves the task's box as if it had returned
 // PENDING. Before the poll under test the script has had others; "" means that the box is made by
 // that poll.
-func TestAnUnwindThroughAPollOfC(t *testing.T) {
+func TestUnwind(t *testing.T) {
 	for how, leave := range unwinds {
 		for _, c := range []struct{ name, letters string }{
 			{"that_kept_nothing", "c"},
@@ -55,8 +55,12 @@ func TestAnUnwindThroughAPollOfC(t *testing.T) {
 				balance.Check(t)
 				s, after := script(t, c.letters), script(t, "kr")
 				f, g := fromScript(s), fromScript(after)
-				wakes := c.letters[len(c.letters)-1] == 'S' || c.letters[len(c.letters)-1] == 'c' && len(c.letters) > 1 && c.letters[len(c.letters)-2] == 's'
-				ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // a lost wake fails the test
+				wakes := c.letters[len(c.letters)-1] == 'S' ||
+					c.letters[len(c.letters)-1] == 'c' && len(c.letters) > 1 && c.letters[len(c.letters)-2] == 's'
+				ctx, cancel := context.WithTimeout(
+					context.Background(),
+					time.Minute,
+				) // a lost wake fails the test
 				defer cancel()
 				polls, next := 0, 0
 				v, err := blockon.Await(ctx, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
@@ -117,7 +121,11 @@ func TestAnUnwindThroughAPollOfC(t *testing.T) {
 					}
 					f.Drop()
 					require.Equal(t, 1, s.Drops(), "its drop slot was called")
-					require.PanicsWithValue(t, "future polled after completion", func() { f.Poll(rawwaker.NewContext(rawwaker.Noop())) })
+					require.PanicsWithValue(
+						t,
+						"future polled after completion",
+						func() { f.Poll(rawwaker.NewContext(rawwaker.Noop())) },
+					)
 				}
 			})
 		}

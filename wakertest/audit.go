@@ -9,13 +9,16 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// Finding is a rule that was broken: its name, as rawwaker_audit.h lists them, and a text of some lines, which says on which
-// thread and from where, who made the reference, and what went before.
+// Finding is one broken rule. Rule is its name in the table of rawwaker_audit.h. Text has several
+// lines: on which thread and from where it was broken, where the reference was made, and the calls
+// before.
 type Finding struct{ Rule, Text string }
 
-// Audit wraps one reference of anybody's waker, and takes it over. What breaks a rule with it, in C or in Go, is printed on standard
-// error and kept for [Findings], and is not passed on. An audited waker wakes the same task, but equals no other: will_wake is false
-// of it and its clone.
+// Audit wraps one reference to a waker, of which it takes ownership, and returns the audited
+// reference. A call of the audited waker that breaks a rule, in C or in Go, is printed on standard
+// error and kept for [Findings], and is not forwarded. The audited waker wakes the same task, but
+// is equal to no other waker: will_wake is false even for its own clone. Audit may be called on any
+// goroutine. It panics if the vtable is nil, and in a build without cgo.
 func Audit(raw rawwaker.RawWaker) rawwaker.RawWaker {
 	needCgo("Audit")
 	if raw.VTable == nil {
@@ -26,7 +29,8 @@ func Audit(raw rawwaker.RawWaker) rawwaker.RawWaker {
 	return rawwaker.RawWakerOf(w.Data, w.VTable)
 }
 
-// AuditFuture wraps a future of C, and the waker of each of its polls.
+// AuditFuture is [Audit] for a C future and for the waker of each of its polls: it takes ownership
+// of the future and returns the audited one.
 func AuditFuture(raw rawwaker.RawFuture) rawwaker.RawFuture {
 	needCgo("AuditFuture")
 	if raw.VTable == nil {
@@ -37,8 +41,9 @@ func AuditFuture(raw rawwaker.RawFuture) rawwaker.RawFuture {
 	return rawwaker.RawFutureOf(f.Data, f.VTable)
 }
 
-// Findings takes what was found so far, oldest first. Of those that nobody takes 512 are kept; if there were more, the last one given here is
-// of the rule findings_omitted and says how many.
+// Findings returns the findings of the process since the last call, oldest first. At most 512 are
+// kept until then; if there were more, the last one has the rule findings_omitted and their number.
+// Findings may be called on any goroutine.
 func Findings() []Finding {
 	var all []Finding
 	for {
@@ -50,12 +55,14 @@ func Findings() []Finding {
 	}
 }
 
-// Leaks reports each audited reference that is there now, once, and returns how many: call it when none should be. They are among the
-// [Findings] then. Nothing calls it at the program's end. It sees references to wakers, and no futures that were never dropped. A reference that a Go [rawwaker.Waker] holds is reported by itself where the collector has found it undropped, if
-// FFIWAKERDEBUG=audit=1 is set.
+// Leaks adds a finding for each audited reference that exists now, each once, and returns their
+// number. Call it when none should exist; nothing calls it at the end of the process. It does not
+// report futures that were never dropped. If FFIWAKERDEBUG=audit=1 is set, a reference held by a Go
+// [rawwaker.Waker] is also reported when the collector finds that it was not dropped.
 func Leaks() int { return capi.AuditLeaks() }
 
-// Report writes what was found so far, leaks included.
+// Report writes the texts of the findings, leaks included, and removes them. It returns the first
+// error of to.
 func Report(to io.Writer) error {
 	Leaks()
 	for _, f := range Findings() {
@@ -66,8 +73,9 @@ func Report(to io.Writer) error {
 	return nil
 }
 
-// Check makes t fail at its end with whatever was found until then, leaks included. Tests that use it must not run beside others that
-// audit: there is one audit in a process.
+// Check makes t fail at its end if there are findings by then, leaks included. Earlier findings are
+// removed, and none are printed while t runs. The process has one auditor, so do not run tests that
+// use Check in parallel with others that audit. It panics in a build without cgo.
 func Check(t testing.TB) {
 	t.Helper()
 	needCgo("Check")
@@ -82,15 +90,18 @@ func Check(t testing.TB) {
 	})
 }
 
-// Mutex is a sync.Mutex that the auditor knows of: whoever calls a slot of an audited waker while he holds it breaks the rule
-// slot_under_lock. Use it in place of your own in tests.
+// Mutex is a [sync.Mutex] that the auditor sees: a slot of an audited waker that is called while
+// the calling goroutine holds a Mutex breaks the rule slot_under_lock. Use it in tests in place of
+// your own mutex. The zero value is unlocked.
 type Mutex struct{ mu sync.Mutex }
 
+// Lock locks m.
 func (m *Mutex) Lock() {
 	m.mu.Lock()
 	capi.AuditLock(1)
 }
 
+// Unlock unlocks m, on the goroutine that locked it.
 func (m *Mutex) Unlock() {
 	capi.AuditLock(-1)
 	m.mu.Unlock()

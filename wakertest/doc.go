@@ -1,6 +1,7 @@
-// Package wakertest holds anybody's waker, future or executor to the contract of rawwaker.h.
+// Package wakertest checks any waker, future or executor against the contract of rawwaker.h.
 //
-// [TestWaker], [TestFuture] and [TestExecutor] run one named subtest for each rule, as testing/fstest does for file systems:
+// [TestWaker], [TestFuture] and [TestExecutor] run one subtest for each rule, as testing/fstest
+// does for file systems:
 //
 //	func TestMyWaker(t *testing.T) {
 //		wakertest.TestWaker(t, func(testing.TB) wakertest.Waker {
@@ -9,21 +10,33 @@
 //		})
 //	}
 //
-// A subtest that fails says the rule, what was expected, and the calls in order. What the subject cannot tell (a function left
-// nil) is skipped by name. A call that does not come back within [Patience] fails the subtest, and its goroutine is left
-// behind; one that ends the program ends the test binary, as it would end your program. Run them under -race too: what a wake
-// publishes no test can see otherwise, on a machine that orders memory strongly. Of wakers of C the detector sees nothing; for
-// those is the same kit in C, wakertest/c, to be run under ThreadSanitizer. Scenarios of both kits have the same names.
+// A subtest that fails reports the rule, what was expected, and the calls in order. If a function
+// that a rule needs is nil, its subtest is skipped. A call that does not return within [Patience]
+// fails the subtest; its goroutine stays blocked. A call that ends the process ends the test
+// binary.
 //
-// [Audit] and [AuditFuture] wrap one waker or future and report who breaks a rule with it: a double drop, a use after drop, a
-// leak, a slot called under a [Mutex], PENDING without a waker. FFIWAKERDEBUG=audit=1 in the environment wraps all that crosses. Misuse is
-// printed when it happens, and a handle of Go's that was lost when the collector finds it. What C keeps and never ends, nobody can tell
-// from what it still needs: say when all should be gone, by [Check] in a test, or by defer wakertest.Report(os.Stderr) in main.
+// Run the tests under -race too: on a machine with strong memory order, only the detector finds
+// that a wake does not publish the writes before it. It does not see C code. For wakers written in
+// C, run the same kit in C, wakertest/c, under ThreadSanitizer. The scenarios of both kits have the
+// same names.
 //
-// Not seen here: a future that tests its condition before it registers the waker. The kit in C finds it, by completing the future inside
-// the clone (clones_under_no_lock), and so do the detectors, sometimes. A future of C that wakes before it sets its condition: here its wake arrives
-// in Go a little later, and the condition may be set by then; the kit in C holds the wake itself (set_before_wake).
+// # Audit
 //
-// The idea of such a kit is that of testing/fstest and golang.org/x/net/nettest; the rules are those of Rust's RawWakerVTable and
-// Future::poll.
+// [Audit] and [AuditFuture] wrap one waker or future and report each call that breaks a rule: a
+// double drop, a use after drop, a leak, a slot called under a [Mutex], PENDING without a waker.
+// FFIWAKERDEBUG=audit=1 in the environment wraps everything that crosses. Misuse is printed when it
+// happens; a lost Go handle is reported when the collector finds it. The auditor cannot know which
+// references C still needs. State the point at which all should be gone: by [Check] in a test, or
+// by defer wakertest.Report(os.Stderr) in main.
+//
+// # What this kit does not find
+//
+// A future that tests its condition before it registers the waker: the kit in C finds it, because
+// it completes the future inside the clone (clones_under_no_lock).
+//
+// A C future that wakes before it sets its condition: a wake from C is delivered to Go later, when
+// the condition may be set. The kit in C polls inside the wake (set_before_wake).
+//
+// The kit is modelled on testing/fstest and golang.org/x/net/nettest; the rules are those of Rust's
+// RawWakerVTable and Future::poll.
 package wakertest

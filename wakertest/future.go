@@ -11,26 +11,37 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// Future is a future to be tested, and how to make it go on. A future of C comes by [rawwaker.FutureFromRaw].
+// Future is a future under test, with functions that control and observe it. Only Future is
+// required. To test a C future, convert it with [rawwaker.FutureFromRaw].
 type Future[T any] struct {
-	Future   rawwaker.Future[T] // taken over: the kit polls it, and calls Drop where it is a Dropper and was not ready
-	Complete func()             // makes it ready, and wakes its waker, on any goroutine; once, and perhaps beside or after its drop. nil: it becomes ready by itself in time
-	Live     func() int         // what the future holds: 0 when it was ready or dropped
-	Free     func()             // the kit is through with it
+	// Future is owned by the kit: it polls it, and drops it if it is a [rawwaker.Dropper] and was
+	// not Ready.
+	Future rawwaker.Future[T]
+	// Complete makes the future ready and wakes its waker. It is called at most once, on any
+	// goroutine, possibly during or after the drop. If it is nil, the future must become ready
+	// without it.
+	Complete func()
+	// Live returns the number of resources that the future holds. It must be 0 after the future was
+	// Ready or dropped.
+	Live func() int
+	// Free is called once, when the kit no longer uses the future.
+	Free func()
 }
 
-// TestFuture holds the futures that make makes to every rule, each rule a subtest. With cgo it does so twice in each: with a waker
-// of Go, of which the race detector sees everything, and with an audited waker of C, which counts its references.
+// TestFuture checks the futures that make returns against every rule, each in a subtest. It calls
+// make at least once for each. In a build with cgo each subtest runs twice: with an audited C
+// waker, whose references are counted, and with a Go waker, which the race detector sees.
 func TestFuture[T any](t *testing.T, make func(t testing.TB) Future[T]) {
 	runAll(t, futures[T](), make)
 }
 
-// probe is the kit's own task. wakes counts; live and findings are known of the waker in C alone.
+// probe is the task of the kit. It counts its wakes. If its waker is a C waker, the auditor counts
+// the clones and checks the calls.
 type probe struct {
 	r      *report
 	n      atomic.Int64
 	onWake atomic.Pointer[func()]
-	raw    capi.Raw // audited
+	raw    capi.Raw // audited; zero for a Go waker
 	w      *rawwaker.Waker
 }
 
@@ -46,7 +57,7 @@ func newProbe(r *report, inC bool) *probe {
 	if inC {
 		data, vtable := p.w.IntoRaw().Words()
 		p.raw = capi.Raw{Data: data, VTable: vtable}
-		capi.AuditPrint(false) // the report has it
+		capi.AuditPrint(false) // the report contains the findings
 		if !capi.IsAudited(p.raw) {
 			p.raw = capi.Audit(p.raw)
 		}
@@ -57,7 +68,7 @@ func newProbe(r *report, inC bool) *probe {
 
 func (p *probe) wakes() int { return int(p.n.Load()) }
 
-// clones are those that live; -1 where that cannot be known.
+// clones returns the number of live clones, or -1 if it is unknown.
 func (p *probe) clones() int {
 	if p.raw.VTable == 0 {
 		return -1
@@ -67,16 +78,17 @@ func (p *probe) clones() int {
 
 func (p *probe) woken(n int, when string) bool { return p.r.reaches(p.wakes, n, "wakes", when) }
 
-// end looks what is left of the clones. A handle that nobody dropped goes with the collector: the kit asks for it to be dropped.
+// end checks that no clone is left. Handles must be dropped: the collector would release them too
+// late.
 func (p *probe) end() {
-	// What completes a future may still be on its way.
-	p.r.comes(func() bool { return p.clones() <= 0 }, func() string {
+	// The goroutine that completes the future may still hold a clone.
+	p.r.eventually(func() bool { return p.clones() <= 0 }, func() string {
 		return fmt.Sprintf("each clone of the waker woken or dropped by the end; %d are not", p.clones())
 	})
 	p.w.Drop()
 }
 
-// findings takes what the auditor has to say of the waker.
+// findings fails the scenario if the auditor has findings.
 func (p *probe) findings() {
 	if p.raw.VTable == 0 {
 		return
@@ -86,7 +98,7 @@ func (p *probe) findings() {
 	}
 }
 
-// polled is a Future under way.
+// polled is the Future of one scenario. Its methods note each call in the report.
 type polled[T any] struct {
 	Future[T]
 	r *report
@@ -117,18 +129,19 @@ func (f *polled[T]) drop() {
 	}
 }
 
-// finish polls after each wake until it is ready.
+// finish polls after each wake until the future is ready.
 func (f *polled[T]) finish(p *probe) {
 	for {
 		seen := p.wakes()
-		if f.poll(p) || !p.woken(seen+1, "of a future that is Pending and can go on") {
+		if f.poll(p) || !p.woken(seen+1, "of a future that is Pending and can continue") {
 			return
 		}
 	}
 }
 
-// pollInsideTheWake has another goroutine poll the future, with a waker of its own, while the first wake is still being carried out. If that
-// poll does not return while the wake runs, held is called; if it is Pending, pending is, with the probe of its waker.
+// pollInsideTheWake completes the future and polls it on another goroutine, with another waker,
+// while the first wake still runs. If that poll does not return during the wake, it calls held. If
+// that poll is Pending, it calls pending with the probe of the other waker.
 func (f *polled[T]) pollInsideTheWake(p *probe, held func(), pending func(inside *probe)) {
 	r := f.r
 	if f.Complete == nil {
@@ -160,7 +173,7 @@ func (f *polled[T]) pollInsideTheWake(p *probe, held func(), pending func(inside
 	}
 	p.onWake.Store(&inside)
 	f.complete()
-	p.woken(1, "of a future that can go on")
+	p.woken(1, "of a future that can continue")
 	back.wait()
 	left.wait()
 	switch {
@@ -183,10 +196,12 @@ func (f *polled[T]) done(p *probe) {
 	}
 }
 
-// futureScenario is run with each kind of waker.
-func futureScenario[T any](name, rule string, run func(r *report, f *polled[T], p *probe)) scenario[Future[T]] {
+// futureScenario returns a scenario that calls run with each kind of waker.
+func futureScenario[T any](
+	name, rule string, run func(r *report, f *polled[T], p *probe),
+) scenario[Future[T]] {
 	return scenario[Future[T]]{name, rule, func(r *report, make func() Future[T]) {
-		// The audited waker first: what harms a waker of Go in C's hands is reported by it, and goes no further.
+		// The audited waker first: it reports misuse that would corrupt memory of a Go waker.
 		for _, inC := range []bool{true, false} {
 			if r.failed() || inC && !capi.HasCgo {
 				continue
@@ -194,7 +209,7 @@ func futureScenario[T any](name, rule string, run func(r *report, f *polled[T], 
 			if !inC {
 				r.did("with a waker of Go:")
 			}
-			runtime.LockOSThread() // it is made on a thread of its own
+			runtime.LockOSThread() // elsewhere polls on another thread than the one that makes f
 			p := newProbe(r, inC)
 			f := &polled[T]{make(), r}
 			run(r, f, p)
@@ -205,7 +220,7 @@ func futureScenario[T any](name, rule string, run func(r *report, f *polled[T], 
 	}}
 }
 
-// elsewhere does f on another goroutine and another thread, and waits.
+// elsewhere calls f on another goroutine and another thread, and waits for it.
 func elsewhere(r *report, f func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -223,178 +238,212 @@ func elsewhere(r *report, f func()) {
 func futures[T any]() []scenario[Future[T]] {
 	type future = polled[T]
 	return []scenario[Future[T]]{
-		futureScenario("complete_future_vtable", "a future's vtable has two slots", func(r *report, f *future, p *probe) {
-			r.skip("FutureFromRaw looks at it: the kit in C tests it")
-			f.drop()
-		}),
+		futureScenario("complete_future_vtable",
+			"a future's vtable has two slots",
+			func(r *report, f *future, p *probe) {
+				r.skip("FutureFromRaw checks the vtable: the kit in C tests it")
+				f.drop()
+			}),
 
-		futureScenario("pending_keeps_a_waker", "a future that returns PENDING has kept a clone of the waker of that poll", func(r *report, f *future, p *probe) {
-			if f.poll(p) {
-				r.skip("Ready at once")
-				return
-			}
-			if n := p.clones(); n >= 0 {
-				if n == 0 { // a wake through C may come a little later
-					r.reaches(p.wakes, 1, "wakes", "of a future that is Pending and has kept no clone of the waker")
+		futureScenario("pending_keeps_a_waker",
+			"a future that returns PENDING has kept a clone of the waker of that poll",
+			func(r *report, f *future, p *probe) {
+				if f.poll(p) {
+					r.skip("Ready at once")
+					return
 				}
-			}
-			f.drop()
-		}),
-
-		futureScenario("context_is_borrowed", "the waker of a context is borrowed: clone it to keep it, never wake or drop it by value", func(r *report, f *future, p *probe) {
-			if !f.poll(p) { // consuming it panics
-				f.complete()
-				f.finish(p)
-			}
-		}),
-
-		futureScenario("wakes_when_it_can_go_on", "a future that returned PENDING wakes when it can go on", func(r *report, f *future, p *probe) {
-			if f.poll(p) {
-				return
-			}
-			f.complete()
-			if p.woken(1, "of a future that is Pending and can go on") {
-				f.finish(p)
-			}
-		}),
-
-		futureScenario("latest_waker_is_woken", "of several polls, the waker of the latest is the one to wake", func(r *report, f *future, first *probe) {
-			if f.Complete == nil {
-				r.skip("no Complete")
+				if p.clones() == 0 { // a wake from C may be delivered later
+					r.reaches(p.wakes, 1, "wakes",
+						"of a future that is Pending and has kept no clone of the waker")
+				}
 				f.drop()
-				return
-			}
-			latest := newProbe(r, first.raw.VTable != 0)
-			defer latest.end()
-			if f.poll(first) {
-				return
-			}
-			r.did("with another waker:")
-			if f.poll(latest) {
-				return
-			}
-			f.complete()
-			if latest.woken(1, "of the waker of the latest poll") {
-				f.finish(latest)
-			} else {
-				f.drop()
-			}
-		}),
+			}),
 
-		futureScenario("unasked_poll", "a poll that nobody asked for is legal", func(r *report, f *future, p *probe) {
-			seen := 0
-			for range 10 {
-				seen = p.wakes()
+		futureScenario("context_is_borrowed",
+			"the waker of a context is borrowed: clone it to keep it, never wake or drop it by value",
+			func(r *report, f *future, p *probe) {
+				if !f.poll(p) { // consuming it panics
+					f.complete()
+					f.finish(p)
+				}
+			}),
+
+		futureScenario("wakes_when_it_can_go_on",
+			"a future that returned PENDING wakes when it can continue",
+			func(r *report, f *future, p *probe) {
 				if f.poll(p) {
 					return
 				}
-			}
-			f.complete()
-			if p.woken(seen+1, "of a future that was polled when nobody had asked") {
-				f.finish(p)
-			} else {
-				f.drop()
-			}
-		}),
-
-		futureScenario("polls_on_any_thread", "poll and drop may each come from another thread", func(r *report, f *future, p *probe) {
-			completed, ready := false, false
-			for i := 0; !ready && !r.failed(); i++ {
-				seen := p.wakes()
-				elsewhere(r, func() { ready = f.poll(p) })
-				if ready || i < 2 {
-					continue
+				f.complete()
+				if p.woken(1, "of a future that is Pending and can continue") {
+					f.finish(p)
 				}
-				if !completed {
-					f.complete()
-				}
-				completed = true
-				if !p.woken(seen+1, "of a future that is Pending and can go on") {
-					elsewhere(r, f.drop)
-					return
-				}
-			}
-		}),
+			}),
 
-		futureScenario("drop_before_the_poll", "drop releases everything, also before the first poll", func(r *report, f *future, p *probe) {
-			f.drop()
-		}),
-
-		futureScenario("drop_while_pending", "drop called early cancels: what the future holds is released, the waker too", func(r *report, f *future, p *probe) {
-			if f.poll(p) {
-				r.skip("Ready at once")
-				return
-			}
-			f.drop()
-		}),
-
-		futureScenario("drop_after_ready", "drop is called after READY too, and releases everything", func(r *report, f *future, p *probe) {
-			f.complete()
-			f.finish(p) // in Go a future that was Ready has released what it held, and Drop does not follow
-		}),
-
-		futureScenario("out_only_when_ready", "*out is written only with READY", func(r *report, f *future, p *probe) {
-			r.skip("a Poll that is Pending has no value: the kit in C tests it")
-			f.drop()
-		}),
-
-		{"drop_beside_the_wake", "drop may overlap the wake that comes from elsewhere", func(r *report, make func() Future[T]) {
-			for i := range 200 {
-				inC := i%2 == 0
-				if r.failed() || inC && !capi.HasCgo {
-					continue
-				}
-				p := newProbe(r, inC)
-				f := &future{make(), r}
+		futureScenario("latest_waker_is_woken",
+			"of several polls, the waker of the latest is the one to wake",
+			func(r *report, f *future, first *probe) {
 				if f.Complete == nil {
 					r.skip("no Complete")
 					f.drop()
-					f.done(p)
 					return
 				}
-				ready := f.poll(p)
-				var there atomic.Bool
-				var all sync.WaitGroup
-				all.Go(func() {
-					defer r.noPanic()
-					there.Store(true)
-					f.complete()
-				})
-				for !there.Load() {
-					runtime.Gosched()
+				latest := newProbe(r, first.raw.VTable != 0)
+				defer latest.end()
+				if f.poll(first) {
+					return
 				}
-				for n := 0; n < i*10; n++ {
-					there.Load()
+				r.did("with another waker:")
+				if f.poll(latest) {
+					return
 				}
-				if !ready {
-					f.drop()
-				}
-				all.Wait()
-				f.done(p)
-				p.findings()
-			}
-		}},
-
-		futureScenario("wakes_under_no_lock", "no slot is called under a lock: wake may come back to the future at once", func(r *report, f *future, p *probe) {
-			held := "a poll on another goroutine to return while the wake runs: the future seems to hold a lock over it"
-			f.pollInsideTheWake(p, func() { r.expect(false, "%s", held) }, func(*probe) { f.drop() })
-		}),
-
-		futureScenario("set_before_wake", "whoever makes the condition true sets it first and wakes after: a poll inside the wake finds it, or another wake follows", func(r *report, f *future, p *probe) {
-			held := func() { r.skip("a lock seems to be held over the wake: see wakes_under_no_lock") }
-			f.pollInsideTheWake(p, held, func(inside *probe) {
-				r.reaches(inside.wakes, 1, "wakes", "after a poll inside the wake was Pending: the condition was set after the wake, which is lost")
-				if r.failed() {
-					f.drop()
+				f.complete()
+				if latest.woken(1, "of the waker of the latest poll") {
+					f.finish(latest)
 				} else {
-					f.finish(inside)
+					f.drop()
 				}
-			})
-		}),
+			}),
 
-		futureScenario("clones_under_no_lock", "no slot is called under a lock, clone included", func(r *report, f *future, p *probe) {
-			r.skip("a clone of Go's calls nobody: the kit in C tests it, and a Mutex under audit")
-			f.drop()
-		}),
+		futureScenario("unasked_poll",
+			"a poll without a wake is legal",
+			func(r *report, f *future, p *probe) {
+				seen := 0
+				for range 10 {
+					seen = p.wakes()
+					if f.poll(p) {
+						return
+					}
+				}
+				f.complete()
+				if p.woken(seen+1, "of a future that was polled without a wake") {
+					f.finish(p)
+				} else {
+					f.drop()
+				}
+			}),
+
+		futureScenario("polls_on_any_thread",
+			"poll and drop may each come from another thread",
+			func(r *report, f *future, p *probe) {
+				completed, ready := false, false
+				for i := 0; !ready && !r.failed(); i++ {
+					seen := p.wakes()
+					elsewhere(r, func() { ready = f.poll(p) })
+					if ready || i < 2 {
+						continue
+					}
+					if !completed {
+						f.complete()
+					}
+					completed = true
+					if !p.woken(seen+1, "of a future that is Pending and can continue") {
+						elsewhere(r, f.drop)
+						return
+					}
+				}
+			}),
+
+		futureScenario("drop_before_the_poll",
+			"drop releases everything, also before the first poll",
+			func(r *report, f *future, p *probe) {
+				f.drop()
+			}),
+
+		futureScenario("drop_while_pending",
+			"drop called early cancels: it releases what the future holds, including the waker",
+			func(r *report, f *future, p *probe) {
+				if f.poll(p) {
+					r.skip("Ready at once")
+					return
+				}
+				f.drop()
+			}),
+
+		futureScenario("drop_after_ready",
+			"drop is called after READY too, and releases everything",
+			func(r *report, f *future, p *probe) {
+				f.complete()
+				f.finish(p) // a Go future that was Ready has released what it held, and is not dropped
+			}),
+
+		futureScenario("out_only_when_ready",
+			"*out is written only with READY",
+			func(r *report, f *future, p *probe) {
+				r.skip("a Poll that is Pending has no value: the kit in C tests it")
+				f.drop()
+			}),
+
+		{"drop_beside_the_wake",
+			"drop may overlap a wake on another thread",
+			func(r *report, make func() Future[T]) {
+				for i := range 200 {
+					inC := i%2 == 0
+					if r.failed() || inC && !capi.HasCgo {
+						continue
+					}
+					p := newProbe(r, inC)
+					f := &future{make(), r}
+					if f.Complete == nil {
+						r.skip("no Complete")
+						f.drop()
+						f.done(p)
+						return
+					}
+					ready := f.poll(p)
+					var there atomic.Bool
+					var all sync.WaitGroup
+					all.Go(func() {
+						defer r.noPanic()
+						there.Store(true)
+						f.complete()
+					})
+					for !there.Load() {
+						runtime.Gosched()
+					}
+					for n := 0; n < i*10; n++ {
+						there.Load()
+					}
+					if !ready {
+						f.drop()
+					}
+					all.Wait()
+					f.done(p)
+					p.findings()
+				}
+			}},
+
+		futureScenario("wakes_under_no_lock",
+			"no slot is called under a lock: wake may call the future again at once",
+			func(r *report, f *future, p *probe) {
+				held := func() {
+					r.expect(false, "a poll on another goroutine to return while the wake runs: "+
+						"the future seems to hold a lock during the wake")
+				}
+				f.pollInsideTheWake(p, held, func(*probe) { f.drop() })
+			}),
+
+		futureScenario("set_before_wake",
+			"the completing side sets the condition first and wakes after: "+
+				"a poll inside the wake finds it, or another wake follows",
+			func(r *report, f *future, p *probe) {
+				held := func() { r.skip("a lock seems to be held during the wake: see wakes_under_no_lock") }
+				f.pollInsideTheWake(p, held, func(inside *probe) {
+					r.reaches(inside.wakes, 1, "wakes", "after a poll inside the wake was Pending: "+
+						"the condition was set after the wake, which is lost")
+					if r.failed() {
+						f.drop()
+					} else {
+						f.finish(inside)
+					}
+				})
+			}),
+
+		futureScenario("clones_under_no_lock",
+			"no slot is called under a lock, clone included",
+			func(r *report, f *future, p *probe) {
+				r.skip("a clone of a Go waker calls no user code: the kit in C tests it")
+				f.drop()
+			}),
 	}
 }

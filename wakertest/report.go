@@ -9,13 +9,14 @@ import (
 	"time"
 )
 
-// Patience is how long a call may take, and how late a wake may come. Change it before a test begins.
+// Patience is how long a call may take. Half of it is how late a wake may arrive. Change it before
+// a test begins.
 var Patience = 10 * time.Second
 
-// Rule is a scenario by name, and what it holds its subject to.
+// Rule is the name of a scenario and the rule that it checks.
 type Rule struct{ Name, Rule string }
 
-// A scenario is run with a fresh report.
+// scenario checks one rule.
 type scenario[S any] struct {
 	name, rule string
 	run        func(r *report, make func() S)
@@ -29,34 +30,37 @@ func rules[S any](all []scenario[S]) []Rule {
 	return rs
 }
 
-// The scenarios, in order.
-func WakerRules() []Rule    { return rules(wakers) }
-func FutureRules() []Rule   { return rules(futures[struct{}]()) }
+// WakerRules returns the rules of [TestWaker], in the order of its subtests.
+func WakerRules() []Rule { return rules(wakers) }
+
+// FutureRules returns the rules of [TestFuture], in the order of its subtests.
+func FutureRules() []Rule { return rules(futures[struct{}]()) }
+
+// ExecutorRules returns the rules of [TestExecutor], in the order of its subtests.
 func ExecutorRules() []Rule { return rules(executors) }
 
-// report is what one scenario has done. What it writes is ordered by nothing but its own lock, which each note takes on every
-// goroutine: so notes are made before a call and not between a wake and its poll where a scenario is about publishing.
+// report holds the calls of one scenario and its outcome. Its lock orders memory between the
+// goroutines that use it, so a scenario about publishing notes nothing between a wake and its poll.
 type report struct {
 	mu      sync.Mutex
 	events  []string
 	why     string
 	skipped string
-	over    bool
 }
 
-const most = 64
+const maxEvents = 64
 
 func (r *report) did(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.events) == most {
+	if len(r.events) == maxEvents {
 		copy(r.events, r.events[1:])
-		r.events = r.events[:most-1]
+		r.events = r.events[:maxEvents-1]
 	}
 	r.events = append(r.events, fmt.Sprintf(format, args...))
 }
 
-// expect returns ok, and keeps the first that is not.
+// expect returns ok. If it is the scenario's first that is false, the text becomes its failure.
 func (r *report) expect(ok bool, format string, args ...any) bool {
 	if ok {
 		return true
@@ -69,7 +73,7 @@ func (r *report) expect(ok bool, format string, args ...any) bool {
 	return false
 }
 
-// noPanic is deferred by every goroutine of the kit's.
+// noPanic reports a panic as a failure. Every goroutine of the kit defers it.
 func (r *report) noPanic() {
 	if v := recover(); v != nil {
 		r.expect(false, "no panic; %v", v)
@@ -88,8 +92,8 @@ func (r *report) skip(why string) {
 	r.skipped = why
 }
 
-// comes waits until ok.
-func (r *report) comes(ok func() bool, expected func() string) bool {
+// eventually waits until ok returns true, for half of Patience. Otherwise the scenario fails.
+func (r *report) eventually(ok func() bool, expected func() string) bool {
 	for end := time.Now().Add(Patience / 2); ; time.Sleep(20 * time.Microsecond) {
 		if ok() {
 			return true
@@ -100,14 +104,14 @@ func (r *report) comes(ok func() bool, expected func() string) bool {
 	}
 }
 
-// reaches waits until count has reached n.
+// reaches waits until count returns at least n, for half of Patience. Otherwise the scenario fails.
 func (r *report) reaches(count func() int, n int, of, when string) bool {
-	return r.comes(func() bool { return count() >= n }, func() string {
+	return r.eventually(func() bool { return count() >= n }, func() string {
 		return fmt.Sprintf("at least %d %s %s; there were %d", n, of, when, count())
 	})
 }
 
-// runAll runs each scenario as a subtest, on a goroutine that is given up where it does not end.
+// runAll runs each scenario as a subtest, on a goroutine of its own, which may stay blocked.
 func runAll[S any](t *testing.T, all []scenario[S], make func(t testing.TB) S) {
 	for _, s := range all {
 		t.Run(s.name, func(t *testing.T) {
@@ -128,7 +132,8 @@ func runAll[S any](t *testing.T, all []scenario[S], make func(t testing.TB) S) {
 			defer r.mu.Unlock()
 			switch {
 			case r.why != "":
-				t.Errorf("the rule: %s\nexpected: %s\nin order: %s", s.rule, r.why, strings.Join(r.events, "; "))
+				t.Errorf("the rule: %s\nexpected: %s\nin order: %s",
+					s.rule, r.why, strings.Join(r.events, "; "))
 			case r.skipped != "":
 				t.Skip(r.skipped)
 			}
@@ -136,7 +141,7 @@ func runAll[S any](t *testing.T, all []scenario[S], make func(t testing.TB) S) {
 	}
 }
 
-// gate is opened once.
+// gate is opened once, and lets every waiter continue.
 type gate struct {
 	ch   chan struct{}
 	once sync.Once
@@ -156,8 +161,8 @@ func (g *gate) within(d time.Duration) bool {
 	}
 }
 
-// flag tells when, and orders nothing: the race detector sees neither side, so a scenario about what a wake publishes does not
-// publish it itself. The hardware does order it, and may.
+// flag is a signal that the race detector does not see as synchronisation, so a scenario about what
+// a wake publishes does not publish it itself. The hardware may order it.
 type flag struct{ n int32 }
 
 //go:norace
@@ -168,12 +173,12 @@ func (f *flag) raise() { f.n++ }
 //go:noinline
 func (f *flag) raised() int32 { return f.n }
 
-// await waits until it was raised n times.
+// await waits until the flag was raised n times.
 func (f *flag) await(n int32) {
 	for f.raised() < n {
 		runtime.Gosched()
 	}
 }
 
-// moment is for a wake that should not come, and may come late.
-func moment() { time.Sleep(5 * time.Millisecond) }
+// graceTime gives a wake that must not come the time to arrive late.
+func graceTime() { time.Sleep(5 * time.Millisecond) }

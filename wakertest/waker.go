@@ -10,37 +10,50 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// Waker is a waker to be tested, and how to look at the task behind it. Raw or Handle, and Wakes, are needed, but without Live no count
-// is checked, and without Poll nothing about wakes and polls. The functions may be called on any goroutine.
+// Waker is a waker under test, with functions that observe the task behind it. Wakes and one of Raw
+// and Handle are required. If another function is nil, the rules that need it are skipped. The
+// functions may be called on any goroutine.
 type Waker struct {
-	Raw    rawwaker.RawWaker // one reference, which the kit takes over: each of its slots is called in C
-	Handle *rawwaker.Waker   // or this, which is called in Go
+	// Raw is one reference, of which the kit takes ownership. Its slots are called in C.
+	Raw rawwaker.RawWaker
+	// Handle is used instead of Raw if it is not nil. Its methods are called in Go.
+	Handle *rawwaker.Waker
 
-	// Wakes is how many wakes the task has noticed so far. Where they coalesce in a flag, do not count its setting, but how often a poll
-	// was owed: polls that found it set when they began, plus 1 while it is set now. Otherwise a poll that clears a wake made during it
-	// passes.
-	Wakes  func() int
-	Live   func() int          // how many references there are, the kit's included; asked after the last one is gone, too
-	Poll   func(during func()) // takes the notification away and polls the task: it calls during, unless that is nil, inside the poll
-	OnWake func(f func())      // from now on each wake that is noticed calls f before it returns; nil: no more
-	End    func()              // the task is over: its wakers stay usable and wake nobody
-	Free   func()              // the kit is through with it; every reference is gone
-	Exact  bool                // each wake is counted: they do not coalesce
+	// Wakes returns the number of wakes that the task has noticed. If wakes coalesce in a flag,
+	// return how many polls were due: the polls that found the flag set when they began, plus 1 if
+	// it is set now. If it counted how often the flag was set, a poll that clears a wake made during
+	// that poll would pass.
+	Wakes func() int
+	// Live returns the number of references, the kit's included. It is also called when none is
+	// left. If it is nil, no count is checked.
+	Live func() int
+	// Poll clears the notification and polls the task. Inside the poll it calls during, unless that
+	// is nil.
+	Poll func(during func())
+	// OnWake makes each noticed wake call f before it returns. A nil f ends that.
+	OnWake func(f func())
+	// End ends the task: its wakers stay usable, and their wakes do nothing.
+	End func()
+	// Free is called once, when every reference has ended and the kit no longer uses the task.
+	Free func()
+	// Exact is true if each wake is counted, that is, if wakes do not coalesce.
+	Exact bool
 }
 
-// TestWaker holds the wakers that make makes to every rule, each rule a subtest. make is called at least once for each.
+// TestWaker checks the wakers that make returns against every rule, each in a subtest. It calls
+// make at least once for each.
 func TestWaker(t *testing.T, make func(t testing.TB) Waker) {
 	runAll(t, wakers, make)
 }
 
-// reference is one of the two ways to a waker.
+// reference is one reference to a waker, as slots of C or as a Go handle.
 type reference interface {
 	clone() reference
 	wake()
 	wakeByRef()
 	drop()
 	willWake(reference) bool
-	words() (w capi.Raw) // gives the reference away
+	words() (w capi.Raw) // the caller takes ownership of the reference
 }
 
 type slots struct{ capi.Raw }
@@ -72,7 +85,7 @@ func (s Waker) reference() reference {
 	return slots{capi.Raw{Data: data, VTable: vtable}}
 }
 
-// subject is a Waker under way, whose calls are noted.
+// subject is the Waker of one scenario. Its methods note each call in the report.
 type subject struct {
 	Waker
 	r *report
@@ -85,10 +98,13 @@ func begin(r *report, make func() Waker) *subject {
 	return s
 }
 
-func (s *subject) clone(w reference, what string) reference { s.r.did("%s", what); return w.clone() }
-func (s *subject) wake(w reference, what string)            { s.r.did("%s", what); w.wake() }
-func (s *subject) wakeByRef(w reference, what string)       { s.r.did("%s", what); w.wakeByRef() }
-func (s *subject) drop(w reference, what string)            { s.r.did("%s", what); w.drop() }
+func (s *subject) clone(w reference, what string) reference {
+	s.r.did("%s", what)
+	return w.clone()
+}
+func (s *subject) wake(w reference, what string)      { s.r.did("%s", what); w.wake() }
+func (s *subject) wakeByRef(w reference, what string) { s.r.did("%s", what); w.wakeByRef() }
+func (s *subject) drop(w reference, what string)      { s.r.did("%s", what); w.drop() }
 
 func (s *subject) poll(during func()) {
 	if s.Poll != nil {
@@ -121,418 +137,458 @@ func (s *subject) done() {
 	}
 }
 
-// again says whether another wake since the last poll must be noticed, too.
+// again returns whether a second wake since the last poll must be noticed as well.
 func (s *subject) again() bool { return s.Poll != nil || s.Exact }
 
 var wakers = []scenario[Waker]{
-	{"complete_vtable", "a vtable has four slots", func(r *report, make func() Waker) {
-		w := make()
-		if w.Handle == nil && !r.expect(w.Raw.VTable != nil, "a vtable") {
-			return
-		}
-		if w.Handle == nil {
-			v := w.Raw.VTable
-			if !r.expect(v.Clone != 0 && v.Wake != 0 && v.WakeByRef != 0 && v.Drop != 0, "four slots") {
+	{"complete_vtable",
+		"a vtable has four slots",
+		func(r *report, make func() Waker) {
+			w := make()
+			if w.Handle == nil && !r.expect(w.Raw.VTable != nil, "a vtable") {
 				return
 			}
-		}
-		s := &subject{Waker: w, r: r, w: w.reference()}
-		s.drop(s.w, "drop w")
-		s.done()
-	}},
+			if w.Handle == nil {
+				v := w.Raw.VTable
+				if !r.expect(v.Clone != 0 && v.Wake != 0 && v.WakeByRef != 0 && v.Drop != 0, "four slots") {
+					return
+				}
+			}
+			s := &subject{Waker: w, r: r, w: w.reference()}
+			s.drop(s.w, "drop w")
+			s.done()
+		}},
 
-	{"clone_is_a_reference", "a clone is a reference of its own, and wakes the same task", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		s.live(1, "of a new waker")
-		c := s.clone(s.w, "c = clone w")
-		s.live(2, "after clone")
-		s.drop(s.w, "drop w")
-		s.live(1, "after the original is dropped")
-		before := s.Wakes()
-		s.wakeByRef(c, "wake_by_ref c")
-		s.wakes(before+1, "after a wake of the clone")
-		s.drop(c, "drop c")
-		s.done()
-	}},
-
-	{"clone_may_change_data", "a clone may have other data and another vtable, and is then used by those", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		c1 := s.clone(s.w, "c1 = clone w")
-		c2 := s.clone(c1, "c2 = clone c1")
-		c3 := s.clone(c2, "c3 = clone c2")
-		s.live(4, "after three clones")
-		s.drop(c2, "drop c2")
-		s.drop(s.w, "drop w")
-		s.live(2, "after two drops")
-		before := s.Wakes()
-		s.wakeByRef(c3, "wake_by_ref c3")
-		s.wakes(before+1, "after a wake of a clone's clone")
-		s.poll(nil)
-		before = s.Wakes()
-		s.wake(c1, "wake c1")
-		if s.again() {
+	{"clone_is_a_reference",
+		"a clone is a reference of its own, and wakes the same task",
+		func(r *report, make func() Waker) {
+			s := begin(r, make)
+			s.live(1, "of a new waker")
+			c := s.clone(s.w, "c = clone w")
+			s.live(2, "after clone")
+			s.drop(s.w, "drop w")
+			s.live(1, "after the original is dropped")
+			before := s.Wakes()
+			s.wakeByRef(c, "wake_by_ref c")
 			s.wakes(before+1, "after a wake of the clone")
-		}
-		s.drop(c3, "drop c3")
-		s.done()
-	}},
+			s.drop(c, "drop c")
+			s.done()
+		}},
 
-	{"wake_consumes", "wake wakes the task and releases this reference: drop never follows it", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		c := s.clone(s.w, "c = clone w")
-		before := s.Wakes()
-		s.wake(c, "wake c")
-		s.wakes(before+1, "after wake")
-		s.atMost(before+1, "after one wake")
-		s.live(1, "after wake has consumed the clone")
-		s.wake(s.w, "wake w")
-		s.done()
-	}},
-
-	{"wake_by_ref_borrows", "wake_by_ref wakes the task and releases nothing", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		before := s.Wakes()
-		s.wakeByRef(s.w, "wake_by_ref w")
-		s.wakes(before+1, "after wake_by_ref")
-		s.live(1, "after wake_by_ref")
-		s.poll(nil)
-		before = s.Wakes()
-		s.wakeByRef(s.w, "wake_by_ref w")
-		if s.again() {
-			s.wakes(before+1, "after a second wake_by_ref")
-		}
-		s.live(1, "after a second wake_by_ref")
-		s.drop(s.w, "drop w")
-		s.done()
-	}},
-
-	{"drop_wakes_nobody", "drop releases this reference and wakes nobody", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		before := s.Wakes()
-		s.drop(s.clone(s.w, "c = clone w"), "drop c")
-		s.drop(s.w, "drop w")
-		moment() // for a wake that should not come, and may come late
-		s.atMost(before, "after clone and drop")
-		s.done()
-	}},
-
-	{"references_balance", "each reference is ended by exactly one wake or drop, in any order", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		all := []reference{s.w}
-		for i := 1; i < 64; i++ {
-			all = append(all, s.clone(all[(i*7)%i], "clone one of them"))
-		}
-		s.live(64, "after 63 clones")
-		for i := range 64 {
-			if w := all[(i*29)%64]; i%2 == 0 {
-				s.drop(w, "drop one")
-			} else {
-				s.wake(w, "wake one")
+	{"clone_may_change_data",
+		"a clone may have other data and another vtable, and is then used through those",
+		func(r *report, make func() Waker) {
+			s := begin(r, make)
+			c1 := s.clone(s.w, "c1 = clone w")
+			c2 := s.clone(c1, "c2 = clone c1")
+			c3 := s.clone(c2, "c3 = clone c2")
+			s.live(4, "after three clones")
+			s.drop(c2, "drop c2")
+			s.drop(s.w, "drop w")
+			s.live(2, "after two drops")
+			before := s.Wakes()
+			s.wakeByRef(c3, "wake_by_ref c3")
+			s.wakes(before+1, "after a wake of a clone's clone")
+			s.poll(nil)
+			before = s.Wakes()
+			s.wake(c1, "wake c1")
+			if s.again() {
+				s.wakes(before+1, "after a wake of the clone")
 			}
-			if !s.live(63-i, "after so many drops and wakes") {
-				break
-			}
-		}
-		s.done()
-	}},
+			s.drop(c3, "drop c3")
+			s.done()
+		}},
 
-	{"wakes_coalesce", "several wakes may lead to one poll; a wake after that poll leads to another", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		before := s.Wakes()
-		for range 10 {
+	{"wake_consumes",
+		"wake wakes the task and releases this reference: drop never follows it",
+		func(r *report, make func() Waker) {
+			s := begin(r, make)
+			c := s.clone(s.w, "c = clone w")
+			before := s.Wakes()
+			s.wake(c, "wake c")
+			s.wakes(before+1, "after wake")
+			s.atMost(before+1, "after one wake")
+			s.live(1, "after wake has consumed the clone")
+			s.wake(s.w, "wake w")
+			s.done()
+		}},
+
+	{"wake_by_ref_borrows",
+		"wake_by_ref wakes the task and releases nothing",
+		func(r *report, make func() Waker) {
+			s := begin(r, make)
+			before := s.Wakes()
 			s.wakeByRef(s.w, "wake_by_ref w")
-		}
-		least := 1
-		if s.Exact {
-			least = 10
-		}
-		s.wakes(before+least, "after ten wakes")
-		s.atMost(before+10, "after ten wakes")
-		if s.Poll != nil {
+			s.wakes(before+1, "after wake_by_ref")
+			s.live(1, "after wake_by_ref")
 			s.poll(nil)
 			before = s.Wakes()
 			s.wakeByRef(s.w, "wake_by_ref w")
-			s.wakes(before+1, "after a wake that follows the poll")
-		}
-		s.drop(s.w, "drop w")
-		s.done()
-	}},
+			if s.again() {
+				s.wakes(before+1, "after a second wake_by_ref")
+			}
+			s.live(1, "after a second wake_by_ref")
+			s.drop(s.w, "drop w")
+			s.done()
+		}},
 
-	{"wakes_publish", "what was written before a wake is visible to the poll that follows, also where the task was woken already", func(r *report, make func() Waker) {
-		for range 50 {
+	{"drop_wakes_nobody",
+		"drop releases this reference and does not wake",
+		func(r *report, make func() Waker) {
+			s := begin(r, make)
+			before := s.Wakes()
+			s.drop(s.clone(s.w, "c = clone w"), "drop c")
+			s.drop(s.w, "drop w")
+			graceTime()
+			s.atMost(before, "after clone and drop")
+			s.done()
+		}},
+
+	{"references_balance",
+		"each reference is ended by exactly one wake or drop, in any order",
+		func(r *report, make func() Waker) {
+			s := begin(r, make)
+			all := []reference{s.w}
+			for i := 1; i < 64; i++ {
+				all = append(all, s.clone(all[(i*7)%i], "clone one of them"))
+			}
+			s.live(64, "after 63 clones")
+			for i := range 64 {
+				if w := all[(i*29)%64]; i%2 == 0 {
+					s.drop(w, "drop one")
+				} else {
+					s.wake(w, "wake one")
+				}
+				if !s.live(63-i, "after so many drops and wakes") {
+					break
+				}
+			}
+			s.done()
+		}},
+
+	{"wakes_coalesce",
+		"several wakes may lead to one poll; a wake after that poll leads to another",
+		func(r *report, make func() Waker) {
+			s := begin(r, make)
+			before := s.Wakes()
+			for range 10 {
+				s.wakeByRef(s.w, "wake_by_ref w")
+			}
+			least := 1
+			if s.Exact {
+				least = 10
+			}
+			s.wakes(before+least, "after ten wakes")
+			s.atMost(before+10, "after ten wakes")
+			if s.Poll != nil {
+				s.poll(nil)
+				before = s.Wakes()
+				s.wakeByRef(s.w, "wake_by_ref w")
+				s.wakes(before+1, "after a wake that follows the poll")
+			}
+			s.drop(s.w, "drop w")
+			s.done()
+		}},
+
+	{"wakes_publish",
+		"what was written before a wake is visible to the poll that follows, " +
+			"even if the task was woken already",
+		func(r *report, make func() Waker) {
+			for range 50 {
+				s := begin(r, make)
+				if s.Poll == nil {
+					r.skip("no Poll")
+					s.drop(s.w, "drop w")
+					s.done()
+					return
+				}
+				before := s.Wakes()
+				var words [2]int
+				var woken flag
+				var all sync.WaitGroup
+				r.did("two goroutines write and wake_by_ref w, then poll reads")
+				for i := range words {
+					all.Go(func() {
+						defer r.noPanic()
+						words[i] = 42
+						s.w.wakeByRef()
+						woken.raise()
+					})
+					woken.await(int32(i + 1))
+				}
+				s.wakes(before+1, "after two wakes")
+				s.Poll(func() {
+					r.expect(words == [2]int{42, 42},
+						"the poll to see what was written before each wake; it sees %v", words)
+				})
+				all.Wait()
+				s.drop(s.w, "drop w")
+				s.done()
+			}
+		}},
+
+	{"wake_before_the_poll",
+		"a wake that comes before the poll is not lost",
+		func(r *report, make func() Waker) {
+			s := begin(r, make)
+			before := s.Wakes()
+			s.wakeByRef(s.w, "wake_by_ref w")
+			s.wakes(before+1, "before the first poll")
+			s.poll(nil)
+			s.drop(s.w, "drop w")
+			s.done()
+		}},
+
+	{"wake_during_the_poll",
+		"a wake that comes during the poll leads to another, afterwards",
+		func(r *report, make func() Waker) {
 			s := begin(r, make)
 			if s.Poll == nil {
 				r.skip("no Poll")
+			} else {
+				for range 3 {
+					before := s.Wakes()
+					s.poll(func() { s.wakeByRef(s.w, "wake_by_ref w inside the poll") })
+					if !s.wakes(before+1, "after a wake inside the poll") {
+						break
+					}
+				}
+			}
+			s.drop(s.w, "drop w")
+			s.done()
+		}},
+
+	{"wake_after_the_poll",
+		"each wake after a poll leads to another",
+		func(r *report, make func() Waker) {
+			s := begin(r, make)
+			if s.Poll == nil {
+				r.skip("no Poll")
+			} else {
+				for range 3 {
+					s.poll(nil)
+					before := s.Wakes()
+					s.wake(s.clone(s.w, "c = clone w"), "wake c")
+					if !s.wakes(before+1, "after the poll") {
+						break
+					}
+				}
+			}
+			s.drop(s.w, "drop w")
+			s.done()
+		}},
+
+	{"wake_after_the_end",
+		"wakers may outlive their task; their wakes then do nothing",
+		func(r *report, make func() Waker) {
+			s := begin(r, make)
+			if s.End == nil {
+				r.skip("no End")
+				s.drop(s.w, "drop w")
+				s.done()
+				return
+			}
+			c := s.clone(s.w, "c = clone w")
+			r.did("end")
+			s.End()
+			before := s.Wakes()
+			s.wakeByRef(s.w, "wake_by_ref w")
+			d := s.clone(c, "d = clone c")
+			s.wake(c, "wake c")
+			s.drop(d, "drop d")
+			s.wake(s.w, "wake w")
+			graceTime()
+			s.atMost(before, "after the task's end")
+			s.done()
+		}},
+
+	{"drop_inside_wake",
+		"code that a wake calls may drop wakers of the same task before the wake returns",
+		func(r *report, make func() Waker) {
+			s := begin(r, make)
+			if s.OnWake == nil {
+				r.skip("no OnWake")
+				s.drop(s.w, "drop w")
+				s.done()
+				return
+			}
+			c := s.clone(s.w, "c = clone w")
+			inside := newGate()
+			var once sync.Once
+			s.OnWake(func() {
+				once.Do(func() {
+					s.drop(c, "drop c inside the wake")
+					inside.open()
+				})
+			})
+			s.wake(s.w, "wake w")
+			r.expect(inside.within(Patience/2), "the wake to be noticed")
+			s.OnWake(nil)
+			s.done()
+		}},
+
+	{"clone_inside_wake",
+		"code that a wake calls may clone wakers of the same task before the wake returns",
+		func(r *report, make func() Waker) {
+			s := begin(r, make)
+			if s.OnWake == nil {
+				r.skip("no OnWake")
+				s.drop(s.w, "drop w")
+				s.done()
+				return
+			}
+			c := s.clone(s.w, "c = clone w")
+			var d reference
+			inside := newGate()
+			var once sync.Once
+			s.OnWake(func() {
+				once.Do(func() {
+					d = s.clone(c, "d = clone c inside the wake")
+					inside.open()
+				})
+			})
+			s.wake(s.w, "wake w")
+			if r.expect(inside.within(Patience/2), "the wake to be noticed") {
+				s.live(2, "after the wake")
+				s.drop(d, "drop d")
+			}
+			s.OnWake(nil)
+			s.drop(c, "drop c")
+			s.done()
+		}},
+
+	{"storm",
+		"a waker may be cloned, woken and dropped by many threads at once",
+		func(r *report, make func() Waker) {
+			for round := range 3 {
+				if r.failed() {
+					return
+				}
+				s := begin(r, make)
+				before := s.Wakes()
+				var made atomic.Int64
+				var all sync.WaitGroup
+				r.did("4 goroutines clone, wake and drop 1,000 times each")
+				for i := range 4 {
+					mine := s.w.clone()
+					all.Go(func() {
+						defer r.noPanic()
+						made.Add(int64(stormer(mine, uint64(round*4+i))))
+					})
+				}
+				for i := 0; i < 200 && s.Poll != nil; i++ {
+					s.Poll(nil)
+				}
+				all.Wait()
+				s.live(1, "after the storm")
+				least := before
+				if s.Poll == nil { // a poll of the kit may clear all wakes of the storm
+					least++
+				}
+				if s.Exact {
+					least = before + int(made.Load())
+				}
+				s.wakes(least, "after the storm")
+				s.atMost(before+int(made.Load()), "after the storm")
+				s.poll(nil)
+				before = s.Wakes()
+				s.wake(s.w, "wake w")
+				if s.again() {
+					s.wakes(before+1, "after the storm and one more wake")
+				}
+				s.done()
+			}
+		}},
+
+	{"will_wake",
+		"equal words wake the same task",
+		func(r *report, make func() Waker) {
+			a, b := begin(r, make), begin(r, make)
+			r.expect(a.w.willWake(a.w), "a waker to wake what it wakes")
+			same := a.w.willWake(b.w)
+			if same {
+				before := b.Wakes()
+				a.wakeByRef(a.w, "wake_by_ref w, which equals another task's waker")
+				b.wakes(before+1, "by each of two tasks whose wakers are equal")
+			}
+			c := a.clone(a.w, "c = clone w")
+			r.expect(same || !c.willWake(b.w), "a clone not to equal another task's waker")
+			if c.willWake(a.w) {
+				a.poll(nil)
+				before := a.Wakes()
+				a.wakeByRef(c, "wake_by_ref c")
+				if !same || a.again() {
+					a.wakes(before+1, "after a wake of a clone that is equal")
+				}
+			}
+			a.drop(c, "drop c")
+			a.drop(a.w, "drop w")
+			b.drop(b.w, "drop the other task's")
+			a.done()
+			b.done()
+		}},
+
+	{"unknown_thread",
+		"a waker may be used on a thread that its executor does not know",
+		func(r *report, make func() Waker) {
+			s := begin(r, make)
+			if !capi.HasCgo {
+				r.skip("a build without cgo has no such threads")
 				s.drop(s.w, "drop w")
 				s.done()
 				return
 			}
 			before := s.Wakes()
-			var words [2]int
-			var woken flag
-			var all sync.WaitGroup
-			r.did("two goroutines write and wake_by_ref w, then poll reads")
-			for i := range words {
-				all.Go(func() {
-					defer r.noPanic()
-					words[i] = 42
-					s.w.wakeByRef()
-					woken.raise()
-				})
-				woken.await(int32(i + 1))
+			w := s.w.words()
+			on := func(slot capi.Slot, w capi.Raw, what string) capi.Raw {
+				r.did("on a new thread: %s", what)
+				got, err := capi.OnThread(slot, w, 1)
+				r.expect(err == nil, "a thread; %v", err)
+				return got
 			}
-			s.wakes(before+1, "after two wakes")
-			s.Poll(func() {
-				r.expect(words == [2]int{42, 42}, "the poll to see what was written before each wake; it sees %v", words)
-			})
-			all.Wait()
-			s.drop(s.w, "drop w")
+			c := on(capi.SlotClone, w, "c = clone w")
+			on(capi.SlotWakeByRef, c, "wake_by_ref c")
+			on(capi.SlotDrop, c, "drop c")
+			on(capi.SlotWake, w, "wake w")
+			s.wakes(before+1, "after wakes on a thread that the executor does not know")
 			s.done()
-		}
-	}},
+		}},
 
-	{"wake_before_the_poll", "a wake that comes before the poll is not lost", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		before := s.Wakes()
-		s.wakeByRef(s.w, "wake_by_ref w")
-		s.wakes(before+1, "before the first poll")
-		s.poll(nil)
-		s.drop(s.w, "drop w")
-		s.done()
-	}},
-
-	{"wake_during_the_poll", "a wake that comes during the poll leads to another, afterwards", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		if s.Poll == nil {
-			r.skip("no Poll")
-		} else {
-			for range 3 {
-				before := s.Wakes()
-				s.poll(func() { s.wakeByRef(s.w, "wake_by_ref w inside the poll") })
-				if !s.wakes(before+1, "after a wake inside the poll") {
-					break
-				}
-			}
-		}
-		s.drop(s.w, "drop w")
-		s.done()
-	}},
-
-	{"wake_after_the_poll", "each wake after a poll leads to another", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		if s.Poll == nil {
-			r.skip("no Poll")
-		} else {
-			for range 3 {
-				s.poll(nil)
-				before := s.Wakes()
-				s.wake(s.clone(s.w, "c = clone w"), "wake c")
-				if !s.wakes(before+1, "after the poll") {
-					break
-				}
-			}
-		}
-		s.drop(s.w, "drop w")
-		s.done()
-	}},
-
-	{"wake_after_the_end", "wakers may outlive their task, and wake nobody then", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		if s.End == nil {
-			r.skip("no End")
-			s.drop(s.w, "drop w")
-			s.done()
-			return
-		}
-		c := s.clone(s.w, "c = clone w")
-		r.did("end")
-		s.End()
-		before := s.Wakes()
-		s.wakeByRef(s.w, "wake_by_ref w")
-		d := s.clone(c, "d = clone c")
-		s.wake(c, "wake c")
-		s.drop(d, "drop d")
-		s.wake(s.w, "wake w")
-		moment()
-		s.atMost(before, "after the task's end")
-		s.done()
-	}},
-
-	{"drop_inside_wake", "whoever is woken may drop wakers of the same task before the wake returns", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		if s.OnWake == nil {
-			r.skip("no OnWake")
-			s.drop(s.w, "drop w")
-			s.done()
-			return
-		}
-		c := s.clone(s.w, "c = clone w")
-		inside := newGate()
-		var once sync.Once
-		s.OnWake(func() {
-			once.Do(func() {
-				s.drop(c, "drop c inside the wake")
-				inside.open()
-			})
-		})
-		s.wake(s.w, "wake w")
-		r.expect(inside.within(Patience/2), "the wake to be noticed")
-		s.OnWake(nil)
-		s.done()
-	}},
-
-	{"clone_inside_wake", "whoever is woken may clone wakers of the same task before the wake returns", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		if s.OnWake == nil {
-			r.skip("no OnWake")
-			s.drop(s.w, "drop w")
-			s.done()
-			return
-		}
-		c := s.clone(s.w, "c = clone w")
-		var d reference
-		inside := newGate()
-		var once sync.Once
-		s.OnWake(func() {
-			once.Do(func() {
-				d = s.clone(c, "d = clone c inside the wake")
-				inside.open()
-			})
-		})
-		s.wake(s.w, "wake w")
-		if r.expect(inside.within(Patience/2), "the wake to be noticed") {
-			s.live(2, "after the wake")
-			s.drop(d, "drop d")
-		}
-		s.OnWake(nil)
-		s.drop(c, "drop c")
-		s.done()
-	}},
-
-	{"storm", "a waker may be cloned, woken and dropped by many threads at once", func(r *report, make func() Waker) {
-		for round := range 3 {
-			if r.failed() {
-				return
-			}
+	{"slots_under_a_lock",
+		"slots only notify: they wait for no poll, even if the caller holds a lock that a poll needs",
+		func(r *report, make func() Waker) {
 			s := begin(r, make)
-			before := s.Wakes()
-			var made atomic.Int64
-			var all sync.WaitGroup
-			r.did("4 goroutines clone, wake and drop 1,000 times each")
-			for i := range 4 {
-				mine := s.w.clone()
-				all.Go(func() {
-					defer r.noPanic()
-					made.Add(int64(stormer(mine, uint64(round*4+i))))
-				})
-			}
-			for i := 0; i < 200 && s.Poll != nil; i++ {
-				s.Poll(nil)
-			}
-			all.Wait()
-			s.live(1, "after the storm")
-			least := before
 			if s.Poll == nil {
-				least++ // else a poll of ours may have taken them all away together with what it asked for itself
+				r.skip("no Poll")
+			} else {
+				var lock sync.Mutex
+				inside, out := newGate(), newGate()
+				lock.Lock()
+				go func() {
+					defer out.open()
+					defer r.noPanic()
+					s.Poll(func() {
+						r.did("the poll waits for the lock")
+						inside.open()
+						lock.Lock()
+						defer lock.Unlock()
+					})
+				}()
+				inside.wait()
+				c, d := s.clone(s.w, "under the lock: c = clone w"), s.clone(s.w, "under the lock: d = clone w")
+				s.wakeByRef(c, "under the lock: wake_by_ref c")
+				s.drop(d, "under the lock: drop d")
+				s.wake(c, "under the lock: wake c")
+				r.did("unlock")
+				lock.Unlock()
+				out.wait()
 			}
-			if s.Exact {
-				least = before + int(made.Load())
-			}
-			s.wakes(least, "after the storm")
-			s.atMost(before+int(made.Load()), "after the storm")
-			s.poll(nil)
-			before = s.Wakes()
-			s.wake(s.w, "wake w")
-			if s.again() {
-				s.wakes(before+1, "after the storm and one more wake")
-			}
-			s.done()
-		}
-	}},
-
-	{"will_wake", "equal words wake the same task", func(r *report, make func() Waker) {
-		a, b := begin(r, make), begin(r, make)
-		r.expect(a.w.willWake(a.w), "a waker to wake what it wakes")
-		same := a.w.willWake(b.w)
-		if same {
-			before := b.Wakes()
-			a.wakeByRef(a.w, "wake_by_ref w, which equals another task's waker")
-			b.wakes(before+1, "by each of two tasks whose wakers are equal")
-		}
-		c := a.clone(a.w, "c = clone w")
-		r.expect(same || !c.willWake(b.w), "a clone not to equal another task's waker")
-		if c.willWake(a.w) {
-			a.poll(nil)
-			before := a.Wakes()
-			a.wakeByRef(c, "wake_by_ref c")
-			if !same || a.again() {
-				a.wakes(before+1, "after a wake of a clone that is equal")
-			}
-		}
-		a.drop(c, "drop c")
-		a.drop(a.w, "drop w")
-		b.drop(b.w, "drop the other task's")
-		a.done()
-		b.done()
-	}},
-
-	{"unknown_thread", "a waker may be used on a thread that its executor has never heard of", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		if !capi.HasCgo {
-			r.skip("a build without cgo has no such threads")
 			s.drop(s.w, "drop w")
 			s.done()
-			return
-		}
-		before := s.Wakes()
-		w := s.w.words()
-		on := func(slot capi.Slot, w capi.Raw, what string) capi.Raw {
-			r.did("on a new thread: %s", what)
-			got, err := capi.OnThread(slot, w, 1)
-			r.expect(err == nil, "a thread; %v", err)
-			return got
-		}
-		c := on(capi.SlotClone, w, "c = clone w")
-		on(capi.SlotWakeByRef, c, "wake_by_ref c")
-		on(capi.SlotDrop, c, "drop c")
-		on(capi.SlotWake, w, "wake w")
-		s.wakes(before+1, "after wakes on a thread that the executor has never heard of")
-		s.done()
-	}},
-
-	{"slots_under_a_lock", "slots only tell: they wait for no poll, also where the caller holds a lock that a poll wants", func(r *report, make func() Waker) {
-		s := begin(r, make)
-		if s.Poll == nil {
-			r.skip("no Poll")
-		} else {
-			var lock sync.Mutex
-			inside, out := newGate(), newGate()
-			lock.Lock()
-			go func() {
-				defer out.open()
-				defer r.noPanic()
-				s.Poll(func() {
-					r.did("the poll waits for the lock")
-					inside.open()
-					lock.Lock()
-					defer lock.Unlock()
-				})
-			}()
-			inside.wait()
-			c, d := s.clone(s.w, "under the lock: c = clone w"), s.clone(s.w, "under the lock: d = clone w")
-			s.wakeByRef(c, "under the lock: wake_by_ref c")
-			s.drop(d, "under the lock: drop d")
-			s.wake(c, "under the lock: wake c")
-			r.did("unlock")
-			lock.Unlock()
-			out.wait()
-		}
-		s.drop(s.w, "drop w")
-		s.done()
-	}},
+		}},
 }
 
-// stormer returns how many wakes it has made.
+// stormer clones, wakes and drops at random, and returns the number of its wakes.
 func stormer(mine reference, seed uint64) (made int) {
 	random := rand.New(rand.NewPCG(seed, 1))
 	for range 1000 {
@@ -547,7 +603,7 @@ func stormer(mine reference, seed uint64) (made int) {
 		case 2:
 			c.wake()
 			made++
-		default: // the clone takes the place of what it was cloned from
+		default: // the clone replaces the reference that it was cloned from
 			mine.wake()
 			mine = c
 			made++

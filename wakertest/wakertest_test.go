@@ -3,11 +3,6 @@ package wakertest_test
 import (
 	"bytes"
 	"context"
-	"os"
-	"os/exec"
-	"regexp"
-	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -46,48 +41,61 @@ func fromFunc() (w *rawwaker.Waker, s wakertest.Waker) {
 	}
 }
 
-func TestAFunctionWakerKeepsTheContract(t *testing.T) {
-	balance.Check(t)
-	wakertest.TestWaker(t, func(testing.TB) wakertest.Waker {
-		w, s := fromFunc()
-		s.Handle, s.Exact = w, true
-		return s
+// What the kit must not pass is in internal/test/broken.
+func TestWaker(t *testing.T) {
+	t.Run("passes_a_function_waker", func(t *testing.T) {
+		balance.Check(t)
+		wakertest.TestWaker(t, func(testing.TB) wakertest.Waker {
+			w, s := fromFunc()
+			s.Handle, s.Exact = w, true
+			return s
+		})
 	})
-}
-
-func TestAFunctionWakerInCKeepsTheContract(t *testing.T) {
-	if !capi.HasCgo {
-		t.Skip("nothing crosses without cgo")
-	}
-	balance.Check(t)
-	wakertest.TestWaker(t, func(testing.TB) wakertest.Waker {
-		w, s := fromFunc()
-		s.Raw = w.IntoRaw()
-		return s
+	t.Run("passes_a_function_waker_in_C", func(t *testing.T) {
+		skipWithoutCgo(t)
+		balance.Check(t)
+		wakertest.TestWaker(t, func(testing.TB) wakertest.Waker {
+			w, s := fromFunc()
+			s.Raw = w.IntoRaw()
+			return s
+		})
 	})
-}
-
-func TestAnAuditedWakerKeepsTheContract(t *testing.T) {
-	if !capi.HasCgo {
-		t.Skip("nothing crosses without cgo")
-	}
-	wakertest.Check(t)
-	wakertest.TestWaker(t, func(testing.TB) wakertest.Waker {
-		w, s := fromFunc()
-		s.Raw = wakertest.Audit(w.IntoRaw())
-		return s
+	t.Run("passes_an_audited_waker", func(t *testing.T) {
+		skipWithoutCgo(t)
+		wakertest.Check(t)
+		wakertest.TestWaker(t, func(testing.TB) wakertest.Waker {
+			w, s := fromFunc()
+			s.Raw = wakertest.Audit(w.IntoRaw())
+			return s
+		})
+	})
+	t.Run("passes_the_waker_of_a_Local_task", func(t *testing.T) {
+		balance.Check(t)
+		wakertest.TestWaker(t, func(testing.TB) wakertest.Waker { return newLocal().subject(t) })
+	})
+	t.Run("passes_the_waker_of_a_Local_task_in_C", func(t *testing.T) {
+		skipWithoutCgo(t)
+		balance.Check(t)
+		wakertest.TestWaker(t, func(testing.TB) wakertest.Waker {
+			s := newLocal().subject(t)
+			s.Raw, s.Handle = s.Handle.IntoRaw(), nil
+			return s
+		})
+	})
+	t.Run("passes_the_task_of_the_example", func(t *testing.T) {
+		wakertest.TestWaker(t, func(testing.TB) wakertest.Waker { return newTask().subject() })
 	})
 }
 
 // local is a task of a Local, which is ticked when the kit asks.
 type local struct {
-	mu     sync.Mutex // one tick at a time, as a host has it
+	mu     sync.Mutex // one tick at a time, as in a host
 	ex     *executor.Local
 	w      *rawwaker.Waker
 	wakes  int
-	missed bool // a poll that was asked for has run already, by looking
+	polled bool // Wakes has polled the task since the last PollIt
 	during func()
-	over   atomic.Bool
+	ended  atomic.Bool
 }
 
 func (l *local) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
@@ -97,7 +105,7 @@ func (l *local) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 	if l.during != nil {
 		l.during()
 	}
-	if l.over.Load() {
+	if l.ended.Load() {
 		return rawwaker.Ready(struct{}{})
 	}
 	return rawwaker.Pending[struct{}]()
@@ -110,13 +118,13 @@ func newLocal() *local {
 	return l
 }
 
-// Wakes looks by ticking: a wake is noticed where there is something to tick.
+// Wakes ticks: a wake was noticed if a task was due.
 func (l *local) Wakes() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.missed && l.ex.Tick() {
+	if !l.polled && l.ex.Tick() {
 		l.wakes++
-		l.missed = true
+		l.polled = true
 	}
 	return l.wakes
 }
@@ -125,46 +133,40 @@ func (l *local) PollIt(during func()) {
 	l.Wakes()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.missed = false
+	l.polled = false
 	w := l.w
-	w.WakeByRef() // a poll that nobody asked for
+	w.WakeByRef() // a poll without a wake from outside
 	l.during = during
 	l.ex.Tick()
 	l.during = nil
 }
 
 func (l *local) End() {
-	l.over.Store(true)
+	l.ended.Store(true)
 	l.w.WakeByRef()
 	for l.ex.Tick() {
 	}
 }
 
-func TestAWakerOfALocalsTaskKeepsTheContract(t *testing.T) {
-	for _, inC := range []bool{false, true} {
-		name := "in Go"
-		if inC {
-			name = "in C"
-		}
-		t.Run(name, func(t *testing.T) {
-			if inC && !capi.HasCgo {
-				t.Skip("nothing crosses without cgo")
-			}
-			balance.Check(t)
-			wakertest.TestWaker(t, func(testing.TB) wakertest.Waker {
-				l := newLocal()
-				s := wakertest.Waker{Handle: l.w.Clone(), Wakes: l.Wakes, Poll: l.PollIt, End: l.End, Free: func() { require.NoError(t, l.ex.Close()) }}
-				if inC {
-					s.Raw, s.Handle = s.Handle.IntoRaw(), nil
-				}
-				return s
-			})
-		})
+func (l *local) subject(t testing.TB) wakertest.Waker {
+	return wakertest.Waker{
+		Handle: l.w.Clone(), Wakes: l.Wakes, Poll: l.PollIt, End: l.End,
+		Free: func() { require.NoError(t, l.ex.Close()) },
 	}
 }
 
-func TestTheExecutorsKeepTheContract(t *testing.T) {
-	for name, workers := range map[string]int{"one worker": 1, "four workers": 4} {
+func skipWithoutCgo(t *testing.T) {
+	t.Helper()
+	if !capi.HasCgo {
+		t.Skip("nothing crosses without cgo")
+	}
+}
+
+func TestExecutor(t *testing.T) {
+	for name, workers := range map[string]int{
+		"passes_an_executor_with_one_worker":   1,
+		"passes_an_executor_with_four_workers": 4,
+	} {
 		t.Run(name, func(t *testing.T) {
 			balance.Check(t)
 			wakertest.TestExecutor(t, func(t testing.TB) wakertest.Executor {
@@ -178,7 +180,7 @@ func TestTheExecutorsKeepTheContract(t *testing.T) {
 			})
 		})
 	}
-	t.Run("Local", func(t *testing.T) {
+	t.Run("passes_a_Local", func(t *testing.T) {
 		balance.Check(t)
 		wakertest.TestExecutor(t, func(testing.TB) wakertest.Executor {
 			l := executor.NewLocal()
@@ -190,7 +192,7 @@ func TestTheExecutorsKeepTheContract(t *testing.T) {
 			}
 		})
 	})
-	t.Run("BlockOn", func(t *testing.T) {
+	t.Run("passes_BlockOn", func(t *testing.T) {
 		balance.Check(t)
 		wakertest.TestExecutor(t, func(testing.TB) wakertest.Executor {
 			var all sync.WaitGroup
@@ -203,27 +205,27 @@ func TestTheExecutorsKeepTheContract(t *testing.T) {
 	})
 }
 
-func TestTheFuturesKeepTheContract(t *testing.T) {
-	t.Run("Sleep", func(t *testing.T) {
+func TestFuture(t *testing.T) {
+	t.Run("passes_Sleep", func(t *testing.T) {
 		balance.Check(t)
 		wakertest.TestFuture(t, func(testing.TB) wakertest.Future[struct{}] {
 			return wakertest.Future[struct{}]{Future: future.Sleep(3 * time.Millisecond)}
 		})
 	})
-	t.Run("Yield", func(t *testing.T) {
+	t.Run("passes_Yield", func(t *testing.T) {
 		balance.Check(t)
 		wakertest.TestFuture(t, func(testing.TB) wakertest.Future[struct{}] {
 			return wakertest.Future[struct{}]{Future: future.Yield()}
 		})
 	})
-	t.Run("Oneshot", func(t *testing.T) {
+	t.Run("passes_Oneshot", func(t *testing.T) {
 		balance.Check(t)
 		wakertest.TestFuture(t, func(testing.TB) wakertest.Future[rawwaker.Result[int]] {
 			tx, rx := future.Oneshot[int]()
 			return wakertest.Future[rawwaker.Result[int]]{Future: rx, Complete: func() { tx.Send(42) }}
 		})
 	})
-	t.Run("Go", func(t *testing.T) {
+	t.Run("passes_Go", func(t *testing.T) {
 		balance.Check(t)
 		wakertest.TestFuture(t, func(testing.TB) wakertest.Future[rawwaker.Result[int]] {
 			end := make(chan struct{})
@@ -240,20 +242,21 @@ func TestTheFuturesKeepTheContract(t *testing.T) {
 			}
 		})
 	})
-	t.Run("Async and Join", func(t *testing.T) {
+	t.Run("passes_Async_and_Join", func(t *testing.T) {
 		balance.Check(t)
 		wakertest.TestFuture(t, func(testing.TB) wakertest.Future[int] {
 			tx, rx := future.Oneshot[int]()
 			return wakertest.Future[int]{
 				Future: future.Async(func(aw *future.Awaiter) int {
-					both := future.Await(aw, future.Join(rawwaker.Future[rawwaker.Result[int]](rx), future.Yield()))
+					result := rawwaker.Future[rawwaker.Result[int]](rx)
+					both := future.Await(aw, future.Join(result, future.Yield()))
 					return both.First.Value
 				}),
 				Complete: func() { tx.Send(42) },
 			}
 		})
 	})
-	t.Run("Shared", func(t *testing.T) {
+	t.Run("passes_Shared", func(t *testing.T) {
 		balance.Check(t)
 		wakertest.TestFuture(t, func(testing.TB) wakertest.Future[rawwaker.Result[int]] {
 			tx, rx := future.Oneshot[int]()
@@ -265,91 +268,51 @@ func TestTheFuturesKeepTheContract(t *testing.T) {
 	})
 }
 
-func TestAnAuditedWakersMisuseIsNamedWithItsPlace(t *testing.T) {
-	if !capi.HasCgo {
-		require.PanicsWithValue(t, "wakertest: Audit needs cgo", func() { wakertest.Audit(rawwaker.RawWaker{}) })
-		return
-	}
-	require.PanicsWithValue(t, "wakertest: Audit of a nil vtable", func() { wakertest.Audit(rawwaker.RawWaker{}) })
-	if trace.AuditAll() {
-		t.Skip("FromRaw would wrap what is to be found")
-	}
-	capi.AuditPrint(false)
-	defer capi.AuditPrint(true)
-	wakertest.Findings()
-	raw := wakertest.Audit(rawwaker.FromFunc(func() {}).IntoRaw())
-	w := rawwaker.FromRaw(raw)
-	c := w.Clone()
-	w.Drop()
-	second := rawwaker.FromRaw(raw) // the same reference again
-	second.WakeByRef()
-	second.Drop()
-	require.Equal(t, 1, wakertest.Leaks())
-	var mu wakertest.Mutex
-	mu.Lock()
-	c.WakeByRef()
-	mu.Unlock()
-	c.Wake()
+func TestAudit(t *testing.T) {
+	t.Run("panics_without_a_vtable_or_cgo", func(t *testing.T) {
+		want := "wakertest: Audit of a nil vtable"
+		if !capi.HasCgo {
+			want = "wakertest: Audit needs cgo"
+		}
+		require.PanicsWithValue(t, want, func() { wakertest.Audit(rawwaker.RawWaker{}) })
+	})
+	t.Run("reports_each_misuse_with_its_place", func(t *testing.T) {
+		skipWithoutCgo(t)
+		if trace.AuditAll() {
+			t.Skip("FromRaw would wrap the waker under test")
+		}
+		capi.AuditPrint(false)
+		defer capi.AuditPrint(true)
+		wakertest.Findings()
+		raw := wakertest.Audit(rawwaker.FromFunc(func() {}).IntoRaw())
+		w := rawwaker.FromRaw(raw)
+		c := w.Clone()
+		w.Drop()
+		second := rawwaker.FromRaw(raw) // the same reference again
+		second.WakeByRef()
+		second.Drop()
+		require.Equal(t, 1, wakertest.Leaks())
+		var mu wakertest.Mutex
+		mu.Lock()
+		c.WakeByRef()
+		mu.Unlock()
+		c.Wake()
 
-	found := wakertest.Findings()
-	var names []string
-	for _, f := range found {
-		names = append(names, f.Rule)
-	}
-	require.Equal(t, []string{"use_after_drop", "double_drop", "forgotten", "slot_under_lock"}, names)
-	for _, f := range found {
-		require.Contains(t, f.Text, "TestAnAuditedWakersMisuseIsNamedWithItsPlace", f.Text)
-		require.Regexp(t, `in order: 1 is wrapped \(\d+\); 1 is cloned as 2 \(\d+\); 1 drop \(\d+\)`, f.Text)
-		require.Contains(t, f.Text, "on thread ")
-	}
-	require.Zero(t, capi.AuditLive())
-	var b bytes.Buffer
-	require.NoError(t, wakertest.Report(&b))
-	require.Empty(t, b.String())
-}
-
-// TestAuditOfAll is run by the next test in a process of its own, where everything that crosses is audited.
-func TestAuditOfAll(t *testing.T) {
-	if !trace.AuditAll() {
-		t.Skip("of another test")
-	}
-	raw := rawwaker.FromFunc(func() {}).IntoRaw()
-	require.True(t, capi.IsAudited(numbers(raw)))
-	rawwaker.FromRaw(raw).Drop() // Go's own coming back: the wrapping is taken off
-	forget()
-	for range 200 {
-		runtime.GC()
-		time.Sleep(time.Millisecond)
-	}
-}
-
-//go:noinline
-func forget() {
-	data, vtable := rawwaker.FromFunc(func() {}).IntoRaw().Words()
-	c := capi.Audit(capi.Clone(capi.Raw{Data: data, VTable: vtable}))
-	capi.Drop(capi.Raw{Data: data, VTable: vtable})
-	_ = rawwaker.FromRaw(foreign(c))
-}
-
-// foreign hides a box from FromRaw, by a second wrapping.
-func foreign(w capi.Raw) rawwaker.RawWaker {
-	w = capi.Audit(w)
-	return rawwaker.RawWakerOf(w.Data, w.VTable)
-}
-
-func numbers(r rawwaker.RawWaker) capi.Raw {
-	data, vtable := r.Words()
-	return capi.Raw{Data: data, VTable: vtable}
-}
-
-func TestAForgottenDropIsReportedWhereTheCollectorFindsIt(t *testing.T) {
-	if !capi.HasCgo {
-		t.Skip("nothing crosses without cgo")
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestAuditOfAll$", "-test.v")
-	cmd.Env = append(os.Environ(), "FFIWAKERDEBUG=audit=1")
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	require.Regexp(t, regexp.MustCompile(`(?s)rawwaker audit: leak: reference 1 was lost by its owner.*wakertest_test\.foreign`), string(out))
-	require.Equal(t, 1, strings.Count(string(out), "rawwaker audit:"), string(out))
+		found := wakertest.Findings()
+		var names []string
+		for _, f := range found {
+			names = append(names, f.Rule)
+		}
+		require.Equal(t, []string{"use_after_drop", "double_drop", "forgotten", "slot_under_lock"}, names)
+		for _, f := range found {
+			require.Contains(t, f.Text, "TestAudit", f.Text)
+			require.Regexp(t,
+				`in order: 1 is wrapped \(\d+\); 1 is cloned as 2 \(\d+\); 1 drop \(\d+\)`, f.Text)
+			require.Contains(t, f.Text, "on thread ")
+		}
+		require.Zero(t, capi.AuditLive())
+		var b bytes.Buffer
+		require.NoError(t, wakertest.Report(&b))
+		require.Empty(t, b.String())
+	})
 }

@@ -12,8 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A program that may do more than its caller does not do what the caller's environment says: neither files nor wrapping.
-func TestFFIWAKERDEBUGIsNotObeyedWithMoreRightsThanTheCaller(t *testing.T) {
+func TestDebug(t *testing.T) {
+	t.Run("is_not_obeyed_with_more_rights_than_the_caller", debugWithMoreRights)
+	t.Run("is_what_the_host_has_set_before_dlopen", debugSetBeforeDlopen)
+}
+
+// A program with more rights than its caller ignores the caller's FFIWAKERDEBUG: it writes no file
+// and wraps nothing.
+func debugWithMoreRights(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to give rights away")
 	}
@@ -83,7 +89,7 @@ func TestFFIWAKERDEBUGIsNotObeyedWithMoreRightsThanTheCaller(t *testing.T) {
 
 // What a C host sets in its own environment counts, if that is before it loads the library; and in a library that it is linked with, what it
 // was started with.
-func TestFFIWAKERDEBUGIsWhatTheHostHasSetBeforeDlopen(t *testing.T) {
+func debugSetBeforeDlopen(t *testing.T) {
 	needCgo(t)
 	need(t, "gcc")
 	dir := t.TempDir()
@@ -121,7 +127,7 @@ int main(int argc, char **argv) {
 		require.NoError(t, err, "%d: %s", i, out)
 		want := ""
 		if c.key != "" {
-			want = fmt.Sprintf("ffiwaker: FFIWAKERDEBUG: no key %q; there are audit, tasks, trace\n", c.key)
+			want = fmt.Sprintf("ffiwaker: FFIWAKERDEBUG: no key %q (use audit, tasks, trace)\n", c.key)
 		}
 		require.Equal(t, want, string(out), i)
 	}

@@ -28,133 +28,128 @@ func need(t *testing.T, program string) {
 	}
 }
 
-func TestTheCountdownIsPolledFourTimesAndWokenThreeTimes(t *testing.T) {
-	out, errs, status := lab("trace", "countdown")
-	require.Zero(t, status, errs)
-	require.Empty(t, errs)
-	require.Contains(t, out, "Poll #3\n      Poll #2\n      Poll #1\n      Poll #0\n")
-	require.Equal(t, 4, strings.Count(out, "polls CountdownFuture"), out)
-	require.Equal(t, 3, strings.Count(out, "wakes CountdownFuture by reference"))
-	require.Equal(t, 3, strings.Count(out, "└─> Pending"))
-	require.Equal(t, 1, strings.Count(out, "└─> Ready"))
-	require.Contains(t, out, "\n4 polls, 3 wakes\n")
-	require.NotContains(t, out, "\x1b", "not to a terminal")
-}
-
-// What each example must show, at the least.
-func TestEveryExampleHasATimeline(t *testing.T) {
-	for _, d := range demos() {
-		t.Run(d.name, func(t *testing.T) {
-			if d.inC {
-				needCgo(t)
-			}
-			out, errs, status := lab("trace", d.name, "--json")
-			require.Zero(t, status, errs)
-			polls, ready := 0, 0
-			for l := range strings.Lines(out) {
-				var e struct{ What, Text string }
-				require.NoError(t, json.Unmarshal([]byte(l), &e))
-				require.NotEmpty(t, e.Text)
-				switch e.What {
-				case "poll":
-					polls++
-				case "ready":
-					ready++
+func TestTrace(t *testing.T) {
+	t.Run("of_the_countdown_has_four_polls_and_three_wakes", func(t *testing.T) {
+		out, errs, status := lab("trace", "countdown")
+		require.Zero(t, status, errs)
+		require.Empty(t, errs)
+		require.Contains(t, out, "Poll #3\n      Poll #2\n      Poll #1\n      Poll #0\n")
+		require.Equal(t, 4, strings.Count(out, "polls CountdownFuture"), out)
+		require.Equal(t, 3, strings.Count(out, "wakes CountdownFuture by reference"))
+		require.Equal(t, 3, strings.Count(out, "└─> Pending"))
+		require.Equal(t, 1, strings.Count(out, "└─> Ready"))
+		require.Contains(t, out, "\n4 polls, 3 wakes\n")
+		require.NotContains(t, out, "\x1b", "not to a terminal")
+	})
+	// What each example must show, at the least.
+	t.Run("exists_for_each_example", func(t *testing.T) {
+		for _, d := range demos() {
+			t.Run(d.name, func(t *testing.T) {
+				if d.inC {
+					needCgo(t)
 				}
-			}
-			require.Positive(t, polls)
-			if !strings.HasPrefix(d.name, "after-completion") && d.name != "await-cancelled" {
-				require.Positive(t, ready)
-			}
-		})
-	}
-}
-
-func TestAWakeOfAThreadOfCIsSeenFromThereToThePoll(t *testing.T) {
-	needCgo(t)
-	out, errs, status := lab("trace", "c-thread")
-	require.Zero(t, status, errs)
-	require.Regexp(t, `(?s)Pending.*thread \d+ in C +wakes CFuture, and consumes reference.*polls CFuture.*└─> Ready`, out)
-	require.Contains(t, out, "\n2 polls, 1 wake\n")
-	require.Equal(t, 2, strings.Count(out, "├─> polls CFuture"), "C's poll inside Go's: both halves look at one clock\n%s", out)
-}
-
-// The wakers that JoinAll makes are known from their making, so what C says of their boxes is theirs.
-func TestEachFutureThatIsJoinedHasAWakerOfItsOwn(t *testing.T) {
-	needCgo(t)
-	out, errs, status := lab("trace", "join")
-	require.Zero(t, status, errs)
-	for _, name := range []string{"short timer", "long timer"} {
-		require.Regexp(t, `waker \d, `+name+`: [12] polls?, 1 wake, in C 0x`, out) // one, where the machine is slower than the timer
-		require.Regexp(t, `thread \d+ in C +wakes `+name+", and consumes", out)
-	}
-	require.NotContains(t, out, "of  ", "each has a name")
-}
-
-func TestAStormEndsWithAnExactCount(t *testing.T) {
-	out, errs, status := lab("trace", "storm", "--size", "403")
-	require.Zero(t, status, errs)
-	require.Contains(t, out, "Woken 403 times, and once to end\n")
-	require.Regexp(t, `stormy: \d+ polls, 404 wakes`, out)
-}
-
-func TestATraceOfAProgramOfOnesOwnIsShown(t *testing.T) {
-	needCgo(t)
-	dir := t.TempDir()
-	file := filepath.Join(dir, "mine.%p.trace")
-	exe := program(t)
-	cmd := exec.Command(exe, "demo", "countdown", "0")
-	cmd.Env = append(os.Environ(), "FFIWAKERDEBUG=trace="+file)
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	files, err := filepath.Glob(filepath.Join(dir, "mine.*.trace"))
-	require.NoError(t, err)
-	require.Len(t, files, 1)
-	require.Regexp(t, `mine\.\d+\.trace$`, files[0])
-	perfetto := filepath.Join(dir, "perfetto.json")
-	text, errs, status := lab("trace", "--from", files[0], "--perfetto", perfetto)
-	require.Zero(t, status, errs)
-	require.Empty(t, text)
-	require.Regexp(t, `^wakelab: .*perfetto\.json: \d+ events\n$`, errs)
-	b, err := os.ReadFile(perfetto)
-	require.NoError(t, err)
-	require.True(t, json.Valid(b))
-
-	refused(t, statusFailed, "no such file", "trace", "--from", filepath.Join(dir, "none"))
-	refused(t, statusFailed, "no trace", "trace", "--from", exe)
-}
-
-// The program runs on, and one line says why there is no trace.
-func TestATraceThatCannotBeWrittenIsOneLine(t *testing.T) {
-	exe := program(t)
-	for setting, says := range map[string]string{
-		"trace=/none/x":   `^ffiwaker: FFIWAKERDEBUG: no trace: open /none/x: .*\n$`,
-		"trcae=x":         `^ffiwaker: FFIWAKERDEBUG: no key "trcae"; there are audit, tasks, trace\n$`,
-		"trace=/dev/full": `^ffiwaker: FFIWAKERDEBUG: the trace has gaps: write /dev/full: no space left on device\n(ffiwaker: FFIWAKERDEBUG: the trace has gaps where C speaks: No space left on device\n)?$`,
-	} {
-		if _, err := os.Stat("/dev/full"); err != nil && strings.HasSuffix(setting, "/dev/full") {
-			continue
+				out, errs, status := lab("trace", d.name, "--json")
+				require.Zero(t, status, errs)
+				polls, ready := 0, 0
+				for l := range strings.Lines(out) {
+					var e struct{ What, Text string }
+					require.NoError(t, json.Unmarshal([]byte(l), &e))
+					require.NotEmpty(t, e.Text)
+					switch e.What {
+					case "poll":
+						polls++
+					case "ready":
+						ready++
+					}
+				}
+				require.Positive(t, polls)
+				if !strings.HasPrefix(d.name, "after-completion") && d.name != "await-cancelled" {
+					require.Positive(t, ready)
+				}
+			})
 		}
-		cmd := exec.Command(exe, "demo", "simple", "0")
-		cmd.Env = append(os.Environ(), "FFIWAKERDEBUG="+setting)
-		var errs strings.Builder
-		cmd.Stderr = &errs
-		out, err := cmd.Output()
+	})
+	t.Run("shows_a_wake_by_a_C_thread_up_to_the_poll", func(t *testing.T) {
+		needCgo(t)
+		out, errs, status := lab("trace", "c-thread")
+		require.Zero(t, status, errs)
+		require.Regexp(t, `(?s)Pending.*thread \d+ in C +wakes CFuture, and consumes reference.*polls CFuture.*└─> Ready`, out)
+		require.Contains(t, out, "\n2 polls, 1 wake\n")
+		require.Equal(t, 2, strings.Count(out, "├─> polls CFuture"), "C's poll inside Go's: both halves look at one clock\n%s", out)
+	})
+	// The wakers that JoinAll makes are known from their making, so what C says of their boxes is theirs.
+	t.Run("shows_a_waker_for_each_joined_future", func(t *testing.T) {
+		needCgo(t)
+		out, errs, status := lab("trace", "join")
+		require.Zero(t, status, errs)
+		for _, name := range []string{"short timer", "long timer"} {
+			require.Regexp(t, `waker \d, `+name+`: [12] polls?, 1 wake, in C 0x`, out) // one, where the machine is slower than the timer
+			require.Regexp(t, `thread \d+ in C +wakes `+name+", and consumes", out)
+		}
+		require.NotContains(t, out, "of  ", "each has a name")
+	})
+	t.Run("of_a_storm_ends_with_an_exact_count", func(t *testing.T) {
+		out, errs, status := lab("trace", "storm", "--size", "403")
+		require.Zero(t, status, errs)
+		require.Contains(t, out, "Woken 403 times, and once to end\n")
+		require.Regexp(t, `stormy: \d+ polls, 404 wakes`, out)
+	})
+	t.Run("of_another_program_is_shown", func(t *testing.T) {
+		needCgo(t)
+		dir := t.TempDir()
+		file := filepath.Join(dir, "mine.%p.trace")
+		exe := program(t)
+		cmd := exec.Command(exe, "demo", "countdown", "0")
+		cmd.Env = append(os.Environ(), "FFIWAKERDEBUG=trace="+file)
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		files, err := filepath.Glob(filepath.Join(dir, "mine.*.trace"))
 		require.NoError(t, err)
-		require.Equal(t, "Result: 42\n", string(out))
-		require.Regexp(t, says, errs.String())
-	}
-}
+		require.Len(t, files, 1)
+		require.Regexp(t, `mine\.\d+\.trace$`, files[0])
+		perfetto := filepath.Join(dir, "perfetto.json")
+		text, errs, status := lab("trace", "--from", files[0], "--perfetto", perfetto)
+		require.Zero(t, status, errs)
+		require.Empty(t, text)
+		require.Regexp(t, `^wakelab: .*perfetto\.json: \d+ events\n$`, errs)
+		b, err := os.ReadFile(perfetto)
+		require.NoError(t, err)
+		require.True(t, json.Valid(b))
 
-func TestABuildWithoutTracesSaysSo(t *testing.T) {
-	out, err := exec.Command(program(t, "-tags", "ffiwakernotrace"), "trace", "countdown").CombinedOutput()
-	require.Error(t, err)
-	require.Equal(t, "wakelab: trace: this build has no trace: it was made with the tag ffiwakernotrace\n", string(out))
+		refused(t, statusFailed, "no such file", "trace", "--from", filepath.Join(dir, "none"))
+		refused(t, statusFailed, "no trace", "trace", "--from", exe)
+	})
+	// The program runs on, and one line says why there is no trace.
+	t.Run("that_cannot_be_written_is_one_line", func(t *testing.T) {
+		exe := program(t)
+		for setting, says := range map[string]string{
+			"trace=/none/x":   `^ffiwaker: FFIWAKERDEBUG: no trace: open /none/x: .*\n$`,
+			"trcae=x":         `^ffiwaker: FFIWAKERDEBUG: no key "trcae" \(use audit, tasks, trace\)\n$`,
+			"trace=/dev/full": `^ffiwaker: FFIWAKERDEBUG: the trace has gaps: write /dev/full: no space left on device\n(ffiwaker: FFIWAKERDEBUG: the trace has gaps in C's events: No space left on device\n)?$`,
+		} {
+			if _, err := os.Stat("/dev/full"); err != nil && strings.HasSuffix(setting, "/dev/full") {
+				continue
+			}
+			cmd := exec.Command(exe, "demo", "simple", "0")
+			cmd.Env = append(os.Environ(), "FFIWAKERDEBUG="+setting)
+			var errs strings.Builder
+			cmd.Stderr = &errs
+			out, err := cmd.Output()
+			require.NoError(t, err)
+			require.Equal(t, "Result: 42\n", string(out))
+			require.Regexp(t, says, errs.String())
+		}
+	})
+	t.Run("is_refused_in_a_build_without_traces", func(t *testing.T) {
+		out, err := exec.Command(program(t, "-tags", "ffiwakernotrace"), "trace", "countdown").CombinedOutput()
+		require.Error(t, err)
+		require.Equal(t, "wakelab: trace: this build has no trace: it was made with the tag ffiwakernotrace\n", string(out))
+	})
 }
 
 // ---- layout
 
-func TestTheLiveLayoutFollowsTheCountOfReferences(t *testing.T) {
+func TestLayoutLive(t *testing.T) {
 	if !capi.HasCgo {
 		refused(t, statusFailed, noCgo, "layout", "--live")
 		return
@@ -174,7 +169,7 @@ func TestTheLiveLayoutFollowsTheCountOfReferences(t *testing.T) {
 	require.Contains(t, out, "0 counted wakers of C are alive")
 }
 
-func TestTheCallingConventionIsReadFromWhatCompilersMake(t *testing.T) {
+func TestABI(t *testing.T) {
 	out, errs, status := lab("layout", "--abi")
 	require.Zero(t, status, errs)
 	for _, p := range platforms {
@@ -191,34 +186,46 @@ func TestTheCallingConventionIsReadFromWhatCompilersMake(t *testing.T) {
 
 // ---- break, race
 
-func TestBreakListsEveryMisuse(t *testing.T) {
-	needCgo(t)
-	out, errs, status := lab("break")
-	require.Zero(t, status, errs)
-	for _, e := range faulty() {
-		require.Contains(t, out, "  "+e.Name+" ")
-	}
-	require.Greater(t, len(faulty()), 70)
-}
+func TestBreak(t *testing.T) {
+	t.Run("lists_each_misuse", func(t *testing.T) {
+		needCgo(t)
+		out, errs, status := lab("break")
+		require.Zero(t, status, errs)
+		for _, e := range faulty() {
+			require.Contains(t, out, "  "+e.Name+" ")
+		}
+		require.Greater(t, len(faulty()), 70)
+	})
+	t.Run("names_the_rule_its_contract_and_the_tool_that_reports_it", func(t *testing.T) {
+		needCgo(t)
+		need(t, "gcc")
+		out, errs, status := lab("break", "wakes_then_drops")
+		require.Zero(t, status, errs)
+		require.Contains(t, out, "The rule that the kit names, wakes_when_it_can_go_on:\n")
+		require.Regexp(t, `The contract, rawwaker\.h:\d+\n    Promises `, out)
+		require.Contains(t, out, "The conformance kit (wakertest/c) says:\n    not ok ")
+		require.Contains(t, out, "The auditor (rawwaker_audit) says:\n    rawwaker audit: double_drop: ")
+		require.NotContains(t, out, os.TempDir())
 
-func TestBreakNamesTheRuleTheContractAndWhoTells(t *testing.T) {
-	needCgo(t)
-	need(t, "gcc")
-	out, errs, status := lab("break", "wakes_then_drops")
-	require.Zero(t, status, errs)
-	require.Contains(t, out, "The rule that the kit names, wakes_when_it_can_go_on:\n")
-	require.Regexp(t, `The contract, rawwaker\.h:\d+\n    Promises `, out)
-	require.Contains(t, out, "The conformance kit (wakertest/c) says:\n    not ok ")
-	require.Contains(t, out, "The auditor (rawwaker_audit) says:\n    rawwaker audit: double_drop: ")
-	require.NotContains(t, out, os.TempDir())
+		out, errs, status = lab("break", "go_never_wakes")
+		require.Zero(t, status, errs)
+		require.Contains(t, out, "The conformance kit (package wakertest) says:\n")
+		require.Contains(t, out, "the rule: a future that returned PENDING wakes when it can continue")
 
-	out, errs, status = lab("break", "go_never_wakes")
-	require.Zero(t, status, errs)
-	require.Contains(t, out, "The conformance kit (package wakertest) says:\n")
-	require.Contains(t, out, "the rule: a future that returned PENDING wakes when it can go on")
-
-	t.Setenv("PATH", "")
-	refused2(t, "no gcc on the PATH", "break", "wakes_then_drops")
+		t.Setenv("PATH", "")
+		refused2(t, "no gcc on the PATH", "break", "wakes_then_drops")
+	})
+	t.Run("has_a_paragraph_of_the_contract_for_each_rule", func(t *testing.T) {
+		for _, e := range faulty() {
+			word := paragraph[e.Kit]
+			if word == "" {
+				word = paragraph[e.Audit]
+			}
+			number, text := contract(word)
+			require.Positive(t, number, "%s: %s %s", e.Name, e.Kit, e.Audit)
+			require.Contains(t, text, word)
+		}
+	})
 }
 
 // refused2 is refused for a call that prints before it fails.
@@ -230,19 +237,7 @@ func refused2(t *testing.T, says string, args ...string) {
 	require.Contains(t, errs, says)
 }
 
-func TestEachRuleHasItsParagraphOfTheContract(t *testing.T) {
-	for _, e := range faulty() {
-		word := paragraph[e.Kit]
-		if word == "" {
-			word = paragraph[e.Audit]
-		}
-		number, text := contract(word)
-		require.Positive(t, number, "%s: %s %s", e.Name, e.Kit, e.Audit)
-		require.Contains(t, text, word)
-	}
-}
-
-func TestRaceShowsWhatCgoHides(t *testing.T) {
+func TestRace(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds with -race")
 	}
@@ -260,7 +255,7 @@ func TestRaceShowsWhatCgoHides(t *testing.T) {
 
 // ---- bench
 
-func TestBenchDrawsTheTableThatMakeBenchPrints(t *testing.T) {
+func TestBench(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "figures.tsv")
 	require.NoError(t, os.WriteFile(file, []byte("# go1.26.8 linux/amd64, 2 CPUs, 2026-11-27, 9 pairs\n# name\tours\tpeer\tratio\tgoal\n"+
 		"quick <one>, ns\t5\t10\t0.5\t1\nslow one, ns\t30\t10\t3\t1.5\n# left out: a third: no cargo\n"), 0o644))
@@ -323,61 +318,58 @@ rawwaker_test_waker NAME(void *unused) {
 }
 `
 
-func TestALibraryThatKeepsTheContractPasses(t *testing.T) {
-	needCgo(t)
-	so := library(t, strings.NewReplacer("NAME", "rawwaker_check_waker", "BROKEN", "").Replace(task))
-	out, errs, status := lab("check", so)
-	require.Zero(t, status, errs+out)
-	require.Contains(t, out, "ok 1 - complete_vtable")
-	require.NotContains(t, out, "not ok")
-}
-
-func TestALibraryThatBreaksARuleIsToldWhich(t *testing.T) {
-	needCgo(t)
-	so := library(t, strings.NewReplacer("NAME", "my_waker", "BROKEN", "return;").Replace(task))
-	out, errs, status := lab("check", so, "--waker", "my_waker")
-	require.Equal(t, statusBroken, status, errs+out)
-	require.Equal(t, "wakelab: check: "+so+" breaks the contract\n", errs)
-	require.Regexp(t, `not ok \d+ - wake_consumes`, out)
-}
-
-func TestALibraryThatCrashesIsAFailureOfTheScenario(t *testing.T) {
-	needCgo(t)
-	so := library(t, strings.NewReplacer("NAME", "rawwaker_check_waker", "BROKEN", "*(volatile int *)8 = 1;").Replace(task))
-	out, errs, status := lab("check", so)
-	require.Equal(t, statusBroken, status, errs+out)
-	require.Regexp(t, `(?s)not ok \d+ - .*expected: no signal; signal 11 came`, out)
-	require.Equal(t, 1, strings.Count(errs, "\n"), errs)
-}
-
-func TestALibraryThatEndsTheProcessHasNotPassed(t *testing.T) {
-	needCgo(t)
-	so := library(t, strings.NewReplacer("NAME", "rawwaker_check_waker", "BROKEN", "_exit(0);").Replace("#include <unistd.h>"+task))
-	out, errs, status := lab("check", so)
-	require.NotZero(t, status, errs+out)
-	require.Equal(t, 1, strings.Count(errs, "\n"), errs)
-}
-
-func TestAConstructorThatCrashesIsOneLine(t *testing.T) {
-	needCgo(t)
-	so := library(t, `__attribute__((constructor)) static void at_load(void) { *(volatile int *)8 = 1; } void rawwaker_check_waker(void) {}`)
-	out, errs, status := lab("check", so)
-	require.Equal(t, statusFailed, status, out)
-	require.Equal(t, 1, strings.Count(errs, "\n"), errs)
-	require.Contains(t, errs, "it has ended the process")
-}
-
-func TestWhatIsNoLibraryIsOneLine(t *testing.T) {
-	needCgo(t)
-	dir := t.TempDir()
-	text := filepath.Join(dir, "text.so")
-	require.NoError(t, os.WriteFile(text, []byte("hello"), 0o644))
-	refused(t, statusFailed, "is not a library that this system loads", "check", text)
-	refused(t, statusFailed, "no such file", "check", filepath.Join(dir, "none.so"))
-	refused(t, statusFailed, "is a folder", "check", dir)
-	without := library(t, "int other_name(void) { return 0; }")
-	refused(t, statusFailed, "exports none of rawwaker_check_waker, rawwaker_check_future, rawwaker_check_executor", "check", without)
-	refused(t, statusUsage, `exports no function othername; did you mean "other_name"?`, "check", without, "--waker", "othername")
-	unresolved := library(t, "void elsewhere(void); void rawwaker_check_waker(void) { elsewhere(); }")
-	refused(t, statusFailed, "undefined symbol: elsewhere", "check", unresolved)
+func TestCheck(t *testing.T) {
+	t.Run("passes_a_library_that_keeps_the_contract", func(t *testing.T) {
+		needCgo(t)
+		so := library(t, strings.NewReplacer("NAME", "rawwaker_check_waker", "BROKEN", "").Replace(task))
+		out, errs, status := lab("check", so)
+		require.Zero(t, status, errs+out)
+		require.Contains(t, out, "ok 1 - complete_vtable")
+		require.NotContains(t, out, "not ok")
+	})
+	t.Run("names_the_rule_that_a_library_breaks", func(t *testing.T) {
+		needCgo(t)
+		so := library(t, strings.NewReplacer("NAME", "my_waker", "BROKEN", "return;").Replace(task))
+		out, errs, status := lab("check", so, "--waker", "my_waker")
+		require.Equal(t, statusBroken, status, errs+out)
+		require.Equal(t, "wakelab: check: "+so+" breaks the contract\n", errs)
+		require.Regexp(t, `not ok \d+ - wake_consumes`, out)
+	})
+	t.Run("fails_the_scenario_in_which_a_library_crashes", func(t *testing.T) {
+		needCgo(t)
+		so := library(t, strings.NewReplacer("NAME", "rawwaker_check_waker", "BROKEN", "*(volatile int *)8 = 1;").Replace(task))
+		out, errs, status := lab("check", so)
+		require.Equal(t, statusBroken, status, errs+out)
+		require.Regexp(t, `(?s)not ok \d+ - .*expected: no signal; signal 11 came`, out)
+		require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+	})
+	t.Run("fails_if_a_library_ends_the_process", func(t *testing.T) {
+		needCgo(t)
+		so := library(t, strings.NewReplacer("NAME", "rawwaker_check_waker", "BROKEN", "_exit(0);").Replace("#include <unistd.h>"+task))
+		out, errs, status := lab("check", so)
+		require.NotZero(t, status, errs+out)
+		require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+	})
+	t.Run("reports_a_constructor_that_crashes_in_one_line", func(t *testing.T) {
+		needCgo(t)
+		so := library(t, `__attribute__((constructor)) static void at_load(void) { *(volatile int *)8 = 1; } void rawwaker_check_waker(void) {}`)
+		out, errs, status := lab("check", so)
+		require.Equal(t, statusFailed, status, out)
+		require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+		require.Contains(t, errs, "it has ended the process")
+	})
+	t.Run("reports_a_file_that_is_no_library_in_one_line", func(t *testing.T) {
+		needCgo(t)
+		dir := t.TempDir()
+		text := filepath.Join(dir, "text.so")
+		require.NoError(t, os.WriteFile(text, []byte("hello"), 0o644))
+		refused(t, statusFailed, "is not a library that this system loads", "check", text)
+		refused(t, statusFailed, "no such file", "check", filepath.Join(dir, "none.so"))
+		refused(t, statusFailed, "is a folder", "check", dir)
+		without := library(t, "int other_name(void) { return 0; }")
+		refused(t, statusFailed, "exports none of rawwaker_check_waker, rawwaker_check_future, rawwaker_check_executor", "check", without)
+		refused(t, statusUsage, `exports no function othername; did you mean "other_name"?`, "check", without, "--waker", "othername")
+		unresolved := library(t, "void elsewhere(void); void rawwaker_check_waker(void) { elsewhere(); }")
+		refused(t, statusFailed, "undefined symbol: elsewhere", "check", unresolved)
+	})
 }

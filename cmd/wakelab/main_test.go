@@ -60,150 +60,150 @@ func allCommands() (all []*cobra.Command) {
 	return all
 }
 
-func TestHelpListsEveryCommandAndSaysTheExitStatus(t *testing.T) {
-	for _, args := range [][]string{{"help"}, {"--help"}, {"-h"}} {
-		out, errs, status := lab(args...)
-		require.Zero(t, status)
-		require.Empty(t, errs)
+func TestHelp(t *testing.T) {
+	t.Run("lists_each_command_and_the_exit_status", func(t *testing.T) {
+		for _, args := range [][]string{{"help"}, {"--help"}, {"-h"}} {
+			out, errs, status := lab(args...)
+			require.Zero(t, status)
+			require.Empty(t, errs)
+			for _, c := range allCommands() {
+				require.Regexp(t, `(?m)^  `+c.Name()+` +`, out)
+			}
+			require.Contains(t, out, "Exit status: 0 done")
+			require.NotContains(t, out, "demo")
+		}
+		require.Len(t, allCommands(), 9)
+	})
+	t.Run("has_an_example_for_each_command", func(t *testing.T) {
 		for _, c := range allCommands() {
-			require.Regexp(t, `(?m)^  `+c.Name()+` +`, out)
+			out, errs, status := lab(c.Name(), "--help")
+			require.Zero(t, status)
+			require.Empty(t, errs)
+			if c.Name() != "help" && c.Name() != "completion" { // cobra's own
+				require.Contains(t, out, "Examples:\n", c.Name())
+			}
 		}
-		require.Contains(t, out, "Exit status: 0 done")
-		require.NotContains(t, out, "demo")
-	}
-	require.Len(t, allCommands(), 9)
-}
-
-func TestHelpOfEachCommandHasAnExample(t *testing.T) {
-	for _, c := range allCommands() {
-		out, errs, status := lab(c.Name(), "--help")
+	})
+	t.Run("completes_the_names_of_examples", func(t *testing.T) {
+		out, _, status := lab("completion", "bash")
 		require.Zero(t, status)
-		require.Empty(t, errs)
-		if c.Name() != "help" && c.Name() != "completion" { // cobra's own
-			require.Contains(t, out, "Examples:\n", c.Name())
+		require.Contains(t, out, "wakelab")
+		out, _, status = lab("__complete", "trace", "count")
+		require.Zero(t, status)
+		require.Contains(t, out, "countdown\n")
+	})
+}
+
+func TestArguments(t *testing.T) {
+	t.Run("suggest_the_nearest_name_for_an_unknown_one", func(t *testing.T) {
+		for given, near := range map[string]string{"layuot": "layout", "Tour": "tour", "": "tour", "lay": "layout", "braek": "break"} {
+			refused(t, statusUsage, `did you mean "`+near+`"?`, given)
 		}
-	}
+		refused(t, statusUsage, `no flag "--hlep"; did you mean "--help"?`, "--hlep")
+		refused(t, statusUsage, `no flag "--lvie"; did you mean "--live"?`, "layout", "--lvie")
+		refused(t, statusUsage, `no example "countdwon"; did you mean "countdown"?`, "trace", "countdwon")
+		refused(t, statusUsage, `no misuse "go_never_waks"; did you mean "go_never_wakes"?`, "break", "go_never_waks")
+	})
+	t.Run("that_are_not_used_are_refused", func(t *testing.T) {
+		refused(t, statusUsage, `layout: takes no arguments; there is "please"`, "layout", "please")
+		refused(t, statusUsage, "which example?", "trace")
+		refused(t, statusUsage, "either an example or --from", "trace", "countdown", "--from", "x")
+		refused(t, statusUsage, "either --live or --abi", "layout", "--live", "--abi")
+		refused(t, statusUsage, "countdown has no such size", "trace", "countdown", "--size", "3")
+		refused(t, statusUsage, "has no such size", "trace", "storm", "--size=-3")
+		refused(t, statusUsage, "which library?", "check")
+		refused(t, statusUsage, "one at a time", "break", "a", "b")
+		refused(t, statusUsage, "one at a time", "trace", "countdown", "timer")
+		refused(t, statusUsage, "--html: which file?", "trace", "countdown", "--html", "")
+		refused(t, statusUsage, "at least one wake", "trace", "storm", "--size", "0")
+		refused(t, statusUsage, "a storm has up to 1000000", "trace", "storm", "--size", "1000001")
+		refused(t, statusUsage, `no command "nonesuch". See`, "help", "nonesuch")
+		refused(t, statusUsage, `no command "bahs"; did you mean "bash"?`, "completion", "bahs")
+		refused(t, statusUsage, "missing closing ]", "bench", "--run", "[")
+		refused(t, statusUsage, "--pairs 0: at least one", "bench", "--pairs", "0")
+		refused(t, statusUsage, "invalid argument", "bench", "--pairs", "many")
+	})
 }
 
-func TestShellsAreCompletedWithTheNamesOfExamples(t *testing.T) {
-	out, _, status := lab("completion", "bash")
-	require.Zero(t, status)
-	require.Contains(t, out, "wakelab")
-	out, _, status = lab("__complete", "trace", "count")
-	require.Zero(t, status)
-	require.Contains(t, out, "countdown\n")
-}
+func TestOutput(t *testing.T) {
+	t.Run("leaves_nothing_behind_if_a_file_cannot_be_written", func(t *testing.T) {
+		dir := t.TempDir()
+		for _, flag := range []string{"--html", "--perfetto"} {
+			refused(t, statusFailed, "no such file or directory", "trace", "simple", flag, filepath.Join(dir, "none", "x"))
+			refused(t, statusFailed, "", "trace", "simple", flag, dir) // a folder is there
+		}
+		// A temporary file of a folder's name would lie beside it.
+		refused(t, statusFailed, filepath.Join(dir, "none", "x")+": no such file or directory", "trace", "simple", "--html", filepath.Join(dir, "none", "x"))
+		beside, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".wakelab*"))
+		require.NoError(t, err)
+		require.Empty(t, beside)
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Empty(t, entries)
+		// Half a file is no file.
+		require.Error(t, aside(filepath.Join(dir, "x"), func(w io.Writer) error {
+			w.Write([]byte("half"))
+			return errors.New("and then the disk was full")
+		}))
+		entries, err = os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Empty(t, entries)
+	})
+	t.Run("keeps_a_device_that_it_writes_to", func(t *testing.T) {
+		dir := t.TempDir()
+		target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+		require.NoError(t, os.WriteFile(target, []byte("old"), 0o644))
+		if err := os.Symlink("target", link); err != nil {
+			t.Skip(err)
+		}
+		hello := func(w io.Writer) error { _, err := io.WriteString(w, "new"); return err }
+		require.NoError(t, aside(link, hello))
+		info, err := os.Lstat(link)
+		require.NoError(t, err)
+		require.NotZero(t, info.Mode()&os.ModeSymlink)
+		b, err := os.ReadFile(target)
+		require.NoError(t, err)
+		require.Equal(t, "new", string(b))
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Len(t, entries, 2)
 
-func TestAnUnknownNameIsToldTheNearestOne(t *testing.T) {
-	for given, near := range map[string]string{"layuot": "layout", "Tour": "tour", "": "tour", "lay": "layout", "braek": "break"} {
-		refused(t, statusUsage, `did you mean "`+near+`"?`, given)
-	}
-	refused(t, statusUsage, `no flag "--hlep"; did you mean "--help"?`, "--hlep")
-	refused(t, statusUsage, `no flag "--lvie"; did you mean "--live"?`, "layout", "--lvie")
-	refused(t, statusUsage, `no example "countdwon"; did you mean "countdown"?`, "trace", "countdwon")
-	refused(t, statusUsage, `no misuse "go_never_waks"; did you mean "go_never_wakes"?`, "break", "go_never_waks")
-}
-
-func TestArgumentsThatNobodyReadsAreRefused(t *testing.T) {
-	refused(t, statusUsage, `layout: takes no arguments; there is "please"`, "layout", "please")
-	refused(t, statusUsage, "which example?", "trace")
-	refused(t, statusUsage, "either an example or --from", "trace", "countdown", "--from", "x")
-	refused(t, statusUsage, "either --live or --abi", "layout", "--live", "--abi")
-	refused(t, statusUsage, "countdown has no such size", "trace", "countdown", "--size", "3")
-	refused(t, statusUsage, "has no such size", "trace", "storm", "--size=-3")
-	refused(t, statusUsage, "which library?", "check")
-	refused(t, statusUsage, "one at a time", "break", "a", "b")
-	refused(t, statusUsage, "one at a time", "trace", "countdown", "timer")
-	refused(t, statusUsage, "--html: which file?", "trace", "countdown", "--html", "")
-	refused(t, statusUsage, "at least one wake", "trace", "storm", "--size", "0")
-	refused(t, statusUsage, "a storm has up to 1000000", "trace", "storm", "--size", "1000001")
-	refused(t, statusUsage, `no command "nonesuch". See`, "help", "nonesuch")
-	refused(t, statusUsage, `no command "bahs"; did you mean "bash"?`, "completion", "bahs")
-	refused(t, statusUsage, "missing closing ]", "bench", "--run", "[")
-	refused(t, statusUsage, "--pairs 0: at least one", "bench", "--pairs", "0")
-	refused(t, statusUsage, "invalid argument", "bench", "--pairs", "many")
-}
-
-func TestAFileThatCannotBeWrittenLeavesNothingBehind(t *testing.T) {
-	dir := t.TempDir()
-	for _, flag := range []string{"--html", "--perfetto"} {
-		refused(t, statusFailed, "no such file or directory", "trace", "simple", flag, filepath.Join(dir, "none", "x"))
-		refused(t, statusFailed, "", "trace", "simple", flag, dir) // a folder is there
-	}
-	// A temporary file of a folder's name would lie beside it.
-	refused(t, statusFailed, filepath.Join(dir, "none", "x")+": no such file or directory", "trace", "simple", "--html", filepath.Join(dir, "none", "x"))
-	beside, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".wakelab*"))
-	require.NoError(t, err)
-	require.Empty(t, beside)
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Empty(t, entries)
-	// Half a file is no file.
-	require.Error(t, aside(filepath.Join(dir, "x"), func(w io.Writer) error {
-		w.Write([]byte("half"))
-		return errors.New("and then the disk was full")
-	}))
-	entries, err = os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Empty(t, entries)
-}
-
-func TestWhatIsNoFileOfADiskIsWrittenToAndStays(t *testing.T) {
-	dir := t.TempDir()
-	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
-	require.NoError(t, os.WriteFile(target, []byte("old"), 0o644))
-	if err := os.Symlink("target", link); err != nil {
-		t.Skip(err)
-	}
-	hello := func(w io.Writer) error { _, err := io.WriteString(w, "new"); return err }
-	require.NoError(t, aside(link, hello))
-	info, err := os.Lstat(link)
-	require.NoError(t, err)
-	require.NotZero(t, info.Mode()&os.ModeSymlink)
-	b, err := os.ReadFile(target)
-	require.NoError(t, err)
-	require.Equal(t, "new", string(b))
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Len(t, entries, 2)
-
-	reader, writer, err := os.Pipe()
-	require.NoError(t, err)
-	place := fmt.Sprintf("/dev/fd/%d", writer.Fd())
-	if _, err := os.Stat(place); err != nil {
-		t.Skip(err)
-	}
-	require.NoError(t, aside(place, hello))
-	require.NoError(t, writer.Close())
-	b, err = io.ReadAll(reader)
-	require.NoError(t, err)
-	require.Equal(t, "new", string(b))
-}
-
-// A signal ends what was begun: the example, and the folder for its trace.
-func TestASignalLeavesNoFolderBehind(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("no signals from elsewhere there")
-	}
-	dir := t.TempDir()
-	cmd := exec.Command(program(t), "trace", "storm", "--size", "1000000")
-	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
-	require.NoError(t, cmd.Start())
-	require.Eventually(t, func() bool {
-		traces, _ := filepath.Glob(filepath.Join(dir, "wakelab*", "trace"))
-		return len(traces) == 1
-	}, 10*time.Second, time.Millisecond)
-	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-	require.Error(t, cmd.Wait())
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Empty(t, entries)
-}
-
-func TestAWriteThatFailsIsReported(t *testing.T) {
-	var errs bytes.Buffer
-	require.Equal(t, statusFailed, run([]string{"tour"}, full{}, &errs))
-	require.Equal(t, "wakelab: tour: disk full\n", errs.String())
+		reader, writer, err := os.Pipe()
+		require.NoError(t, err)
+		place := fmt.Sprintf("/dev/fd/%d", writer.Fd())
+		if _, err := os.Stat(place); err != nil {
+			t.Skip(err)
+		}
+		require.NoError(t, aside(place, hello))
+		require.NoError(t, writer.Close())
+		b, err = io.ReadAll(reader)
+		require.NoError(t, err)
+		require.Equal(t, "new", string(b))
+	})
+	// A signal ends what was begun: the example, and the folder for its trace.
+	t.Run("leaves_no_folder_behind_after_a_signal", func(t *testing.T) {
+		if runtime.GOOS == "windows" {
+			t.Skip("no signals from elsewhere there")
+		}
+		dir := t.TempDir()
+		cmd := exec.Command(program(t), "trace", "storm", "--size", "1000000")
+		cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+		require.NoError(t, cmd.Start())
+		require.Eventually(t, func() bool {
+			traces, _ := filepath.Glob(filepath.Join(dir, "wakelab*", "trace"))
+			return len(traces) == 1
+		}, 10*time.Second, time.Millisecond)
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		require.Error(t, cmd.Wait())
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Empty(t, entries)
+	})
+	t.Run("reports_a_write_that_fails", func(t *testing.T) {
+		var errs bytes.Buffer
+		require.Equal(t, statusFailed, run([]string{"tour"}, full{}, &errs))
+		require.Equal(t, "wakelab: tour: disk full\n", errs.String())
+	})
 }
 
 type full struct{}
@@ -229,7 +229,7 @@ func program(t *testing.T, flags ...string) string {
 }
 
 // What the documentation tells a reader to type.
-func TestEachCommandInTheDocumentationExists(t *testing.T) {
+func TestDocumentation(t *testing.T) {
 	found := 0
 	for _, file := range []string{"README.md", "docs/STUDY.md", "docs/TRACE.md", "docs/EMBEDDING.md", "docs/PROOF.md"} {
 		b, err := os.ReadFile(filepath.Join("..", "..", file))

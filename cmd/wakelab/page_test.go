@@ -103,155 +103,152 @@ func texts(ctx context.Context, t *testing.T, selectors ...string) (all []string
 	return all
 }
 
-// The article's countdown: four polls, three wakes, read off the page step by step, by keyboard alone, forwards and backwards.
-func TestThePageStepsThroughTheCountdown(t *testing.T) {
-	ctx := browser(t)
-	url, _ := pageOf(t, "countdown")
-	open(t, ctx, url)
-	press := func(key string) {
-		t.Helper()
-		do(t, ctx, chromedp.KeyEvent(key))
-	}
-	require.Equal(t, []string{"0", "0"}, texts(ctx, t, "#polls", "#wakes"))
+func TestPage(t *testing.T) {
+	// The article's countdown: four polls, three wakes, read off the page step by step, by keyboard alone, forwards and backwards.
+	t.Run("steps_through_the_countdown", func(t *testing.T) {
+		ctx := browser(t)
+		url, _ := pageOf(t, "countdown")
+		open(t, ctx, url)
+		press := func(key string) {
+			t.Helper()
+			do(t, ctx, chromedp.KeyEvent(key))
+		}
+		require.Equal(t, []string{"0", "0"}, texts(ctx, t, "#polls", "#wakes"))
 
-	seen, back := []string{}, []string{}
-	press(kb.End)
-	end := texts(ctx, t, "#polls", "#wakes", "#at")
-	require.Equal(t, []string{"4", "3"}, end[:2])
-	var at, count int
-	_, err := fmt.Sscanf(end[2], "%d of %d", &at, &count)
-	require.NoError(t, err)
-	require.Equal(t, count, at)
+		seen, back := []string{}, []string{}
+		press(kb.End)
+		end := texts(ctx, t, "#polls", "#wakes", "#at")
+		require.Equal(t, []string{"4", "3"}, end[:2])
+		var at, count int
+		_, err := fmt.Sscanf(end[2], "%d of %d", &at, &count)
+		require.NoError(t, err)
+		require.Equal(t, count, at)
 
-	press(kb.Home)
-	step := func() string {
-		s := texts(ctx, t, "#polls", "#wakes", "#now b")
-		return strings.Join(s, " ")
-	}
-	for range count - 1 {
-		seen = append(seen, step())
+		press(kb.Home)
+		step := func() string {
+			s := texts(ctx, t, "#polls", "#wakes", "#now b")
+			return strings.Join(s, " ")
+		}
+		for range count - 1 {
+			seen = append(seen, step())
+			press(kb.ArrowRight)
+		}
+		require.Contains(t, seen, "1 0 polls CountdownFuture")
+		require.Contains(t, seen, "1 1 wakes CountdownFuture by reference")
+		require.Contains(t, seen, "4 3 polls CountdownFuture")
+		for range count - 1 {
+			press(kb.ArrowLeft)
+			back = append([]string{step()}, back...)
+		}
+		require.Equal(t, seen, back, "backwards it says the same")
+
+		// To the next wake and the next poll by their letters.
+		press(kb.Home)
+		for i := range 3 {
+			press("w")
+			require.Equal(t, fmt.Sprint(i+1), texts(ctx, t, "#wakes")[0])
+			press("p")
+			require.Equal(t, fmt.Sprint(i+2), texts(ctx, t, "#polls")[0])
+		}
+		// The scrubber has the arrow keys for itself, and the focus reaches it.
+		do(t, ctx, chromedp.Focus(chromedp.CSS("#scrub")), chromedp.KeyEvent(kb.Home))
+		require.True(t, strings.HasPrefix(texts(ctx, t, "#at")[0], "1 of "))
 		press(kb.ArrowRight)
-	}
-	require.Contains(t, seen, "1 0 polls CountdownFuture")
-	require.Contains(t, seen, "1 1 wakes CountdownFuture by reference")
-	require.Contains(t, seen, "4 3 polls CountdownFuture")
-	for range count - 1 {
-		press(kb.ArrowLeft)
-		back = append([]string{step()}, back...)
-	}
-	require.Equal(t, seen, back, "backwards it says the same")
-
-	// To the next wake and the next poll by their letters.
-	press(kb.Home)
-	for i := range 3 {
-		press("w")
-		require.Equal(t, fmt.Sprint(i+1), texts(ctx, t, "#wakes")[0])
-		press("p")
-		require.Equal(t, fmt.Sprint(i+2), texts(ctx, t, "#polls")[0])
-	}
-	// The scrubber has the arrow keys for itself, and the focus reaches it.
-	do(t, ctx, chromedp.Focus(chromedp.CSS("#scrub")), chromedp.KeyEvent(kb.Home))
-	require.True(t, strings.HasPrefix(texts(ctx, t, "#at")[0], "1 of "))
-	press(kb.ArrowRight)
-	require.True(t, strings.HasPrefix(texts(ctx, t, "#at")[0], "2 of "))
-}
-
-func TestThePageShowsTheSixteenBytesAndTheBoxOfAWakerThatCrosses(t *testing.T) {
-	ctx := browser(t)
-	url, _ := pageOf(t, "c-thread")
-	open(t, ctx, url)
-	do(t, ctx, chromedp.KeyEvent("w"))
-	waker := texts(ctx, t, "#waker")[0]
-	require.Contains(t, waker, "sixteen bytes")
-	require.Contains(t, waker, "rawwaker_box_vtable")
-	for _, field := range []string{"refs", "queued", "closed", "sink", "id"} {
-		require.Contains(t, waker, field)
-	}
-	require.Equal(t, 16, eval[int](t, ctx, `document.querySelectorAll("#waker .bytes span").length`))
-	require.Regexp(t, `^wakes .*, and consumes reference \d+`, texts(ctx, t, "#now b")[0])
-}
-
-func TestAPageOfNothingSaysSo(t *testing.T) {
-	ctx := browser(t)
-	dir := t.TempDir()
-	file, page := filepath.Join(dir, "trace"), filepath.Join(dir, "page.html")
-	require.NoError(t, os.WriteFile(file, []byte(`{"ns":0,"what":"trace","version":1,"pid":1,"program":"p"}`+"\n"), 0o644))
-	_, errs, status := lab("trace", "--from", file, "--html", page)
-	require.Zero(t, status, errs)
-	do(t, ctx, chromedp.Navigate("file://"+page))
-	require.Equal(t, []string{"Nothing happened."}, texts(ctx, t, "#now"))
-}
-
-func TestEveryControlOfThePageHasANameForThoseWhoDoNotSee(t *testing.T) {
-	ctx := browser(t)
-	url, _ := pageOf(t, "countdown")
-	open(t, ctx, url)
-	nodes := call(t, ctx, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{}).Nodes
-	named := map[string]int{}
-	for _, n := range nodes {
-		if n.Ignored || n.Role == nil {
-			continue
-		}
-		role := strings.Trim(string(n.Role.Value), `"`)
-		switch role {
-		case "button", "slider", "combobox", "listbox", "option", "group", "image", "toolbar", "link", "textbox", "checkbox", "table":
-			name := ""
-			if n.Name != nil {
-				name = strings.Trim(string(n.Name.Value), `"`)
-			}
-			require.NotEmpty(t, name, "a %s", role)
-			named[role]++
-		}
-	}
-	require.Equal(t, 5, named["button"])
-	require.Equal(t, 1, named["slider"])
-	require.Equal(t, 3, named["combobox"])
-	require.GreaterOrEqual(t, named["listbox"], 1)
-	require.Positive(t, named["option"])
-}
-
-// docs/page-light.png and docs/page-dark.png are these, written where WAKELAB_SHOTS names a folder.
-func TestThePageIsThereInLightAndInDark(t *testing.T) {
-	ctx := browser(t)
-	url, _ := pageOf(t, "c-thread")
-	shots := map[string][]byte{}
-	for _, scheme := range []string{"light", "dark"} {
-		call(t, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
-		do(t, ctx, chromedp.EmulateViewport(1280, 860))
+		require.True(t, strings.HasPrefix(texts(ctx, t, "#at")[0], "2 of "))
+	})
+	t.Run("shows_the_sixteen_bytes_and_the_box_of_a_waker_that_crosses", func(t *testing.T) {
+		ctx := browser(t)
+		url, _ := pageOf(t, "c-thread")
 		open(t, ctx, url)
 		do(t, ctx, chromedp.KeyEvent("w"))
-		background := eval[string](t, ctx, `getComputedStyle(document.body).backgroundColor`)
-		shot, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
-		require.NoError(t, err)
-		shots[scheme] = shot
-		require.Equal(t, map[string]string{"light": "rgb(251, 250, 247)", "dark": "rgb(20, 23, 28)"}[scheme], background)
-		if dir := os.Getenv("WAKELAB_SHOTS"); dir != "" {
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "page-"+scheme+".png"), shot, 0o644))
+		waker := texts(ctx, t, "#waker")[0]
+		require.Contains(t, waker, "sixteen bytes")
+		require.Contains(t, waker, "rawwaker_box_vtable")
+		for _, field := range []string{"refs", "queued", "closed", "sink", "id"} {
+			require.Contains(t, waker, field)
 		}
-	}
-	require.NotEqual(t, shots["light"], shots["dark"])
-}
-
-// 100,000 events: until the first row is there, and then the page scrolls to any place.
-func TestAPageOfAHundredThousandEventsOpensAndScrolls(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it makes a large trace")
-	}
-	ctx := browser(t)
-	url, file := pageOf(t, "storm", "--size", "100000")
-	info, err := os.Stat(file)
-	require.NoError(t, err)
-	do(t, ctx, chromedp.Navigate("about:blank"))
-	start := time.Now()
-	open(t, ctx, url)
-	opened := time.Since(start)
-	count := eval[int](t, ctx, `events.length`)
-	require.GreaterOrEqual(t, count, 100_000)
-	rows := eval[int](t, ctx, `document.querySelectorAll(".row").length`)
-	do(t, ctx, chromedp.KeyEvent(kb.End), chromedp.WaitVisible(chromedp.CSS(fmt.Sprintf("#event%d", count))))
-	last := texts(ctx, t, `[aria-selected="true"] i`)[0]
-	frames := eval[float64](t, ctx, `(() => { const t = performance.now(); for (let k = 0; k < 60; k++) { lanes.scrollLeft = k * 40000; draw(); rows(); } return (performance.now() - t) / 60 })()`)
-	require.Less(t, rows, 100, "only what is in view is there")
-	require.Equal(t, fmt.Sprint(count), last)
-	t.Logf("%d events, %.1f MB: open in %v, a frame while it scrolls %.1f ms", count, float64(info.Size())/1e6, opened.Round(time.Millisecond), frames)
+		require.Equal(t, 16, eval[int](t, ctx, `document.querySelectorAll("#waker .bytes span").length`))
+		require.Regexp(t, `^wakes .*, and consumes reference \d+`, texts(ctx, t, "#now b")[0])
+	})
+	t.Run("without_events_says_so", func(t *testing.T) {
+		ctx := browser(t)
+		dir := t.TempDir()
+		file, page := filepath.Join(dir, "trace"), filepath.Join(dir, "page.html")
+		require.NoError(t, os.WriteFile(file, []byte(`{"ns":0,"what":"trace","version":1,"pid":1,"program":"p"}`+"\n"), 0o644))
+		_, errs, status := lab("trace", "--from", file, "--html", page)
+		require.Zero(t, status, errs)
+		do(t, ctx, chromedp.Navigate("file://"+page))
+		require.Equal(t, []string{"Nothing happened."}, texts(ctx, t, "#now"))
+	})
+	t.Run("names_each_control_for_screen_readers", func(t *testing.T) {
+		ctx := browser(t)
+		url, _ := pageOf(t, "countdown")
+		open(t, ctx, url)
+		nodes := call(t, ctx, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{}).Nodes
+		named := map[string]int{}
+		for _, n := range nodes {
+			if n.Ignored || n.Role == nil {
+				continue
+			}
+			role := strings.Trim(string(n.Role.Value), `"`)
+			switch role {
+			case "button", "slider", "combobox", "listbox", "option", "group", "image", "toolbar", "link", "textbox", "checkbox", "table":
+				name := ""
+				if n.Name != nil {
+					name = strings.Trim(string(n.Name.Value), `"`)
+				}
+				require.NotEmpty(t, name, "a %s", role)
+				named[role]++
+			}
+		}
+		require.Equal(t, 5, named["button"])
+		require.Equal(t, 1, named["slider"])
+		require.Equal(t, 3, named["combobox"])
+		require.GreaterOrEqual(t, named["listbox"], 1)
+		require.Positive(t, named["option"])
+	})
+	// docs/page-light.png and docs/page-dark.png are these, written where WAKELAB_SHOTS names a folder.
+	t.Run("has_a_light_and_a_dark_form", func(t *testing.T) {
+		ctx := browser(t)
+		url, _ := pageOf(t, "c-thread")
+		shots := map[string][]byte{}
+		for _, scheme := range []string{"light", "dark"} {
+			call(t, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+			do(t, ctx, chromedp.EmulateViewport(1280, 860))
+			open(t, ctx, url)
+			do(t, ctx, chromedp.KeyEvent("w"))
+			background := eval[string](t, ctx, `getComputedStyle(document.body).backgroundColor`)
+			shot, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+			require.NoError(t, err)
+			shots[scheme] = shot
+			require.Equal(t, map[string]string{"light": "rgb(251, 250, 247)", "dark": "rgb(20, 23, 28)"}[scheme], background)
+			if dir := os.Getenv("WAKELAB_SHOTS"); dir != "" {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "page-"+scheme+".png"), shot, 0o644))
+			}
+		}
+		require.NotEqual(t, shots["light"], shots["dark"])
+	})
+	// 100,000 events: until the first row is there, and then the page scrolls to any place.
+	t.Run("of_a_hundred_thousand_events_opens_and_scrolls", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("it makes a large trace")
+		}
+		ctx := browser(t)
+		url, file := pageOf(t, "storm", "--size", "100000")
+		info, err := os.Stat(file)
+		require.NoError(t, err)
+		do(t, ctx, chromedp.Navigate("about:blank"))
+		start := time.Now()
+		open(t, ctx, url)
+		opened := time.Since(start)
+		count := eval[int](t, ctx, `events.length`)
+		require.GreaterOrEqual(t, count, 100_000)
+		rows := eval[int](t, ctx, `document.querySelectorAll(".row").length`)
+		do(t, ctx, chromedp.KeyEvent(kb.End), chromedp.WaitVisible(chromedp.CSS(fmt.Sprintf("#event%d", count))))
+		last := texts(ctx, t, `[aria-selected="true"] i`)[0]
+		frames := eval[float64](t, ctx, `(() => { const t = performance.now(); for (let k = 0; k < 60; k++) { lanes.scrollLeft = k * 40000; draw(); rows(); } return (performance.now() - t) / 60 })()`)
+		require.Less(t, rows, 100, "only what is in view is there")
+		require.Equal(t, fmt.Sprint(count), last)
+		t.Logf("%d events, %.1f MB: open in %v, a frame while it scrolls %.1f ms", count, float64(info.Size())/1e6, opened.Round(time.Millisecond), frames)
+	})
 }

@@ -1,22 +1,24 @@
-/* Build and run, in this folder:
-
-   cc -std=c11 -Wall -Wextra -Wpedantic -Werror -DARTICLE_MAIN -I../.. article.c ../../rawwaker.c -pthread -o article
-   ./article
-
-   "Building a Simple Future Executor with Custom Waker", the whole article in C: in its order, under its names. First its
-   Rust, then what became of it here:
-
-     fn dummy_raw_waker() -> RawWaker        rawwaker dummy_raw_waker(void)
-     Waker::from_raw(raw)                    nothing: in C a rawwaker is the waker
-     Context::from_waker(&waker)             rawwaker_context cx = {&waker}
-     std::pin::pin!(future)                  a variable that stays where it is: a rawwaker_future only points to it
-     fn poll(self: Pin<&mut Self>, cx)       rawwaker_poll name_poll(void *data, rawwaker_context *cx, void *out)
-     Poll::Ready(42)                         *(int32_t *)out = 42; return RAWWAKER_READY
-     Poll::Pending                           return RAWWAKER_PENDING
-     panic!("...")                           rawwaker_set_panic("...", n); return RAWWAKER_PANICKED
-     async fn                                a state machine, written by hand
-
-   SPDX-License-Identifier: MIT */
+/* article.c - the article "Building a Simple Future Executor with Custom Waker" in C, in its order
+ * and with its names. Build it in this folder:
+ *
+ *   cc -std=c11 -Wall -Wextra -Wpedantic -Werror -DARTICLE_MAIN -I../.. article.c \
+ *     ../../rawwaker.c -pthread -o article && ./article
+ *
+ * The article's Rust, and the C for it:
+ *
+ *   fn dummy_raw_waker() -> RawWaker     rawwaker dummy_raw_waker(void)
+ *   Waker::from_raw(raw)                 nothing: in C a rawwaker is the waker
+ *   Context::from_waker(&waker)          rawwaker_context cx = {&waker}
+ *   std::pin::pin!(future)               a variable that does not move: the future points to it
+ *   fn poll(self: Pin<&mut Self>, cx)    rawwaker_poll name_poll(void *data, rawwaker_context *cx,
+ *                                                                void *out)
+ *   Poll::Ready(42)                      *(int32_t *)out = 42; return RAWWAKER_READY
+ *   Poll::Pending                        return RAWWAKER_PENDING
+ *   panic!("...")                        rawwaker_set_panic("...", n); return RAWWAKER_PANICKED
+ *   async fn                             a state machine, written by hand
+ *
+ * SPDX-License-Identifier: MIT
+ */
 #define _POSIX_C_SOURCE 200809L
 
 #include "article.h"
@@ -28,7 +30,7 @@
 #include <string.h>
 #include <time.h>
 
-/* ------------------------------------------------------------------------------ Part 1: Creating a RawWaker -- */
+/* ------------------------------------------------------------ Part 1: Creating a RawWaker -- */
 
 static rawwaker dummy_raw_waker(void);
 
@@ -44,14 +46,14 @@ static rawwaker dummy_raw_waker(void) {
   return (rawwaker){NULL, &vtable};
 }
 
-/* ------------------------------------------------------------------------------ Part 2: Creating a Waker ----- */
+/* --------------------------------------------------------------- Part 2: Creating a Waker -- */
 
-/* Why unsafe? In Rust because from_raw trusts the vtable. C trusts it all the time. */
+/* Why unsafe? In Rust, because from_raw trusts the vtable. In C every use trusts it. */
 static rawwaker dummy_waker(void) { return dummy_raw_waker(); }
 
-/* ------------------------------------------------------------------------------ Part 3: The block_on executor  */
+/* ---------------------------------------------------------- Part 3: The block_on executor -- */
 
-/* Polls, and polls again. rawwaker_block_on has the same signature and sleeps until the waker is woken. */
+/* Polls again and again. rawwaker_block_on has the same signature, and sleeps until it is woken. */
 rawwaker_poll article_block_on(rawwaker_future future, void *out) {
   rawwaker waker = dummy_waker();
   rawwaker_context context = {&waker};
@@ -70,7 +72,7 @@ static rawwaker_poll panicked(const char *message) {
   return RAWWAKER_PANICKED;
 }
 
-/* ------------------------------------------------------------------------------ async fn simple() -> i32 ----- */
+/* --------------------------------------------------------------- async fn simple() -> i32 -- */
 
 typedef struct SimpleFuture {
   enum { START, DONE } state;
@@ -89,7 +91,7 @@ static rawwaker_poll simple_poll(void *data, rawwaker_context *cx, void *out) {
   }
 }
 
-/* The future lies in *self, the caller's: dropping it frees nothing. */
+/* The future is in *self, which belongs to the caller: dropping it frees nothing. */
 static rawwaker_future simple(SimpleFuture *self) {
   static const rawwaker_future_vtable vtable = {simple_poll, no_op};
   *self = (SimpleFuture){START};
@@ -101,7 +103,7 @@ rawwaker_poll article_simple(article_executor *block_on, int32_t *out) {
   return block_on(simple(&f), out);
 }
 
-/* A future that makes the mistake: it polls the other one again after it was ready. */
+/* A faulty future: it polls the other one again after completion. */
 static rawwaker_poll twice_poll(void *data, rawwaker_context *cx, void *out) {
   rawwaker_future *f = data;
   rawwaker_poll poll = f->vtable->poll(f->data, cx, out);
@@ -116,7 +118,7 @@ rawwaker_poll article_simple_twice(article_executor *block_on, int32_t *out) {
   return block_on((rawwaker_future){&f, &vtable}, out);
 }
 
-/* ------------------------------------------------------------------------------ How futures use wakers ------- */
+/* ----------------------------------------------------------------- How futures use wakers -- */
 
 static uint64_t now(void) {
   struct timespec t;
@@ -126,7 +128,7 @@ static uint64_t now(void) {
 
 static uint64_t after(uint64_t milliseconds) { return now() + milliseconds * 1000000u; }
 
-/* Shared by the future and its thread, so it is counted: the one who lets go last frees it. */
+/* Shared by the future and its thread, and so reference-counted: the last reference frees it. */
 typedef struct TimerFuture {
   uint64_t deadline;
   bool started;
@@ -141,13 +143,14 @@ static void timer_release(TimerFuture *self) {
 
 static void *timer_thread(void *data) {
   TimerFuture *self = data;
-  for (uint64_t t; (t = now()) < self->deadline;) { /* a signal came, or the system sleeps in ticks: sleep the rest */
+  /* The sleep may be too short, because of a signal or of the clock's ticks: sleep for the rest. */
+  for (uint64_t t; (t = now()) < self->deadline;) {
     uint64_t left = self->deadline - t;
     struct timespec pause = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
     nanosleep(&pause, NULL);
   }
-  atomic_store(&self->expired, true);           /* first make it true, */
-  rawwaker_cell_wake(&self->waker);             /* then wake: the poll that follows sees it */
+  atomic_store(&self->expired, true);           /* set the condition first */
+  rawwaker_cell_wake(&self->waker);             /* wake after it: the next poll sees it */
   timer_release(self);
   return NULL;
 }
@@ -166,14 +169,15 @@ static bool register_timer_callback(TimerFuture *self) {
 static rawwaker_poll timer_poll(void *data, rawwaker_context *cx, void *out) {
   TimerFuture *self = data;
   (void)out;
-  /* First keep the waker (the cell clones it), then look: whatever comes in between finds it. */
+  /* Register the waker (the cell clones it) and then test: a wake in between finds the waker. */
   rawwaker_cell_register(&self->waker, cx->waker);
   if (atomic_load(&self->expired)) return RAWWAKER_READY;
-  if (!self->started && !(self->started = register_timer_callback(self))) return panicked("no thread for the timer");
+  if (!self->started && !(self->started = register_timer_callback(self)))
+    return panicked("no thread for the timer");
   return RAWWAKER_PENDING;
 }
 
-/* Also cancels: the thread sleeps on, finds the cell empty and wakes nobody. */
+/* It also cancels: the thread continues to sleep, then finds the cell empty and wakes nothing. */
 static void timer_drop(void *data) {
   TimerFuture *self = data;
   rawwaker_cell_drop(&self->waker);
@@ -195,7 +199,7 @@ rawwaker_poll article_timer(article_executor *block_on, uint64_t milliseconds) {
   return block_on(article_timer_future(milliseconds), NULL);
 }
 
-/* ------------------------------------------------------------------------------ Practical example ------------ */
+/* ---------------------------------------------------------------------- Practical example -- */
 
 typedef struct DelayFuture {
   uint64_t deadline;
@@ -211,7 +215,7 @@ static rawwaker_poll delay_poll(void *data, rawwaker_context *cx, void *out) {
 }
 
 /* async fn delay_and_return() -> i32 { DelayFuture { deadline: ... }.await; 42 }
- * Futures are lazy: the deadline is set by the first poll, where the body begins. */
+ * Futures are lazy: the first poll, which enters the body, sets the deadline. */
 typedef struct DelayAndReturn {
   enum { BEGIN, AWAIT, END } state;
   uint64_t milliseconds;
@@ -243,16 +247,17 @@ static rawwaker_future delay_and_return(DelayAndReturn *self, uint64_t milliseco
   return (rawwaker_future){self, &vtable};
 }
 
-rawwaker_poll article_delay_and_return(article_executor *block_on, uint64_t milliseconds, int32_t *out) {
+rawwaker_poll article_delay_and_return(article_executor *block_on, uint64_t milliseconds,
+                                       int32_t *out) {
   DelayAndReturn f;
   return block_on(delay_and_return(&f, milliseconds), out);
 }
 
-/* ------------------------------------------------------------------------------ Advanced: multiple polls ----- */
+/* --------------------------------------------------------------- Advanced: multiple polls -- */
 
 typedef struct CountdownFuture {
   uint32_t count;
-  article_println *println;   /* where the lines go: the caller may not be C */
+  article_println *println;   /* receives the lines, because the caller may not be C */
   void *to;
 } CountdownFuture;
 
@@ -274,16 +279,17 @@ static rawwaker_future countdown(CountdownFuture *self) {
   return (rawwaker_future){self, &vtable};
 }
 
-rawwaker_poll article_countdown(article_executor *block_on, uint32_t count, article_println *println, void *to) {
+rawwaker_poll article_countdown(article_executor *block_on, uint32_t count,
+                                article_println *println, void *to) {
   CountdownFuture f = {count, println, to};
   return block_on(countdown(&f), NULL);
 }
 
 #ifdef ARTICLE_MAIN
 
-/* ------------------------------------------------------------------------------ Tokio's executor (conceptual)  */
+/* ---------------------------------------------------------- Tokio's executor (conceptual) -- */
 
-/* Held by the queue while it is in it, and by each of its wakers: counted. */
+/* Reference-counted: each of its wakers holds a reference, and so does the queue that it is in. */
 typedef struct Task {
   rawwaker_future future;
   bool queued, done;   /* guarded by EXECUTOR.lock */
@@ -301,7 +307,8 @@ static void task_release(Task *task) {
   if (atomic_fetch_sub(&task->refs, 1) == 1) free(task);
 }
 
-/* EXECUTOR.schedule(task) and EXECUTOR.notify(). A task is in the queue once at most, and no more when it is done. */
+/* EXECUTOR.schedule(task) and EXECUTOR.notify(). A task is in the queue at most once, and never
+ * after completion. */
 static void schedule(Task *task) {
   pthread_mutex_lock(&EXECUTOR.lock);
   if (!task->queued && !task->done) {
@@ -315,10 +322,11 @@ static void schedule(Task *task) {
   pthread_mutex_unlock(&EXECUTOR.lock);
 }
 
-/* Takes the queue's reference over; sleeps while the queue is empty. */
+/* Returns the first task with the queue's reference. Sleeps while the queue is empty. */
 static Task *pop_front(void) {
   pthread_mutex_lock(&EXECUTOR.lock);
-  while (EXECUTOR.first == NULL) pthread_cond_wait(&EXECUTOR.parker, &EXECUTOR.lock);   /* self.parker.park() */
+  /* self.parker.park() */
+  while (EXECUTOR.first == NULL) pthread_cond_wait(&EXECUTOR.parker, &EXECUTOR.lock);
   Task *task = EXECUTOR.first;
   EXECUTOR.first = task->next;
   if (EXECUTOR.first == NULL) EXECUTOR.end = &EXECUTOR.first;
@@ -327,7 +335,7 @@ static Task *pop_front(void) {
   return task;
 }
 
-/* A real waker: data is the task, and the four slots know what to do with it. */
+/* A real waker: data is the task, on which the four slots operate. */
 static const rawwaker_vtable TASK_VTABLE;
 
 static rawwaker task_clone(void *data) {
@@ -353,9 +361,9 @@ static void spawn(rawwaker_future future) {
   task_release(task);
 }
 
-/* Runs until that many tasks are done. */
+/* Runs until that many tasks have completed. */
 static void run(int tasks) {
-  /* A task that woke itself and was done all the same is still queued: take it out. */
+  /* A task that woke itself in its last poll is still queued: remove it. */
   while (tasks > 0 || EXECUTOR.first != NULL) {
     Task *task = pop_front();
     if (!task->done) {
@@ -376,7 +384,7 @@ static void run(int tasks) {
   }
 }
 
-/* ------------------------------------------------------------------------------ main, in the article's order - */
+/* ----------------------------------------------------------- main, in the article's order -- */
 
 static double ms_since(uint64_t start) { return (double)(now() - start) / 1e6; }
 
@@ -393,7 +401,8 @@ int main(void) {
   article_simple(rawwaker_block_on, &result);
   printf("Result: %ld\n", (long)result);
   puts("-- SimpleFuture, polled after completion");
-  if (article_simple_twice(rawwaker_block_on, &result) == RAWWAKER_PANICKED) printf("panic: %s\n", rawwaker_last_panic());
+  if (article_simple_twice(rawwaker_block_on, &result) == RAWWAKER_PANICKED)
+    printf("panic: %s\n", rawwaker_last_panic());
 
   puts("-- TimerFuture: the article's block_on");
   start = now();

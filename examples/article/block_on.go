@@ -2,8 +2,8 @@ package article
 
 import "github.com/seed-8a1b3254/ffiwaker/rawwaker"
 
-// BlockOn is the article's block_on: it polls until f is ready, and burns a CPU meanwhile. blockon.Spin is the same with
-// what a library has to see to; blockon.BlockOn sleeps until the waker is woken.
+// BlockOn is the article's block_on: it polls until f is ready, and keeps a CPU busy. blockon.Spin
+// does the same in library quality; blockon.BlockOn sleeps until the waker is woken.
 func BlockOn[T any](f rawwaker.Future[T]) T {
 	waker := DummyWaker()
 	defer waker.Drop()

@@ -7,8 +7,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// DelayFuture is ready at its deadline. It wakes itself at every poll before, so that the best of executors is as busy with
-// it as the simple one.
+// DelayFuture is ready at its deadline. Before that it wakes itself in every poll, so it keeps any
+// executor as busy as the simple one.
 type DelayFuture struct {
 	Deadline time.Time
 }

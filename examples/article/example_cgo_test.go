@@ -13,7 +13,7 @@ import (
 
 func ExampleDummyRawWaker() {
 	raw := article.DummyRawWaker()
-	fmt.Println(raw.Data, raw.VTable.Wake == raw.VTable.Drop) // no_op, both of them
+	fmt.Println(raw.Data, raw.VTable.Wake == raw.VTable.Drop) // both are no_op
 	// Output: 0 true
 }
 
@@ -35,7 +35,7 @@ func ExampleCTimer() {
 	// Output: true
 }
 
-// A thread of C wakes a goroutine.
+// A C thread wakes a goroutine.
 func ExampleCTimerFuture() {
 	start := time.Now()
 	blockon.BlockOn(article.CTimerFuture(20 * time.Millisecond))

@@ -104,14 +104,14 @@ func ExampleReadFile() {
 	}
 	defer os.RemoveAll(dir)
 	name := filepath.Join(dir, "file.txt")
-	if err := os.WriteFile(name, []byte("read while nobody spins"), 0o600); err != nil {
+	if err := os.WriteFile(name, []byte("read without spinning"), 0o600); err != nil {
 		fmt.Println(err)
 		return
 	}
 
 	result := blockon.BlockOn(article.ReadFile(name))
 	fmt.Println(result.Value, result.Err)
-	// Output: read while nobody spins <nil>
+	// Output: read without spinning <nil>
 }
 
 // A context can cancel what is awaited.

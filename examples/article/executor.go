@@ -6,14 +6,15 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// Executor is the article's simplified Tokio: a queue of tasks, one goroutine that polls them, and a parker on which it
-// sleeps while none can go on. It is here to be read.
+// Executor is the article's simplified Tokio: a queue of tasks, one goroutine that polls them, and
+// a parker on which that goroutine sleeps while no task can continue. It is meant to be read;
+// package executor is meant to be used.
 type Executor struct {
-	mu         sync.Mutex // guards what follows; nothing is polled, woken or cloned under it
+	mu         sync.Mutex // guards the next two; no poll, wake or clone happens under it
 	tasks      []*Task
 	unfinished int
 
-	parker chan struct{}
+	parker chan struct{} // holds at most one token
 }
 
 // Task is a future that an [Executor] drives.
@@ -36,17 +37,18 @@ func (ex *Executor) Spawn(f rawwaker.Future[struct{}]) {
 	(&Task{executor: ex, future: f}).Wake()
 }
 
-// CreateWakerForTask returns a real waker: what it wakes, the executor polls again. In the article it is a vtable over a
-// pointer to the task; article.c has that.
+// CreateWakerForTask returns a waker that makes the executor poll the task again. In the article it
+// is a vtable and a pointer to the task, as in article.c.
 func CreateWakerForTask(task *Task) *rawwaker.Waker { return rawwaker.FromWake(task) }
 
-// Wake implements [rawwaker.Wake]. Any goroutine may call it, also during the task's poll and after its end.
+// Wake implements [rawwaker.Wake]. Any goroutine may call it, also during the task's poll and after
+// its end.
 func (t *Task) Wake() {
 	t.executor.schedule(t)
 	t.executor.notify()
 }
 
-// Run polls until all tasks are done.
+// Run polls until all tasks have completed.
 func (ex *Executor) Run() {
 	for {
 		for task := ex.popFront(); task != nil; task = ex.popFront() {
@@ -64,7 +66,7 @@ func (ex *Executor) Run() {
 	}
 }
 
-// schedule queues the task, once at most however often it is woken.
+// schedule puts the task into the queue, unless it is there already or has completed.
 func (ex *Executor) schedule(task *Task) {
 	ex.mu.Lock()
 	defer ex.mu.Unlock()
@@ -74,7 +76,7 @@ func (ex *Executor) schedule(task *Task) {
 	}
 }
 
-// notify leaves a token, so that a Run which is just about to sleep does not.
+// notify leaves a token, so that Run does not sleep if it is about to.
 func (ex *Executor) notify() {
 	select {
 	case ex.parker <- struct{}{}:
@@ -89,7 +91,7 @@ func (ex *Executor) popFront() *Task {
 		task := ex.tasks[0]
 		ex.tasks = ex.tasks[1:]
 		task.queued = false
-		if !task.done { // one that woke itself and was done all the same
+		if !task.done { // a task may wake itself and then return Ready
 			return task
 		}
 	}

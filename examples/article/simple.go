@@ -12,10 +12,11 @@ func Simple() rawwaker.Future[int] {
 	})
 }
 
-// Compute is the same under the name that it has where the article lists what its executor can do.
+// Compute is Simple under the name that the article uses in its list of what its executor can do.
 func Compute() rawwaker.Future[int] { return Simple() }
 
-// SimpleFuture is what a compiler makes of [Simple]: a state machine. The zero value is at its start.
+// SimpleFuture is the state machine that a compiler makes of [Simple]. The zero value is at its
+// start.
 type SimpleFuture struct {
 	state state
 }
@@ -27,7 +28,8 @@ const (
 	done
 )
 
-// Poll implements [rawwaker.Future]. Like the compiler's, it must not be polled again after Ready.
+// Poll implements [rawwaker.Future]. Like the compiler's future, it panics if it is polled after
+// Ready.
 func (f *SimpleFuture) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
 	switch f.state {
 	case start:

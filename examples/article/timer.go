@@ -8,8 +8,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// TimerFuture is ready after its time and sleeps until then: it hands its waker to a timer. future.Sleep is the same, ready
-// to use.
+// TimerFuture is ready when its time has passed. Until then a timer holds its waker, so the
+// executor can sleep. future.Sleep is the same in library quality.
 type TimerFuture struct {
 	expired atomic.Bool
 	waker   future.AtomicWaker
@@ -20,15 +20,15 @@ type TimerFuture struct {
 func Timer(d time.Duration) *TimerFuture {
 	f := new(TimerFuture)
 	f.timer = time.AfterFunc(d, func() {
-		f.expired.Store(true) // first make it true,
-		f.waker.Wake()        // then wake: the poll that follows sees it
+		f.expired.Store(true) // first set the condition,
+		f.waker.Wake()        // then wake: the poll that follows sees the condition
 	})
 	return f
 }
 
 // Poll implements [rawwaker.Future].
 func (f *TimerFuture) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
-	// First keep the waker, then look: the timer may expire in between, and must find the one or have set the other.
+	// First register the waker, then test the condition: if the timer expires in between, it wakes.
 	f.waker.Register(cx.Waker())
 	if f.expired.Load() {
 		f.waker.Drop()
@@ -37,7 +37,7 @@ func (f *TimerFuture) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 	return rawwaker.Pending[struct{}]()
 }
 
-// Drop implements [rawwaker.Dropper]: it cancels.
+// Drop implements [rawwaker.Dropper]: it cancels the timer.
 func (f *TimerFuture) Drop() {
 	f.timer.Stop()
 	f.waker.Drop()

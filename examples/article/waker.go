@@ -5,8 +5,8 @@ package article
 /*
 #include "rawwaker.h"
 
-// The dummy waker's four slots: C functions, because a vtable holds the addresses of C code. A RawWaker in Go carries
-// addresses and never runs them itself.
+// The four slots of the dummy waker. They are C functions, because a vtable holds addresses of C
+// functions: a RawWaker in Go holds the addresses and does not call them.
 static void no_op(void *data) { (void)data; }
 static rawwaker clone(void *data);
 
@@ -32,9 +32,10 @@ import (
 // DummyRawWaker is the article's dummy_raw_waker: no data, and a vtable that does nothing.
 func DummyRawWaker() rawwaker.RawWaker {
 	raw := C.dummy_raw_waker()
-	// SAFETY: the vtable is static in C memory, and VTable is bit for bit its type.
-	return rawwaker.RawWaker{Data: uintptr(raw.data), VTable: (*rawwaker.VTable)(unsafe.Pointer(raw.vtable))}
+	// SAFETY: the vtable is static in C memory, and VTable has its layout.
+	vtable := (*rawwaker.VTable)(unsafe.Pointer(raw.vtable))
+	return rawwaker.RawWaker{Data: uintptr(raw.data), VTable: vtable}
 }
 
-// DummyWaker is the article's dummy_waker. The unsafe of its Rust is hidden in FromRaw, which trusts the vtable.
+// DummyWaker is the article's dummy_waker. In Rust it needs unsafe; here FromRaw trusts the vtable.
 func DummyWaker() *rawwaker.Waker { return rawwaker.FromRaw(DummyRawWaker()) }

@@ -1,37 +1,38 @@
-/* chost.c - see chost.h. Here the host is started from Go (chost.go), so that one process shows both sides. */
+/* chost.c - see chost.h. In this example Go starts the host (chost.go), so that one process shows
+ * both sides. */
 #include "chost.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
-/* What the waker wakes: a flag, and somebody who may be asleep on it. */
-typedef struct bell {
+/* What the waker wakes: a flag, and the thread that waits for it. */
+typedef struct parker {
   pthread_mutex_t lock;
-  pthread_cond_t rung;
+  pthread_cond_t changed;
   bool woken;
-  int holders;   /* the last of them frees the bell */
-} bell;
+  int refs; /* the last one frees the parker */
+} parker;
 
-static void bell_leave(bell *b) {
-  pthread_mutex_lock(&b->lock);
-  bool last = --b->holders == 0;
-  pthread_mutex_unlock(&b->lock);
+static void parker_unref(parker *p) {
+  pthread_mutex_lock(&p->lock);
+  bool last = --p->refs == 0;
+  pthread_mutex_unlock(&p->lock);
   if (!last) return;
-  pthread_cond_destroy(&b->rung);
-  pthread_mutex_destroy(&b->lock);
-  free(b);
+  pthread_cond_destroy(&p->changed);
+  pthread_mutex_destroy(&p->lock);
+  free(p);
 }
 
-/* On whatever thread wakes: it only tells. */
-static void ring(void *arg) {
-  bell *b = arg;
-  pthread_mutex_lock(&b->lock);
-  b->woken = true;
-  pthread_cond_signal(&b->rung);
-  pthread_mutex_unlock(&b->lock);
+/* Called on the waking thread. It only notifies. */
+static void unpark(void *arg) {
+  parker *p = arg;
+  pthread_mutex_lock(&p->lock);
+  p->woken = true;
+  pthread_cond_signal(&p->changed);
+  pthread_mutex_unlock(&p->lock);
 }
 
-static void let_go(void *arg) { bell_leave(arg); }
+static void drop(void *arg) { parker_unref(arg); }
 
 typedef struct host {
   rawwaker_future future;
@@ -41,22 +42,22 @@ typedef struct host {
 
 static void *host_loop(void *arg) {
   host *h = arg;
-  bell *b = calloc(1, sizeof *b);
-  if (b == NULL) abort();
-  pthread_mutex_init(&b->lock, NULL);
-  pthread_cond_init(&b->rung, NULL);
-  b->holders = 2; /* the loop, and the waker with all its clones */
-  rawwaker waker = rawwaker_from_fn(ring, b, let_go);
+  parker *p = calloc(1, sizeof *p);
+  if (p == NULL) abort();
+  pthread_mutex_init(&p->lock, NULL);
+  pthread_cond_init(&p->changed, NULL);
+  p->refs = 2; /* the loop, and the waker with all its clones */
+  rawwaker waker = rawwaker_from_fn(unpark, p, drop);
   rawwaker_context cx = {&waker};
   while ((h->poll = h->future.vtable->poll(h->future.data, &cx, h->out)) == RAWWAKER_PENDING) {
-    pthread_mutex_lock(&b->lock);
-    while (!b->woken) pthread_cond_wait(&b->rung, &b->lock);
-    b->woken = false;
-    pthread_mutex_unlock(&b->lock);
+    pthread_mutex_lock(&p->lock);
+    while (!p->woken) pthread_cond_wait(&p->changed, &p->lock);
+    p->woken = false;
+    pthread_mutex_unlock(&p->lock);
   }
   h->future.vtable->drop(h->future.data);
   rawwaker_drop(waker);
-  bell_leave(b);
+  parker_unref(p);
   return NULL;
 }
 
@@ -88,8 +89,11 @@ void chost_wake(rawwaker w, int threads, int times) {
   pthread_t all[MOST];
   errand e = {&w, times};
   int started = 0;
-  while (started < threads && started < MOST && pthread_create(&all[started], NULL, errand_run, &e) == 0) started++;
-  for (int i = started; i < threads; i++) errand_run(&e); /* no thread for these: here, then */
+  while (started < threads && started < MOST &&
+         pthread_create(&all[started], NULL, errand_run, &e) == 0)
+    started++;
+  /* wake here if there is no further thread */
+  for (int i = started; i < threads; i++) errand_run(&e);
   for (int i = 0; i < started; i++) pthread_join(all[i], NULL);
   rawwaker_drop(w);
 }

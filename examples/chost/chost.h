@@ -1,6 +1,7 @@
-/* chost.h - a program in C, as small as one can be that polls futures of any language: one thread, one loop, one waker.
+/* chost.h - the smallest C program that polls futures of any language: one thread, one loop, one
+ * waker. Build it in this folder:
  *
- *   gcc -std=c11 -c chost.c -I../.. && gcc ... chost.o ../../rawwaker.c -pthread
+ *   gcc -std=c11 -I../.. -c chost.c && gcc ... chost.o ../../rawwaker.c -pthread
  *
  * SPDX-License-Identifier: MIT
  */
@@ -9,11 +10,13 @@
 
 #include "rawwaker.h"
 
-/* Starts a thread whose loop polls f until it is not pending any more, sleeps in between until it is woken, and drops f.
- * takes f | gives what its last poll gave, when that has happened; EAGAIN's number, negative, where there is no thread */
+/* Starts a thread that polls f until it is no longer pending, sleeps between polls until it is
+ * woken, and then drops f. It returns when that thread has ended.
+ * takes f | gives the code of the last poll, or -EAGAIN if no thread can be started */
 int chost_run(rawwaker_future f, void *out);
 
-/* Has so many threads wake w so many times each, by reference, and drops w when all are through.
+/* Wakes w by reference on the given number of threads, the given number of times on each, and then
+ * drops w.
  * takes w | gives - */
 void chost_wake(rawwaker w, int threads, int times);
 

@@ -1,8 +1,9 @@
 //go:build ignore
 
-/* httpget.c - a C program on an epoll loop that awaits 100 HTTP requests, made by Go's net/http, all at once.
+/* httpget.c - an epoll loop in C that awaits 100 HTTP requests at once, made by Go's net/http.
+ * Build it in the folder above:
  *
- *   make -C hosts httpget && ./hosts/build/httpget http://127.0.0.1:8080/
+ *   make httpget && build/httpget http://127.0.0.1:8080/
  */
 #include "httpget.h"
 
@@ -22,11 +23,12 @@ static void done(void *arg, rawwaker_poll code) {
     answered++;
   } else {
     failed++;
-    fprintf(stderr, "%s\n", code == RAWWAKER_READY && r->error != NULL ? r->error : rawwaker_last_panic());
+    fprintf(stderr, "%s\n",
+            code == RAWWAKER_READY && r->error != NULL ? r->error : rawwaker_last_panic());
   }
 }
 
-/* The threads of this process, as the kernel counts them. */
+/* The number of threads of this process, as the kernel reports it. */
 static int threads(void) {
   char line[256];
   int n = 0;

@@ -1,6 +1,7 @@
 //go:build cgo
 
-// Httpget is the Go half of httpget.c: a library with package archive in it and one Go future more, an HTTP request.
+// Httpget is the Go part of httpget.c: a library with package archive and one more Go future, an
+// HTTP request.
 package main
 
 /*
@@ -16,6 +17,7 @@ import (
 	"time"
 	"unsafe"
 
+	_ "github.com/seed-8a1b3254/ffiwaker" // embeds the headers
 	"github.com/seed-8a1b3254/ffiwaker/future"
 	_ "github.com/seed-8a1b3254/ffiwaker/hosts/archive"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
@@ -28,7 +30,7 @@ type response struct {
 
 //export httpgetStart
 func httpgetStart(url *C.char, out unsafe.Pointer) {
-	target := C.GoString(url) // C's string is C's again when this returns
+	target := C.GoString(url) // a copy, because url is C's again once this function has returned
 	get := future.Go(func(ctx context.Context) (response, error) {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
@@ -46,7 +48,10 @@ func httpgetStart(url *C.char, out unsafe.Pointer) {
 	})
 	rawwaker.FutureIntoRawFunc(get, func(out unsafe.Pointer, r rawwaker.Result[response]) {
 		to := (*C.httpget_response)(out)
-		*to = C.httpget_response{status: C.int32_t(r.Value.status), length: C.uint32_t(len(r.Value.body))}
+		*to = C.httpget_response{
+			status: C.int32_t(r.Value.status),
+			length: C.uint32_t(len(r.Value.body)),
+		}
 		if r.Err != nil {
 			to.error = C.CString(r.Err.Error())
 			return

@@ -1,4 +1,5 @@
-/* The C halves of ffiwaker.h: types and errno, and what needs no Go. */
+/* The functions of ffiwaker.h: their C types, errno, and the parts that need no Go. The other parts
+ * are in archive.go. */
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* dladdr */
 #endif
@@ -11,14 +12,16 @@
 #include <string.h>
 #if !defined(_WIN32)
 #include <dlfcn.h>
-#pragma weak dladdr /* a static program has no loader */
+#pragma weak dladdr /* a statically linked program has no dladdr */
 #endif
 
 #include "host.h"
 
-/* thread is a number of the calling thread's own; site, where it called from. */
+/* Numbers cross to Go, not pointers. thread identifies the calling thread; site is the address that
+ * the call returns to. */
 extern uintptr_t ffiwakerExecutorNew(int *err);
-extern uintptr_t ffiwakerExecutorSpawn(uintptr_t ex, uintptr_t data, uintptr_t vtable, uintptr_t site, int handle);
+extern uintptr_t ffiwakerExecutorSpawn(uintptr_t ex, uintptr_t data, uintptr_t vtable,
+                                       uintptr_t site, int handle);
 extern size_t ffiwakerExecutorTick(uintptr_t ex, uintptr_t thread, int kind, uint64_t most);
 extern int ffiwakerExecutorFD(uintptr_t ex);
 extern void ffiwakerExecutorOnWake(uintptr_t ex, uintptr_t data, uintptr_t vtable);
@@ -34,9 +37,11 @@ static _Noreturn void die(const char *call, const char *why) {
   abort();
 }
 
-/* Before and after each call into Go. */
+/* Each call into Go stands between enter and leave. */
 static int enter(const char *call) {
-  if (ffiwaker_forked()) die(call, "in a forked child, where Go's threads do not exist (exec first, or fork before the library is loaded)");
+  if (ffiwaker_forked())
+    die(call, "in a forked child: Go's threads do not exist there "
+              "(exec first, or fork before the library is loaded)");
   return ffiwaker_hold_cancel();
 }
 static void leave(int cancel) { ffiwaker_restore_cancel(cancel); }
@@ -59,16 +64,17 @@ ffiwaker_executor *ffiwaker_executor_new(void) {
   return (ffiwaker_executor *)ex;
 }
 
-/* A task's future: f, with where its result goes and what is called at its end. */
+/* The future that Go polls for a task: the caller's f, its out and its done. */
 typedef struct spawned {
   rawwaker_future f; /* vtable NULL: the task has ended */
   void *out;
   void (*done)(void *arg, rawwaker_poll code);
   void *arg;
-  const char *call; /* that spawned it */
+  const char *call; /* the function that spawned it, for error texts */
 } spawned;
 
-/* *out is written: f is dropped, then done is called. The panic's text is this thread's, and f's drop slot may set another. */
+/* Ends the task after *out was written: drops f, then calls done. f's drop slot may set another
+ * panic text, so the text of f's panic is kept until done is called. */
 static void spawned_end(spawned *s, rawwaker_poll code) {
   rawwaker_future f = s->f;
   s->f.vtable = NULL;
@@ -100,14 +106,16 @@ static void spawned_drop(void *data) {
 }
 static const rawwaker_future_vtable spawned_vtable = {spawned_poll, spawned_drop};
 
-static uintptr_t spawn(ffiwaker_executor *ex, rawwaker_future f, void *out, void (*done)(void *arg, rawwaker_poll code),
-                       void *arg, const char *call, void *site, int handle) {
+static uintptr_t spawn(ffiwaker_executor *ex, rawwaker_future f, void *out,
+                       void (*done)(void *arg, rawwaker_poll code), void *arg, const char *call,
+                       void *site, int handle) {
   int cancel = enter(call);
   check(f, call);
   spawned *s = malloc(sizeof *s);
   if (s == NULL) die(call, "out of memory");
   *s = (spawned){f, out, done, arg, call};
-  uintptr_t task = ffiwakerExecutorSpawn((uintptr_t)ex, (uintptr_t)s, (uintptr_t)&spawned_vtable, (uintptr_t)site, handle);
+  uintptr_t task = ffiwakerExecutorSpawn((uintptr_t)ex, (uintptr_t)s, (uintptr_t)&spawned_vtable,
+                                         (uintptr_t)site, handle);
   leave(cancel);
   return task;
 }
@@ -124,18 +132,21 @@ void ffiwaker_executor_spawn(ffiwaker_executor *ex, rawwaker_future f, void *out
 }
 
 ffiwaker_task *ffiwaker_executor_spawn_task(ffiwaker_executor *ex, rawwaker_future f, void *out,
-                                            void (*done)(void *arg, rawwaker_poll code), void *arg) {
+                                            void (*done)(void *arg, rawwaker_poll code),
+                                            void *arg) {
   return (ffiwaker_task *)spawn(ex, f, out, done, arg, __func__, CALLER, 1);
 }
 
-/* Names site for a diagnosis: a function of the program where the loader knows one, else its address. */
+/* Writes a name of site, for a diagnosis: the function if the loader knows it, else the address. */
 void ffiwaker_site(uintptr_t site, char *text, size_t size) {
 #if !defined(_WIN32)
   Dl_info at;
   if (dladdr != NULL && site != 0 && dladdr((void *)site, &at) != 0 && at.dli_fname != NULL) {
-    const char *slash = strrchr(at.dli_fname, '/'), *file = slash != NULL ? slash + 1 : at.dli_fname;
+    const char *slash = strrchr(at.dli_fname, '/'),
+               *file = slash != NULL ? slash + 1 : at.dli_fname;
     if (at.dli_sname != NULL)
-      snprintf(text, size, "%s(%s+0x%" PRIxPTR ")", file, at.dli_sname, site - (uintptr_t)at.dli_saddr);
+      snprintf(text, size, "%s(%s+0x%" PRIxPTR ")", file, at.dli_sname,
+               site - (uintptr_t)at.dli_saddr);
     else
       snprintf(text, size, "%s(+0x%" PRIxPTR ")", file, site - (uintptr_t)at.dli_fbase);
     return;
@@ -144,7 +155,7 @@ void ffiwaker_site(uintptr_t site, char *text, size_t size) {
   snprintf(text, size, "0x%" PRIxPTR, site);
 }
 
-enum { ONE, UP_TO, FOR }; /* kinds of tick; as in archive.go */
+enum { ONE, UP_TO, FOR }; /* the kinds of tick; archive.go has the same numbers */
 
 static size_t tick(ffiwaker_executor *ex, int kind, uint64_t most, const char *call) {
   int cancel = enter(call);
@@ -155,9 +166,13 @@ static size_t tick(ffiwaker_executor *ex, int kind, uint64_t most, const char *c
 
 bool ffiwaker_executor_tick(ffiwaker_executor *ex) { return tick(ex, ONE, 1, __func__) != 0; }
 
-size_t ffiwaker_executor_tick_n(ffiwaker_executor *ex, size_t n) { return tick(ex, UP_TO, n, __func__); }
+size_t ffiwaker_executor_tick_n(ffiwaker_executor *ex, size_t n) {
+  return tick(ex, UP_TO, n, __func__);
+}
 
-size_t ffiwaker_executor_tick_for(ffiwaker_executor *ex, uint64_t ns) { return tick(ex, FOR, ns, __func__); }
+size_t ffiwaker_executor_tick_for(ffiwaker_executor *ex, uint64_t ns) {
+  return tick(ex, FOR, ns, __func__);
+}
 
 int ffiwaker_executor_fd(ffiwaker_executor *ex) {
   int cancel = enter(__func__), fd = ffiwakerExecutorFD((uintptr_t)ex);
@@ -165,7 +180,8 @@ int ffiwaker_executor_fd(ffiwaker_executor *ex) {
   return fd;
 }
 
-void ffiwaker_executor_on_wake(ffiwaker_executor *ex, void (*f)(void *arg), void *arg, void (*drop)(void *arg)) {
+void ffiwaker_executor_on_wake(ffiwaker_executor *ex, void (*f)(void *arg), void *arg,
+                               void (*drop)(void *arg)) {
   int cancel = enter(__func__);
   if (f == NULL) die(__func__, "NULL f");
   rawwaker w = rawwaker_from_fn(f, arg, drop);
@@ -217,7 +233,8 @@ static rawwaker_future new_sleep(uint64_t ns, const char *call) {
 
 rawwaker_future ffiwaker_sleep(uint64_t ns) { return new_sleep(ns, __func__); }
 
-/* f against the clock. Each of the two is dropped once: when it has lost, or with the whole. */
+/* f, and a sleep that limits it. Each is dropped once: when the other is ready first, or with the
+ * timeout. */
 typedef struct timeout {
   rawwaker_future f, sleep;
   bool *expired;

@@ -1,7 +1,8 @@
 //go:build cgo
 
-// Package archive is what every library for C hosts has in it: the executor and the timers of ffiwaker.h, and all of
-// rawwaker.h. Import it in a main package of your own, beside exported functions that give C your Go futures:
+// Package archive holds what every library for C hosts contains: the executor and the timers of
+// ffiwaker.h, and all of rawwaker.h. Import it in a main package of your own, and export functions
+// that give C your Go futures:
 //
 //	import (
 //		"C"
@@ -18,7 +19,7 @@
 //
 //	func main() {} // never called
 //
-// and build that with `go build -buildmode=c-archive`. hosts/06_httpget is a whole one.
+// Build that package with `go build -buildmode=c-archive`. hosts/06_httpget is a complete example.
 package archive
 
 /*
@@ -50,24 +51,25 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// The exported halves of the functions in archive.c. An executor and a task's handle are each a cgo.Handle in C: a number that
-// is never used twice.
+// These functions are called by those of archive.c. C holds an executor, and a task handle, as a
+// cgo.Handle: a number that is never reused.
 
-// guard lets no panic unwind into C: misuse ends the process with one line.
+// guard is deferred by each exported function. If the function panics, because C misused it, guard
+// prints one line with the name of the C function and ends the process: no panic may unwind into C.
 func guard(call string) {
 	if v := recover(); v != nil {
 		text := fmt.Sprint(v)
 		for _, by := range []string{"rawwaker: ", "ffiwaker: ", "executor: ", "future: "} {
-			text = strings.TrimPrefix(text, by) // the line begins with one already
+			text = strings.TrimPrefix(text, by) // Die writes a prefix of its own
 		}
 		capi.Die(call, text)
 	}
 }
 
-// host is an executor as C holds it.
+// host is what C's handle of an executor stands for.
 type host struct {
 	*executor.Local
-	ticker atomic.Uintptr // the thread that ticks; 0: none; dropped: no more
+	ticker atomic.Uintptr // the thread that ticks; 0 if none does; dropped at the end
 	hooked atomic.Bool
 }
 
@@ -84,24 +86,26 @@ func lookUp(ex C.uintptr_t) *host {
 	return h
 }
 
-// value is nil if the handle was deleted.
+// value returns nil if the handle was deleted.
 func value(handle C.uintptr_t) (v any) {
 	defer func() { _ = recover() }()
 	return cgo.Handle(handle).Value()
 }
 
-// claim makes thread the only one that ticks h, or drops it, until ticker is set again.
-func (h *host) claim(thread, to uintptr, verb string) {
+// claim sets h.ticker to the given value, if no thread ticks h and h was not dropped. It panics
+// otherwise. thread is the calling thread.
+func (h *host) claim(thread, to uintptr) {
 	if h.ticker.CompareAndSwap(0, to) {
 		return
 	}
 	switch h.ticker.Load() {
 	case thread:
-		panic(verb + " inside a tick of the same executor (return from the poll, the drop slot or done first)")
+		panic("called inside a tick of the same executor " +
+			"(return from the poll, the drop slot or done first)")
 	case dropped:
 		panic("this executor was dropped before")
 	default:
-		panic(verb + " while another thread ticks the executor (one thread at a time)")
+		panic("called while another thread ticks the executor (one thread at a time)")
 	}
 }
 
@@ -120,20 +124,20 @@ func ffiwakerExecutorNew(code *C.int) C.uintptr_t {
 	return C.uintptr_t(cgo.NewHandle(&host{Local: l}))
 }
 
-// sited is a future that knows which call of C spawned it.
+// sited is a future with the address in C that spawned it.
 type sited struct {
 	*rawwaker.CFuture[struct{}]
 	site C.uintptr_t
 }
 
-// SpawnSite names the place for a diagnosis.
+// SpawnSite returns a name of that address, for a diagnosis.
 func (s sited) SpawnSite() string {
 	var text [256]C.char
 	C.ffiwaker_site(s.site, &text[0], C.size_t(len(text)))
 	return C.GoString(&text[0])
 }
 
-// diagnosed says whether executors ask for a task's site.
+// diagnosed is true if executors ask for a task's site.
 var diagnosed = trace.Debug("tasks") == "1" || trace.Debug("trace") != ""
 
 type joinHandle = executor.JoinHandle[struct{}]
@@ -155,11 +159,11 @@ func ffiwakerExecutorSpawn(ex, data, vtable, site C.uintptr_t, handle C.int) C.u
 	if handle == 0 {
 		return 0
 	}
-	// Weak: a handle of C must keep neither the executor nor what the task was.
+	// Weak, because C's handle must keep neither the executor nor the task's memory.
 	return C.uintptr_t(cgo.NewHandle(weak.Make(task)))
 }
 
-// What ffiwakerExecutorTick may be asked for; as in archive.c.
+// The kinds of tick; archive.c has the same numbers.
 const (
 	tickOne = iota
 	tickUpTo
@@ -168,9 +172,11 @@ const (
 
 //export ffiwakerExecutorTick
 func ffiwakerExecutorTick(ex, thread C.uintptr_t, kind C.int, most C.uint64_t) C.size_t {
-	defer guard([...]string{"ffiwaker_executor_tick", "ffiwaker_executor_tick_n", "ffiwaker_executor_tick_for"}[kind])
+	defer guard([...]string{
+		"ffiwaker_executor_tick", "ffiwaker_executor_tick_n", "ffiwaker_executor_tick_for",
+	}[kind])
 	h := lookUp(ex)
-	h.claim(uintptr(thread), uintptr(thread), "called")
+	h.claim(uintptr(thread), uintptr(thread))
 	defer h.ticker.Store(0)
 	switch kind {
 	case tickOne:
@@ -185,7 +191,7 @@ func ffiwakerExecutorTick(ex, thread C.uintptr_t, kind C.int, most C.uint64_t) C
 	}
 }
 
-// duration is ns, cut at 292 years.
+// duration returns ns as a duration, at most 292 years.
 func duration(ns C.uint64_t) time.Duration {
 	return time.Duration(min(uint64(ns), math.MaxInt64))
 }
@@ -216,12 +222,13 @@ func ffiwakerExecutorTasks(ex C.uintptr_t) C.size_t {
 func ffiwakerExecutorDrop(ex, thread C.uintptr_t) {
 	defer guard("ffiwaker_executor_drop")
 	h := lookUp(ex)
-	h.claim(uintptr(thread), dropped, "called")
+	h.claim(uintptr(thread), dropped)
 	cgo.Handle(ex).Delete()
 	h.Close()
 }
 
-// The handle of a task holds a weak pointer: gone is over.
+// lookUpTask returns the weak pointer that C's handle of a task stands for. It is nil once the task
+// has ended and was collected.
 func lookUpTask(t C.uintptr_t) weak.Pointer[joinHandle] {
 	if t == 0 {
 		panic("the task is NULL")

@@ -1,4 +1,4 @@
 //go:build !cgo
 
-// Package archive is what every library for C hosts has in it. It needs cgo.
+// Package archive holds what every library for C hosts contains. It needs cgo.
 package archive

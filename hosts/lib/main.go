@@ -1,6 +1,6 @@
 //go:build cgo
 
-// Lib is libffiwaker: package archive and nothing else. `make -C hosts` builds it.
+// Lib is libffiwaker. It contains package archive and nothing else; `make -C hosts` builds it.
 package main
 
 import "C"

@@ -1,4 +1,5 @@
-/* Bounded ticks: the count, the descriptor and the hook after each, and the greatest arguments. */
+/* Bounded ticks: the count that each returns, and the descriptor and the hook afterwards; also with
+ * the greatest arguments. */
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -25,7 +26,8 @@ static void hook(void *arg) {
 static void wake_all(void) {
   for (int i = 0; i < TASKS; i++) rawwaker_wake_by_ref(&kept[i]);
 }
-/* After a call: whether tasks may be left, and whether the next wake is announced. */
+/* Reports after a call whether the descriptor is readable, and whether the next wake calls the
+ * hook. */
 static void report(const char *call, size_t polled) {
   struct pollfd p = {.fd = ffiwaker_executor_fd(ex), .events = POLLIN};
   printf("%s: %zu, readable %d", call, polled, poll(&p, 1, 0));

@@ -1,5 +1,5 @@
-/* No call into Go is a cancellation point: a thread with a cancel pending comes back from each, and the executor is as good as
- * before for the next. */
+/* No call into Go is a cancellation point: each returns to a thread that has a cancel pending, and
+ * the executor remains usable for the next thread. */
 #include <pthread.h>
 #include <poll.h>
 #include <stdio.h>
@@ -15,14 +15,14 @@ static rawwaker_poll keep(void *data, rawwaker_context *cx, void *out) {
   (void)data, (void)out;
   polls++;
   rawwaker_clone_from(&kept, cx->waker);
-  pthread_testcancel(); /* nor is what it calls */
+  pthread_testcancel(); /* nor are the calls inside a poll */
   return RAWWAKER_PENDING;
 }
 static void nothing(void *data) { (void)data; }
 static const rawwaker_future_vtable never = {keep, nothing};
 static void done(void *arg, rawwaker_poll code) {
   (void)arg, (void)code;
-  puts("done"); /* a cancellation point of its own */
+  puts("done"); /* write is a cancellation point */
   fflush(stdout);
   dones++;
 }
@@ -30,8 +30,12 @@ static void done(void *arg, rawwaker_poll code) {
 static void tick(void) { while (ffiwaker_executor_tick(ex)) {} }
 static void tick_n(void) { while (ffiwaker_executor_tick_n(ex, 4) == 4) {} }
 static void tick_for(void) { while (ffiwaker_executor_tick_for(ex, 1) != 0) {} }
-static void spawn(void) { ffiwaker_executor_spawn(ex, (rawwaker_future){NULL, &never}, NULL, done, NULL); }
-static void spawn_task(void) { task = ffiwaker_executor_spawn_task(ex, (rawwaker_future){NULL, &never}, NULL, done, NULL); }
+static void spawn(void) {
+  ffiwaker_executor_spawn(ex, (rawwaker_future){NULL, &never}, NULL, done, NULL);
+}
+static void spawn_task(void) {
+  task = ffiwaker_executor_spawn_task(ex, (rawwaker_future){NULL, &never}, NULL, done, NULL);
+}
 static void task_calls(void) {
   ffiwaker_task *t = ffiwaker_task_clone(task);
   ffiwaker_task_abort(t);
@@ -67,7 +71,8 @@ static void *cancelled(void *f) {
 }
 
 int main(void) {
-  void (*all[])(void) = {spawn, tick, spawn_task, tick_n, task_calls, tick_for, executor_calls, future, drop};
+  void (*all[])(void) = {spawn,    tick,           spawn_task, tick_n, task_calls,
+                         tick_for, executor_calls, future,     drop};
   enum { CALLS = sizeof all / sizeof *all };
   ex = ffiwaker_executor_new();
   for (int i = 0; i < CALLS; i++) {
@@ -79,6 +84,7 @@ int main(void) {
     if (value != PTHREAD_CANCELED) puts("it was not cancelled");
   }
   rawwaker_drop(kept);
-  printf("back from %d of %d, more polls than one: %d, dones %d, boxes left: %zu\n", back, CALLS, polls > 1, dones, rawwaker_live());
+  printf("back from %d of %d, more polls than one: %d, dones %d, boxes left: %zu\n", back, CALLS,
+         polls > 1, dones, rawwaker_live());
   return 0;
 }

@@ -1,5 +1,6 @@
-/* The order at a task's end: *out, then the drop of its future, then done, which can read why it panicked. Each task has one
- * done, whichever way it ends. The letters: p a poll, d the future's drop, and done as R, P or A by its code. */
+/* The order at a task's end: *out is written, the future is dropped, and done is called, which can
+ * read the panic's text. done is called once for each task, however it ends.
+ * The letters: p a poll; d the future's drop; R, P, A a call of done, by its code. */
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,12 +53,16 @@ static void done(void *arg, rawwaker_poll code) {
   request *r = arg;
   r->thread = pthread_self();
   snprintf(r->why, sizeof r->why, "%s", rawwaker_last_panic());
-  letter(r, code == RAWWAKER_READY ? 'R' : code == RAWWAKER_PANICKED ? 'P' : code == FFIWAKER_ABORTED ? 'A' : '?');
+  letter(r, code == RAWWAKER_READY      ? 'R'
+            : code == RAWWAKER_PANICKED ? 'P'
+            : code == FFIWAKER_ABORTED  ? 'A'
+                                        : '?');
 }
 static const rawwaker_future_vtable vtable = {request_poll, request_drop};
 
 static void tell(const char *name, request *r) {
-  printf("%s: %s, out %d, \"%s\"%s\n", name, r->order, r->out, r->why, pthread_equal(r->thread, pthread_self()) ? "" : ", on another thread");
+  printf("%s: %s, out %d, \"%s\"%s\n", name, r->order, r->out, r->why,
+         pthread_equal(r->thread, pthread_self()) ? "" : ", on another thread");
   if (r->self != NULL) ffiwaker_task_drop(r->self);
   if (r->kept.vtable != NULL) rawwaker_drop(r->kept);
 }
@@ -67,14 +72,19 @@ static void *abort_it(void *task) {
 }
 
 int main(void) {
-  static request ready = {.what = VALUE}, panicked = {.what = PANIC}, polls = {.what = PANIC, .drop_polls = true}, before = {.what = NEVER},
-                 pending = {.what = NEVER}, twice = {.what = NEVER, .drop_polls = true}, elsewhere = {.what = NEVER}, itself = {.what = ABORTS_ITSELF},
-                 wins = {.what = ABORTS_AND_IS_READY}, left = {.what = NEVER}, woken = {.what = NEVER, .drop_polls = true}, fresh = {.what = NEVER},
+  static request ready = {.what = VALUE}, panicked = {.what = PANIC},
+                 polls = {.what = PANIC, .drop_polls = true}, before = {.what = NEVER},
+                 pending = {.what = NEVER}, twice = {.what = NEVER, .drop_polls = true},
+                 elsewhere = {.what = NEVER}, itself = {.what = ABORTS_ITSELF},
+                 wins = {.what = ABORTS_AND_IS_READY}, left = {.what = NEVER},
+                 woken = {.what = NEVER, .drop_polls = true}, fresh = {.what = NEVER},
                  timed = {.what = NEVER}, late = {.what = NEVER};
   ffiwaker_executor *ex = ffiwaker_executor_new();
-#define SPAWN(r) r.self = ffiwaker_executor_spawn_task(ex, (rawwaker_future){&r, &vtable}, &r.out, done, &r)
+#define SPAWN(r) \
+  r.self = ffiwaker_executor_spawn_task(ex, (rawwaker_future){&r, &vtable}, &r.out, done, &r)
 #define TICK() while (ffiwaker_executor_tick(ex)) {}
-  SPAWN(ready), SPAWN(panicked), SPAWN(polls), SPAWN(before), SPAWN(pending), SPAWN(twice), SPAWN(elsewhere), SPAWN(itself), SPAWN(wins);
+  SPAWN(ready), SPAWN(panicked), SPAWN(polls), SPAWN(before), SPAWN(pending), SPAWN(twice),
+      SPAWN(elsewhere), SPAWN(itself), SPAWN(wins);
   ffiwaker_task_abort(before.self);
   TICK();
   ffiwaker_task *other = ffiwaker_task_clone(pending.self);
@@ -89,7 +99,9 @@ int main(void) {
   TICK();
   bool expired = true;
   SPAWN(left), SPAWN(woken);
-  ffiwaker_executor_spawn(ex, ffiwaker_timeout((rawwaker_future){&timed, &vtable}, 3600000000000, &expired), &timed.out, done, &timed);
+  ffiwaker_executor_spawn(
+      ex, ffiwaker_timeout((rawwaker_future){&timed, &vtable}, 3600000000000, &expired), &timed.out,
+      done, &timed);
   TICK();
   rawwaker_wake_by_ref(&woken.kept);
   SPAWN(late), ffiwaker_task_abort(late.self);
@@ -99,9 +111,12 @@ int main(void) {
   ffiwaker_task_abort(left.self); /* a handle outlives its executor */
   rawwaker_wake_by_ref(&left.kept);
   tell("ready", &ready), tell("panicked", &panicked), tell("panicked, and its drop polls", &polls);
-  tell("aborted before its first poll", &before), tell("aborted", &pending), tell("aborted twice", &twice);
-  tell("aborted on another thread", &elsewhere), tell("aborted in its poll", &itself), tell("aborted in its poll, and ready", &wins);
-  tell("left", &left), tell("left, woken", &woken), tell("left, in a timeout", &timed), tell("left, aborted", &late), tell("left, new", &fresh);
+  tell("aborted before its first poll", &before), tell("aborted", &pending),
+      tell("aborted twice", &twice);
+  tell("aborted on another thread", &elsewhere), tell("aborted in its poll", &itself),
+      tell("aborted in its poll, and ready", &wins);
+  tell("left", &left), tell("left, woken", &woken), tell("left, in a timeout", &timed),
+      tell("left, aborted", &late), tell("left, new", &fresh);
   printf("boxes left: %zu\n", rawwaker_live());
   return 0;
 }

@@ -1,5 +1,6 @@
-/* A forked child, where Go's threads do not exist: by the C library's fork, and by the system call
- * alone, which runs no handler of pthread_atfork. misuse.c has the whole line of each call. */
+/* A forked child, in which Go's threads do not exist. It is made by the C library's fork, and by
+ * the system call alone, which runs no pthread_atfork handler. misuse.c tests the whole line that
+ * each call prints. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>
@@ -28,7 +29,7 @@ static pid_t by_system_call(void) {
   return (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 }
 
-/* The waker of the polls: a Go future that is pending holds it, until its drop. */
+/* The waker of the polls. A pending Go future holds a clone of it until it is dropped. */
 static rawwaker waker;
 static int wakers_dropped;
 static void count_drop(void *arg) {
@@ -40,7 +41,8 @@ static unsigned poll_code(rawwaker_future f) {
   return f.vtable->poll(f.data, &cx, NULL);
 }
 
-/* What does not abort. Plain writes: another thread of the parent may have been inside stdio. */
+/* The calls that do not abort. They print by write, because another thread of the parent may have
+ * been inside stdio at the fork. */
 static void allowed(void) {
   char text[512];
   unsigned polled = poll_code(slept);
@@ -48,7 +50,7 @@ static void allowed(void) {
                    ffiwaker_in_forked_child(), polled, rawwaker_last_panic());
   if (write(1, text, (size_t)n) != n) _exit(1);
   polled = poll_code(fresh); /* one that was never polled */
-  rawwaker_drop(waker);      /* now only the Go future has it */
+  rawwaker_drop(waker);      /* now only the Go future holds one */
   slept.vtable->drop(slept.data);
   fresh.vtable->drop(fresh.data);
   timed.vtable->drop(timed.data);
@@ -97,7 +99,7 @@ static const struct {
              {"ffiwaker_timeout", timeout}};
 enum { CALLS = sizeof calls / sizeof *calls };
 
-/* Runs f in a child with standard error in said, and gives how it ended. */
+/* Runs f in a child, puts its standard error into said, and returns its status. */
 static int in_child(pid_t (*a_fork)(void), void (*f)(void), char *said, size_t size) {
   int ends[2], status = -1;
   size_t n = 0;
@@ -107,7 +109,7 @@ static int in_child(pid_t (*a_fork)(void), void (*f)(void), char *said, size_t s
   if (child == 0) {
     dup2(ends[1], 2);
     close(ends[0]), close(ends[1]);
-    alarm(20); /* a call that waits for Go would never return */
+    alarm(20); /* because a call that waits for Go would never return */
     f();
     _exit(0);
   }
@@ -126,7 +128,7 @@ static void try_it(const char *name, pid_t (*a_fork)(void)) {
   if (status != 0 || *said != '\0') printf("  status %d, %s\n", status, said);
   for (int i = 0; i < CALLS; i++) {
     status = in_child(a_fork, calls[i].f, said, sizeof said);
-    snprintf(want, sizeof want, "rawwaker: %s: in a forked child, ", calls[i].name);
+    snprintf(want, sizeof want, "rawwaker: %s: in a forked child: ", calls[i].name);
     const char *end = strchr(said, '\n');
     bool one_line = strncmp(said, want, strlen(want)) == 0 && end != NULL && end[1] == '\0';
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && one_line) aborted++;

@@ -1,5 +1,6 @@
-/* A host without a descriptor to watch: it sleeps on a condition, and the hook wakes it. Two threads wake as fast as
- * they can; two others wait for the poll that follows each wake, so most of their wakes find the host asleep. */
+/* A host that does not watch the descriptor: it sleeps on a condition variable, and the hook
+ * signals it. Two threads wake as fast as they can. Two others wait for the poll that follows each
+ * wake, so most of their wakes find the host asleep. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>

@@ -1,7 +1,8 @@
-/* drop(arg) of a hook: once, after the last call of the hook has returned, and never inside a wake.
- * The letters: h the hook begins, r it returns, e ffiwaker_executor_drop has returned, d the drop,
- * W the drop inside a wake. A hook must not drop the executor; if one does, its argument is still
- * valid until it returns. */
+/* drop(arg) of a hook is called once, after the last call of the hook has returned, and never
+ * inside a wake. A hook must not drop the executor; if one does, its argument is still valid until
+ * the hook returns.
+ * The letters: h the hook begins; r it returns; e ffiwaker_executor_drop has returned; d the drop;
+ * W a drop inside a wake. */
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -30,7 +31,7 @@ static void *wake(void *arg) {
   waking = false;
   return arg;
 }
-/* An executor with a hook and one task, which sleeps and has stored its waker. */
+/* Returns an executor with a hook and one pending task, whose waker is in kept. */
 static ffiwaker_executor *asleep(void (*f)(void *), void *arg, void (*drop)(void *)) {
   ffiwaker_executor *ex = ffiwaker_executor_new();
   ffiwaker_executor_on_wake(ex, f, arg, drop);
@@ -47,7 +48,8 @@ static void wait_for(sem_t *s) { while (sem_wait(s) != 0) {} }
 typedef struct host {
   const char *name;
   bool waits, drops_executor; /* in its hook */
-  bool begun;                 /* the spawn calls the hook too: that is not counted */
+  /* false during the spawn, which calls the hook too: that call is not recorded */
+  bool begun;
   ffiwaker_executor *ex;
   sem_t called, go_on, dropped;
   pthread_mutex_t mu;
@@ -87,7 +89,7 @@ static void begin(host *h) {
 }
 static void finish(host *h) {
   wait_for(&h->dropped);
-  wake(NULL); /* calls the hook no more */
+  wake(NULL); /* must not call the hook */
   drop_waker();
 }
 
@@ -121,7 +123,7 @@ static void one_hook_each(void) {
 }
 static void report(const host *h) { printf("%s: %s\n", h->name, h->order); }
 
-/* Executors dropped beside wakes. */
+/* Executors that are dropped while other threads wake their tasks. */
 static struct hooked {
   atomic_int inside, drops;
 } hooked[ROUNDS];
@@ -172,7 +174,7 @@ static void storm(void) {
 int main(void) {
   one_hook_each();
   storm();
-  /* Last: a second drop would be here by now. */
+  /* Reported last, so that a second drop has had time to come. */
   report(&unused), report(&used), report(&beside), report(&by_hook);
   return 0;
 }

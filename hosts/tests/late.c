@@ -1,4 +1,4 @@
-/* A library that is loaded late, and wakes in its constructor the waker that the program has put where it looks. */
+/* A library that the program loads late. Its constructor wakes the program's late_waker. */
 #include <dlfcn.h>
 
 #include "rawwaker.h"

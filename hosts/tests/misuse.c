@@ -1,4 +1,4 @@
-/* Each misuse in a child: it aborts, with one line, in the names of ffiwaker.h. */
+/* Each misuse, in a child process: it prints one line, in the names of ffiwaker.h, and aborts. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,8 +25,9 @@ static rawwaker_poll call(void *data, rawwaker_context *cx, void *out) {
   return RAWWAKER_READY;
 }
 static void nothing(void *data) { (void)data; }
-static const rawwaker_future_vtable nine_vtable = {nine, nothing}, no_poll = {NULL, nothing}, no_drop = {nine, NULL},
-                                    ready_vtable = {at_once, nothing}, call_vtable = {call, nothing};
+static const rawwaker_future_vtable nine_vtable = {nine, nothing}, no_poll = {NULL, nothing},
+                                    no_drop = {nine, NULL}, ready_vtable = {at_once, nothing},
+                                    call_vtable = {call, nothing};
 static rawwaker_future ready(void) { return (rawwaker_future){NULL, &ready_vtable}; }
 
 static void poll_after_drop(void) {
@@ -34,7 +35,7 @@ static void poll_after_drop(void) {
   rawwaker_context cx = {&noop};
   rawwaker_future f = ffiwaker_sleep(1), g;
   f.vtable->drop(f.data);
-  g = ffiwaker_sleep(1); /* in the same place, by another number */
+  g = ffiwaker_sleep(1); /* at the same address, with another number */
   f.vtable->poll(f.data, &cx, NULL);
   g.vtable->drop(g.data);
 }
@@ -51,9 +52,15 @@ static void unknown_code_of_a_task(void) {
   ffiwaker_executor_spawn_task(ex, (rawwaker_future){NULL, &nine_vtable}, NULL, NULL, NULL);
   ffiwaker_executor_tick(ex);
 }
-static void spawn_null(void) { ffiwaker_executor_spawn(ex, (rawwaker_future){NULL, NULL}, NULL, NULL, NULL); }
-static void spawn_task_null(void) { ffiwaker_executor_spawn_task(ex, (rawwaker_future){NULL, NULL}, NULL, NULL, NULL); }
-static void spawn_no_poll(void) { ffiwaker_executor_spawn(ex, (rawwaker_future){NULL, &no_poll}, NULL, NULL, NULL); }
+static void spawn_null(void) {
+  ffiwaker_executor_spawn(ex, (rawwaker_future){NULL, NULL}, NULL, NULL, NULL);
+}
+static void spawn_task_null(void) {
+  ffiwaker_executor_spawn_task(ex, (rawwaker_future){NULL, NULL}, NULL, NULL, NULL);
+}
+static void spawn_no_poll(void) {
+  ffiwaker_executor_spawn(ex, (rawwaker_future){NULL, &no_poll}, NULL, NULL, NULL);
+}
 static void timeout_no_drop(void) {
   bool expired;
   ffiwaker_timeout((rawwaker_future){NULL, &no_drop}, 1, &expired);
@@ -65,7 +72,7 @@ static void hook_twice(void) {
 }
 static void hook_null(void) { ffiwaker_executor_on_wake(ex, NULL, NULL, nothing); }
 
-/* Each call of an executor: after its drop, and of NULL. */
+/* Each call on an executor: after its drop, and on NULL. */
 static void new_(void) { ffiwaker_executor_new(); }
 static void spawn(void) { ffiwaker_executor_spawn(ex, ready(), NULL, NULL, NULL); }
 static void spawn_task(void) { ffiwaker_executor_spawn_task(ex, ready(), NULL, NULL, NULL); }
@@ -90,13 +97,16 @@ static void drop_task(void) { ffiwaker_task_drop(task); }
 static const struct {
   const char *name;
   void (*f)(void);
-} of_executor[] = {{"spawn", spawn},     {"spawn_task", spawn_task}, {"tick", tick}, {"tick_n", tick_n}, {"tick_for", tick_for}, {"fd", fd},
+} of_executor[] = {{"spawn", spawn},     {"spawn_task", spawn_task}, {"tick", tick},
+                   {"tick_n", tick_n},   {"tick_for", tick_for},     {"fd", fd},
                    {"on_wake", on_wake}, {"tasks", tasks},           {"drop", drop}},
-  of_task[] = {{"abort", abort_}, {"clone", clone}, {"drop", drop_task}}, others[] = {{"new", new_}, {"sleep", sleep_}, {"timeout", timeout}};
+  of_task[] = {{"abort", abort_}, {"clone", clone}, {"drop", drop_task}},
+  others[] = {{"new", new_}, {"sleep", sleep_}, {"timeout", timeout}};
 
-/* In a poll, in done, and on another thread while the poll is under way. */
+/* Calls in a poll, in done, and on another thread while a poll is in progress. */
 static void in_poll(void (*f)(void)) {
-  ffiwaker_executor_spawn(ex, (rawwaker_future){(void *)(uintptr_t)f, &call_vtable}, NULL, NULL, NULL);
+  ffiwaker_executor_spawn(ex, (rawwaker_future){(void *)(uintptr_t)f, &call_vtable}, NULL, NULL,
+                          NULL);
   ffiwaker_executor_tick(ex);
 }
 static void done(void *arg, rawwaker_poll code) {
@@ -128,7 +138,8 @@ static void exec_child(char **argv, const char *where, const char *what) {
   }
   int status;
   waitpid(child, &status, 0);
-  if (status != 0 && (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT)) printf("status %d\n", status);
+  if (status != 0 && (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT))
+    printf("status %d\n", status);
 }
 
 static const struct {
@@ -145,7 +156,8 @@ static const struct {
             {"timeout without expired", timeout_no_expired},
             {"hook twice", hook_twice},
             {"NULL hook", hook_null}};
-static const char *const places[] = {"after drop", "of NULL", "in a poll", "in done", "beside a tick", "in a forked child"};
+static const char *const places[] = {"after drop", "of NULL",       "in a poll",
+                                     "in done",    "beside a tick", "in a forked child"};
 enum { AFTER_DROP, OF_NULL, IN_POLL, IN_DONE, BESIDE, IN_CHILD, PLACES };
 
 static void at(int place, void (*f)(void), bool of_a_task) {
@@ -180,7 +192,7 @@ static void at(int place, void (*f)(void), bool of_a_task) {
   printf("nothing happens\n");
 }
 
-/* Does what argv[2] names, in the place that argv[1] names. */
+/* Makes the call that argv[2] names, at the place that argv[1] names. */
 #define TRY(calls, prefix, of_a_task)                                                         \
   for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {                                 \
     char name[64];                                                                            \
@@ -192,7 +204,8 @@ int main(int argc, char **argv) {
   if (argc == 3) {
     dup2(1, 2);
     ex = ffiwaker_executor_new();
-    task = ffiwaker_executor_spawn_task(ex, (rawwaker_future){NULL, &ready_vtable}, NULL, NULL, NULL);
+    task =
+        ffiwaker_executor_spawn_task(ex, (rawwaker_future){NULL, &ready_vtable}, NULL, NULL, NULL);
     while (ffiwaker_executor_tick(ex)) {
     }
     for (size_t i = 0; i < sizeof once / sizeof *once; i++)
@@ -210,14 +223,19 @@ int main(int argc, char **argv) {
   for (int p = 0; p < PLACES; p++) {
     char name[64];
     for (size_t i = 0; i < sizeof of_executor / sizeof *of_executor; i++) {
-      bool ticks = strncmp(of_executor[i].name, "tick", 4) == 0 || strcmp(of_executor[i].name, "drop") == 0;
-      if (p == AFTER_DROP || p == OF_NULL || p == IN_CHILD || ticks) exec_child(argv, places[p], of_executor[i].name);
+      bool ticks =
+          strncmp(of_executor[i].name, "tick", 4) == 0 || strcmp(of_executor[i].name, "drop") == 0;
+      if (p == AFTER_DROP || p == OF_NULL || p == IN_CHILD || ticks)
+        exec_child(argv, places[p], of_executor[i].name);
     }
-    for (size_t i = 0; i < sizeof of_task / sizeof *of_task && (p == AFTER_DROP || p == OF_NULL || p == IN_CHILD); i++) {
+    for (size_t i = 0;
+         i < sizeof of_task / sizeof *of_task && (p == AFTER_DROP || p == OF_NULL || p == IN_CHILD);
+         i++) {
       snprintf(name, sizeof name, "task_%s", of_task[i].name);
       exec_child(argv, places[p], name);
     }
-    for (size_t i = 0; i < sizeof others / sizeof *others && p == IN_CHILD; i++) exec_child(argv, places[p], others[i].name);
+    for (size_t i = 0; i < sizeof others / sizeof *others && p == IN_CHILD; i++)
+      exec_child(argv, places[p], others[i].name);
   }
   return 0;
 }

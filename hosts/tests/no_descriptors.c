@@ -1,4 +1,5 @@
-/* Out of descriptors: an error, not a hang. And once there are some again, it works. */
+/* If no descriptor is left, ffiwaker_executor_new fails and does not hang; it works again when
+ * there are some. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -16,7 +17,8 @@ static int open_descriptors(void) {
 }
 
 int main(void) {
-  rawwaker_block_on(ffiwaker_sleep(10000000), NULL); /* Go has started, and has what it needs */
+  /* Go has started, and has opened its own descriptors */
+  rawwaker_block_on(ffiwaker_sleep(10000000), NULL);
   int before = open_descriptors();
   int next = dup(0);
   close(next);

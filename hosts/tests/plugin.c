@@ -1,6 +1,6 @@
-/* A plug-in with libffiwaker.a in it, and with -DHOST the program that loads it: it uses the plug-in,
- * closes it while a thread wakes a task of the plug-in, and wakes it again afterwards. Go cannot be
- * unloaded, so the plug-in must stay. argv: the plug-in. */
+/* A plug-in that contains libffiwaker.a and, with -DHOST, the program that loads it. The program
+ * uses the plug-in, closes it while a thread wakes a task of the plug-in, and wakes the task again
+ * afterwards. Go cannot be unloaded, so the plug-in must stay loaded. argv: the plug-in. */
 #include "rawwaker.h"
 
 #ifndef HOST
@@ -21,7 +21,7 @@ static rawwaker_poll keep(void *data, rawwaker_context *cx, void *out) {
 static void nothing(void *data) { (void)data; }
 static void count(void *arg, rawwaker_poll code) { *(int *)arg += code == RAWWAKER_READY; }
 
-/* Runs two timers of Go's, and leaves a task that sleeps. Gives how many timers have run in all. */
+/* Runs two of Go's timers, and leaves a pending task. Returns how many timers have run in all. */
 int plugin_run(void);
 int plugin_run(void) {
   static const rawwaker_future_vtable never = {keep, nothing};
@@ -37,7 +37,7 @@ int plugin_run(void) {
   }
   return slept;
 }
-/* Gives how often the sleeping task was polled, after the tick that follows a wake. */
+/* Ticks until no task is left to poll, and returns how often the pending task was polled. */
 int plugin_polls(void);
 int plugin_polls(void) {
   while (ffiwaker_executor_tick(ex)) {}
@@ -52,11 +52,11 @@ const rawwaker *plugin_waker(void) { return &kept; }
 #include <stdatomic.h>
 #include <stdio.h>
 
-static atomic_bool over;
+static atomic_bool stop;
 static atomic_long wakes;
 static void *wake(void *arg) {
   rawwaker w = *(const rawwaker *)arg;
-  while (!over) {
+  while (!stop) {
     w.vtable->wake_by_ref(w.data);
     wakes++;
   }
@@ -80,12 +80,12 @@ int main(int argc, char **argv) {
     w = *waker();
     pthread_t id;
     long begun = wakes;
-    over = false;
+    stop = false;
     pthread_create(&id, NULL, wake, &w);
     while (wakes < begun + 100) sched_yield();
     int closed = dlclose(plugin);
     for (begun = wakes; wakes < begun + 100;) sched_yield();
-    over = true;
+    stop = true;
     pthread_join(id, NULL);
     void *again = dlopen(argv[1], RTLD_NOW | RTLD_NOLOAD);
     printf(", dlclose: %d, still loaded: %d\n", closed, again != NULL);

@@ -1,5 +1,5 @@
-/* FFIWAKERDEBUG as the host sets it by setenv, before it loads the library. argv: the library, a
- * folder for the trace. */
+/* A host that sets FFIWAKERDEBUG by setenv before it loads the library. argv: the library, a folder
+ * for the trace. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* FFIWAKERDEBUG=tasks=1 in a host: the report of a task that nothing can wake names the place in C
- * that spawned it, and each place has its own name. -rdynamic makes the names those of functions. */
+ * that spawned it, and each place has its own name. With -rdynamic the names are those of
+ * functions. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 
 static rawwaker_poll sleep_on(void *data, rawwaker_context *cx, void *out) {
   (void)data, (void)cx, (void)out;
-  return RAWWAKER_PENDING; /* it has kept no waker */
+  return RAWWAKER_PENDING; /* it keeps no waker */
 }
 static void nothing(void *data) { (void)data; }
 static const rawwaker_future_vtable stuck = {sleep_on, nothing};
@@ -36,14 +37,14 @@ static void host(void) {
   ffiwaker_executor_drop(ex);
 }
 
-/* Starts a host with that value of the variable, and prints the places that its reports name. */
+/* Runs a host with this value of FFIWAKERDEBUG, and prints the places that its reports name. */
 static void reports(char *program, const char *debug) {
   int ends[2], status, other = 0, places = 0;
   char line[1024], seen[16][256];
   fflush(stdout);
   if (pipe(ends) != 0) exit(1);
   pid_t child = fork();
-  if (child == 0) { /* exec, because Go reads the variable when it starts */
+  if (child == 0) { /* exec, because Go reads the variable at its start */
     dup2(ends[1], 2);
     close(ends[0]), close(ends[1]);
     setenv("FFIWAKERDEBUG", debug, 1);

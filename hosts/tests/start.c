@@ -1,4 +1,4 @@
-/* What it costs to have Go in the process: time, memory, threads, signals. */
+/* Measures what Go costs a process: time, memory, threads, signal handlers. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>
@@ -35,12 +35,14 @@ int main(void) {
   for (int i = 0; i < 100000; i++) f.vtable->poll(f.data, &cx, NULL);
   double polls = now() - before;
   f.vtable->drop(f.data);
-  printf("first call %.0f us, second %.1f us, a poll of a pending Go future %.3f us\n", first - start, second - first, polls / 1e5);
+  printf("first call %.0f us, second %.1f us, a poll of a pending Go future %.3f us\n",
+         first - start, second - first, polls / 1e5);
   printf("resident %ld kB, %ld threads\nhandlers:", status("VmRSS"), status("Threads"));
   for (int sig = 1; sig < 32; sig++) {
     struct sigaction a;
     if (sigaction(sig, NULL, &a) == 0 && a.sa_handler != SIG_DFL && a.sa_handler != SIG_IGN)
-      printf(" SIG%s%s", sigabbrev_np(sig), (a.sa_flags & SA_ONSTACK) != 0 ? "" : " (without SA_ONSTACK)");
+      printf(" SIG%s%s", sigabbrev_np(sig),
+             (a.sa_flags & SA_ONSTACK) != 0 ? "" : " (without SA_ONSTACK)");
   }
   puts("");
   ffiwaker_executor_drop(ex);

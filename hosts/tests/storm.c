@@ -1,4 +1,5 @@
-/* Threads abort and wake tasks while another ticks, and then drops the executor with what is left: each task ends once. */
+/* Threads abort and wake tasks while another thread ticks and then drops the executor with the
+ * tasks that are left. Each task ends once. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -16,8 +17,8 @@ typedef struct job {
   ffiwaker_task *task;
 } job;
 static job jobs[TASKS];
-static atomic_bool over;
-static pthread_t host; /* which ticks and drops: all that ends, ends here */
+static atomic_bool stop;
+static pthread_t host; /* the thread that ticks and drops: each task must end on it */
 
 static rawwaker_poll job_poll(void *data, rawwaker_context *cx, void *out) {
   (void)out;
@@ -34,14 +35,15 @@ static void job_drop(void *data) {
 }
 static void job_done(void *arg, rawwaker_poll code) {
   job *j = arg;
-  j->wrong = j->wrong || !pthread_equal(pthread_self(), host) || j->drops != 1 || (code != RAWWAKER_READY && code != FFIWAKER_ABORTED);
+  j->wrong = j->wrong || !pthread_equal(pthread_self(), host) || j->drops != 1 ||
+             (code != RAWWAKER_READY && code != FFIWAKER_ABORTED);
   j->dones++;
 }
 static const rawwaker_future_vtable vtable = {job_poll, job_drop};
 
 static void *disturb(void *arg) {
   unsigned seed = (unsigned)(uintptr_t)arg;
-  while (!over) {
+  while (!stop) {
     job *j = &jobs[rand_r(&seed) % TASKS];
     j->wakes++;
     rawwaker_cell_wake(&j->cell);
@@ -60,19 +62,21 @@ int main(void) {
   for (int round = 0; round < ROUNDS; round++) {
     pthread_t ids[THREADS];
     ffiwaker_executor *ex = ffiwaker_executor_new();
-    over = false;
+    stop = false;
     for (int i = 0; i < TASKS; i++) {
       job *j = &jobs[i];
       j->polls = j->wakes = j->drops = j->dones = 0;
       j->task = ffiwaker_executor_spawn_task(ex, (rawwaker_future){j, &vtable}, NULL, job_done, j);
     }
-    for (uintptr_t i = 0; i < THREADS; i++) pthread_create(&ids[i], NULL, disturb, (void *)(uintptr_t)(round * THREADS + i + 1));
-    for (size_t end = (size_t)rand() % TASKS; ffiwaker_executor_tasks(ex) > end; sched_yield()) ffiwaker_executor_tick_n(ex, 8);
-    ffiwaker_executor_drop(ex); /* beside wakes and aborts */
+    for (uintptr_t i = 0; i < THREADS; i++)
+      pthread_create(&ids[i], NULL, disturb, (void *)(uintptr_t)(round * THREADS + i + 1));
+    for (size_t end = (size_t)rand() % TASKS; ffiwaker_executor_tasks(ex) > end; sched_yield())
+      ffiwaker_executor_tick_n(ex, 8);
+    ffiwaker_executor_drop(ex); /* while others wake and abort */
     int dones = 0;
     for (int i = 0; i < TASKS; i++) dones += jobs[i].dones;
-    wrong += dones != TASKS; /* when it has returned, all have had it */
-    over = true;
+    wrong += dones != TASKS; /* each task has had its done by now */
+    stop = true;
     for (int i = 0; i < THREADS; i++) pthread_join(ids[i], NULL);
     for (int i = 0; i < TASKS; i++) {
       ended += jobs[i].drops == 1 && jobs[i].dones == 1;

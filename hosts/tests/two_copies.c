@@ -1,4 +1,5 @@
-/* What rawwaker_will_wake says across two copies of rawwaker.c: this program's own, and libffiwaker's, loaded by dlopen. */
+/* rawwaker_will_wake across two copies of rawwaker.c: this program's own, and that of libffiwaker,
+ * which is loaded by dlopen. */
 #include <dlfcn.h>
 #include <stdio.h>
 
@@ -21,7 +22,8 @@ int main(int argc, char **argv) {
   printf("ours and theirs: %d\n", rawwaker_will_wake(&a, &c));
   printf("our box, asked of us: %d, of them: %d\n", rawwaker_is_box(&counted), is_box(&counted));
   rawwaker_drop(counted);
-  printf("dlclose: %d, and the library is still there: %d\n", dlclose(lib), rawwaker_will_wake(&c, &d));
+  printf("dlclose: %d, and the library is still there: %d\n", dlclose(lib),
+         rawwaker_will_wake(&c, &d));
   rawwaker_wake_by_ref(&c);
   return 0;
 }

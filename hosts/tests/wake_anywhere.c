@@ -1,5 +1,6 @@
-/* rawwaker_wake_by_ref of a waker that Go has made: in a signal handler at 1 kHz, in a forked child, and in the constructor of
- * a library that is loaded late. Go's garbage collector is busy meanwhile: each sleep is a Go future, made and dropped. */
+/* rawwaker_wake_by_ref of a waker made by Go: in a signal handler at 1 kHz, in a forked child, and
+ * in the constructor of a library that is loaded late. Meanwhile Go futures are made and dropped,
+ * which keeps Go's garbage collector busy. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <poll.h>
@@ -15,7 +16,7 @@
 #include "ffiwaker.h"
 
 static ffiwaker_executor *ex;
-rawwaker late_waker; /* of the task below; exported, for late.c */
+rawwaker late_waker; /* wakes the task below; exported, for late.c */
 static int polls;
 static bool stop;
 
@@ -23,7 +24,9 @@ static rawwaker_poll keeper_poll(void *data, rawwaker_context *cx, void *out) {
   (void)data;
   (void)out;
   polls++;
-  rawwaker_clone_from(&late_waker, cx->waker);
+  /* The handler may run at any time, so late_waker must not change. This task's waker stays the
+   * same. */
+  if (late_waker.vtable == NULL) late_waker = rawwaker_clone(cx->waker);
   return stop ? RAWWAKER_READY : RAWWAKER_PENDING;
 }
 static void keeper_drop(void *data) { (void)data; }
@@ -70,7 +73,8 @@ int main(int argc, char **argv) {
     readable(-1);
     tick();
   }
-  printf("a thousand signals: woken %s, sleeps %s\n", polls > begun ? "by them" : "never", sleeps > 0 ? "too" : "never");
+  printf("a thousand signals: woken %s, sleeps %s\n", polls > begun ? "by them" : "never",
+         sleeps > 0 ? "too" : "never");
 
   while (readable(0)) tick();
   tick();

@@ -124,7 +124,7 @@ func audited(slot Slot, w Raw) Raw {
 	return fromC(C.ffiwaker_audited(C.int(slot), toC(w), where(), C.int(locksHeld()), traced()))
 }
 
-// traced is the goroutine, where that is written down.
+// traced returns the goroutine's number if there is a trace, else 0.
 func traced() C.uint64_t {
 	if !tracing {
 		return 0
@@ -138,7 +138,7 @@ func Audit(w Raw) Raw {
 	return fromC(C.ffiwaker_audit(toC(w), where(), traced()))
 }
 
-// UnknownSize says to [AuditFuture] that only poll and its caller know how large the result is.
+// UnknownSize tells [AuditFuture] that the size of the result is not known.
 const UnknownSize = ^uintptr(0)
 
 // AuditFuture is rawwaker_audit_future_sized, or rawwaker_audit_future.
@@ -147,7 +147,7 @@ func AuditFuture(f Raw, size uintptr) Raw {
 	return fromC(C.ffiwaker_audit_future(toC(f), C.size_t(size), traced()))
 }
 
-// AuditUnwound is rawwaker_audit_unwound: a panic of Go has ended a poll of this future.
+// AuditUnwound is rawwaker_audit_unwound: a Go panic has ended a poll of this future.
 func AuditUnwound(f Raw) { C.ffiwaker_audit_unwound(toC(f)) }
 
 // IsAudited is rawwaker_is_audited.
@@ -156,7 +156,7 @@ func IsAudited(w Raw) bool { return C.ffiwaker_is_audited(toC(w)) != 0 }
 // AuditInner is rawwaker_audit_inner.
 func AuditInner(w Raw) Raw { return fromC(C.ffiwaker_audit_inner(toC(w))) }
 
-// AuditUnwrap is rawwaker_audit_unwrap; w itself where there was nothing to take off.
+// AuditUnwrap is rawwaker_audit_unwrap; it returns w itself if w is not wrapped.
 func AuditUnwrap(w Raw) Raw {
 	inner := toC(w)
 	C.ffiwaker_audit_unwrap(&inner, traced())
@@ -193,7 +193,7 @@ func AuditTake() (rule, text string, ok bool) {
 }
 
 // OnThread calls a slot some times on a thread that Go does not know, and returns what the last
-// clone gave.
+// clone returned.
 func OnThread(slot Slot, w Raw, times int) (Raw, error) {
 	e := C.ffiwaker_errand{slot: C.int(slot), w: toC(w), times: C.size_t(times)}
 	if err := C.ffiwaker_on_thread(&e); err != 0 {
@@ -202,7 +202,7 @@ func OnThread(slot Slot, w Raw, times int) (Raw, error) {
 	return fromC(e.w), nil
 }
 
-// Stacks as texts in C memory, each once, for ever.
+// Stacks as texts in C memory, each once, permanently.
 var stacks sync.Map // of [depth]uintptr, *C.char
 
 const depth = 12
@@ -230,7 +230,7 @@ func where() *C.char {
 	mine := C.CString(b.String())
 	text, loaded := stacks.LoadOrStore(pcs, mine)
 	if loaded {
-		// SAFETY: ours, and nobody has seen it.
+		// SAFETY: it came from C.CString, and no other goroutine has seen it.
 		C.free(unsafe.Pointer(mine))
 	} else {
 		C.ffiwaker_keep(mine)
@@ -238,14 +238,14 @@ func where() *C.char {
 	return text.(*C.char)
 }
 
-// Locks that goroutines have told the auditor of.
+// The locks that goroutines have reported by AuditLock.
 var (
 	held   sync.Map // of uint64, *int, each touched by its goroutine alone
 	anyHas atomic.Int64
 )
 
-// AuditLock notes that the calling goroutine has taken (1) or given back (-1) a lock under which
-// no slot may be called.
+// AuditLock notes that the calling goroutine has taken (1) or released (-1) a lock under which no
+// slot may be called.
 func AuditLock(change int) {
 	id := Goroutine()
 	n, _ := held.LoadOrStore(id, new(int))

@@ -90,7 +90,7 @@ func BoxAdopt(box uintptr, id uint64) bool {
 // BoxRetire answers a notice that said Last; true: the box is freed.
 func BoxRetire(box uintptr) bool { return C.ffiwaker_box_retire(C.uintptr_t(box)) != 0 }
 
-// BoxLent says whether C holds a reference.
+// BoxLent reports whether C holds a reference.
 func BoxLent(box uintptr) bool { return C.ffiwaker_box_lent(C.uintptr_t(box)) != 0 }
 
 // BoxID is the id in a box, 0 in any other waker.

@@ -51,8 +51,8 @@ var GoFutures struct {
 	Drop func(id uint64)
 }
 
-// Layout is what the C compiler says of one struct: its size, and the offset and size of each
-// field in order.
+// Layout is the layout of one struct, from the C compiler: its size, and the offset and size of
+// each field in order.
 type Layout struct {
 	Name   string
 	Size   uintptr

@@ -81,7 +81,8 @@ extern void ffiwakerFutureDrop(uint64_t id);
 static rawwaker_poll ffiwaker_go_poll(void *data, rawwaker_context *cx, void *out) {
 	const rawwaker *w = cx->waker;
 	if (ffiwaker_forked()) {
-		static const char why[] = "ffiwaker: poll of a Go future in a forked child: Go's threads are not there";
+		static const char why[] = "ffiwaker: poll of a Go future in a forked child: "
+		                          "Go's threads do not exist there";
 		rawwaker_set_panic(why, sizeof why - 1);
 		return RAWWAKER_PANICKED;
 	}
@@ -145,7 +146,7 @@ func PollUnderBox(s *Sink, box uintptr, f Raw, out uintptr, note *uintptr) Polle
 	return polled(C.ffiwaker_poll_under_box(s.sink, C.uintptr_t(box), toC(f), C.uintptr_t(out), at))
 }
 
-// PollUnder polls a future once under any waker, which it borrows, and calls its drop slot where
+// PollUnder polls a future once under any waker, which it borrows, and calls its drop slot if
 // it has ended. Of the note it sets [NoteEnded] only.
 func PollUnder(w, f Raw, out uintptr, note *uintptr) Polled {
 	// SAFETY: as in PollUnderBox.

@@ -1,4 +1,5 @@
-/* See host.h. The constructor is in the package that all others import, so each archive with Go's half in it has it. */
+/* See host.h. All packages with cgo import this one, so each archive that contains Go has the
+ * constructor. */
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
@@ -20,19 +21,22 @@
 #endif
 
 static const unsigned char parent = 1;
-/* 0 in a child. On Linux it is in a page that the kernel clears: a fork by the system call alone is seen too. */
-static const volatile unsigned char *alive = &parent;
+/* Points to 0 in a child. On Linux it points into a page that the kernel clears, so that a fork by
+ * the bare system call is found too. */
+static const volatile unsigned char *not_forked = &parent;
 static volatile bool forked; /* by the C library's fork */
 
-bool ffiwaker_forked(void) { return forked || *alive == 0; }
+bool ffiwaker_forked(void) { return forked || *not_forked == 0; }
 
 #if defined(_WIN32)
 static void watch_forks(void) {}
 
-/* Go cannot be unloaded. Its own linker sees to that for a shared library that it makes; an archive can be in any. */
-static void stay(void) {
+/* Go cannot be unloaded. Go's linker prevents that for the shared libraries that it makes, but an
+ * archive can be part of any library. */
+static void prevent_unload(void) {
   HMODULE module;
-  GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN, (LPCSTR)&parent, &module);
+  GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
+                     (LPCSTR)&parent, &module);
 }
 #else
 static void in_child(void) { forked = true; }
@@ -41,22 +45,23 @@ static void watch_forks(void) {
   pthread_atfork(NULL, NULL, in_child);
 #if defined(MADV_WIPEONFORK)
   size_t size = (size_t)sysconf(_SC_PAGESIZE);
-  unsigned char *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  unsigned char *page =
+      mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) return;
   if (madvise(page, size, MADV_WIPEONFORK) != 0) {
     munmap(page, size);
     return;
   }
   *page = 1;
-  alive = page;
+  not_forked = page;
 #endif
 }
 
-/* Weak: a static program has no loader, and a C library may keep these in a library of their own. */
+/* Weak: a static program has no loader, and a C library may have these in a separate library. */
 #pragma weak dladdr
 #pragma weak dlopen
 
-/* Whether this is the program itself; false if that is not known. */
+/* Whether this code is part of the program itself; false if that is unknown. */
 static bool in_program(const Dl_info *here) {
 #if defined(__linux__)
   Dl_info program;
@@ -67,13 +72,16 @@ static bool in_program(const Dl_info *here) {
 #endif
 }
 
-/* Go cannot be unloaded. Its own linker sees to that for a shared library that it makes; an archive can be in any. */
-static void stay(void) {
+/* Go cannot be unloaded. Go's linker prevents that for the shared libraries that it makes, but an
+ * archive can be part of any library. */
+static void prevent_unload(void) {
 #if defined(RTLD_NODELETE) && defined(RTLD_NOLOAD)
   Dl_info here;
-  if (dladdr == NULL || dlopen == NULL || dladdr((void *)(uintptr_t)&parent, &here) == 0 || here.dli_fname == NULL) return;
+  if (dladdr == NULL || dlopen == NULL) return;
+  if (dladdr((void *)(uintptr_t)&parent, &here) == 0 || here.dli_fname == NULL) return;
   if (in_program(&here)) return;
-  dlopen(here.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE); /* the handle is kept, and with it a reference */
+  /* The handle is never closed, so it holds a reference to the library. */
+  dlopen(here.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
 #endif
 }
 #endif
@@ -81,5 +89,5 @@ static void stay(void) {
 /* Before Go's own constructor, which starts threads. */
 __attribute__((constructor(101))) static void loaded(void) {
   watch_forks();
-  stay();
+  prevent_unload();
 }

@@ -1,4 +1,4 @@
-/* What the library must know of the process that it is in, for its own C alone. */
+/* What the library must know of the process that it is in, for its own C only. */
 #ifndef FFIWAKER_HOST_H
 #define FFIWAKER_HOST_H
 
@@ -7,11 +7,13 @@
 #include <pthread.h>
 #endif
 
-/* Whether this is a child that was forked after the library was loaded: Go's threads do not exist there. One load.
+/* Whether this is a child that was forked after the library was loaded, where Go's threads do not
+ * exist. It costs one load.
  * takes - | gives the answer | threads any | signals yes | fails never */
 bool ffiwaker_forked(void);
 
-/* Around each call into Go: a thread that is cancelled there would unwind through Go's frames. */
+/* Disable cancellation around each call into Go, and restore the state: a thread that is cancelled
+ * there would unwind through Go's frames. */
 static inline int ffiwaker_hold_cancel(void) {
   int was = 0;
 #if !defined(_WIN32) && !defined(__ANDROID__)

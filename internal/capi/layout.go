@@ -30,7 +30,7 @@ import "C"
 
 import "unsafe"
 
-// BoxFields are where the fields of a box lie.
+// BoxFields returns the fields of a box: names, offsets and sizes.
 func BoxFields() []Field {
 	var all []Field
 	for _, f := range lookBox(0) {
@@ -39,7 +39,7 @@ func BoxFields() []Field {
 	return all
 }
 
-// BoxLook is what is in a box, which must be there.
+// BoxLook returns what is in a box, which must exist.
 func BoxLook(box uintptr) []Word { return lookBox(box) }
 
 func lookBox(box uintptr) (all []Word) {
@@ -52,11 +52,12 @@ func lookBox(box uintptr) (all []Word) {
 	return all
 }
 
-// VTables are those of this library's own wakers.
+// VTables returns the vtables of this library's own wakers.
 func VTables() (all []NamedVTable) {
 	for i, name := range []string{"rawwaker_noop", "rawwaker_box", "rawwaker_from_fn"} {
 		v := C.look_vtable(C.int(i))
-		// SAFETY: a static vtable, and its slots, are good as numbers for the life of the process.
+		// SAFETY: a static vtable; its address and slots are valid as numbers for the life of the
+		// process.
 		at := uintptr(unsafe.Pointer(v))
 		slots := *(*[4]uintptr)(unsafe.Pointer(v))
 		all = append(all, NamedVTable{name, at, slots})
@@ -64,7 +65,7 @@ func VTables() (all []NamedVTable) {
 	return all
 }
 
-// Layouts is what the C compiler says of the public structs.
+// Layouts returns the layout of the public structs, from the C compiler.
 func Layouts() []Layout {
 	var w C.rawwaker
 	var v C.rawwaker_vtable

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker"
 )
 
-// HasCgo says whether wakers can cross to C in this build.
+// HasCgo reports whether wakers can cross to C in this build.
 const HasCgo = false
 
 // The other names of this package, so that its callers compile; they ask HasCgo first.

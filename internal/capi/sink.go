@@ -69,7 +69,7 @@ func NewSink(flags uint32) (*Sink, error) {
 // Close gives the descriptor and the hook up; the rest works on, until Drop.
 func (s *Sink) Close() { C.rawwaker_sink_close(s.sink) }
 
-// Reaper makes s, which is for ever, the sink that is kicked if there are hooks to be dropped by
+// Reaper makes s, which is never freed, the sink that is kicked if there are hooks to be dropped by
 // [Reap]. It returns the address of a word that is not 0 meanwhile.
 func (s *Sink) Reaper() *uintptr {
 	// SAFETY: a static word of C memory, read as a number.
@@ -90,7 +90,7 @@ func (s *Sink) OnWake(w Raw) bool { return C.ffiwaker_sink_on_wake(s.sink, toC(w
 // FD is the sink's descriptor.
 func (s *Sink) FD() uintptr { return uintptr(C.rawwaker_sink_fd(s.sink)) }
 
-// Sleep says that the caller is about to wait on the descriptor; false: read first.
+// Sleep announces that the caller is about to wait on the descriptor; false: read first.
 func (s *Sink) Sleep() bool { return bool(C.rawwaker_sink_sleep(s.sink)) }
 
 // Ack makes the descriptor unreadable.

@@ -1,4 +1,5 @@
-/* The trace's half in C: one line of JSON for each event that the auditor tells of. docs/TRACE.md has the format. */
+/* The trace's half in C: one line of JSON for each event that the auditor reports. docs/TRACE.md
+ * defines the format. */
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
@@ -25,17 +26,18 @@
 
 #include "rawwaker_audit.h"
 
-/* A signal handler reads it, and must not be the first to allocate it: see rawwaker_audit.c. */
+/* The goroutine that is in C on this thread; 0: unknown. A signal handler reads it and must not be
+ * the first to allocate it: see rawwaker_audit.c. */
 #if defined(__GLIBC__) && defined(__GNUC__)
 static _Thread_local __attribute__((tls_model("initial-exec"))) uint64_t trace_goroutine;
 #else
-static _Thread_local uint64_t trace_goroutine; /* that is in C on this thread; 0: not known */
+static _Thread_local uint64_t trace_goroutine;
 #endif
 
 static int trace_fd;
 static int64_t trace_began;
 #ifndef _WIN32
-static pid_t trace_process; /* a forked child writes nothing: its numbers would be the parent's */
+static pid_t trace_process; /* a forked child writes nothing: it would reuse the parent's numbers */
 #endif
 
 int64_t ffiwaker_trace_now(void) {
@@ -52,7 +54,7 @@ static uint64_t trace_thread(void) {
 #endif
 }
 
-/* One write, which waits for no other thread and is no cancellation point. */
+/* One write, which waits for no other thread and is not a cancellation point. */
 static ptrdiff_t trace_put(int fd, const char *text, size_t n) {
 #if defined(_WIN32)
   return _write(fd, text, (unsigned)n);
@@ -72,14 +74,14 @@ static ptrdiff_t trace_put(int fd, const char *text, size_t n) {
 #endif
 }
 
-/* A line, put together without stdio, which a signal handler must not use. */
+/* A line, built without stdio, which a signal handler must not use. */
 typedef struct line {
   char at[1536];
   size_t used;
 } line;
 
 static void add(line *l, const char *text) {
-  size_t n = strlen(text), room = sizeof l->at - 2 - l->used; /* for its end */
+  size_t n = strlen(text), room = sizeof l->at - 2 - l->used; /* 2 for the line's end */
   memcpy(l->at + l->used, text, n < room ? n : room);
   l->used += n < room ? n : room;
 }
@@ -96,11 +98,11 @@ static void add_number(line *l, const char *before, uint64_t n, unsigned base) {
 enum { FIELDS = 32 };
 
 static void trace_failed(int error) {
-  static atomic_bool told;
-  if (atomic_exchange(&told, true)) return;
+  static atomic_bool reported;
+  if (atomic_exchange(&reported, true)) return;
   line l = {.used = 0};
-  add(&l, "ffiwaker: FFIWAKERDEBUG: the trace has gaps where C speaks: ");
-  switch (error) { /* strerror is not for signal handlers */
+  add(&l, "ffiwaker: FFIWAKERDEBUG: the trace has gaps in C's events: ");
+  switch (error) { /* strerror is not async-signal-safe */
   case 0: add(&l, "the disk is full"); break;
   case ENOSPC: add(&l, "No space left on device"); break;
   case EIO: add(&l, "Input/output error"); break;
@@ -116,7 +118,8 @@ static void trace_failed(int error) {
   (void)trace_put(2, l.at, l.used);
 }
 
-/* What happened to what C holds: on the thread that it happens on, perhaps in a signal handler. No lock, no allocation, errno kept. */
+/* Writes one event of a waker or future that C holds, on the event's thread, perhaps in a signal
+ * handler: no lock, no allocation, errno kept. */
 static void trace_event(const rawwaker_audit_event *e) {
 #ifndef _WIN32
   if (getpid() != trace_process) return;
@@ -151,7 +154,7 @@ static void trace_event(const rawwaker_audit_event *e) {
   ptrdiff_t wrote = trace_put(trace_fd, l.at, l.used);
   if (wrote != (ptrdiff_t)l.used) {
     trace_failed(wrote < 0 ? errno : 0);
-    if (wrote > 0) (void)trace_put(trace_fd, "\n", 1); /* the next line is none of this one */
+    if (wrote > 0) (void)trace_put(trace_fd, "\n", 1); /* so that the next event begins a line */
   }
   errno = saved;
 }
@@ -173,12 +176,13 @@ uint64_t ffiwaker_trace_enter(uint64_t goroutine) {
   return outer;
 }
 
-/* --------------------------------------------------------------------------------- what the environment asks for - */
+/* ------------------------------------------------------------------------- environment -- */
 
 int ffiwaker_secure(void) {
 #if defined(__linux__)
   return getauxval(AT_SECURE) != 0;
-#elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)
+#elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || \
+    defined(__OpenBSD__) || defined(__DragonFly__)
   return issetugid() != 0;
 #elif defined(_WIN32)
   return 0;
@@ -190,7 +194,8 @@ int ffiwaker_secure(void) {
 static char *debug_text;
 static bool debug_read;
 
-/* Before main, or inside dlopen, on the thread that loads the library: a host may change its environment later, while Go starts. */
+/* Runs before main or inside dlopen, on the thread that loads the library, because a host may
+ * change its environment later, while Go starts. */
 #if defined(__APPLE__)
 __attribute__((constructor))
 #elif defined(__GNUC__) && !defined(_WIN32)

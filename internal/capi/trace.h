@@ -1,23 +1,25 @@
-/* The trace's half in C, and what of the environment C must read, for this folder's Go alone. */
+/* The trace's half in C, and what C must read of the environment, for this folder's Go only. */
 #ifndef FFIWAKER_TRACE_H
 #define FFIWAKER_TRACE_H
 
 #include <stdint.h>
 
-/* Has the auditor's events written to a file from now on: a descriptor; on Windows a handle. */
+/* Writes the auditor's events to file from now on: a descriptor, or on Windows a handle. */
 void ffiwaker_trace_begin(intptr_t file);
 
-/* Nanoseconds since then, by the monotonic clock. */
+/* Returns the nanoseconds since ffiwaker_trace_begin, by the monotonic clock. */
 int64_t ffiwaker_trace_now(void);
 
-/* Says which goroutine is in C on this thread; gives what was said before. */
+/* Sets which goroutine is in C on this thread. Returns the previous one. */
 uint64_t ffiwaker_trace_enter(uint64_t goroutine);
 
-/* Whether this program may do more than the one that has started it: set-user-ID, file capabilities, a security module. */
+/* Whether this process has more rights than the one that started it: set-user-ID, file
+ * capabilities, a security module. */
 int ffiwaker_secure(void);
 
-/* FFIWAKERDEBUG as C's environment had it when this was loaded: what the host has set by setenv before dlopen counts, which Go's copy,
- * made from what the process was started with, does not have. */
+/* Returns FFIWAKERDEBUG as it was in C's environment when this library was loaded. A host may have
+ * set it with setenv before dlopen. Go's copy of the environment, made when the process started,
+ * does not have it then. */
 const char *ffiwaker_debug_text(void);
 
 #endif

@@ -71,7 +71,7 @@ func Drop(w Raw) {
 // Noop is rawwaker_noop.
 func Noop() Raw { return fromC(C.ffiwaker_noop()) }
 
-// LinkedABIVersion is what the compiled rawwaker.c says.
+// LinkedABIVersion returns the version of the compiled rawwaker.c.
 func LinkedABIVersion() uint32 { return uint32(C.rawwaker_abi_version()) }
 
 // Live is how many counted C wakers are alive.

@@ -16,12 +16,14 @@ var debugWords = func() map[string]string {
 	list := debugText()
 	if list != "" && secure() {
 		// As the dynamic linker does: the caller may not have the rights that this program has.
-		fmt.Fprintln(os.Stderr, "ffiwaker: FFIWAKERDEBUG: not obeyed: this program may do more than who has started it")
+		fmt.Fprintln(os.Stderr, "ffiwaker: FFIWAKERDEBUG: not obeyed: "+
+			"this program has more rights than the user who started it")
 		list = ""
 	}
 	words, unknown := debugParse(list)
 	for _, key := range unknown {
-		fmt.Fprintf(os.Stderr, "ffiwaker: FFIWAKERDEBUG: no key %q; there are %s\n", key, strings.Join(debugKeys, ", "))
+		fmt.Fprintf(os.Stderr, "ffiwaker: FFIWAKERDEBUG: no key %q (use %s)\n",
+			key, strings.Join(debugKeys, ", "))
 	}
 	return words
 }()

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// atSecure asks what the kernel says of AT_SECURE. A program with more rights than its caller may
-// not read its own auxiliary vector, and its memory may not be dumped.
+// atSecure returns AT_SECURE, as the kernel reports it. A program with more rights than its
+// caller may not read its own auxiliary vector, and its memory may not be dumped.
 func atSecure() bool {
 	const wordBytes, atSecure = strconv.IntSize / 8, 23
 	word := func(b []byte) uint64 {

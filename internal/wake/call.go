@@ -8,24 +8,24 @@ import (
 	"time"
 )
 
-// Call is a function that a user wrote, as wakes call it. A wake from a user's goroutine calls it
-// there. For a wake from elsewhere the function runs on a goroutine of its own, where it may
-// block, panic or call Goexit without any other's wake being late or lost. Such wakes coalesce:
-// at most one call is under way, and at most one more is due.
+// Call is a user's function, as wakes call it. A wake from a user's goroutine calls it there. For
+// any other wake it runs on a goroutine of its own, where it may block, panic or call Goexit
+// without delaying or losing another wake. Such wakes coalesce: at most one call runs, and at
+// most one more is due.
 type Call struct {
 	f     func()
 	state atomic.Uint32
 }
 
-// The state of a Call. Of calls on the goroutine that wakes it knows nothing.
+// The state of a Call. It does not cover calls on the goroutine that wakes.
 //
-//	idle     no goroutine is there for it
+//	idle     it has no goroutine
 //	queued   a goroutine has been started and will call the function
-//	running  it calls it
-//	again    and a wake has come since it began: it will call it once more
+//	running  it calls the function
+//	again    a wake has come since that call began: it will call the function once more
 //
-// Every wake writes the word, also if nothing changes: what was written before the wake is then
-// seen by the call that follows.
+// Every wake writes the word, also if nothing changes, so that what was written before the wake is
+// visible to the call that follows.
 const (
 	idle uint32 = iota
 	queued
@@ -33,8 +33,8 @@ const (
 	again
 )
 
-// Calls is how many functions of users are queued or running elsewhere than on the goroutine that
-// has woken them: for tests that wait until all have been called.
+// Calls is how many users' functions are queued or running on goroutines of their own: for tests
+// that wait until all have been called.
 var Calls atomic.Int64
 
 // Init sets the function, before any other use.
@@ -43,7 +43,7 @@ func (c *Call) Init(f func()) { c.f = f }
 // NewCall returns a Call of f.
 func NewCall(f func()) *Call { return &Call{f: f} }
 
-// Run calls the function: here, where at is [Anywhere], else soon.
+// Run calls the function: here if at is [Anywhere], else soon.
 func (c *Call) Run(at Place) {
 	if at == Anywhere {
 		c.f()
@@ -69,7 +69,7 @@ func (c *Call) Run(at Place) {
 	}
 }
 
-// goroutine calls the function, as long as there are wakes.
+// goroutine calls the function while there are wakes.
 func (c *Call) goroutine(at Place) {
 	returned := false
 	defer func() {
@@ -84,7 +84,7 @@ func (c *Call) goroutine(at Place) {
 	returned = true
 }
 
-// run calls the function until no wake has come meanwhile.
+// run calls the function until no wake has come during a call.
 func (c *Call) run() {
 	for {
 		c.state.Swap(running) // acquires what the wakes before it released
@@ -95,7 +95,7 @@ func (c *Call) run() {
 	}
 }
 
-// rest ends the goroutine's part, unless a call is due.
+// rest ends the goroutine's work, unless a call is due.
 func (c *Call) rest() bool {
 	if !c.state.CompareAndSwap(running, idle) {
 		return false
@@ -104,8 +104,8 @@ func (c *Call) rest() bool {
 	return true
 }
 
-// replace has another goroutine make the call that is due, where the function has ended this one
-// by Goexit, or by a panic.
+// replace has another goroutine make the call that is due, after the function has ended this one by
+// Goexit or a panic.
 func (c *Call) replace(at Place) {
 	if !c.rest() {
 		c.state.Swap(queued) // it was again
@@ -113,37 +113,40 @@ func (c *Call) replace(at Place) {
 	}
 }
 
-// contain reports a panic, and ends it.
+// contain reports a panic and ends it.
 func contain() {
 	if v := recover(); v != nil {
 		fmt.Fprintf(os.Stderr, "ffiwaker: a waker's function panicked: %v\n\n%s", v, debug.Stack())
 	}
 }
 
-// Each calls f for each of all, in order, on this goroutine. One call that panics or calls
-// runtime.Goexit takes no other with it: the rest are made before that goes on. Nor does one that
-// blocks: after some milliseconds another goroutine goes on with the rest. No lock may be held
-// that an f needs.
+// Each calls f for each of all, in order, on this goroutine. If a call panics or calls
+// runtime.Goexit, the others are made before that continues. If a call blocks, other goroutines of
+// the caller's synctest bubble make the rest after some milliseconds; a panic on one of those is
+// reported on standard error. The caller holds no lock that an f needs.
 func Each[T any](all []T, f func(T)) {
 	switch len(all) {
 	case 0:
 	case 1:
 		f(all[0])
 	default:
-		e := &each[T]{all: all, f: f}
-		e.timer = time.AfterFunc(time.Hour, e.late) // not patience: it is to find itself in e
-		e.timer.Reset(patience)
+		e := &each[T]{all: all, f: f, stuck: 1}
+		e.timer = time.AfterFunc(time.Hour, e.late) // late must find e.timer set
+		e.timer.Reset(slowAfter)
 		defer e.timer.Stop()
 		e.run()
 	}
 }
 
 type each[T any] struct {
-	all   []T
-	f     func(T)
-	next  atomic.Int64
-	seen  atomic.Int64 // by the timer, the last time
-	timer *time.Timer
+	all  []T
+	f    func(T)
+	next atomic.Int64
+
+	// Of late: what next is if each goroutine blocks in the call that it began, and how many
+	// goroutines were started the last time.
+	stuck, helpers int64
+	timer          *time.Timer
 }
 
 func (e *each[T]) run() {
@@ -163,16 +166,26 @@ func (e *each[T]) run() {
 	over = true
 }
 
-// late is called when some time has passed: if no call has begun since the time before, one blocks.
+// late is called after each [slowAfter]. If all goroutines block, twice as many as the last time
+// start, since the next calls may block too.
 func (e *each[T]) late() {
 	next := e.next.Load()
-	if next >= int64(len(e.all)) {
+	left := int64(len(e.all)) - next
+	if left <= 0 {
 		return
 	}
-	blocked := e.seen.Swap(next) == next
-	e.timer.Reset(patience)
-	if blocked {
-		defer contain() // the goroutine that has called Each is not here to see a panic
-		e.run()
+	if next == e.stuck {
+		e.helpers = min(left, max(1, 2*e.helpers))
+		for range e.helpers {
+			go e.help()
+		}
+		next += e.helpers // what each of them begins
 	}
+	e.stuck = next
+	e.timer.Reset(slowAfter)
+}
+
+func (e *each[T]) help() {
+	defer contain() // the goroutine that called Each is not here to see a panic
+	e.run()
 }

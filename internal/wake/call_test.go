@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -44,6 +45,7 @@ func TestCall(t *testing.T) {
 			release <- struct{}{}
 			within(func() bool { return c.state.Load() == idle })
 			require.EqualValues(t, 2, n.Load(), "one for those before it began, one for those after")
+			within(func() bool { return Calls.Load() == 0 }) // counts up and down alike
 		})
 		t.Run(name+"/publishes_to_the_call", func(t *testing.T) { // for the race detector
 			data, seen := 0, make(chan struct{})
@@ -195,6 +197,44 @@ func TestEach(t *testing.T) {
 		began.Wait()
 		close(release)
 		ended.Wait()
+	})
+	t.Run("many_blocked_delay_the_others_by_milliseconds", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			const n = 500
+			start, release := time.Now(), make(chan struct{})
+			var began sync.WaitGroup
+			began.Add(n)
+			go Each(make([]struct{}, n), func(struct{}) { began.Done(); <-release })
+			began.Wait()
+			require.Less(t, time.Since(start), 15*slowAfter)
+			close(release)
+		})
+	})
+	t.Run("blocked_panic_and_goexit_at_once", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			const n, blocked = 60, 40
+			all := make([]int, n)
+			for i := range all {
+				all[i] = i
+			}
+			release := make(chan struct{})
+			var began sync.WaitGroup
+			began.Add(n)
+			go Each(all, func(i int) {
+				began.Done()
+				if i < blocked {
+					<-release
+				}
+				switch i % 10 {
+				case 7:
+					panic("a bug in a waker (expected in this test)")
+				case 8:
+					runtime.Goexit()
+				}
+			})
+			began.Wait()
+			close(release)
+		})
 	})
 	t.Run("of_none_and_one", func(t *testing.T) {
 		n := 0

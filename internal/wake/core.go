@@ -40,8 +40,8 @@ const (
 	Anywhere Place = iota
 	// Dispatcher is a goroutine of the library's: it must not run what a user wrote.
 	Dispatcher
-	// Worker is a goroutine that runs tasks, or closes an executor: a user's function must not delay
-	// it, or end it by a panic.
+	// Worker is a goroutine that runs tasks, or closes an executor: a user's function must not
+	// delay it, or end it by a panic.
 	Worker
 )
 

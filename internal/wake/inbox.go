@@ -6,39 +6,37 @@ import (
 )
 
 // Inbox is what an executor that a host ticks sleeps on: a flag, a descriptor, and the list of
-// C's wakes. The cores of its [Task] targets have their boxes on it, so a C thread that wakes one
-// makes the descriptor readable itself.
+// wakes from C. The cores of its [Task] targets have their boxes on it, so a C thread that wakes
+// one makes the descriptor readable itself.
 //
-// The flag is 0 while the host is awake; else it is the number of its sleep, new for each. Arm
-// sets it. A wake that sees a number makes the descriptor readable, calls the hook, and then
-// replaces that very number by 0: so does each that sees it, whatever others are about to do, and
-// one that comes late ends no later sleep.
+// The flag is 0 while the host is awake. Else it is the number of its sleep, new for each. Arm sets
+// it. A wake that reads a number makes the descriptor readable, calls the hook, and then replaces
+// that very number by 0. So does each wake that reads it, whatever others are about to do, and a
+// late one ends no later sleep.
 type Inbox struct {
 	sleeper
 	sleeps  atomic.Uint32 // the number of the latest sleep
-	users   atomic.Int32  // calls under way that use the sleeper; below 0: closed, and the last one out ends it
+	users   atomic.Int32  // calls that use the sleeper; below 0: closed, and the last one ends it
 	closed  atomic.Bool
-	over    atomic.Bool // the sleeper is ended
-	watched atomic.Bool // somebody has asked for the descriptor
+	over    atomic.Bool // the sleeper has ended
+	watched atomic.Bool // FD was called
 	hook    atomic.Pointer[hookTarget]
-	core    *Core // of hook, for C; once it exists. Written by a user, read by the last one out
+	core    *Core // of hook, for C. Written by a user, read by the last call
 }
 
-// hookTarget is all that C's wakes know of an inbox: what C can reach must not keep the inbox
-// from being collected.
+// hookTarget is all that wakes from C know of an inbox, because what C can reach must not keep the
+// inbox alive.
 type hookTarget struct {
 	core Core // of OnWake, lent to C
 	f    func(at Place)
 
-	// Of WakeRaw: the calls under way; below 0: closed, and the last one out drops the host's
-	// waker.
+	// Of WakeRaw: the calls under way. Below 0: closed, and the last call drops the host's waker.
 	calls  atomic.Int32
 	closed atomic.Bool
 	drop   func() // may be foreign
 }
 
-// Schedule implements [Target]: each wake calls f, or comes while f is called and has it called
-// again.
+// Schedule implements [Target]: each wake calls f, or comes while f runs and has it called again.
 func (t *hookTarget) Schedule(at Place) {
 	for again := true; again; again = !t.core.Sleep() {
 		t.core.Consume()
@@ -46,7 +44,7 @@ func (t *hookTarget) Schedule(at Place) {
 	}
 }
 
-// enter says whether the host's waker may be woken, until leave, which follows in either case.
+// enter reports whether the host's waker may be woken. leave follows in either case.
 func (t *hookTarget) enter() bool { return t.calls.Add(1) > 0 }
 
 func (t *hookTarget) leave(at Place) { t.last(t.calls.Add(-1), at) }
@@ -57,14 +55,14 @@ func (t *hookTarget) close(at Place) {
 	}
 }
 
-// last drops the host's waker when the last one is out, once.
+// last drops the host's waker, once, when the last call has returned.
 func (t *hookTarget) last(calls int32, at Place) {
 	if calls == math.MinInt32 && t.calls.CompareAndSwap(math.MinInt32, math.MinInt32/2) {
 		at.Run(t.drop)
 	}
 }
 
-// enter says whether the sleeper may be used, until leave.
+// enter reports whether the sleeper may be used, until leave.
 func (in *Inbox) enter() bool {
 	if in.users.Add(1) > 0 {
 		return true
@@ -75,7 +73,7 @@ func (in *Inbox) enter() bool {
 
 func (in *Inbox) leave() { in.last(in.users.Add(-1)) }
 
-// last ends the sleeper when the last one is out, once: later calls come and go, too.
+// last ends the sleeper, once, when the last call has returned. Later calls may still come.
 func (in *Inbox) last(users int32) {
 	if users != math.MinInt32 || !in.over.CompareAndSwap(false, true) {
 		return
@@ -86,8 +84,8 @@ func (in *Inbox) last(users int32) {
 	in.end()
 }
 
-// Close gives the descriptor up: at once, or when nobody writes to it any more. Cores of this
-// inbox must have ended before.
+// Close closes the descriptor: at once, or when no thread writes to it any more. The cores of this
+// inbox have ended before.
 func (in *Inbox) Close() {
 	if in.closed.Swap(true) {
 		return
@@ -99,7 +97,7 @@ func (in *Inbox) Close() {
 	in.last(in.users.Add(math.MinInt32))
 }
 
-// next is a number for a sleep.
+// next returns a number for a sleep.
 func (in *Inbox) next() uint32 {
 	for {
 		if n := in.sleeps.Add(1); n != 0 {
@@ -108,7 +106,8 @@ func (in *Inbox) next() uint32 {
 	}
 }
 
-// Take rouses the host if it sleeps. Whoever has made something runnable calls it after.
+// Take wakes the host if it sleeps. The goroutine that has made a task runnable calls it after
+// that.
 func (in *Inbox) Take(at Place) {
 	if !in.enter() {
 		return
@@ -121,7 +120,7 @@ func (in *Inbox) Take(at Place) {
 	if sleep == 0 {
 		return
 	}
-	// A hook may take its time: the sleeper does not wait for it.
+	// A hook may be slow: the sleeper does not wait for it.
 	in.CallHook(at)
 	if in.enter() {
 		atomic.CompareAndSwapUint32(in.armed, sleep, 0)
@@ -136,12 +135,12 @@ func (in *Inbox) CallHook(at Place) {
 	}
 }
 
-// Arm makes the descriptor unreadable and sets the flag; idle must say whether there is nothing
-// to run. False: there is, and the flag is away and the descriptor readable, as before.
+// Arm makes the descriptor unreadable and sets the flag. idle reports whether there is nothing to
+// run. False: there is, the flag is 0, and the descriptor is readable as before.
 //
-// The order matters. A wake that comes late, and whose task was run already, may write at any
-// time and then end the sleep whose number it has seen: so no write may be taken away that was
-// made by one who has seen the new number.
+// The order matters. A late wake, whose task has already run, may write at any time and then end
+// the sleep whose number it has read. So Arm must not take away a write by a wake that has read
+// the new number.
 func (in *Inbox) Arm(idle func() bool) bool {
 	if !in.enter() {
 		return true
@@ -164,9 +163,9 @@ func (in *Inbox) Arm(idle func() bool) bool {
 	return false
 }
 
-// Asleep says whether the host sleeps and there is nothing to run, for one who has set a
-// descriptor or a hook that wakes are to find: of those that have not found it, none ends the
-// sleep.
+// Asleep reports whether the host sleeps and there is nothing to run. It gives the sleep a new
+// number, for a caller that has just set a descriptor or a hook: a wake that did not find those
+// ends the earlier sleep only.
 func (in *Inbox) Asleep(idle func() bool) bool {
 	if !in.enter() {
 		return true
@@ -183,7 +182,7 @@ func (in *Inbox) Asleep(idle func() bool) bool {
 	}
 }
 
-// FD is the descriptor. It is readable while there is something to run, and until Arm finds
+// FD returns the descriptor. It is readable while there is something to run, and until Arm finds
 // nothing.
 func (in *Inbox) FD(idle func() bool) (int, error) {
 	if !in.enter() {
@@ -197,9 +196,9 @@ func (in *Inbox) FD(idle func() bool) (int, error) {
 	return fd, err
 }
 
-// OnWake sets, once, what a wake calls that finds the host asleep, at any place; f must not run
-// what a user wrote but by [Place.Run] or [Call]. For wakes of C that is on the library's
-// goroutine. f must not keep the inbox's owner from being collected.
+// OnWake sets, once, what a wake calls that finds the host asleep, at any place. f must run a
+// user's function by [Place.Run] or [Call] only. For wakes from C it runs on the library's
+// goroutine. f must not keep the inbox's owner alive.
 func (in *Inbox) OnWake(f func(at Place)) {
 	if !in.enter() {
 		return
@@ -213,10 +212,10 @@ func (in *Inbox) OnWake(f func(at Place)) {
 	in.hook.Store(t)
 }
 
-// WakeRaw sets, once and in place of OnWake, a C waker, which it takes over, for wakes of C; and
-// for those of Go wake, which may be foreign. After Close, when no call of wake is under way any
-// more, drop is called, by Close or on a goroutine of the library's, never inside a wake, and
-// wake not any more. It is false if the inbox is closed, and then nothing was taken over.
+// WakeRaw sets, once and instead of OnWake, a C waker for wakes from C, which it takes over, and
+// wake, which may be foreign, for wakes from Go. After Close, when no call of wake is under way
+// any more, drop is called: by Close or on a goroutine of the library's, never inside a wake.
+// False: the inbox is closed, and nothing was taken over.
 func (in *Inbox) WakeRaw(data, vtable uintptr, wake, drop func()) bool {
 	if !in.enter() {
 		return false

@@ -15,7 +15,7 @@ type sleeper struct {
 	fd    int
 }
 
-// NewInbox fails where descriptors or memory have run out.
+// NewInbox fails if descriptors or memory have run out.
 func NewInbox() (*Inbox, error) {
 	if sinkErr != nil {
 		return nil, sinkErr // the process has not even its own: timers would end it
@@ -30,7 +30,7 @@ func NewInbox() (*Inbox, error) {
 	return in, nil
 }
 
-// Drain brings the wakes of C to their cores.
+// Drain delivers the wakes of C to their cores.
 func (in *Inbox) Drain() {
 	if !in.enter() {
 		return
@@ -46,7 +46,7 @@ func (s *sleeper) listed() bool { return atomic.LoadUintptr(s.sink.Head) != 0 }
 
 func (s *sleeper) open() (int, error) { return s.fd, nil }
 
-// shut ends the descriptor and C's hook; what counts their users is in C.
+// shut closes the descriptor and drops C's hook; C counts their users.
 func (s *sleeper) shut() { s.sink.Close() }
 
 func (s *sleeper) end() { s.sink.Drop() }

@@ -101,18 +101,21 @@ func TestInbox(t *testing.T) {
 		require.True(t, readable(t, fd))
 		require.False(t, in.Asleep(nothing))
 	})
-	t.Run("a_late_wake_after_the_descriptor_was_read_leaves_it_asleep_or_readable", func(t *testing.T) {
-		in, _ := inHook(t)
-		fd := fd(t, in)
-		looks := 0
-		require.True(t, in.Arm(func() bool {
-			if looks++; looks == 2 {
-				in.Take(Anywhere) // its task was run before
-			}
-			return true
-		}))
-		require.True(t, in.Asleep(nothing) || readable(t, fd))
-	})
+	t.Run(
+		"a_late_wake_after_the_descriptor_was_read_leaves_it_asleep_or_readable",
+		func(t *testing.T) {
+			in, _ := inHook(t)
+			fd := fd(t, in)
+			looks := 0
+			require.True(t, in.Arm(func() bool {
+				if looks++; looks == 2 {
+					in.Take(Anywhere) // its task was run before
+				}
+				return true
+			}))
+			require.True(t, in.Asleep(nothing) || readable(t, fd))
+		},
+	)
 	t.Run("a_descriptor_asked_for_during_a_wake_is_heard_of", func(t *testing.T) {
 		var in *Inbox
 		in, _ = inHook(t, func() { fd(t, in) }) // the wake has not written
@@ -185,9 +188,9 @@ func TestHookTarget(t *testing.T) {
 		inside, dropped := true, make(chan bool)
 		target := &hookTarget{drop: func() { dropped <- inside }}
 		require.True(t, target.enter())
-		target.close(Anywhere) // returns: nobody drops it now
+		target.close(Anywhere) // returns: it is not dropped now
 		inside = false
-		target.leave(Dispatcher) // returns, although nobody receives
+		target.leave(Dispatcher) // returns, although no goroutine receives
 		require.False(t, <-dropped)
 	})
 }

@@ -5,38 +5,37 @@ import (
 	"time"
 )
 
-// later is the queue of foreign slots that run for a finalizer, or for the dispatcher. Runners,
-// which are goroutines, take from it in order. One runner is enough unless a slot blocks: then
-// the keeper starts another.
+// later is the queue of foreign slots to be called for a finalizer or the dispatcher. Runners,
+// which are goroutines, take from it in order. One runner is enough unless a slot blocks; then
+// the starter starts another.
 var later struct {
 	mu      sync.Mutex
 	queue   []func()
-	runners int    // goroutines that run a slot, or look for one
-	taken   uint64 // out of queue, ever
-	watched bool   // the keeper looks at the queue every [patience]
+	runners int    // goroutines that call a slot, or are about to take one
+	taken   uint64 // how many were taken out of queue so far
+	watched bool   // the starter checks the queue every slowAfter
 }
 
 const (
-	patience   = 2 * time.Millisecond // how long a call may take before others stop waiting for it
+	slowAfter  = 2 * time.Millisecond // a call that takes longer no longer delays others
 	maxRunners = 256                  // each blocked slot of C holds a thread
 )
 
 // Later runs f soon, on a goroutine of the library's. It never blocks, so finalizers may call it.
-// It may be called on any goroutine, also inside a synctest bubble: f runs outside. An f that
-// blocks delays no other by more than a few milliseconds, until as many as 256 block.
+// Any goroutine may call it, also inside a synctest bubble: f runs outside. An f that blocks delays
+// the others by a few milliseconds at most, until 256 of them block.
 func Later(f func()) {
 	later.mu.Lock()
 	later.queue = append(later.queue, f)
 	call := later.runners == 0 || !later.watched
 	later.mu.Unlock()
 	if call {
-		keeper.call()
+		starter.call()
 	}
 }
 
-// runLater is a runner. It holds no lock over f. If f ends the goroutine by runtime.Goexit,
-// another one takes over; if it panics, the program ends with that panic, as it does for any
-// goroutine's.
+// runLater is a runner. It holds no lock during f. If f ends the goroutine by runtime.Goexit,
+// another takes over. If f panics, the program ends with that panic, as with any goroutine's.
 func runLater() {
 	done := false
 	defer func() {
@@ -50,7 +49,7 @@ func runLater() {
 	done = true
 }
 
-// nextLater returns nil when there is nothing left; then the runner is no longer counted.
+// nextLater returns nil if there is nothing left; then the runner is no longer counted.
 func nextLater() (f func()) {
 	later.mu.Lock()
 	defer later.mu.Unlock()
@@ -65,8 +64,8 @@ func nextLater() (f func()) {
 	return f
 }
 
-// admitLater says whether another runner is to start: if there is none, or if none has taken
-// anything for a while. waiting: something is in the queue.
+// admitLater reports whether another runner is to start: if there is none, or if none has taken
+// anything for a while. waiting: the queue is not empty.
 func admitLater(since uint64, late bool) (start, waiting bool, taken uint64) {
 	later.mu.Lock()
 	defer later.mu.Unlock()
@@ -80,10 +79,9 @@ func admitLater(since uint64, late bool) (start, waiting bool, taken uint64) {
 	return start, waiting, later.taken
 }
 
-// keeper is a goroutine that starts goroutines for callers that may not: they would be in the
-// caller's synctest bubble. It is there from the program's start, so it is outside any bubble,
-// and sleeps unless it was called.
-var keeper = newKeeper()
+// starter is a goroutine that starts goroutines for callers that must not, because theirs would be
+// in the caller's synctest bubble. It exists from the program's start, so it is outside any bubble.
+var starter = newStarter()
 
 type goroutines struct {
 	called chan struct{}
@@ -91,7 +89,7 @@ type goroutines struct {
 	start  []func()
 }
 
-func newKeeper() *goroutines {
+func newStarter() *goroutines {
 	k := &goroutines{called: make(chan struct{}, 1)}
 	go k.run()
 	return k
@@ -104,31 +102,31 @@ func (k *goroutines) call() {
 	}
 }
 
-// Outside starts a goroutine that is in no synctest bubble.
+// Outside starts f on a goroutine that is in no synctest bubble.
 func Outside(f func()) {
-	keeper.mu.Lock()
-	keeper.start = append(keeper.start, f)
-	keeper.mu.Unlock()
-	keeper.call()
+	starter.mu.Lock()
+	starter.start = append(starter.start, f)
+	starter.mu.Unlock()
+	starter.call()
 }
 
 func (k *goroutines) run() {
 	for range k.called {
 		var tick *time.Ticker
-		taken := k.look(0, false)
+		taken := k.check(0, false)
 		for taken != nil {
 			if tick == nil {
-				tick = time.NewTicker(patience)
+				tick = time.NewTicker(slowAfter)
 			}
 			select {
 			case <-k.called:
-				// The tick goes on by itself, so calls put no look off; they must not count as
-				// one either.
-				if k.look(*taken, false) == nil {
+				// The ticker is independent of calls, so they postpone no check; nor may they
+				// count as one.
+				if k.check(*taken, false) == nil {
 					taken = nil
 				}
 			case <-tick.C:
-				taken = k.look(*taken, true)
+				taken = k.check(*taken, true)
 			}
 		}
 		if tick != nil {
@@ -137,9 +135,8 @@ func (k *goroutines) run() {
 	}
 }
 
-// look starts what is to be started. It returns how many slots were taken by now, nil if none
-// waits.
-func (k *goroutines) look(since uint64, late bool) *uint64 {
+// check starts what is to be started. It returns how many slots were taken so far; nil: none waits.
+func (k *goroutines) check(since uint64, late bool) *uint64 {
 	k.mu.Lock()
 	all := k.start
 	k.start = nil

@@ -5,13 +5,13 @@ import (
 	"sync/atomic"
 )
 
-// Table gives values numbers under which C knows them. A number is 32 bits of generation over 32
-// of index, shifted away from zero by the generation's start at 1; a slot whose generations are
-// used up is not used again, so no number comes twice.
+// Table gives values numbers for C. A number is a generation of 32 bits over an index of 32 bits.
+// Generations begin at 1, so no number is 0. A slot whose generations are used up is not used
+// again, so no number comes twice.
 //
-// Get takes no lock: C threads look up all the time. A slot's value is set after its generation
-// and read before it, so a Get that overlaps the reuse of a slot sees a generation that is not
-// its own.
+// Get takes no lock, because C threads call it all the time. A slot's value is set after its
+// generation and read before it, so a Get that overlaps the reuse of a slot reads a generation that
+// is not its own.
 type Table[V any] struct {
 	slots atomic.Pointer[[]*slot[V]] // grows; a slot stays where it is
 	mu    sync.Mutex                 // of Put and Take
@@ -40,7 +40,7 @@ func (t *Table[V]) Put(v *V) uint64 {
 			all = *old
 		}
 		i = uint32(len(all))
-		all = append(all, s) // in place, beyond what anybody reads, or into a copy
+		all = append(all, s) // in place, beyond what any goroutine reads, or into a copy
 		t.slots.Store(&all)
 	}
 	gen := s.gen.Add(1)
@@ -57,7 +57,7 @@ func (t *Table[V]) slot(id uint64) *slot[V] {
 	return nil
 }
 
-// Get returns the value of a number, nil where it is gone or never was.
+// Get returns the value of a number; nil: it was taken, or never was.
 func (t *Table[V]) Get(id uint64) *V {
 	if s := t.slot(id); s != nil {
 		if v := s.v.Load(); s.gen.Load() == uint32(id>>32) {
@@ -67,7 +67,7 @@ func (t *Table[V]) Get(id uint64) *V {
 	return nil
 }
 
-// Take is Get that ends the number: of several calls one gets the value.
+// Take is Get that ends the number: of several calls, one gets the value.
 func (t *Table[V]) Take(id uint64) *V {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -84,7 +84,7 @@ func (t *Table[V]) Take(id uint64) *V {
 	return v
 }
 
-// Len is how many values there are.
+// Len returns how many values there are.
 func (t *Table[V]) Len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -9,21 +9,20 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/trace"
 )
 
-// Tracing says whether what happens is written down: docs/TRACE.md.
+// Tracing reports whether events are written to a trace: docs/TRACE.md.
 func Tracing() bool { return trace.On }
 
-// Debug is the value of a key of FFIWAKERDEBUG.
+// Debug returns the value of a key of FFIWAKERDEBUG.
 func Debug(key string) string { return trace.Debug(key) }
 
-// tracee is what a trace knows of a core.
+// tracee is what the trace knows of a core.
 type tracee struct {
 	number  uint64
 	handles atomic.Int64 // Go's, beside the one that its Context lends
 }
 
-// tracees are found by a core's address, which keeps none alive; a later core at the same place
-// begins anew, for whoever makes one calls [Core.Made]. They stay as long as the process: a trace
-// is for minutes.
+// tracees are found by a core's address, which does not keep the core alive. A later core at the
+// same address begins anew, because [Core.Made] is called for it. They stay as long as the process.
 var (
 	tracees sync.Map // of uintptr, *tracee
 	made    atomic.Uint64
@@ -39,7 +38,7 @@ func (c *Core) tracee() *tracee {
 	return c.Made("waker", "")
 }
 
-// Made gives c its number in the trace, and says what it is the waker of. Only where [Tracing].
+// Made gives c its number in the trace, and writes what it is the waker of. Only if [Tracing].
 func (c *Core) Made(kind, from string) *tracee {
 	t := &tracee{number: made.Add(1)}
 	tracees.Store(c.key(), t)
@@ -53,14 +52,14 @@ func (c *Core) Made(kind, from string) *tracee {
 
 // Named gives c a name in the trace.
 func (c *Core) Named(name string) {
-	t := c.tracee() // first, for it may have to say that there is one
+	t := c.tracee() // first, because it may write that c was made
 	trace.New("named").Number("waker", t.number).Text("name", name).Write()
 }
 
-// Trace writes that something happens to c, with the word as it is before.
+// Trace writes an event of c, with the word as it was before.
 func (c *Core) Trace(what string) { c.TraceMore(what, "", "") }
 
-// TraceMore is Trace with one more text; empty: none.
+// TraceMore is Trace with one more text, unless key is "".
 func (c *Core) TraceMore(what, key, value string) {
 	t := c.tracee()
 	e := trace.New(what).Number("waker", t.number)
@@ -99,11 +98,11 @@ func Trace(what, name string, w capi.Raw) {
 	e.Write()
 }
 
-// TracePoll is a poll with its two lines, which say writes.
-func TracePoll(say func(what string), poll func() (ready bool)) (ready bool) {
-	say("poll")
+// TracePoll polls, and writes the two lines of a poll by write.
+func TracePoll(write func(what string), poll func() (ready bool)) (ready bool) {
+	write("poll")
 	end := "panicked"
-	defer func() { say(end) }()
+	defer func() { write(end) }()
 	ready = poll()
 	if end = "pending"; ready {
 		end = "ready"

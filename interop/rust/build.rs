@@ -1,10 +1,15 @@
-//! With the feature `bundled` the C half is compiled in; without, whoever links libffiwaker brings it.
+//! Compiles `vendor/rawwaker.c` if the feature `bundled` is on. Otherwise the program that links this
+//! crate must contain that file's functions: README.md shows how.
+
+use std::env::var;
 
 fn main() {
-    #[cfg(feature = "bundled")]
-    {
-        println!("cargo:rerun-if-changed=../../rawwaker.c");
-        println!("cargo:rerun-if-changed=../../rawwaker.h");
-        cc::Build::new().file("../../rawwaker.c").include("../..").std("c11").compile("rawwaker");
+    let vendor = var("CARGO_MANIFEST_DIR").expect("cargo sets it") + "/vendor";
+    for file in ["build.rs", "vendor/rawwaker.c", "vendor/rawwaker.h"] {
+        println!("cargo::rerun-if-changed={file}");
     }
+    // DEP_RAWWAKER_INCLUDE, for the build scripts of packages that depend on this one.
+    println!("cargo::metadata=include={vendor}");
+    #[cfg(feature = "bundled")]
+    cc::Build::new().file("vendor/rawwaker.c").std("c11").compile("rawwaker");
 }

@@ -1,7 +1,8 @@
-/* The library's own wakers, a future that keeps its waker in a rawwaker_cell, and rawwaker_block_on, held to the kit: read it as an
- * example of how yours is.
+/* own.c - tests the library's own wakers, a future that keeps its waker in a rawwaker_cell, and
+ * rawwaker_block_on, with the kit. It is an example for tests of your own.
+ * Build it in this folder:
  *
- * gcc -std=c11 -I../.. own.c rawwaker_test.c ../../rawwaker.c -pthread -o own && ./own
+ *   gcc -std=c11 -I../.. own.c rawwaker_test.c ../../rawwaker.c -pthread -o own && ./own
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -36,26 +37,30 @@ static void counter_on_wake(void *arg, void (*f)(void *), void *with) {
   c->hook = f;
 }
 static void counter_free(void *arg) {
-  if (!atomic_load(&((counter *)arg)->dropped)) abort(); /* the last reference is gone: its drop has run */
+  if (!atomic_load(&((counter *)arg)->dropped)) abort(); /* the last reference has ended */
   free(arg);
 }
 static rawwaker_test_waker make_counter(void *unused) {
   (void)unused;
   counter *c = need(calloc(1, sizeof *c));
-  return (rawwaker_test_waker){.waker = rawwaker_from_fn(counter_wake, c, counter_dropped), .arg = c, .wakes = counter_wakes,
-                               .on_wake = counter_on_wake, .free = counter_free, .exact = true};
+  return (rawwaker_test_waker){.waker = rawwaker_from_fn(counter_wake, c, counter_dropped),
+                               .arg = c,
+                               .wakes = counter_wakes,
+                               .on_wake = counter_on_wake,
+                               .free = counter_free,
+                               .exact = true};
 }
 
-/* ---- a box and its sink: a runtime's task ---- */
+/* ---- a box and its sink: the task of a runtime ---- */
 
 typedef struct boxed {
-  pthread_mutex_t lock; /* of what the drainer writes */
+  pthread_mutex_t lock; /* guards woken and wakes */
   rawwaker_sink *sink;
   rawwaker_box *box;
   size_t woken, wakes;
 } boxed;
 
-/* A task counts as scheduled again only when it has been polled. */
+/* After a wake, a task counts the next one only if it was polled in between. */
 static size_t boxed_wakes(void *arg) {
   boxed *b = arg;
   rawwaker_notice n;
@@ -95,11 +100,15 @@ static rawwaker_test_waker make_boxed(void *unused) {
   pthread_mutex_init(&b->lock, NULL);
   b->sink = need(rawwaker_sink_new(0));
   b->box = need(rawwaker_box_new(b->sink, 7, 0));
-  return (rawwaker_test_waker){.waker = rawwaker_box_ref(b->box), .arg = b, .wakes = boxed_wakes, .poll = boxed_poll, .end = boxed_end,
+  return (rawwaker_test_waker){.waker = rawwaker_box_ref(b->box),
+                               .arg = b,
+                               .wakes = boxed_wakes,
+                               .poll = boxed_poll,
+                               .end = boxed_end,
                                .free = boxed_free};
 }
 
-/* ---- a future that something else completes ---- */
+/* ---- a future that another thread completes ---- */
 
 typedef struct operation {
   rawwaker_cell cell;
@@ -109,7 +118,7 @@ typedef struct operation {
 
 static rawwaker_poll operation_poll(void *data, rawwaker_context *cx, void *out) {
   operation *o = data;
-  rawwaker_cell_register(&o->cell, cx->waker); /* first, then the condition: so no wake is lost */
+  rawwaker_cell_register(&o->cell, cx->waker); /* register before the test: no wake is lost */
   if (!atomic_load(&o->done)) return RAWWAKER_PENDING;
   *(uint64_t *)out = 42;
   return RAWWAKER_READY;
@@ -130,7 +139,12 @@ static rawwaker_test_future make_operation(void *unused) {
   (void)unused;
   operation *o = need(calloc(1, sizeof *o));
   atomic_init(&o->live, 1);
-  return (rawwaker_test_future){{o, &operation_vtable}, o, sizeof(uint64_t), operation_complete, operation_live, free};
+  return (rawwaker_test_future){.future = {o, &operation_vtable},
+                                .arg = o,
+                                .size = sizeof(uint64_t),
+                                .complete = operation_complete,
+                                .live = operation_live,
+                                .free = free};
 }
 
 /* ---- rawwaker_block_on: each future on a thread of its own ---- */
@@ -166,7 +180,8 @@ static void blocker_close(void *arg) {
 }
 static rawwaker_test_executor make_blocker(void *unused) {
   (void)unused;
-  return (rawwaker_test_executor){need(calloc(1, sizeof(blocker))), blocker_spawn, blocker_run, blocker_close, false};
+  return (rawwaker_test_executor){need(calloc(1, sizeof(blocker))), blocker_spawn, blocker_run,
+                                  blocker_close, false};
 }
 
 int main(void) {

@@ -20,9 +20,10 @@
 
 enum { MOST = 16, THREADS = 4, ROUNDS = 2000, EVENTS = 64, OUT = 256 };
 
-/* ------------------------------------------------------------------------------------------------ the report -- */
+/* ----------------------------------------------------------------------------- the report -- */
 
-/* What the scenario under way has done. Relaxed throughout: the report must not order what it watches. */
+/* What the current scenario has done. All accesses are relaxed: the report must not order the code
+ * under test. */
 static struct {
   const char *name, *rule;
   int number;
@@ -30,7 +31,7 @@ static struct {
   char why[512];
   _Atomic(const char *) events[EVENTS];
   _Atomic(unsigned) happened;
-  _Atomic(int64_t) deadline; /* 0: nothing is under way */
+  _Atomic(int64_t) deadline; /* 0 between scenarios */
 } now;
 
 static int64_t nanoseconds(void) {
@@ -45,16 +46,18 @@ static int64_t patience(void) {
   return (int64_t)((seconds > 0 ? seconds : 10) * 1e9);
 }
 
-/* Waits a little, for what other threads do. */
+/* Waits a short time for other threads. */
 static void pause_a_little(void) {
   struct timespec t = {0, 50000};
   nanosleep(&t, NULL);
 }
 
-static _Atomic(int64_t) patient; /* patience(), once it is known */
+static _Atomic(int64_t) patient; /* patience(), once it was read */
 
 static void did(const char *what) {
-  atomic_store_explicit(&now.deadline, nanoseconds() + 2 * atomic_load_explicit(&patient, memory_order_relaxed), memory_order_relaxed);
+  atomic_store_explicit(&now.deadline,
+                        nanoseconds() + 2 * atomic_load_explicit(&patient, memory_order_relaxed),
+                        memory_order_relaxed);
   unsigned i = atomic_fetch_add_explicit(&now.happened, 1, memory_order_relaxed);
   atomic_store_explicit(&now.events[i % EVENTS], what, memory_order_relaxed);
 }
@@ -70,12 +73,13 @@ static void say_order(void) {
 }
 
 static void say_failure(void) {
-  printf("not ok %d - %s\n# the rule: %s\n# expected: %s\n", now.number, now.name, now.rule, now.why);
+  printf("not ok %d - %s\n# the rule: %s\n# expected: %s\n", now.number, now.name, now.rule,
+         now.why);
   say_order();
   fflush(stdout);
 }
 
-/* Gives cond; says the first that fails. */
+/* Returns cond. The first failure is recorded for the report. */
 static bool expect(bool cond, const char *format, ...) {
   int none = 0;
   if (cond || !atomic_compare_exchange_strong(&now.failed, &none, 1)) return cond;
@@ -91,7 +95,7 @@ static void skip(const char *why) {
   snprintf(now.why, sizeof now.why, "%s", why);
 }
 
-/* A call that does not come back, or ends the program, is told by these two. */
+/* watch and crashed report a call that does not return, or that ends the program. */
 static void *watch(void *unused) {
   (void)unused;
   for (;;) {
@@ -109,7 +113,7 @@ static void *watch(void *unused) {
 }
 
 static void crashed(int signal) {
-  /* What printf may do here it has been doing all along: the program is over, and this is its last word. */
+  /* printf is not safe in a signal handler, but the program ends here in any case. */
   if (atomic_load(&now.deadline) == 0) _exit(3);
   if (expect(false, "no signal; signal %d came", signal)) return;
   say_failure();
@@ -146,7 +150,8 @@ static int run_all(const char *subject, const scenario *all, void *make, void *a
     fflush(stdout);
     _exit(3);
   }
-  for (const scenario *s = all; s->name != NULL; s++) n += only == NULL || strcmp(only, s->name) == 0;
+  for (const scenario *s = all; s->name != NULL; s++)
+    n += only == NULL || strcmp(only, s->name) == 0;
   printf("TAP version 13\n# %s\n1..%d\n", subject, n);
   for (const scenario *s = all; s->name != NULL; s++) {
     if (only != NULL && strcmp(only, s->name) != 0) continue;
@@ -174,7 +179,7 @@ static int run_all(const char *subject, const scenario *all, void *make, void *a
   return failed;
 }
 
-/* Function pointers go through here as objects: ISO C has no void * for them. */
+/* ISO C cannot convert a function pointer to void *, so a struct holds them. */
 typedef struct maker {
   rawwaker_test_waker (*waker)(void *);
   rawwaker_test_future (*future)(void *);
@@ -190,7 +195,7 @@ static pthread_t start(void *(*f)(void *), void *arg) {
   return t;
 }
 
-/* ------------------------------------------------------------------------------------------------- the wakers - */
+/* ----------------------------------------------------------------------------- the wakers -- */
 
 typedef rawwaker_test_waker subject;
 
@@ -199,11 +204,11 @@ static subject make_waker(void *make, void *arg) {
   return ((const maker *)make)->waker(arg);
 }
 
-/* The slots, by the vtable of the very waker at hand. */
+/* These call the slots of the given waker's own vtable. */
 static rawwaker do_clone(rawwaker w, const char *what) {
   did(what);
   rawwaker c = w.vtable->clone(w.data);
-  if (!expect(c.vtable != NULL, "clone to give a vtable")) return rawwaker_noop();
+  if (!expect(c.vtable != NULL, "clone to return a vtable")) return rawwaker_noop();
   return c;
 }
 static void do_wake(rawwaker w, const char *what) {
@@ -225,12 +230,13 @@ static bool live_is(const subject *s, long n, const char *when) {
   return expect(got == n, "%ld reference%s %s; there are %ld", n, n == 1 ? "" : "s", when, got);
 }
 
-/* Wakes may be noticed a little later. */
+/* Waits, because wakes may be noticed a little later. */
 static bool wakes_reach(const subject *s, size_t n, const char *when) {
   for (int64_t end = nanoseconds() + patience();;) {
     size_t got = s->wakes(s->arg);
     if (got >= n) return true;
-    if (nanoseconds() > end) return expect(false, "at least %zu wakes to be noticed %s; %zu were", n, when, got);
+    if (nanoseconds() > end)
+      return expect(false, "at least %zu wakes to be noticed %s; %zu were", n, when, got);
     pause_a_little();
   }
 }
@@ -248,7 +254,11 @@ static void done(const subject *s) {
 static void complete_vtable(void *make, void *arg) {
   subject s = make_waker(make, arg);
   const rawwaker_vtable *v = s.waker.vtable;
-  if (!expect(v != NULL, "a vtable") || !expect(v->clone != NULL && v->wake != NULL && v->wake_by_ref != NULL && v->drop != NULL, "four slots")) return;
+  bool slots = v != NULL && v->clone != NULL && v->wake != NULL && v->wake_by_ref != NULL &&
+               v->drop != NULL;
+  expect(v != NULL, "a vtable");
+  expect(slots, "four slots");
+  if (!slots) return;
   do_drop(s.waker, "drop w");
   done(&s);
 }
@@ -269,7 +279,8 @@ static void clone_is_a_reference(void *make, void *arg) {
 
 static void clone_may_change_data(void *make, void *arg) {
   subject s = make_waker(make, arg);
-  rawwaker c1 = do_clone(s.waker, "c1 = clone w"), c2 = do_clone(c1, "c2 = clone c1"), c3 = do_clone(c2, "c3 = clone c2");
+  rawwaker c1 = do_clone(s.waker, "c1 = clone w"), c2 = do_clone(c1, "c2 = clone c1"),
+           c3 = do_clone(c2, "c3 = clone c2");
   live_is(&s, 4, "after three clones");
   do_drop(c2, "drop c2");
   do_drop(s.waker, "drop w");
@@ -318,7 +329,7 @@ static void drop_wakes_nobody(void *make, void *arg) {
   rawwaker c = do_clone(s.waker, "c = clone w");
   do_drop(c, "drop c");
   do_drop(s.waker, "drop w");
-  struct timespec moment = {0, 5000000}; /* for a wake that should not come and may come late */
+  struct timespec moment = {0, 5000000}; /* a wake, which must not come, may be late */
   nanosleep(&moment, NULL);
   wakes_at_most(&s, before, "after clone and drop");
   done(&s);
@@ -357,7 +368,8 @@ static void wakes_coalesce(void *make, void *arg) {
   done(&s);
 }
 
-/* Two threads write, each its own plain word, and wake; the second finds the task woken. The poll reads both. */
+/* Two threads each write a plain word and then wake; the second finds the task woken. The poll
+ * reads both words. */
 struct publish {
   rawwaker w;
   int *word;
@@ -367,12 +379,15 @@ static void *publisher(void *arg) {
   struct publish *p = arg;
   *p->word = 42;
   do_wake_by_ref(p->w, "a thread writes, then wake_by_ref w");
-  atomic_fetch_add_explicit(p->woken, 1, memory_order_relaxed); /* says when, orders nothing */
+  /* reports the time, but orders nothing */
+  atomic_fetch_add_explicit(p->woken, 1, memory_order_relaxed);
   return NULL;
 }
 static void read_both(void *arg) {
   const int *words = arg;
-  expect(words[0] == 42 && words[1] == 42, "the poll to see what was written before each wake; it sees %d and %d", words[0], words[1]);
+  expect(words[0] == 42 && words[1] == 42,
+         "the poll to see what was written before each wake; it sees %d and %d", words[0],
+         words[1]);
 }
 static void wakes_publish(void *make, void *arg) {
   for (int round = 0; round < 50 && !atomic_load(&now.failed); round++) {
@@ -400,7 +415,9 @@ static void wakes_publish(void *make, void *arg) {
   }
 }
 
-static void wake_it(void *arg) { do_wake_by_ref(*(rawwaker *)arg, "wake_by_ref w inside the poll"); }
+static void wake_it(void *arg) {
+  do_wake_by_ref(*(rawwaker *)arg, "wake_by_ref w inside the poll");
+}
 
 static void wake_before_the_poll(void *make, void *arg) {
   subject s = make_waker(make, arg);
@@ -536,7 +553,7 @@ static void *stormer(void *arg) {
       c.vtable->wake(c.data);
       s->made++;
       break;
-    default: /* the clone takes the place of what it was cloned from */
+    default: /* the clone replaces its original */
       mine.vtable->wake(mine.data);
       mine = c;
       s->made++;
@@ -554,7 +571,8 @@ static void storm(void *make, void *arg) {
     _Atomic(bool) go = false;
     did("4 threads clone, wake and drop 2,000 times each");
     for (int i = 0; i < THREADS; i++) {
-      all[i] = (struct stormer){s.waker.vtable->clone(s.waker.data), (unsigned)(i + 1 + 10 * round) * 2654435761u, 0, &go};
+      all[i] = (struct stormer){s.waker.vtable->clone(s.waker.data),
+                                (unsigned)(i + 1 + 10 * round) * 2654435761u, 0, &go};
       t[i] = start(stormer, &all[i]);
     }
     atomic_store(&go, true);
@@ -576,14 +594,15 @@ static void storm(void *make, void *arg) {
 
 static void will_wake(void *make, void *arg) {
   subject a = make_waker(make, arg), b = make_waker(make, arg);
-  expect(rawwaker_will_wake(&a.waker, &a.waker), "a waker to wake what it wakes");
+  expect(rawwaker_will_wake(&a.waker, &a.waker), "a waker to equal itself");
   if (rawwaker_will_wake(&a.waker, &b.waker)) {
     size_t before = b.wakes(b.arg);
     do_wake_by_ref(a.waker, "wake_by_ref w, which has the words of another task's waker");
     wakes_reach(&b, before + 1, "by each of two tasks whose wakers are equal");
   }
   rawwaker c = do_clone(a.waker, "c = clone w");
-  expect(!rawwaker_will_wake(&c, &b.waker) || rawwaker_will_wake(&a.waker, &b.waker), "a clone not to equal another task's waker");
+  expect(!rawwaker_will_wake(&c, &b.waker) || rawwaker_will_wake(&a.waker, &b.waker),
+         "a clone not to equal another task's waker");
   if (rawwaker_will_wake(&c, &a.waker)) {
     size_t before = a.wakes(a.arg);
     if (a.poll != NULL) a.poll(a.arg, NULL, NULL);
@@ -609,7 +628,7 @@ static void unknown_thread(void *make, void *arg) {
   subject s = make_waker(make, arg);
   size_t before = s.wakes(s.arg);
   pthread_join(start(stranger, &s.waker), NULL);
-  wakes_reach(&s, before + 1, "after wakes on a thread that the executor has never heard of");
+  wakes_reach(&s, before + 1, "after wakes on a thread that the executor does not know");
   done(&s);
 }
 
@@ -639,7 +658,8 @@ static void slots_under_a_lock(void *make, void *arg) {
     pthread_mutex_lock(&l.lock);
     pthread_t t = start(poll_that_locks, &l);
     while (!atomic_load(&l.inside)) sched_yield();
-    rawwaker c = do_clone(s.waker, "under the lock: c = clone w"), d = do_clone(s.waker, "under the lock: d = clone w");
+    rawwaker c = do_clone(s.waker, "under the lock: c = clone w"),
+             d = do_clone(s.waker, "under the lock: d = clone w");
     do_wake_by_ref(c, "under the lock: wake_by_ref c");
     do_drop(d, "under the lock: drop d");
     do_wake(c, "under the lock: wake c");
@@ -653,24 +673,37 @@ static void slots_under_a_lock(void *make, void *arg) {
 
 static const scenario wakers[] = {
     {"complete_vtable", complete_vtable, "a vtable has four slots"},
-    {"clone_is_a_reference", clone_is_a_reference, "a clone is a reference of its own, and wakes the same task"},
-    {"clone_may_change_data", clone_may_change_data, "a clone may have other data and another vtable, and is then used by those"},
-    {"wake_consumes", wake_consumes, "wake wakes the task and releases this reference: drop never follows it"},
+    {"clone_is_a_reference", clone_is_a_reference,
+     "a clone is a reference of its own, and wakes the same task"},
+    {"clone_may_change_data", clone_may_change_data,
+     "a clone may have other data and another vtable, and is then used through those"},
+    {"wake_consumes", wake_consumes,
+     "wake wakes the task and releases this reference: drop never follows it"},
     {"wake_by_ref_borrows", wake_by_ref_borrows, "wake_by_ref wakes the task and releases nothing"},
-    {"drop_wakes_nobody", drop_wakes_nobody, "drop releases this reference and wakes nobody"},
-    {"references_balance", references_balance, "each reference is ended by exactly one wake or drop, in any order"},
-    {"wakes_coalesce", wakes_coalesce, "several wakes may lead to one poll; a wake after that poll leads to another"},
-    {"wakes_publish", wakes_publish, "what was written before a wake is visible to the poll that follows, also where the task was woken already"},
+    {"drop_wakes_nobody", drop_wakes_nobody, "drop releases this reference and does not wake"},
+    {"references_balance", references_balance,
+     "each reference is ended by exactly one wake or drop, in any order"},
+    {"wakes_coalesce", wakes_coalesce,
+     "several wakes may lead to one poll; a wake after that poll leads to another"},
+    {"wakes_publish", wakes_publish,
+     "what was written before a wake is visible to the poll that follows, "
+     "even if the task was woken already"},
     {"wake_before_the_poll", wake_before_the_poll, "a wake that comes before the poll is not lost"},
-    {"wake_during_the_poll", wake_during_the_poll, "a wake that comes during the poll leads to another, afterwards"},
+    {"wake_during_the_poll", wake_during_the_poll,
+     "a wake that comes during the poll leads to another, afterwards"},
     {"wake_after_the_poll", wake_after_the_poll, "each wake after a poll leads to another"},
-    {"wake_after_the_end", wake_after_the_end, "wakers may outlive their task, and wake nobody then"},
-    {"drop_inside_wake", drop_inside_wake, "whoever is woken may drop wakers of the same task before the wake returns"},
-    {"clone_inside_wake", clone_inside_wake, "whoever is woken may clone wakers of the same task before the wake returns"},
+    {"wake_after_the_end", wake_after_the_end,
+     "wakers may outlive their task; their wakes then do nothing"},
+    {"drop_inside_wake", drop_inside_wake,
+     "code that a wake calls may drop wakers of the same task before the wake returns"},
+    {"clone_inside_wake", clone_inside_wake,
+     "code that a wake calls may clone wakers of the same task before the wake returns"},
     {"storm", storm, "a waker may be cloned, woken and dropped by many threads at once"},
     {"will_wake", will_wake, "equal words wake the same task"},
-    {"unknown_thread", unknown_thread, "a waker may be used on a thread that its executor has never heard of"},
-    {"slots_under_a_lock", slots_under_a_lock, "slots only tell: they wait for no poll, also where the caller holds a lock that a poll wants"},
+    {"unknown_thread", unknown_thread,
+     "a waker may be used on a thread that its executor does not know"},
+    {"slots_under_a_lock", slots_under_a_lock,
+     "slots only notify: they wait for no poll, even if the caller holds a lock that a poll needs"},
     {NULL, NULL, NULL},
 };
 
@@ -679,14 +712,16 @@ int rawwaker_test_wakers(const char *name, rawwaker_test_waker (*make)(void *arg
   return run_all(name, wakers, &m, arg);
 }
 
-/* ----------------------------------------------------------------------------------- the kit's own task ------- */
+/* --------------------------------------------------------------------- the kit's own task -- */
 
-/* A waker whose every reference is a record of its own, kept until the scenario is over: so a second use is told from a first. */
+/* A waker of which each reference is a record of its own. The records are kept until the scenario
+ * ends, so a second use of a reference is detected. */
 typedef struct probe probe;
 typedef struct record {
   probe *p;
   struct record *next;
-  _Atomic(int) state; /* 0 there, 1 woken, 2 dropped, 3 lent, 4 lent and the poll is over */
+  /* 0 owned, 1 woken, 2 dropped, 3 borrowed by a poll, 4 borrowed by a poll that has returned */
+  _Atomic(int) state;
 } record;
 struct probe {
   _Atomic(size_t) wakes;
@@ -700,7 +735,8 @@ static rawwaker probe_clone(void *data);
 static void probe_wake(void *data);
 static void probe_wake_by_ref(void *data);
 static void probe_drop(void *data);
-static const rawwaker_vtable probe_vtable = {probe_clone, probe_wake, probe_wake_by_ref, probe_drop};
+static const rawwaker_vtable probe_vtable = {probe_clone, probe_wake, probe_wake_by_ref,
+                                             probe_drop};
 
 static record *record_new(probe *p, int state) {
   record *r = calloc(1, sizeof *r);
@@ -750,7 +786,7 @@ static void probe_wake(void *data) {
   if (!consumed(r, 1, "wake")) return;
   atomic_fetch_add(&p->wakes, 1);
   if (p->on_wake != NULL) p->on_wake(p->with);
-  atomic_fetch_sub(&p->live, 1); /* last: where none is left, the scenario may end */
+  atomic_fetch_sub(&p->live, 1); /* last, because at 0 the scenario may end */
 }
 static void probe_drop(void *data) {
   record *r = data;
@@ -765,7 +801,7 @@ static void probe_free(probe *p) {
   }
 }
 
-/* -------------------------------------------------------------------------------------------------- the futures */
+/* ---------------------------------------------------------------------------- the futures -- */
 
 static rawwaker_test_future make_future(void *make, void *arg) {
   did("make f");
@@ -779,8 +815,11 @@ static rawwaker_poll poll_out(const rawwaker_test_future *f, probe *p, unsigned 
   did("poll");
   rawwaker_poll got = f->future.vtable->poll(f->future.data, &cx, f->size != 0 ? out : NULL);
   atomic_store(&r->state, 4);
-  did(got == RAWWAKER_READY ? "is READY" : got == RAWWAKER_PENDING ? "is PENDING" : got == RAWWAKER_PANICKED ? "is PANICKED" : "gives no code");
-  expect(got <= RAWWAKER_PANICKED, "READY, PENDING or PANICKED; poll gave %d", got);
+  did(got == RAWWAKER_READY      ? "is READY"
+      : got == RAWWAKER_PENDING  ? "is PENDING"
+      : got == RAWWAKER_PANICKED ? "is PANICKED"
+                                 : "is an unknown code");
+  expect(got <= RAWWAKER_PANICKED, "READY, PENDING or PANICKED; poll returned %d", got);
   return got;
 }
 static rawwaker_poll poll_once(const rawwaker_test_future *f, probe *p) {
@@ -801,11 +840,13 @@ static bool woken(probe *p, size_t n, const char *when) {
     if (nanoseconds() > end) return expect(false, "a wake %s", when);
   return true;
 }
-/* Polls after each wake until it ends. */
+/* Polls after each wake until the future completes. */
 static void finish(const rawwaker_test_future *f, probe *p) {
   for (size_t seen = 0;;) {
     seen = atomic_load(&p->wakes);
-    if (poll_once(f, p) != RAWWAKER_PENDING || !woken(p, seen + 1, "of a future that is PENDING and can go on")) return;
+    if (poll_once(f, p) != RAWWAKER_PENDING ||
+        !woken(p, seen + 1, "of a future that is PENDING and can continue"))
+      return;
   }
 }
 static bool holds_nothing(const rawwaker_test_future *f, const char *when) {
@@ -813,11 +854,15 @@ static bool holds_nothing(const rawwaker_test_future *f, const char *when) {
   long got = f->live(f->arg);
   return expect(got == 0, "the future to hold nothing %s; it holds %ld", when, got);
 }
-/* A wake that comes from another thread may be under way yet: its clone is gone when it returns. */
+/* Waits, because another thread may still be inside a wake, which holds its clone until it
+ * returns. */
 static void none_is_left(probe *p, const char *whose) {
   long live = atomic_load(&p->live);
-  for (int64_t end = nanoseconds() + patience(); live != 0 && nanoseconds() < end; live = atomic_load(&p->live)) pause_a_little();
-  expect(live == 0, "each clone of %s to be woken or dropped by the end; %ld %s not", whose, live, live == 1 ? "is" : "are");
+  for (int64_t end = nanoseconds() + patience(); live != 0 && nanoseconds() < end;
+       live = atomic_load(&p->live))
+    pause_a_little();
+  expect(live == 0, "each clone of %s to be woken or dropped by the end; %ld %s not", whose, live,
+         live == 1 ? "is" : "are");
 }
 static void future_done(const rawwaker_test_future *f, probe *p) {
   none_is_left(p, "the waker");
@@ -830,7 +875,10 @@ static void complete_future_vtable(void *make, void *arg) {
   rawwaker_test_future f = make_future(make, arg);
   probe p = {0};
   const rawwaker_future_vtable *v = f.future.vtable;
-  if (!expect(v != NULL, "a vtable") || !expect(v->poll != NULL && v->drop != NULL, "two slots")) return;
+  bool slots = v != NULL && v->poll != NULL && v->drop != NULL;
+  expect(v != NULL, "a vtable");
+  expect(slots, "two slots");
+  if (!slots) return;
   drop_future(&f);
   future_done(&f, &p);
 }
@@ -838,7 +886,8 @@ static void pending_keeps_a_waker(void *make, void *arg) {
   rawwaker_test_future f = make_future(make, arg);
   probe p = {0};
   if (poll_once(&f, &p) == RAWWAKER_PENDING)
-    expect(atomic_load(&p.live) > 0 || atomic_load(&p.wakes) > 0, "a future that is PENDING to have kept a clone of the waker, or woken it");
+    expect(atomic_load(&p.live) > 0 || atomic_load(&p.wakes) > 0,
+           "a future that is PENDING to have kept a clone of the waker, or woken it");
   else
     skip("READY at once");
   drop_future(&f);
@@ -849,7 +898,7 @@ static void context_is_borrowed(void *make, void *arg) {
   probe p = {0};
   if (poll_once(&f, &p) == RAWWAKER_PENDING) {
     complete(&f);
-    finish(&f, &p); /* whatever it does to the context's waker, the waker itself sees */
+    finish(&f, &p); /* the probe's slots check each use of the waker */
   }
   drop_future(&f);
   future_done(&f, &p);
@@ -860,7 +909,7 @@ static void wakes_when_it_can_go_on(void *make, void *arg) {
   size_t seen = atomic_load(&p.wakes);
   if (poll_once(&f, &p) == RAWWAKER_PENDING) {
     complete(&f);
-    if (woken(&p, seen + 1, "of a future that is PENDING and can go on")) finish(&f, &p);
+    if (woken(&p, seen + 1, "of a future that is PENDING and can continue")) finish(&f, &p);
   }
   drop_future(&f);
   future_done(&f, &p);
@@ -894,7 +943,7 @@ static void unasked_poll(void *make, void *arg) {
   }
   if (pending) {
     complete(&f);
-    if (woken(&p, seen + 1, "of a future that was polled when nobody had asked")) finish(&f, &p);
+    if (woken(&p, seen + 1, "of a future that was polled without a wake")) finish(&f, &p);
   }
   drop_future(&f);
   future_done(&f, &p);
@@ -924,7 +973,7 @@ static void polls_on_any_thread(void *make, void *arg) {
     if (e.got != RAWWAKER_PENDING || i < 2) continue;
     if (!completed) complete(&f);
     completed = true;
-    if (!woken(&p, seen + 1, "of a future that is PENDING and can go on")) break;
+    if (!woken(&p, seen + 1, "of a future that is PENDING and can continue")) break;
   }
   pthread_join(start(drop_elsewhere, &f), NULL);
   future_done(&f, &p);
@@ -959,7 +1008,9 @@ static void out_only_when_ready(void *make, void *arg) {
     skip("no result, or READY at once");
   } else {
     for (size_t i = 0; i < sizeof out; i++)
-      if (!expect(out[i] == 0xA5, "*out untouched by a poll that is PENDING; byte %zu was written", i)) break;
+      if (!expect(out[i] == 0xA5, "*out untouched by a poll that is PENDING; byte %zu was written",
+                  i))
+        break;
   }
   drop_future(&f);
   future_done(&f, &p);
@@ -997,15 +1048,16 @@ static void drop_beside_the_wake(void *make, void *arg) {
   }
 }
 
-/* While the waker's slot runs, another thread uses the future: that must not wait for a lock held over the slot. */
+/* While a slot of the waker runs, another thread uses the future. It must not wait for a lock that
+ * the future holds during the slot. */
 struct entered {
   rawwaker_test_future *f;
   probe *p;
   void *(*use)(void *);
   _Atomic(int) times, came_back, left;
   pthread_t thread;
-  rawwaker_poll got; /* by poll_inside */
-  bool of_another_rule; /* a call that waits for the slot is not this scenario's fault to name */
+  rawwaker_poll got;    /* the result of poll_inside */
+  bool of_another_rule; /* another scenario reports a call that waits for the slot */
 };
 static void *use_and_say(void *arg) {
   struct entered *e = arg;
@@ -1020,12 +1072,14 @@ static void enter_the_future(void *arg) {
   int64_t end = nanoseconds() + patience() / 4;
   while (!atomic_load(&e->came_back) && nanoseconds() < end) pause_a_little();
   if (!e->of_another_rule)
-    expect(atomic_load(&e->came_back), "a call on another thread to return while the slot runs: the future seems to hold a lock over it");
+    expect(atomic_load(&e->came_back),
+           "a call on another thread to return while the slot runs: the future seems to hold a "
+           "lock during the slot");
   else if (!atomic_load(&e->came_back))
-    skip("a lock seems to be held over the wake: see wakes_under_no_lock");
+    skip("a lock seems to be held during the wake: see wakes_under_no_lock");
   atomic_store(&e->left, 1);
 }
-/* The slot may run on another thread than the one that made it run. */
+/* Waits for the slot, which may run on another thread than the caller's. */
 static void leave_the_future(struct entered *e) {
   for (int64_t end = nanoseconds() + patience(); !atomic_load(&e->left);) {
     if (nanoseconds() > end) {
@@ -1048,19 +1102,26 @@ static void *complete_inside(void *arg) {
   complete(e->f);
   return NULL;
 }
-/* The first wake is held while another thread polls, under the waker of other. then is called if that poll is PENDING. */
-static void poll_inside_the_wake(void *make, void *arg, void (*then)(const rawwaker_test_future *f, probe *other)) {
+/* Holds the first wake while another thread polls with the waker of other. If that poll returns
+ * PENDING, it calls then. */
+static void poll_inside_the_wake(void *make, void *arg,
+                                 void (*then)(const rawwaker_test_future *f, probe *other)) {
   rawwaker_test_future f = make_future(make, arg);
   probe other = {0};
-  struct entered e = {.f = &f, .p = &other, .use = poll_inside, .got = RAWWAKER_READY, .of_another_rule = then != NULL};
+  struct entered e = {.f = &f,
+                      .p = &other,
+                      .use = poll_inside,
+                      .got = RAWWAKER_READY,
+                      .of_another_rule = then != NULL};
   probe p = {.with = &e};
   if (f.complete == NULL) {
     skip("no complete");
   } else if (poll_once(&f, &p) == RAWWAKER_PENDING) {
-    size_t seen = atomic_load(&p.wakes); /* of a future that wakes itself in its poll, where another poll must not come */
+    /* Wakes inside the poll count too, but no other poll may run there. */
+    size_t seen = atomic_load(&p.wakes);
     p.on_wake = enter_the_future;
     complete(&f);
-    if (woken(&p, seen + 1, "of a future that can go on")) {
+    if (woken(&p, seen + 1, "of a future that can continue")) {
       leave_the_future(&e);
       if (e.got == RAWWAKER_PENDING && then != NULL && !atomic_load(&now.skipped)) then(&f, &other);
     }
@@ -1072,9 +1133,14 @@ static void poll_inside_the_wake(void *make, void *arg, void (*then)(const rawwa
 }
 static void wakes_under_no_lock(void *make, void *arg) { poll_inside_the_wake(make, arg, NULL); }
 static void wake_follows(const rawwaker_test_future *f, probe *other) {
-  if (woken(other, 1, "after a poll inside the wake was PENDING: the condition was set after the wake, which is lost")) finish(f, other);
+  if (woken(other, 1,
+            "after a poll inside the wake was PENDING: the condition was set after the wake, "
+            "which is lost"))
+    finish(f, other);
 }
-static void set_before_wake(void *make, void *arg) { poll_inside_the_wake(make, arg, wake_follows); }
+static void set_before_wake(void *make, void *arg) {
+  poll_inside_the_wake(make, arg, wake_follows);
+}
 static void clones_under_no_lock(void *make, void *arg) {
   rawwaker_test_future f = make_future(make, arg);
   struct entered e = {.f = &f, .use = complete_inside};
@@ -1088,7 +1154,9 @@ static void clones_under_no_lock(void *make, void *arg) {
       skip("no clone");
     else
       leave_the_future(&e);
-    if (got == RAWWAKER_PENDING && atomic_load(&e.times) != 0 && woken(&p, seen + 1, "of a future that was completed during its poll")) finish(&f, &p);
+    if (got == RAWWAKER_PENDING && atomic_load(&e.times) != 0 &&
+        woken(&p, seen + 1, "of a future that was completed during its poll"))
+      finish(&f, &p);
   }
   drop_future(&f);
   future_done(&f, &p);
@@ -1096,20 +1164,32 @@ static void clones_under_no_lock(void *make, void *arg) {
 
 static const scenario futures[] = {
     {"complete_future_vtable", complete_future_vtable, "a future's vtable has two slots"},
-    {"pending_keeps_a_waker", pending_keeps_a_waker, "a future that returns PENDING has kept a clone of the waker of that poll"},
-    {"context_is_borrowed", context_is_borrowed, "the waker of a context is borrowed: clone it to keep it, never wake or drop it by value"},
-    {"wakes_when_it_can_go_on", wakes_when_it_can_go_on, "a future that returned PENDING wakes when it can go on"},
-    {"latest_waker_is_woken", latest_waker_is_woken, "of several polls, the waker of the latest is the one to wake"},
-    {"unasked_poll", unasked_poll, "a poll that nobody asked for is legal"},
+    {"pending_keeps_a_waker", pending_keeps_a_waker,
+     "a future that returns PENDING has kept a clone of the waker of that poll"},
+    {"context_is_borrowed", context_is_borrowed,
+     "the waker of a context is borrowed: clone it to keep it, never wake or drop it by value"},
+    {"wakes_when_it_can_go_on", wakes_when_it_can_go_on,
+     "a future that returned PENDING wakes when it can continue"},
+    {"latest_waker_is_woken", latest_waker_is_woken,
+     "of several polls, the waker of the latest is the one to wake"},
+    {"unasked_poll", unasked_poll, "a poll without a wake is legal"},
     {"polls_on_any_thread", polls_on_any_thread, "poll and drop may each come from another thread"},
-    {"drop_before_the_poll", drop_before_the_poll, "drop releases everything, also before the first poll"},
-    {"drop_while_pending", drop_while_pending, "drop called early cancels: what the future holds is released, the waker too"},
-    {"drop_after_ready", drop_after_ready, "drop is called after READY too, and releases everything"},
+    {"drop_before_the_poll", drop_before_the_poll,
+     "drop releases everything, also before the first poll"},
+    {"drop_while_pending", drop_while_pending,
+     "drop called early cancels: it releases what the future holds, including the waker"},
+    {"drop_after_ready", drop_after_ready,
+     "drop is called after READY too, and releases everything"},
     {"out_only_when_ready", out_only_when_ready, "*out is written only with READY"},
-    {"drop_beside_the_wake", drop_beside_the_wake, "drop may overlap the wake that comes from elsewhere"},
-    {"wakes_under_no_lock", wakes_under_no_lock, "no slot is called under a lock: wake may come back to the future at once"},
-    {"set_before_wake", set_before_wake, "whoever makes the condition true sets it first and wakes after: a poll inside the wake finds it, or another wake follows"},
-    {"clones_under_no_lock", clones_under_no_lock, "no slot is called under a lock, clone included"},
+    {"drop_beside_the_wake", drop_beside_the_wake,
+     "drop may overlap a wake on another thread"},
+    {"wakes_under_no_lock", wakes_under_no_lock,
+     "no slot is called under a lock: wake may call the future again at once"},
+    {"set_before_wake", set_before_wake,
+     "the completing side sets the condition first and wakes after: "
+     "a poll inside the wake finds it, or another wake follows"},
+    {"clones_under_no_lock", clones_under_no_lock,
+     "no slot is called under a lock, clone included"},
     {NULL, NULL, NULL},
 };
 
@@ -1118,14 +1198,14 @@ int rawwaker_test_futures(const char *name, rawwaker_test_future (*make)(void *a
   return run_all(name, futures, &m, arg);
 }
 
-/* ------------------------------------------------------------------------------------------------- executors -- */
+/* ------------------------------------------------------------------------------ executors -- */
 
-/* A future that the kit has made, with all that is known of it. step says what each poll does. */
+/* A future made by the kit, with what is known about it. step is called by each poll. */
 typedef struct task {
   rawwaker_poll (*step)(struct task *t, const rawwaker *w, int poll); /* poll counts from 1 */
   void *with;
   _Atomic(int) polls, drops, inside, ended;
-  rawwaker kept; /* of one thread at a time, by the step's own order */
+  rawwaker kept; /* used by one thread at a time; the steps order their accesses */
   int word;      /* plain */
 } task;
 
@@ -1147,7 +1227,7 @@ static rawwaker_poll task_poll(void *data, rawwaker_context *cx, void *out) {
 static void task_drop(void *data) {
   task *t = data;
   did("drop");
-  expect(atomic_load(&t->inside) == 0, "no drop beside a poll");
+  expect(atomic_load(&t->inside) == 0, "no drop during a poll");
   expect(atomic_fetch_add(&t->drops, 1) == 0, "one drop of each future");
 }
 static const rawwaker_future_vtable task_vtable = {task_poll, task_drop};
@@ -1174,7 +1254,8 @@ static void close_executor(const runner *x) {
 }
 static void ended(const task *t, int n) {
   for (int i = 0; i < n; i++) {
-    expect(atomic_load(&t[i].ended) == 1, "every task to be done when run returns; task %d is not", i);
+    expect(atomic_load(&t[i].ended) == 1,
+           "every task to be complete when run returns; task %d is not", i);
     int drops = atomic_load(&t[i].drops);
     expect(drops == 1, "one drop of each future; of task %d there were %d", i, drops);
   }
@@ -1218,7 +1299,7 @@ static void wake_inside_the_poll(void *make, void *arg) {
   close_executor(&x);
 }
 
-/* Wakes the waker that was sent to it, after writing the task's word. */
+/* Writes the task's word and then wakes the kept waker. */
 static void *wake_kept(void *arg) {
   task *t = arg;
   rawwaker w = t->kept;
@@ -1233,21 +1314,22 @@ static rawwaker_poll waits_for_a_thread(task *t, const rawwaker *w, int poll) {
     *thread = start(wake_kept, t);
     return RAWWAKER_PENDING;
   }
-  /* A poll that nobody asked for is legal: then the word is perhaps not there yet, and may not be read. */
+  /* A poll without a wake is legal, so the word may not have been written and must not be read. */
   return RAWWAKER_READY;
 }
 static void wake_from_another_thread(void *make, void *arg) {
   runner x = make_executor(make, arg);
   task t[20] = {{0}};
   pthread_t threads[20];
-  for (int i = 0; i < 20; i++) t[i].step = waits_for_a_thread, t[i].with = &threads[i], spawn(&x, &t[i]);
+  for (int i = 0; i < 20; i++)
+    t[i].step = waits_for_a_thread, t[i].with = &threads[i], spawn(&x, &t[i]);
   run(&x);
   ended(t, 20);
   for (int i = 0; i < 20; i++) pthread_join(threads[i], NULL);
   close_executor(&x);
 }
 
-/* The word says that it was written by a relaxed flag, which orders nothing: only the wake does. */
+/* A relaxed counter reports that the words were written. It orders nothing; only the wake does. */
 struct published {
   task t;
   _Atomic(int) woken;
@@ -1271,12 +1353,14 @@ static rawwaker_poll reads_what_was_published(task *t, const rawwaker *w, int po
       if (one == NULL) abort();
       *one = (struct publish){do_clone(*w, "clone"), &p->words[i], &p->woken};
       p->thread[i] = start(publish_to_task, one);
-      /* The second finds the task woken. Both come while this poll is under way. */
+      /* Both wakes come during this poll. The second finds the task woken. */
       while (atomic_load_explicit(&p->woken, memory_order_relaxed) <= i) sched_yield();
     }
     return RAWWAKER_PENDING;
   }
-  expect(p->words[0] == 42 && p->words[1] == 42, "the poll to see what was written before each wake; it sees %d and %d", p->words[0], p->words[1]);
+  expect(p->words[0] == 42 && p->words[1] == 42,
+         "the poll to see what was written before each wake; it sees %d and %d", p->words[0],
+         p->words[1]);
   return RAWWAKER_READY;
 }
 static void poll_sees_what_wakes_publish(void *make, void *arg) {
@@ -1327,13 +1411,15 @@ static void close_drops_the_rest(void *make, void *arg) {
     skip("no close");
     return;
   }
-  task *t = calloc(10, sizeof *t); /* left behind where one was not dropped: its executor may poll it yet */
+  /* It is leaked if a future was not dropped, because the executor may still poll it. */
+  task *t = calloc(10, sizeof *t);
   if (t == NULL) abort();
   for (int i = 0; i < 10; i++) t[i].step = i % 2 ? never : ready_at_once, spawn(&x, &t[i]);
   close_executor(&x);
   for (int i = 0; i < 10; i++) {
     int drops = atomic_load(&t[i].drops);
-    expect(drops == 1, "close to drop each future that is left; task %d was dropped %d times", i, drops);
+    expect(drops == 1, "close to drop each future that is left; task %d was dropped %d times", i,
+           drops);
     if (t[i].kept.vtable == NULL) continue;
     wake_by_ref_here(&t[i].kept);
     do_drop(t[i].kept, "drop");
@@ -1345,7 +1431,9 @@ static rawwaker_poll spawns_another(task *t, const rawwaker *w, int poll) {
   (void)w, (void)poll;
   task *next = t + 1;
   const runner *x = t->with;
-  *next = (task){.step = t->word > 1 ? spawns_another : ready_at_once, .with = t->with, .word = t->word - 1};
+  *next = (task){.step = t->word > 1 ? spawns_another : ready_at_once,
+                 .with = t->with,
+                 .word = t->word - 1};
   spawn(x, next);
   return RAWWAKER_READY;
 }
@@ -1353,7 +1441,7 @@ static void spawn_inside_a_poll(void *make, void *arg) {
   runner x = make_executor(make, arg);
   task t[6] = {{0}};
   if (!x.spawn_inside) {
-    skip("spawn is not for polls");
+    skip("no spawn_inside");
   } else {
     t[0] = (task){.step = spawns_another, .with = &x, .word = 5};
     spawn(&x, &t[0]);
@@ -1363,11 +1451,12 @@ static void spawn_inside_a_poll(void *make, void *arg) {
   close_executor(&x);
 }
 
-/* THREADS threads wake COUNT tasks at random until each has been polled WANTED times by a wake. */
+/* THREADS threads wake COUNT tasks at random until each was polled WANTED times because of a
+ * wake. */
 enum { COUNT = 64, WANTED = 50 };
 struct stormed {
   task t[COUNT];
-  pthread_mutex_t lock; /* of kept: this kit's, no slot is called under it */
+  pthread_mutex_t lock; /* guards kept; no slot is called while it is held */
   rawwaker kept[COUNT];
   _Atomic(int) left;
 };
@@ -1396,7 +1485,8 @@ static void *wake_many(void *arg) {
     pthread_mutex_unlock(&s->lock);
     if (w.vtable == NULL) continue;
     waking = true;
-    w.vtable->wake(w.data); /* the only waker of that poll: if it is lost, the storm never ends */
+    /* the only waker of that poll: if the wake is lost, run never returns */
+    w.vtable->wake(w.data);
     waking = false;
   }
   return NULL;
@@ -1408,7 +1498,8 @@ static void executor_storm(void *make, void *arg) {
   pthread_mutex_init(&s->lock, NULL);
   atomic_init(&s->left, COUNT);
   pthread_t t[THREADS];
-  for (int i = 0; i < COUNT; i++) s->t[i].step = wants_many_wakes, s->t[i].with = s, spawn(&x, &s->t[i]);
+  for (int i = 0; i < COUNT; i++)
+    s->t[i].step = wants_many_wakes, s->t[i].with = s, spawn(&x, &s->t[i]);
   for (int i = 0; i < THREADS; i++) t[i] = start(wake_many, s);
   run(&x);
   ended(s->t, COUNT);
@@ -1418,23 +1509,32 @@ static void executor_storm(void *make, void *arg) {
 }
 
 static const scenario executors[] = {
-    {"polls_every_task", polls_every_task, "each task is polled, and after READY dropped once and polled no more"},
-    {"wake_inside_the_poll", wake_inside_the_poll, "a wake during the poll leads to another poll, afterwards"},
-    {"wake_from_another_thread", wake_from_another_thread, "a wake on any thread leads to a poll, and never polls itself"},
-    {"poll_sees_what_wakes_publish", poll_sees_what_wakes_publish, "what was written before a wake is visible to the poll that follows, also where the task was woken already"},
-    {"waker_outlives_its_task", waker_outlives_its_task, "wakers may outlive their task, and their executor"},
-    {"close_drops_the_rest", close_drops_the_rest, "an executor that ends drops each future that is left, once"},
+    {"polls_every_task", polls_every_task,
+     "each task is polled, and after READY it is dropped once and polled no more"},
+    {"wake_inside_the_poll", wake_inside_the_poll,
+     "a wake during the poll leads to another poll, afterwards"},
+    {"wake_from_another_thread", wake_from_another_thread,
+     "a wake on any thread leads to a poll, and the wake itself never polls"},
+    {"poll_sees_what_wakes_publish", poll_sees_what_wakes_publish,
+     "what was written before a wake is visible to the poll that follows, "
+     "even if the task was woken already"},
+    {"waker_outlives_its_task", waker_outlives_its_task,
+     "wakers may outlive their task, and their executor"},
+    {"close_drops_the_rest", close_drops_the_rest,
+     "an executor that ends drops each remaining future once"},
     {"spawn_inside_a_poll", spawn_inside_a_poll, "a task may spawn another"},
-    {"executor_storm", executor_storm, "no wake is lost, and no two polls of one future overlap, whatever many threads do"},
+    {"executor_storm", executor_storm,
+     "no wake is lost, and no two polls of one future overlap, whatever many threads do"},
     {NULL, NULL, NULL},
 };
 
-int rawwaker_test_executors(const char *name, rawwaker_test_executor (*make)(void *arg), void *arg) {
+int rawwaker_test_executors(const char *name, rawwaker_test_executor (*make)(void *arg),
+                            void *arg) {
   maker m = {.executor = make};
   return run_all(name, executors, &m, arg);
 }
 
-/* -------------------------------------------------------------------------------------------------- the names - */
+/* ------------------------------------------------------------------------------ the names -- */
 
 static bool known(const char *name) {
   static const scenario *const kinds[] = {wakers, futures, executors};

@@ -1,24 +1,32 @@
-/* rawwaker_test.h - holds anybody's waker, future or executor to the contract of rawwaker.h: one named scenario for each rule.
+/* rawwaker_test.h - tests a waker, a future or an executor against the contract of rawwaker.h, with
+ * one named scenario for each rule.
  *
- *   gcc -std=c11 -I<folder of rawwaker.h> -I<folder of this file> my_test.c rawwaker_test.c rawwaker.c my_waker.c -pthread -o my_test
+ *   gcc -std=c11 -I<folder of rawwaker.h> -I<folder of this file> \
+ *     my_test.c my_waker.c rawwaker_test.c rawwaker.c -pthread -o my_test
  *
  *   static size_t wakes(void *task) { return atomic_load(&((my_task *)task)->scheduled); }
  *   static long live(void *task) { return atomic_load(&((my_task *)task)->references); }
  *   static rawwaker_test_waker make(void *arg) {
  *     my_task *t = my_task_new();
- *     return (rawwaker_test_waker){.waker = my_task_waker(t), .arg = t, .wakes = wakes, .live = live, .poll = my_task_poll, .free = my_task_free};
+ *     return (rawwaker_test_waker){.waker = my_task_waker(t), .arg = t, .wakes = wakes,
+ *                                  .live = live, .poll = my_task_poll, .free = my_task_free};
  *   }
  *   int main(void) { return rawwaker_test_wakers("my task", make, NULL) != 0; }
  *
- * wakertest/c/own.c is a whole one.
+ * wakertest/c/own.c is a complete example.
  *
- * Output is TAP 13, on standard output. A scenario that fails says the rule, what was expected, and the calls in order. What the
- * subject cannot tell (a function left NULL) is skipped by name. A call that does not come back within RAWWAKER_TEST_SECONDS
- * (environment; 10), or ends the program, is reported as a failure of the scenario that made it, and the program ends with
- * status 3. The scenarios run one after the other; RAWWAKER_TEST_ONLY (environment) names a single one. Run them under
- * -fsanitize=thread too: what is published by a wake, no test can see otherwise on a machine that orders memory strongly.
+ * The kit prints TAP 13 on standard output. For a scenario that fails it prints the rule, what was
+ * expected, and the calls in order. A scenario that needs a function which is NULL is skipped.
  *
- * The kit for Go, package wakertest, has the same scenarios under the same names.
+ * If a call does not return in time, or ends the program, the scenario that made it is reported as
+ * failed, and the program exits with status 3. The time is RAWWAKER_TEST_SECONDS (environment;
+ * default 10).
+ *
+ * The scenarios run one after the other. RAWWAKER_TEST_ONLY (environment) selects one of them by
+ * name. Run them with -fsanitize=thread too: on a machine with strong memory ordering, no other
+ * test can detect that a wake does not publish the writes before it.
+ *
+ * The kit for Go, package wakertest, has the same scenarios with the same names.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -31,53 +39,76 @@
 extern "C" {
 #endif
 
-/* A waker, and how to look at the task behind it. Only waker, arg and wakes are needed, but without live no count is checked, and
- * without poll nothing about wakes and polls. Functions may be called on any thread. */
+/* A waker, and the functions by which the kit observes its task. Only waker, arg and wakes are
+ * required. Without live no reference count is checked; without poll, nothing about wakes and
+ * polls. The functions may be called on any thread. */
 typedef struct rawwaker_test_waker {
-  rawwaker waker;               /* one reference, which the kit takes over */
-  void *arg;                    /* given to each function; good until free, after the last reference too: for a task that frees itself,
-                                   keep the counts outside it, or a hold that live does not count */
-  size_t (*wakes)(void *arg);   /* how many wakes the task has noticed so far. Where they coalesce in a flag, do not count its setting, but
-                                   how often a poll was owed: polls that found it set when they began, plus 1 while it is set now.
-                                   Otherwise a poll that clears a wake made during it passes */
-  long (*live)(void *arg);      /* how many references there are, the kit's included */
-  void (*poll)(void *arg, void (*during)(void *), void *with); /* takes the notification away and polls the task: it calls
-                                                                  during(with) inside the poll, unless during is NULL */
-  void (*on_wake)(void *arg, void (*f)(void *), void *with);   /* from now on each wake that is noticed calls f(with) before it
-                                                                  returns; NULL f: no more */
-  void (*end)(void *arg);       /* the task is over: its wakers stay usable and wake nobody */
-  void (*free)(void *arg);      /* the kit is through with it; every reference is gone */
-  bool exact;                   /* each wake is counted: they do not coalesce */
+  /* One reference. The kit owns it. */
+  rawwaker waker;
+  /* Passed to each function. It must be valid until free is called, also after the last reference
+   * has ended. If a task frees itself, keep the counts outside it, or hold a reference that live
+   * does not count. */
+  void *arg;
+  /* Returns how many wakes the task has noticed so far. If wakes coalesce in a flag, return the
+   * number of polls that found the flag set when they began, plus 1 while the flag is set. Do not
+   * count how often the flag is set: a poll that clears a wake made during it would then pass. */
+  size_t (*wakes)(void *arg);
+  /* Returns the number of references, including the kit's. */
+  long (*live)(void *arg);
+  /* Clears the notification and polls the task. If during is not NULL, it calls during(with) inside
+   * the poll. */
+  void (*poll)(void *arg, void (*during)(void *), void *with);
+  /* Sets f: from now on, each wake that is noticed calls f(with) before it returns. If f is NULL,
+   * wakes call nothing. */
+  void (*on_wake)(void *arg, void (*f)(void *), void *with);
+  /* Ends the task: its wakers remain valid, and wakes do nothing. */
+  void (*end)(void *arg);
+  /* The kit no longer uses arg, and every reference has ended. */
+  void (*free)(void *arg);
+  /* Each wake is counted: they do not coalesce. */
+  bool exact;
 } rawwaker_test_waker;
 
-/* takes - | gives the number of scenarios that failed | make is called for each */
+/* Runs the scenarios for wakers, each with a waker of its own that make(arg) returns. It returns
+ * the number of scenarios that failed. */
 int rawwaker_test_wakers(const char *name, rawwaker_test_waker (*make)(void *arg), void *arg);
 
-/* A future, and how to make it go on. */
+/* A future, and how the kit completes it. */
 typedef struct rawwaker_test_future {
-  rawwaker_future future;       /* taken over: the kit polls and drops it */
+  /* The kit owns it: it polls and drops it. */
+  rawwaker_future future;
   void *arg;
-  size_t size;                  /* of what poll writes; at most 256 */
-  void (*complete)(void *arg);  /* makes it ready, and wakes its waker, on any thread; once, and perhaps beside or after its drop.
-                                   NULL: it becomes ready by itself in time */
-  long (*live)(void *arg);      /* what the future holds: 0 after its drop */
-  void (*free)(void *arg);      /* the kit is through with it: the future is dropped, complete was called or will not be */
+  /* The size of the result that poll writes, in bytes; at most 256. */
+  size_t size;
+  /* Completes the future and wakes its waker. It is called once, on any thread, perhaps at the same
+   * time as the future's drop or after it. NULL: the future becomes ready by itself. */
+  void (*complete)(void *arg);
+  /* Returns how many resources the future holds. It must be 0 after the drop. */
+  long (*live)(void *arg);
+  /* The kit no longer uses arg: the future was dropped, and complete was called or will not be. */
+  void (*free)(void *arg);
 } rawwaker_test_future;
 
+/* As rawwaker_test_wakers, for futures. */
 int rawwaker_test_futures(const char *name, rawwaker_test_future (*make)(void *arg), void *arg);
 
-/* An executor. Its tasks' futures have no result: out is NULL. */
+/* An executor. The futures of its tasks have no result: out is NULL. */
 typedef struct rawwaker_test_executor {
   void *arg;
-  void (*spawn)(void *arg, rawwaker_future f); /* takes f over; called before run, and from inside polls where spawn_inside is set */
-  void (*run)(void *arg);                      /* returns when every task is done */
-  void (*close)(void *arg);                    /* drops the futures that are left, and ends: the last call. NULL: nothing is ever left */
+  /* Makes f a task. It is called before run and, if spawn_inside is set, inside polls. */
+  void (*spawn)(void *arg, rawwaker_future f);
+  /* Returns when every task has completed. */
+  void (*run)(void *arg);
+  /* Drops the remaining futures and ends the executor. It is the last call. NULL: the executor
+   * never has remaining futures. */
+  void (*close)(void *arg);
   bool spawn_inside;
 } rawwaker_test_executor;
 
+/* As rawwaker_test_wakers, for executors. */
 int rawwaker_test_executors(const char *name, rawwaker_test_executor (*make)(void *arg), void *arg);
 
-/* The scenarios by name, NULL at the end; each with its rule. */
+/* The scenarios: each name with its rule. A NULL name ends the list. */
 typedef struct rawwaker_test_rule {
   const char *name, *rule;
 } rawwaker_test_rule;

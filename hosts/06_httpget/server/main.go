@@ -1,5 +1,5 @@
-// Server answers `Hello, waker!` on loopback, to a hundred at once and not before: it holds each answer until all have asked. It prints
-// its address, and ends with its standard input.
+// Server answers `Hello, waker!` on the loopback interface. It holds each answer until 100 requests
+// have arrived. It prints its address, and exits at the end of its standard input.
 package main
 
 import (

@@ -1,6 +1,10 @@
-/* A program that ends while threads of C wake: ./exits [runs]. Each run is a new process, which ends by exit, by _exit or by a return
- * from main at some moment of the storm; half of those that run their atexit functions close the boxes and drop the sink there. What
- * the parent asks: the status that was given, no signal, no word on standard error, an end within ten seconds.
+/* exits.c - a program that ends while C threads wake: ./exits [runs].
+ *
+ * Each run is a new process. It ends by exit, by _exit or by a return from main while the threads
+ * wake; half of those that run their atexit functions close the boxes and drop the sink there. The
+ * parent expects the given status, no signal, nothing on standard error, and an end within ten
+ * seconds.
+ *
  * With -DHOST it is linked with libffiwaker, and the threads wake tasks of Go's executor too. */
 #define _GNU_SOURCE
 #ifdef HOST
@@ -24,7 +28,7 @@
 enum { BOXES = 3, BY_EXIT = 0, BY__EXIT = 1, BY_RETURN = 2 };
 static const char *const ways[] = {"exit", "_exit", "return from main"};
 
-/* ------------------------------------------------------------------------------------ the process that ends -------- */
+/* ------------------------------------------------------------------ the process that ends -- */
 
 static rawwaker_sink *sink;
 static rawwaker_box *boxes[BOXES];
@@ -43,7 +47,7 @@ static void *wakes(void *arg) {
   }
   return NULL;
 }
-/* A block_on of its own on each round, that is under way when the process ends. */
+/* A thread that calls block_on in each round, so that one is in progress when the process ends. */
 static rawwaker_poll some_poll(void *data, rawwaker_context *cx, void *out) {
   int *left = data;
   (void)out;
@@ -104,7 +108,7 @@ static void turn(void) {
 static void tidy(void) {
   for (int i = 0; i < BOXES; i++) rawwaker_box_close(boxes[i]);
   rawwaker_sink_drop(sink);
-  usleep(200); /* the threads wake on */
+  usleep(200); /* the threads continue to wake */
 }
 static long now(void) {
   struct timespec t;
@@ -137,13 +141,13 @@ static int ends(int way, int status, long microseconds, bool tidies) {
   for (long end = now() + microseconds; now() < end;) turn();
   if (called == 0 && microseconds > 0)
     for (long end = now() + 5000000; called == 0 && now() < end;) turn();
-  if (called == 0 && microseconds > 0) return 98; /* nothing was in flight */
+  if (called == 0 && microseconds > 0) return 98; /* no wake was in progress */
   if (way == BY_EXIT) exit(status);
   if (way == BY__EXIT) _exit(status);
   return status;
 }
 
-/* ------------------------------------------------------------------------------------ the parent ------------------- */
+/* ----------------------------------------------------------------------------- the parent -- */
 
 extern char **environ;
 
@@ -166,11 +170,14 @@ int main(int argc, char **argv) {
       posix_spawn_file_actions_init(&to);
       posix_spawn_file_actions_adddup2(&to, fileno(said), 2);
       pid_t pid;
-      if (posix_spawn(&pid, "/proc/self/exe", &to, NULL, arguments, environ) != 0 || waitpid(pid, &status, 0) != pid) return 1;
+      if (posix_spawn(&pid, "/proc/self/exe", &to, NULL, arguments, environ) != 0 ||
+          waitpid(pid, &status, 0) != pid)
+        return 1;
       posix_spawn_file_actions_destroy(&to);
       off_t words = lseek(fileno(said), 0, SEEK_END);
       if (WIFEXITED(status) && WEXITSTATUS(status) == want && words == 0) continue;
-      printf("FAIL exits: by %s with %d after %s us, tidying %d: status %#x\n", ways[way], want, c, tidies, (unsigned)status);
+      printf("FAIL exits: by %s with %d after %s us, tidying %d: status %#x\n", ways[way], want, c,
+             tidies, (unsigned)status);
       char line[512];
       rewind(said);
       for (int k = 0; k < 40 && fgets(line, sizeof line, said) != NULL; k++) fputs(line, stdout);
@@ -183,6 +190,8 @@ int main(int argc, char **argv) {
 #else
   const char *what = "pure C";
 #endif
-  printf("ok exits, %s: faults %lu, a third each by exit, _exit and return: each status as given, no word, no crash\n", what, done);
+  printf("ok exits, %s: faults %lu, a third each by exit, _exit and return: "
+         "each status as given, no output, no crash\n",
+         what, done);
   return 0;
 }

@@ -1,10 +1,13 @@
-/* A fork in the middle of wakes: ./fork [forks]. Threads wake wakers of every kind all the time; the only thread that lives on in
- * the child gives up what it has inherited, makes wakers and sinks of its own, and blocks on a future that a signal wakes. The
- * parent's counts are exact at the end, whatever the children have done.
+/* fork.c - a fork during wakes: ./fork [forks].
  *
- * ./fork clean PROGRAM descriptors TIMES LISTER: with nothing open PROGRAM, this one, opens sinks, and execs LISTER, this one without
- * Go, which says what descriptors it sees. With -DHOST it is linked with libffiwaker, and has Go's executors and timers open too: with
- * Go in the process that is all that a fork is for. */
+ * Threads wake wakers of every kind all the time. The only thread of the child drops what it has
+ * inherited, makes wakers and sinks of its own, and blocks on a future that a signal wakes. The
+ * parent's counts are exact at the end, whatever the children do.
+ *
+ * ./fork clean PROGRAM descriptors TIMES LISTER: PROGRAM (this program) starts without open
+ * descriptors, opens sinks, and executes LISTER (this program without Go), which prints the
+ * descriptors that it sees. With -DHOST it is linked with libffiwaker, and opens Go's executors and
+ * timers too: a process with Go in it can use fork only to exec. */
 #define _GNU_SOURCE
 #ifdef HOST
 #include "ffiwaker.h"
@@ -37,13 +40,14 @@ static void check(bool ok, const char *why) {
 
 static void count(void *arg) { atomic_fetch_add((atomic_ulong *)arg, 1); }
 
-/* ------------------------------------------------------------------------------------ the parent's storm ----------- */
+/* --------------------------------------------------------------------- the parent's storm -- */
 
 static rawwaker_sink *sink;
 static rawwaker_box *boxes[THREADS];
-static rawwaker_cell cell; /* the threads', and the children find its lock held now and then */
-static rawwaker theirs[3]; /* of a box, of a function, of a block_on: cloned, woken and dropped by the threads */
-static atomic_ulong fn_woken, fn_asked, announced[THREADS];
+static rawwaker_cell cell; /* used by the threads; children sometimes find its lock held */
+/* Of a box, of a function, and of a block_on. The threads clone, wake and drop them. */
+static rawwaker theirs[3];
+static atomic_ulong fn_woken, fn_requested, announced[THREADS];
 static unsigned long seen[THREADS];
 static atomic_bool stop;
 
@@ -54,7 +58,7 @@ static void *storm(void *arg) {
     atomic_fetch_add(&announced[me], 1);
     rawwaker_wake_by_ref(&mine);
     rawwaker w = rawwaker_clone(&theirs[n % 3]);
-    if (n % 3 == 1) atomic_fetch_add(&fn_asked, 1);
+    if (n % 3 == 1) atomic_fetch_add(&fn_requested, 1);
     rawwaker_wake(w);
     rawwaker_cell_register(&cell, &mine);
     if (n % 2 == 0) rawwaker_cell_drop(&cell);
@@ -71,7 +75,7 @@ static void drain(void) {
       if (n[i].woken && n[i].id <= THREADS) seen[n[i].id - 1] = announced[n[i].id - 1];
 }
 
-/* The waker of a block_on that is over: its state word is still exchanged. */
+/* The waker of a block_on that has returned. Its wakes still exchange the state word. */
 static rawwaker_poll keep_poll(void *data, rawwaker_context *cx, void *out) {
   (void)out;
   *(rawwaker *)data = rawwaker_clone(cx->waker);
@@ -80,7 +84,7 @@ static rawwaker_poll keep_poll(void *data, rawwaker_context *cx, void *out) {
 static void nothing(void *data) { (void)data; }
 static const rawwaker_future_vtable keep_vtable = {keep_poll, nothing};
 
-/* ------------------------------------------------------------------------------------ the child -------------------- */
+/* ------------------------------------------------------------------------------ the child -- */
 
 static rawwaker from_signal;
 static atomic_ulong signals;
@@ -101,14 +105,14 @@ static rawwaker_poll signal_poll(void *data, rawwaker_context *cx, void *out) {
 }
 static const rawwaker_future_vtable signal_vtable = {signal_poll, nothing};
 
-/* Three that nobody but the main thread has touched: of the same kinds. */
+/* Three of the same kinds, which only the main thread uses. */
 static rawwaker mine[3];
 static rawwaker_box *mine_box;
 static atomic_ulong mine_dropped;
 
 static void child(bool *locked) {
   size_t live = rawwaker_live();
-  /* What it inherited: its own references go, those of the threads stay where the threads were. */
+  /* It drops the inherited references of its own; those of the parent's threads stay. */
   for (int i = 0; i < 3; i++) {
     rawwaker c = rawwaker_clone(&mine[i]);
     rawwaker_wake(c);
@@ -119,13 +123,14 @@ static void child(bool *locked) {
   rawwaker_drop(theirs[0]);
   rawwaker_drop(theirs[1]);
   rawwaker_drop(theirs[2]);
-  rawwaker_sink_drop(sink); /* it gives back what was listed, the box above too */
-  check(live >= 3 && rawwaker_live() <= live - 3, "the child's inherited wakers are gone");
+  rawwaker_sink_drop(sink); /* it frees what was listed, including the box above */
+  check(live >= 3 && rawwaker_live() <= live - 3, "the child's inherited wakers were not freed");
   live = rawwaker_live();
-  /* A cell that another thread was inside of at that moment keeps nothing here, but blocks nobody: initialise it, and it is a new one. */
+  /* If another thread was inside the cell at the fork, the cell holds nothing here, but no call
+   * blocks. Initialise it to use it again. */
   *locked = cell.private_lock != 0;
   rawwaker_cell_init(&cell);
-  /* Its own. */
+  /* Then it makes wakers of its own. */
   atomic_ulong woken = 0;
   rawwaker f = rawwaker_from_fn(count, &woken, NULL);
   rawwaker_cell_register(&cell, &f);
@@ -147,9 +152,10 @@ static void child(bool *locked) {
   rawwaker_box_close(b);
   rawwaker_sink_drop(s);
   unsigned polls = 0;
-  check(rawwaker_block_on((rawwaker_future){&polls, &signal_vtable}, NULL) == RAWWAKER_READY, "block_on in the child");
+  check(rawwaker_block_on((rawwaker_future){&polls, &signal_vtable}, NULL) == RAWWAKER_READY,
+        "block_on in the child");
   rawwaker_drop(from_signal);
-  check(polls == 2 && signals == 1, "one poll a signal in the child");
+  check(polls == 2 && signals == 1, "not one poll for each signal in the child");
   check(rawwaker_live() == live, "a waker of the child is left");
 }
 
@@ -168,7 +174,8 @@ static int storms(unsigned long forks) {
   mine[0] = rawwaker_box_ref(mine_box);
   mine[1] = rawwaker_from_fn(nothing, &mine_dropped, count);
   rawwaker_block_on((rawwaker_future){&mine[2], &keep_vtable}, NULL);
-  for (uintptr_t i = 0; i < THREADS; i++) check(pthread_create(&ids[i], NULL, storm, (void *)i) == 0, "pthread_create");
+  for (uintptr_t i = 0; i < THREADS; i++)
+    check(pthread_create(&ids[i], NULL, storm, (void *)i) == 0, "pthread_create");
   for (; done < forks; done++) {
     usleep((useconds_t)(done * 37 % 200));
     fflush(stdout);
@@ -190,9 +197,9 @@ static int storms(unsigned long forks) {
       usleep(200);
       if (ms % 5 == 0) drain();
     }
-    check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a child has failed");
+    check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a child failed");
     char one;
-    check(read(ends[0], &one, 1) == 1, "a child's answer");
+    check(read(ends[0], &one, 1) == 1, "no answer of a child");
     locked += one != 0;
     drain();
   }
@@ -204,8 +211,8 @@ static int storms(unsigned long forks) {
     check(seen[i] == announced[i], "a wake of the parent was lost");
     woken += seen[i];
   }
-  check(fn_woken == fn_asked, "a function's wake of the parent was lost");
-  check(mine_dropped == 0, "a child has dropped what is the parent's");
+  check(fn_woken == fn_requested, "a function's wake of the parent was lost");
+  check(mine_dropped == 0, "a child dropped a waker of the parent");
   rawwaker_cell_drop(&cell);
   for (int i = 0; i < 3; i++) {
     rawwaker_drop(theirs[i]);
@@ -216,12 +223,13 @@ static int storms(unsigned long forks) {
   drain();
   rawwaker_sink_drop(sink);
   check(mine_dropped == 1 && rawwaker_live() == 0, "a waker of the parent is left");
-  printf("ok fork: faults %lu, each child single-threaded, none hangs; %lu found a cell in use; the parent's %lu wakes and %lu calls: 0 lost\n",
-         forks, locked, woken, (unsigned long)fn_woken);
+  printf("ok fork: faults %lu, each child single-threaded, none hangs; %lu found a cell in use; "
+         "the parent's %lu wakes and %lu calls: 0 lost\n",
+      forks, locked, woken, (unsigned long)fn_woken);
   return 0;
 }
 
-/* ------------------------------------------------------------------------------------ what exec leaves open -------- */
+/* ----------------------------------------------------------------- descriptors after exec -- */
 
 static int list_descriptors(void) {
   DIR *d = opendir("/proc/self/fd");
@@ -238,7 +246,7 @@ static int list_descriptors(void) {
   closedir(d);
   return more;
 }
-static void *opens(void *arg) { /* beside the fork */
+static void *opens(void *arg) { /* during the fork */
   while (!stop) {
     rawwaker_sink *s = rawwaker_sink_new(0);
     if (s != NULL) rawwaker_sink_drop(s);
@@ -247,13 +255,14 @@ static void *opens(void *arg) { /* beside the fork */
 }
 static int execs(const char *lister, unsigned long times) {
   enum { SINKS = 8 };
-  static rawwaker_sink *all[SINKS]; /* one lives for ever: no leak */
+  static rawwaker_sink *all[SINKS]; /* the first is permanent, and is no leak */
   pthread_t id;
-  for (int i = 0; i < SINKS; i++) check((all[i] = rawwaker_sink_new(i == 0 ? RAWWAKER_SINK_FOREVER : 0)) != NULL, "no sink");
+  for (int i = 0; i < SINKS; i++)
+    check((all[i] = rawwaker_sink_new(i == 0 ? RAWWAKER_SINK_FOREVER : 0)) != NULL, "no sink");
 #ifndef PIPES
   check(pthread_create(&id, NULL, opens, NULL) == 0, "pthread_create");
 #else
-  (void)opens, (void)id; /* pipe and then fcntl: between the two a fork would see it */
+  (void)opens, (void)id; /* a fork between pipe and fcntl would inherit the descriptor */
 #endif
 #ifdef HOST
   ffiwaker_executor *executors[SINKS];
@@ -271,7 +280,8 @@ static int execs(const char *lister, unsigned long times) {
     }
     int status;
     waitpid(pid, &status, 0);
-    check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a descriptor of a sink is open after exec");
+    check(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+          "a descriptor of a sink is open after exec");
   }
 #ifndef PIPES
   stop = true;
@@ -284,11 +294,11 @@ static int execs(const char *lister, unsigned long times) {
 #endif
   }
 #if defined(HOST)
-  const char *beside = ", as many of Go's executors, others made meanwhile";
+  const char *beside = ", as many of Go's executors, others opened meanwhile";
 #elif defined(PIPES)
   const char *beside = " as pipes";
 #else
-  const char *beside = ", others made meanwhile";
+  const char *beside = ", others opened meanwhile";
 #endif
   printf("ok exec: faults %lu: %d sinks open%s; the new program sees none\n", times, SINKS, beside);
   return 0;
@@ -296,9 +306,10 @@ static int execs(const char *lister, unsigned long times) {
 
 int main(int argc, char **argv) {
   if (argc > 1 && strcmp(argv[1], "list") == 0) return list_descriptors();
-  if (argc == 4 && strcmp(argv[1], "descriptors") == 0) return execs(argv[3], strtoul(argv[2], NULL, 10));
+  if (argc == 4 && strcmp(argv[1], "descriptors") == 0)
+    return execs(argv[3], strtoul(argv[2], NULL, 10));
   if (argc == 6 && strcmp(argv[1], "clean") == 0) {
-    close_range(3, ~0u, 0); /* what our caller has left open is not ours */
+    close_range(3, ~0u, 0); /* the caller may have left some open */
     execv(argv[2], argv + 2);
     return 97;
   }

@@ -1,12 +1,15 @@
-/* Memory that runs out: ./memory [programs] [seed].
+/* memory.c - allocations that fail: ./memory [programs] [seed].
  *
- * Each scenario runs once for each n, in a child, with its n-th allocation failing; and once more with that one and all after it.
- * What must happen then is read out of rawwaker.h: documented.h has the words after "fails" of each function, by ./run.
- *   "abort ... out of memory"   one line on standard error, which is "rawwaker: <call>: out of memory", and SIGABRT
- *   "NULL" or "false"           that, errno is ENOMEM where it is promised, and nothing is left at the end
- *   "the text is empty"         that; a text is given back by setting none
- *   anything else               the function must not have allocated at all
- * The first scenarios call each function of the header; the others are programs made up by a random number. */
+ * Each scenario runs in a child, once for each n, with its n-th allocation failing, and once more
+ * with that one and all later ones failing. The expected result is taken from rawwaker.h: ./run
+ * writes the words after "fails" of each function into documented.h.
+ *
+ *   "abort ... out of memory"   "rawwaker: <call>: out of memory" on standard error, and SIGABRT
+ *   "NULL" or "false"           that result; errno is ENOMEM if this is promised; nothing is left
+ *   "the text is empty"         an empty text; setting an empty text frees the text
+ *   anything else               the function must not allocate
+ *
+ * The first scenarios call each function of the header; the others are random programs. */
 #define _GNU_SOURCE
 #include "rawwaker.h"
 
@@ -28,25 +31,26 @@ static const struct documented {
 };
 enum { FUNCTIONS = sizeof documented / sizeof *documented };
 
-/* What a child tells its parent, in memory that both see. */
-static struct told {
-  char call[64];       /* where the first failing allocation was */
+/* The child's report, in memory that it shares with its parent. */
+static struct shared {
+  char call[64];       /* in which the first allocation failed */
   unsigned failed;     /* how many failed */
-  unsigned allocated;  /* how many were asked for */
+  unsigned allocated;  /* how many were requested */
   bool called[FUNCTIONS];
-} *told;
+} *shared;
 
-/* ------------------------------------------------------------------------------------ the memory ------------------- */
+/* ----------------------------------------------------------------------------- the memory -- */
 
-static unsigned fail_at; /* 0: none */
+static unsigned fail_at; /* 0 if none */
 static bool all_after, failed_here;
 static const char *call = "nothing"; /* the function of the library that was entered last */
 static long outstanding;
 
 static bool fails(void) {
-  told->allocated++;
-  if (fail_at == 0 || told->allocated < fail_at || (told->allocated > fail_at && !all_after)) return false;
-  if (told->failed++ == 0) snprintf(told->call, sizeof told->call, "%s", call);
+  shared->allocated++;
+  if (fail_at == 0 || shared->allocated < fail_at || (shared->allocated > fail_at && !all_after))
+    return false;
+  if (shared->failed++ == 0) snprintf(shared->call, sizeof shared->call, "%s", call);
   failed_here = true;
   errno = ENOMEM;
   return true;
@@ -56,19 +60,23 @@ static void *got(void *p) {
   return p;
 }
 
-#ifdef EVERYWHERE /* the C library's own allocations too, those behind fprintf among them */
+#ifdef EVERYWHERE /* also the C library's own allocations, such as those of fprintf */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);
 void __libc_free(void *p);
 static bool watched;
-void *malloc(size_t size) { return !watched ? __libc_malloc(size) : fails() ? NULL : got(__libc_malloc(size)); }
-void *calloc(size_t n, size_t size) { return !watched ? __libc_calloc(n, size) : fails() ? NULL : got(__libc_calloc(n, size)); }
+void *malloc(size_t size) {
+  return !watched ? __libc_malloc(size) : fails() ? NULL : got(__libc_malloc(size));
+}
+void *calloc(size_t n, size_t size) {
+  return !watched ? __libc_calloc(n, size) : fails() ? NULL : got(__libc_calloc(n, size));
+}
 void free(void *p) {
   if (watched && p != NULL) outstanding--;
   __libc_free(p);
 }
 static void watch(bool on) { watched = on; }
-#else /* those of rawwaker.c and of this file */
+#else /* only the allocations of rawwaker.c and of this file */
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
 void *__real_realloc(void *p, size_t size);
@@ -81,7 +89,9 @@ char *__wrap_strdup(const char *s);
 void __wrap_free(void *p);
 void *__wrap_malloc(size_t size) { return fails() ? NULL : got(__real_malloc(size)); }
 void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : got(__real_calloc(n, size)); }
-void *__wrap_realloc(void *p, size_t size) { return fails() ? NULL : p == NULL ? got(__real_realloc(p, size)) : __real_realloc(p, size); }
+void *__wrap_realloc(void *p, size_t size) {
+  return fails() ? NULL : p == NULL ? got(__real_realloc(p, size)) : __real_realloc(p, size);
+}
 char *__wrap_strdup(const char *s) { return fails() ? NULL : got(__real_strdup(s)); }
 void __wrap_free(void *p) {
   outstanding -= p != NULL;
@@ -90,14 +100,14 @@ void __wrap_free(void *p) {
 static void watch(bool on) { (void)on; }
 #endif
 
-/* ------------------------------------------------------------------------------------ the child -------------------- */
+/* ------------------------------------------------------------------------------ the child -- */
 
 static bool broken;
 #define CHECK(what)                                                                     \
   do {                                                                                  \
     if (!(what)) {                                                                      \
       watch(false);                                                                     \
-      printf("# %s:%d: in %s: not so: %s\n", __FILE__, __LINE__, call, #what);          \
+      printf("# %s:%d: in %s: failed: %s\n", __FILE__, __LINE__, call, #what);          \
       watch(true);                                                                      \
       broken = true;                                                                    \
     }                                                                                   \
@@ -107,7 +117,7 @@ static void enter(const char *name) {
   call = name;
   failed_here = false;
   for (int i = 0; i < FUNCTIONS; i++)
-    if (strcmp(documented[i].name, name) == 0) told->called[i] = true;
+    if (strcmp(documented[i].name, name) == 0) shared->called[i] = true;
 }
 #define CALL(function, ...) (enter(#function), function(__VA_ARGS__))
 
@@ -140,10 +150,11 @@ static void on_wake(rawwaker_sink *s) {
   rawwaker w = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end);
   bool taken = CALL(rawwaker_sink_on_wake, s, w);
   CHECK(taken != failed_here);
-  if (!taken) CALL(rawwaker_drop, w); /* it is still the caller's */
+  if (!taken) CALL(rawwaker_drop, w); /* the caller still owns it */
 }
 
-/* Asks for itself as often as it says, keeping a waker if it should, then is ready; another block_on inside where it says so. */
+/* Wakes itself `left` times, and is then ready. If `keeps` is set it keeps a waker; if `nested` is
+ * set its poll calls block_on. */
 typedef struct future {
   int left;
   rawwaker_poll last;
@@ -152,14 +163,15 @@ typedef struct future {
   unsigned dropped;
 } future;
 static const rawwaker_future_vtable future_vtable;
-static bool textless; /* there was no memory for the last text */
+static bool textless; /* the allocation of the last text failed */
 static rawwaker_poll future_poll(void *data, rawwaker_context *cx, void *out) {
   future *f = data;
   const char *outer = call;
   if (f->keeps) CALL(rawwaker_clone_from, &f->kept, cx->waker);
   if (f->nested) {
     future inner = {.left = 1};
-    CHECK(CALL(rawwaker_block_on, (rawwaker_future){&inner, &future_vtable}, NULL) == RAWWAKER_READY);
+    CHECK(CALL(rawwaker_block_on, (rawwaker_future){&inner, &future_vtable}, NULL) ==
+          RAWWAKER_READY);
     CHECK(inner.dropped == 1);
   }
   if (f->left > 0) {
@@ -179,14 +191,15 @@ static rawwaker_poll future_poll(void *data, rawwaker_context *cx, void *out) {
 static void future_drop(void *data) { ((future *)data)->dropped++; }
 static const rawwaker_future_vtable future_vtable = {future_poll, future_drop};
 
-/* ------------------------------------------------------------------------------------ every function --------------- */
+/* ------------------------------------------------------------------------- every function -- */
 
 static void functions(void) {
   CALL(rawwaker_set_panic, "why", 3);
   textless = failed_here;
   CHECK(strcmp(CALL(rawwaker_last_panic), textless ? "" : "why") == 0);
   CHECK(CALL(rawwaker_abi_version) == RAWWAKER_ABI_VERSION);
-  rawwaker none = CALL(rawwaker_noop), w = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end), c = CALL(rawwaker_clone, &w), d;
+  rawwaker none = CALL(rawwaker_noop), w = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end),
+           c = CALL(rawwaker_clone, &w), d;
   CALL(rawwaker_clone_into, &c, &d);
   CHECK(CALL(rawwaker_will_wake, &w, &d) && CALL(rawwaker_is_box, &w));
   CHECK(CALL(rawwaker_from_boxed, w.data).vtable == w.vtable);
@@ -208,7 +221,8 @@ static void functions(void) {
 static void cells(void) {
   rawwaker_cell c;
   CALL(rawwaker_cell_init, &c);
-  rawwaker w = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end), x = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end), out;
+  rawwaker w = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end),
+           x = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end), out;
   CALL(rawwaker_cell_register, &c, &w);
   CALL(rawwaker_cell_register, &c, &x);
   CALL(rawwaker_cell_wake, &c);
@@ -225,25 +239,30 @@ static void cells(void) {
 
 static void block_ons(void) {
   int out = 0;
-  future ready = {.left = 3, .keeps = true}, nested = {.left = 1, .nested = true}, panics = {.last = RAWWAKER_PANICKED};
-  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&ready, &future_vtable}, &out) == RAWWAKER_READY && out == 42);
-  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&nested, &future_vtable}, NULL) == RAWWAKER_READY);
-  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&panics, &future_vtable}, NULL) == RAWWAKER_PANICKED);
+  future ready = {.left = 3, .keeps = true}, nested = {.left = 1, .nested = true},
+         panics = {.last = RAWWAKER_PANICKED};
+  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&ready, &future_vtable}, &out) ==
+            RAWWAKER_READY &&
+        out == 42);
+  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&nested, &future_vtable}, NULL) ==
+        RAWWAKER_READY);
+  CHECK(CALL(rawwaker_block_on, (rawwaker_future){&panics, &future_vtable}, NULL) ==
+        RAWWAKER_PANICKED);
   CHECK(strcmp(CALL(rawwaker_last_panic), textless ? "" : "why") == 0);
   CALL(rawwaker_wake, ready.kept);
   CHECK(ready.dropped == 1 && nested.dropped == 1 && panics.dropped == 1);
 }
 
-static rawwaker_sink *for_ever;
+static rawwaker_sink *permanent;
 static void sinks(void) {
   int before = descriptors();
-  for_ever = sink_new(RAWWAKER_SINK_FOREVER);
-  if (for_ever != NULL) { /* by its flag it is never freed: taken out of the account */
+  permanent = sink_new(RAWWAKER_SINK_FOREVER);
+  if (permanent != NULL) { /* it is never freed, so it is not counted */
     outstanding--;
-    CALL(rawwaker_sink_drop, for_ever);
-    int fd = CALL(rawwaker_sink_fd, for_ever);
+    CALL(rawwaker_sink_drop, permanent);
+    int fd = CALL(rawwaker_sink_fd, permanent);
     CHECK(fcntl(fd, F_GETFD) >= 0);
-    void **word = CALL(rawwaker_sink_reaper, for_ever);
+    void **word = CALL(rawwaker_sink_reaper, permanent);
     CHECK(*word == NULL);
     close(fd);
   }
@@ -280,7 +299,8 @@ static void boxes(void) {
   rawwaker_box *b = box_new(s, 7, 0), *t = box_new(s, 8, RAWWAKER_BOX_TELL);
   if (b != NULL) {
     rawwaker w = CALL(rawwaker_box_ref, b), lent = CALL(rawwaker_box_lend, b);
-    CHECK(w.vtable == CALL(rawwaker_box_vtable) && CALL(rawwaker_box_id, &lent) == 7 && CALL(rawwaker_box_lent, b));
+    CHECK(w.vtable == CALL(rawwaker_box_vtable) && CALL(rawwaker_box_id, &lent) == 7 &&
+          CALL(rawwaker_box_lent, b));
     rawwaker_box_field f[8];
     CHECK(CALL(rawwaker_box_look, b, f, 8) == 8);
     CALL(rawwaker_sink_sleep, s);
@@ -297,7 +317,7 @@ static void boxes(void) {
   CALL(rawwaker_sink_drop, s);
 }
 
-/* A poll that does not return: what a callback into another language may do. */
+/* A poll that does not return, as a callback into another language may do. */
 static jmp_buf out_of_the_poll;
 static rawwaker_poll unwinds(void *data, rawwaker_context *cx, void *out) {
   (void)data;
@@ -307,22 +327,23 @@ static rawwaker_poll unwinds(void *data, rawwaker_context *cx, void *out) {
 }
 
 static void polls(void) {
-  bool told_woken;
+  bool self_woken;
   int out = 0;
   rawwaker_sink *s = sink_new(0);
   if (s == NULL) return;
   rawwaker_box *none = NULL, *kept = NULL, *b = box_new(s, 9, 0);
   future ready = {.left = 0}, keeps = {.left = 1, .keeps = true}, again = {.left = 2};
-  CHECK(CALL(rawwaker_box_poll, s, &none, (rawwaker_future){&ready, &future_vtable}, &out, &told_woken) == RAWWAKER_READY);
+  CHECK(CALL(rawwaker_box_poll, s, &none, (rawwaker_future){&ready, &future_vtable}, &out,
+             &self_woken) == RAWWAKER_READY);
   CHECK(none == NULL && out == 42);
-  CALL(rawwaker_box_poll, s, &kept, (rawwaker_future){&keeps, &future_vtable}, &out, &told_woken);
-  CHECK(kept != NULL && told_woken);
+  CALL(rawwaker_box_poll, s, &kept, (rawwaker_future){&keeps, &future_vtable}, &out, &self_woken);
+  CHECK(kept != NULL && self_woken);
   CALL(rawwaker_box_adopt, kept, 10);
   CALL(rawwaker_wake, keeps.kept);
   CALL(rawwaker_box_close, kept);
   if (b != NULL) {
-    CALL(rawwaker_box_poll, s, &b, (rawwaker_future){&again, &future_vtable}, &out, &told_woken);
-    CHECK(told_woken);
+    CALL(rawwaker_box_poll, s, &b, (rawwaker_future){&again, &future_vtable}, &out, &self_woken);
+    CHECK(self_woken);
     CALL(rawwaker_box_close, b);
   }
   static const rawwaker_future_vtable unwinding = {unwinds, future_drop};
@@ -331,7 +352,8 @@ static void polls(void) {
   static rawwaker_box *left;
   left = NULL;
   if (setjmp(out_of_the_poll) == 0)
-    CALL(rawwaker_box_poll_noted, s, &left, (rawwaker_future){NULL, &unwinding}, &out, &told_woken, &note);
+    CALL(rawwaker_box_poll_noted, s, &left, (rawwaker_future){NULL, &unwinding}, &out, &self_woken,
+         &note);
   left = CALL(rawwaker_box_poll_left, note, &left_woken);
   CHECK(left == NULL && left_woken && CALL(rawwaker_box_word) != 0);
   rawwaker_notice n[2];
@@ -339,7 +361,7 @@ static void polls(void) {
   CALL(rawwaker_sink_drop, s);
 }
 
-/* ------------------------------------------------------------------------------------ programs by chance ----------- */
+/* ------------------------------------------------------------------------ random programs -- */
 
 static uint64_t seed;
 static unsigned chance(unsigned below) {
@@ -379,7 +401,7 @@ static void end_sink(void) {
 static void step(void) {
   rawwaker *w = &wakers[chance(WAKERS)], *v = &wakers[chance(WAKERS)];
   struct slot *b = &slots[chance(BOXES)];
-  bool woken_in_poll;
+  bool self_woken;
   switch (chance(13)) {
     case 0:
       if (w->vtable == NULL) *w = CALL(rawwaker_from_fn, fn_wake, &woken, fn_end);
@@ -423,7 +445,8 @@ static void step(void) {
       if (sink != NULL) {
         future f = {.left = (int)chance(3), .keeps = w->vtable == NULL};
         bool mine = b->box == NULL;
-        CALL(rawwaker_box_poll, sink, &b->box, (rawwaker_future){&f, &future_vtable}, NULL, &woken_in_poll);
+        CALL(rawwaker_box_poll, sink, &b->box, (rawwaker_future){&f, &future_vtable}, NULL,
+             &self_woken);
         if (mine && b->box != NULL) {
           b->id = ++last_id;
           CALL(rawwaker_box_adopt, b->box, b->id);
@@ -448,7 +471,7 @@ static void by_chance(void) {
   if (sink != NULL) end_sink();
 }
 
-/* ------------------------------------------------------------------------------------ the parent ------------------- */
+/* ----------------------------------------------------------------------------- the parent -- */
 
 static unsigned long faults, aborts, survived, runs;
 static int failures;
@@ -459,14 +482,14 @@ static const char *fails_how(const char *name) {
   return "";
 }
 
-/* Whether an allocation failed, that is whether there may be another. */
+/* Returns whether an allocation failed, so that there may be a further one. */
 static bool attempt(const char *name, void (*scenario)(void), unsigned n, bool and_after) {
   int ends[2], status;
   char got_line[512] = "", want[128] = "";
   size_t have = 0;
   ssize_t more;
-  memset(told->call, 0, sizeof told->call);
-  told->failed = told->allocated = 0;
+  memset(shared->call, 0, sizeof shared->call);
+  shared->failed = shared->allocated = 0;
   if (pipe(ends) != 0) abort();
   fflush(stdout);
   pid_t child = fork();
@@ -490,21 +513,24 @@ static bool attempt(const char *name, void (*scenario)(void), unsigned n, bool a
     exit(broken);
   }
   close(ends[1]);
-  while ((more = read(ends[0], got_line + have, sizeof got_line - 1 - have)) > 0) have += (size_t)more;
+  while ((more = read(ends[0], got_line + have, sizeof got_line - 1 - have)) > 0)
+    have += (size_t)more;
   close(ends[0]);
   if (child < 0 || waitpid(child, &status, 0) != child) abort();
   runs++;
-  const char *how = fails_how(told->call);
-  bool ok, dies = told->failed > 0 && strstr(how, "abort") != NULL && strstr(how, "out of memory") != NULL;
-  bool may = told->failed == 0 || strncmp(how, "NULL", 4) == 0 || strncmp(how, "false", 5) == 0 || strncmp(how, "the text is empty", 17) == 0;
-  /* Where each allocation fails from here on, a later call may be the one that dies. */
+  const char *how = fails_how(shared->call);
+  bool ok, dies = shared->failed > 0 && strstr(how, "abort") != NULL &&
+                  strstr(how, "out of memory") != NULL;
+  bool may = shared->failed == 0 || strncmp(how, "NULL", 4) == 0 || strncmp(how, "false", 5) == 0 ||
+             strncmp(how, "the text is empty", 17) == 0;
+  /* If all later allocations fail too, a later call may be the one that aborts. */
   const char *line = got_line;
   if (dies)
-    snprintf(want, sizeof want, "rawwaker: %s: out of memory\n", told->call);
+    snprintf(want, sizeof want, "rawwaker: %s: out of memory\n", shared->call);
   else if (and_after && WIFSIGNALED(status)) {
     char by[64] = "";
-    if (sscanf(got_line, "rawwaker: %63[a-z_]: ", by) == 1 && strstr(fails_how(by), "out of memory") != NULL &&
-        strstr(fails_how(by), "abort") != NULL) {
+    if (sscanf(got_line, "rawwaker: %63[a-z_]: ", by) == 1 &&
+        strstr(fails_how(by), "out of memory") != NULL && strstr(fails_how(by), "abort") != NULL) {
       snprintf(want, sizeof want, "rawwaker: %s: out of memory\n", by);
       dies = may;
     }
@@ -513,29 +539,33 @@ static bool attempt(const char *name, void (*scenario)(void), unsigned n, bool a
     ok = WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && strcmp(line, want) == 0;
   else
     ok = may && WIFEXITED(status) && WEXITSTATUS(status) == 0 && line[0] == '\0';
-  faults += told->failed;
+  faults += shared->failed;
   aborts += dies;
-  survived += told->failed > 0 && !dies;
+  survived += shared->failed > 0 && !dies;
   if (!ok) {
     failures++;
-    printf("FAIL %s, allocation %u%s, in %s, of which rawwaker.h says \"fails: %s\": status %#x, standard error: %s\n", name, n,
-           and_after ? " and all after" : "", told->call, how, (unsigned)status, line);
+    printf(
+        "FAIL %s, allocation %u%s, in %s, for which rawwaker.h has \"fails: %s\": "
+        "status %#x, standard error: %s\n",
+        name, n, and_after ? " and all after" : "", shared->call, how, (unsigned)status, line);
   }
-  return told->failed > 0;
+  return shared->failed > 0;
 }
 
 static void every(const char *name, void (*scenario)(void)) {
   for (int after = 0; after < 2; after++) {
     unsigned n = 1;
     while (failures < 10 && attempt(name, scenario, n, after == 1)) n++;
-    if (after == 0 && strcmp(name, "by chance") != 0) printf("  %-10s %2u allocations\n", name, n - 1);
+    if (after == 0 && strcmp(name, "random") != 0)
+      printf("  %-10s %2u allocations\n", name, n - 1);
   }
 }
 
 int main(int argc, char **argv) {
-  unsigned long programs = argc > 1 ? strtoul(argv[1], NULL, 10) : 100, first = argc > 2 ? strtoul(argv[2], NULL, 10) : 1;
-  told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (told == MAP_FAILED) abort();
+  unsigned long programs = argc > 1 ? strtoul(argv[1], NULL, 10) : 100,
+                first = argc > 2 ? strtoul(argv[2], NULL, 10) : 1;
+  shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (shared == MAP_FAILED) abort();
   every("functions", functions);
   every("cells", cells);
   every("block_on", block_ons);
@@ -544,21 +574,23 @@ int main(int argc, char **argv) {
   every("polls", polls);
   int called = 0;
   for (int i = 0; i < FUNCTIONS; i++) {
-    called += told->called[i];
-    if (told->called[i]) continue;
-    printf("FAIL %s is called by no scenario\n", documented[i].name);
+    called += shared->called[i];
+    if (shared->called[i]) continue;
+    printf("FAIL no scenario calls %s\n", documented[i].name);
     failures++;
   }
   unsigned long scenarios = 6;
   for (unsigned long i = 0; i < programs && failures < 10; i++, scenarios++) {
     seed = (first + i) * 0x9e3779b97f4a7c15u | 1;
-    every("by chance", by_chance);
+    every("random", by_chance);
     if (failures != 0) {
       printf("  the program was %lu\n", first + i);
       break;
     }
   }
-  printf("%s memory: %lu scenarios over %d of %d functions, %lu runs, faults %lu: %lu aborts with their line, %lu runs that went on\n",
-         failures == 0 ? "ok" : "FAIL", scenarios, called, FUNCTIONS, runs, faults, aborts, survived);
+  printf(
+      "%s memory: %lu scenarios over %d of %d functions, %lu runs, faults %lu: "
+      "%lu aborts with their line, %lu runs that continued\n",
+      failures == 0 ? "ok" : "FAIL", scenarios, called, FUNCTIONS, runs, faults, aborts, survived);
   return failures != 0 || aborts == 0 || survived == 0;
 }

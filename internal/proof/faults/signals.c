@@ -1,8 +1,9 @@
-/* Wakes in signal handlers: ./signals [rounds] [patience, in seconds].
+/* signals.c - wakes in signal handlers: ./signals [rounds] [patience, in seconds].
  *
- * Each round arms a timer of up to a millisecond; its one signal is the one wake that the round gets, so a lost one is not made good
- * by the next. The waiter sleeps on a sink's descriptor, or in block_on; the signal comes to the waiter itself, or to another
- * thread, or to one of those that wake too. Then a storm: a timer of 1 kHz, queued real-time signals at 1 kHz, and threads. */
+ * Each round arms a timer of up to a millisecond. Its one signal causes the round's only wake, so a
+ * later wake cannot hide a lost one. The waiter sleeps on a sink's descriptor, or in block_on. The
+ * signal is delivered to the waiter, to an idle thread, or to a thread that wakes too. Then follow
+ * a timer of 1 kHz, queued real-time signals at 1 kHz, and threads, all at once. */
 #define _GNU_SOURCE
 #include "rawwaker.h"
 
@@ -27,7 +28,8 @@ static void check(bool ok, const char *why) {
   if (!ok) die(why);
 }
 
-/* What a handler wakes, and what it says before: set before the first signal, and left alone. */
+/* The wakers of the handler, and its counts. They are set before the first signal, and do not
+ * change. */
 static rawwaker target[BOXES];
 static atomic_ulong announced[BOXES], signals, changed_errno;
 static atomic_uint targets;
@@ -43,20 +45,21 @@ static void handler(int sig) {
   errno = saved;
 }
 
-/* A round without an end is a lost wake. */
+/* A round that does not end is a lost wake. */
 static unsigned patience = 10;
 static void *watch(void *arg) {
   for (unsigned long last = signals, for_seconds = 0;; last = signals) {
     sleep(1);
     for_seconds = last == signals ? for_seconds + 1 : 0;
-    if (for_seconds > patience) die("a wake was lost: the waiter sleeps on");
+    if (for_seconds > patience) die("a wake was lost: the waiter still sleeps");
   }
   return arg;
 }
 
-/* ------------------------------------------------------------------------------------ where a signal goes ---------- */
+/* ----------------------------------------------------------------- the target of a signal -- */
 
-static const char *const to_whom[] = {"the waiter", "a thread that does nothing", "a thread that wakes"};
+static const char *const to_whom[] = {"the waiter", "a thread that does nothing",
+                                      "a thread that wakes"};
 static atomic_bool over;
 static atomic_ulong by_threads;
 
@@ -72,7 +75,7 @@ static void *idle(void *arg) {
   while (!atomic_load(&over)) usleep(500);
   return arg;
 }
-static rawwaker busy; /* a waker of the same sink, that nobody waits for */
+static rawwaker busy; /* a waker of the same sink; no thread waits for it */
 static void *wakes(void *arg) {
   mask(SIG_UNBLOCK);
   for (unsigned long n = 0; !atomic_load(&over); n++) {
@@ -81,7 +84,7 @@ static void *wakes(void *arg) {
     n % 2 == 0 ? rawwaker_wake(w) : rawwaker_drop(w);
     atomic_fetch_add_explicit(&by_threads, 1, memory_order_relaxed);
     if (errno != 2000) atomic_fetch_add(&changed_errno, 1);
-    if (n % 64 == 0) usleep(100); /* or the waiter never sleeps */
+    if (n % 64 == 0) usleep(100); /* otherwise the waiter never sleeps */
   }
   return arg;
 }
@@ -89,7 +92,8 @@ static pthread_t helper;
 static void deliver_to(int whom) {
   over = false;
   mask(whom == 0 ? SIG_UNBLOCK : SIG_BLOCK);
-  if (whom != 0 && pthread_create(&helper, NULL, whom == 1 ? idle : wakes, NULL) != 0) die("pthread_create");
+  if (whom != 0 && pthread_create(&helper, NULL, whom == 1 ? idle : wakes, NULL) != 0)
+    die("pthread_create");
 }
 static void delivered(int whom) {
   over = true;
@@ -98,13 +102,13 @@ static void delivered(int whom) {
 static uint64_t r = 88172645463325252u;
 static void arm(void) {
   r ^= r << 13, r ^= r >> 7, r ^= r << 17;
-  /* Some during what the waiter still does, most while it sleeps. */
+  /* Some arrive before the waiter sleeps, most while it sleeps. */
   long us = r % 4 == 0 ? 1 + (long)(r >> 20) % 30 : 1 + (long)(r >> 20) % 1000;
   struct itimerval once = {{0, 0}, {0, us}};
   setitimer(ITIMER_REAL, &once, NULL);
 }
 
-/* ------------------------------------------------------------------------------------ a sink ----------------------- */
+/* --------------------------------------------------------------------------------- a sink -- */
 
 static rawwaker_sink *sink;
 static rawwaker_box *boxes[BOXES + 1];
@@ -122,7 +126,8 @@ static bool drain(void) {
       }
   return any;
 }
-/* Gives false where nothing comes. The signal itself ends a poll too: that is no wake, and is slept over. */
+/* Returns false if nothing arrives. The signal itself ends a poll too; that is no wake, and the
+ * poll is repeated. */
 static bool sleep_on_sink(void) {
   struct pollfd p = {.fd = rawwaker_sink_fd(sink), .events = POLLIN};
   int got;
@@ -163,7 +168,8 @@ static unsigned long all(atomic_ulong *of) {
   return sum;
 }
 static void all_seen(void) {
-  for (int i = 0; i < BOXES; i++) check(seen[i] == announced[i], "a wake was lost: the last one of a box was not noticed");
+  for (int i = 0; i < BOXES; i++)
+    check(seen[i] == announced[i], "a wake was lost: the last one of a box was not noticed");
   check(changed_errno == 0, "errno was not kept");
 }
 
@@ -173,17 +179,18 @@ static void one_signal_a_sleep(unsigned long rounds, int whom) {
   for (unsigned long i = 0; i < rounds; i++) {
     unsigned long before = signals;
     arm();
-    do check(sleep_on_sink(), "a wake was lost: nothing came to the descriptor"); while (!drain());
-    check(signals == before + 1, "one signal a round");
+    do check(sleep_on_sink(), "a wake was lost: the descriptor is not readable"); while (!drain());
+    check(signals == before + 1, "not one signal for each round");
   }
   delivered(whom);
   all_seen();
-  check(all(announced) == rounds, "one wake a signal");
-  printf("   a sink, the signal to %s: %lu signals, %lu sleeps, 0 lost\n", to_whom[whom], rounds, slept);
+  check(all(announced) == rounds, "not one wake for each signal");
+  printf("   a sink, the signal to %s: %lu signals, %lu sleeps, 0 lost\n", to_whom[whom], rounds,
+         slept);
   close_sink();
 }
 
-/* ------------------------------------------------------------------------------------ block_on --------------------- */
+/* ------------------------------------------------------------------------------- block_on -- */
 
 typedef struct alone {
   unsigned long rounds, polls, spurious, last;
@@ -196,7 +203,7 @@ static rawwaker_poll alone_poll(void *data, rawwaker_context *cx, void *out) {
     target[0] = rawwaker_clone(cx->waker);
     busy = rawwaker_noop();
     targets = 1;
-  } else if (now == a->last) { /* not asked for by the signal: there is none but the signal's wake */
+  } else if (now == a->last) { /* a poll without a signal, which is the only wake */
     a->spurious++;
     return RAWWAKER_PENDING;
   }
@@ -217,14 +224,15 @@ static void one_signal_a_block_on(unsigned long rounds, int whom) {
   check(rawwaker_block_on((rawwaker_future){&a, &vtable}, NULL) == RAWWAKER_READY, "ready");
   delivered(whom);
   rawwaker_drop(target[0]);
-  check(signals == before + rounds && announced[0] == rounds, "one signal a round");
-  check(a.polls == rounds + 1 && a.spurious == 0, "one poll a signal");
+  check(signals == before + rounds && announced[0] == rounds, "not one signal for each round");
+  check(a.polls == rounds + 1 && a.spurious == 0, "not one poll for each signal");
   check(changed_errno == 0, "errno was not kept");
   check(rawwaker_live() == 0, "a waker is left");
-  printf("   block_on, the signal to %s: %lu signals, %lu polls, 0 lost\n", to_whom[whom], rounds, a.polls);
+  printf("   block_on, the signal to %s: %lu signals, %lu polls, 0 lost\n", to_whom[whom], rounds,
+         a.polls);
 }
 
-/* ------------------------------------------------------------------------------------ the storm -------------------- */
+/* ------------------------------------------------------------------------------ the storm -- */
 
 static atomic_bool stop;
 static void *storm(void *arg) {
@@ -258,8 +266,9 @@ static void storms(unsigned long milliseconds) {
   timer_settime(real_time, 0, &khz, NULL);
   setitimer(ITIMER_REAL, &alarm_khz, NULL);
   clock_gettime(CLOCK_MONOTONIC, &t);
-  for (long end = t.tv_sec * 1000 + t.tv_nsec / 1000000 + (long)milliseconds; t.tv_sec * 1000 + t.tv_nsec / 1000000 < end;) {
-    check(sleep_on_sink(), "a wake was lost: nothing came to the descriptor");
+  for (long end = t.tv_sec * 1000 + t.tv_nsec / 1000000 + (long)milliseconds;
+       t.tv_sec * 1000 + t.tv_nsec / 1000000 < end;) {
+    check(sleep_on_sink(), "a wake was lost: the descriptor is not readable");
     notices += drain();
     clock_gettime(CLOCK_MONOTONIC, &t);
   }
@@ -271,13 +280,14 @@ static void storms(unsigned long milliseconds) {
     pthread_join(ids[i], &n);
     woken += (unsigned long)(uintptr_t)n;
   }
-  usleep(5000); /* a signal that is under way */
+  usleep(5000); /* for a pending signal */
   mask(SIG_BLOCK);
   drain();
   all_seen();
-  check(all(announced) == woken + signals - before, "one wake a signal and one a call");
-  printf("   a sink in a storm: %lu signals and %lu wakes by %d threads, %lu drains, %lu sleeps, 0 lost\n", signals - before, woken,
-         THREADS, notices, slept);
+  check(all(announced) == woken + signals - before, "not one wake for each signal and each call");
+  printf("   a sink under load: %lu signals and %lu wakes by %d threads, "
+         "%lu drains, %lu sleeps, 0 lost\n",
+         signals - before, woken, THREADS, notices, slept);
   close_sink();
 }
 
@@ -295,7 +305,7 @@ int main(int argc, char **argv) {
   for (int whom = 0; whom < 3; whom++) one_signal_a_sleep(rounds, whom);
   for (int whom = 0; whom < 3; whom++) one_signal_a_block_on(rounds, whom);
   storms(rounds * 2);
-  printf("ok signals: faults %lu, wakes by threads beside them %lu, errno kept by each, 0 lost\n", (unsigned long)signals,
-         (unsigned long)by_threads);
+  printf("ok signals: faults %lu, wakes by threads beside them %lu, errno kept by each, 0 lost\n",
+         (unsigned long)signals, (unsigned long)by_threads);
   return 0;
 }

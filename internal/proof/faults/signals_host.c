@@ -1,8 +1,10 @@
-/* Wakes in signal handlers in a C host with Go in the process: ./signals_host [rounds]. Linked with libffiwaker.
+/* signals_host.c - wakes in signal handlers of a C host with Go in the process: ./signals_host
+ * [rounds]. It is linked with libffiwaker.
  *
- * As in signals.c each round arms a timer whose one signal is the one wake that the task gets. The waiter is Go's executor in a poll
- * loop. The signal comes to the host's thread, or, as the host's threads block it, to one of Go's. First nothing else happens; then
- * Go's timers and its collector are busy too, and three threads of C wake other tasks. */
+ * As in signals.c, each round arms a timer whose one signal causes the task's only wake. The waiter
+ * is Go's executor in a poll loop. The signal is delivered to the host's thread or, if the host's
+ * threads block it, to one of Go's. In the second part Go's timers and collector are busy too, and
+ * three C threads wake other tasks. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -55,7 +57,7 @@ typedef struct alone {
   unsigned long rounds, polls, last;
   bool done;
 } alone;
-static bool debugging; /* by FFIWAKERDEBUG: each reference is another, then */
+static bool debugging; /* FFIWAKERDEBUG is set: then no two references are equal */
 static rawwaker_poll alone_poll(void *data, rawwaker_context *cx, void *out) {
   alone *a = data;
   (void)out;
@@ -63,10 +65,10 @@ static rawwaker_poll alone_poll(void *data, rawwaker_context *cx, void *out) {
     target = rawwaker_clone(cx->waker);
     a->last = signals;
   } else {
-    check(debugging || rawwaker_will_wake(&target, cx->waker), "a task kept its waker");
-    /* The handler wakes first and counts after. */
+    check(debugging || rawwaker_will_wake(&target, cx->waker), "the task's waker has changed");
+    /* The handler wakes first and then counts. */
     while (signals == a->last) usleep(10);
-    check(signals == a->last + 1, "one signal a round");
+    check(signals == a->last + 1, "not one signal for each round");
     a->last++;
   }
   if ((a->done = a->rounds-- == 0)) return RAWWAKER_READY;
@@ -75,7 +77,7 @@ static rawwaker_poll alone_poll(void *data, rawwaker_context *cx, void *out) {
 }
 static void alone_drop(void *data) { (void)data; }
 
-/* Another task, woken by a thread as often as it has seen the wake before. */
+/* Another task. A thread wakes it again each time that it has seen the previous wake. */
 typedef struct pair {
   rawwaker_cell cell;
   atomic_ulong sent, seen, until;
@@ -122,9 +124,9 @@ static void turn_until(size_t tasks) {
     if (ffiwaker_executor_tasks(ex) <= tasks) return;
     struct pollfd p = {.fd = ffiwaker_executor_fd(ex), .events = POLLIN};
     int got;
-    while ((got = poll(&p, 1, 10000)) < 0 && errno == EINTR) { /* a signal is no wake */
+    while ((got = poll(&p, 1, 10000)) < 0 && errno == EINTR) { /* an interrupted poll is no wake */
     }
-    check(got == 1, "a wake was lost: nothing came to the descriptor");
+    check(got == 1, "a wake was lost: the descriptor is not readable");
   }
 }
 static void mask(int how) {
@@ -135,7 +137,8 @@ static void mask(int how) {
 }
 
 static void rounds_of(unsigned long rounds, bool blocked, bool crowd) {
-  static const rawwaker_future_vtable alone_vtable = {alone_poll, alone_drop}, pair_vtable = {pair_poll, pair_drop};
+  static const rawwaker_future_vtable alone_vtable = {alone_poll, alone_drop},
+                                      pair_vtable = {pair_poll, pair_drop};
   alone a = {.rounds = rounds};
   unsigned long before = signals, others = on_other_threads, sent = 0;
   sleeps = 0;
@@ -146,8 +149,10 @@ static void rounds_of(unsigned long rounds, bool blocked, bool crowd) {
   if (crowd) {
     memset(pairs, 0, sizeof pairs);
     for (; beside < THREADS; beside++) {
-      ffiwaker_executor_spawn(ex, (rawwaker_future){&pairs[beside], &pair_vtable}, NULL, NULL, NULL);
-      check(pthread_create(&pairs[beside].id, NULL, pair_wakes, &pairs[beside]) == 0, "pthread_create");
+      ffiwaker_executor_spawn(ex, (rawwaker_future){&pairs[beside], &pair_vtable}, NULL, NULL,
+                              NULL);
+      check(pthread_create(&pairs[beside].id, NULL, pair_wakes, &pairs[beside]) == 0,
+            "pthread_create");
     }
     ffiwaker_executor_spawn(ex, ffiwaker_sleep(200000), NULL, slept, &sleeps);
     beside++;
@@ -162,23 +167,25 @@ static void rounds_of(unsigned long rounds, bool blocked, bool crowd) {
     int got;
     while ((got = poll(&p, 1, 10000)) < 0 && errno == EINTR) {
     }
-    check(got == 1 || now != signals, "a wake was lost: nothing came to the descriptor");
+    check(got == 1 || now != signals, "a wake was lost: the descriptor is not readable");
   }
   busy = false;
   enough = true;
   turn_until(0);
   for (size_t i = 0; crowd && i < THREADS; i++) {
     pthread_join(pairs[i].id, NULL);
-    check(pairs[i].seen == pairs[i].sent, "a thread's last wake was not seen");
+    check(pairs[i].seen == pairs[i].sent, "a thread's last wake was lost");
     sent += pairs[i].sent;
   }
   rawwaker_drop(target);
-  check(signals == before + rounds && a.polls == rounds + 1, "one poll a signal");
+  check(signals == before + rounds && a.polls == rounds + 1, "not one poll for each signal");
   check(changed_errno == 0, "errno was not kept");
-  check(!blocked || on_other_threads - others == rounds, "the host blocks the signal");
+  check(!blocked || on_other_threads - others == rounds,
+        "the signal reached a thread that blocks it");
   check(rawwaker_live() == 0, "a waker is left");
-  printf("   Go's executor%s: %lu signals (%lu on threads of Go or others), %lu polls; %lu sleeps, %lu wakes by threads, 0 lost\n",
-         crowd ? " in a crowd" : "", rounds, on_other_threads - others, a.polls, sleeps, sent);
+  printf("   Go's executor%s: %lu signals (%lu on threads of Go or others), %lu polls; "
+         "%lu sleeps, %lu wakes by threads, 0 lost\n",
+         crowd ? " under load" : "", rounds, on_other_threads - others, a.polls, sleeps, sent);
 }
 
 int main(int argc, char **argv) {

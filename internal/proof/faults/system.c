@@ -1,5 +1,6 @@
-/* System calls that fail: ./system. The linker puts the functions below in place of those of the C library, in rawwaker.c too.
- * With -DPIPES rawwaker.c was compiled without __linux__, so that a sink is a pipe, as on other systems. */
+/* system.c - system calls that fail: ./system. The linker replaces functions of the C library, also
+ * in rawwaker.c, by those below. With -DPIPES, rawwaker.c was compiled without __linux__, so a sink
+ * is a pipe, as on other systems. */
 #define _GNU_SOURCE
 #include "rawwaker.h"
 
@@ -28,20 +29,20 @@ static bool passed;
 #define CHECK(what)                                                  \
   do {                                                               \
     if (!(what)) {                                                   \
-      printf("# %s:%d: not so: %s\n", __FILE__, __LINE__, #what);    \
+      printf("# %s:%d: failed: %s\n", __FILE__, __LINE__, #what);    \
       passed = false;                                                \
     }                                                                \
   } while (0)
 
-/* ------------------------------------------------------------------------------------ what fails ------------------- */
+/* ---------------------------------------------------------------------- the failing calls -- */
 
-/* The next `times` calls fail by error; all calls are counted. */
+/* The next `times` calls fail with `error`. All calls are counted. */
 typedef struct fault {
   int error, times;
   unsigned calls;
 } fault;
 static fault opens, writes, reads, closes, threads, sem_inits, sem_waits;
-static bool foul; /* sem_post changes errno, as it may */
+static bool changes_errno; /* in sem_post, which may do so */
 
 static bool strikes(fault *f) {
   f->calls++;
@@ -64,14 +65,14 @@ WRAP(ssize_t, read, (int fd, void *to, size_t n), (fd, to, n), reads)
 WRAP(int, sem_init, (sem_t *s, int shared, unsigned value), (s, shared, value), sem_inits)
 WRAP(int, sem_wait, (sem_t *s), (s), sem_waits)
 
-/* Linux has closed the descriptor also where it says EINTR. */
+/* Linux closes the descriptor even if it returns EINTR. */
 int __real_close(int fd);
 int __wrap_close(int fd);
 int __wrap_close(int fd) {
   int got = __real_close(fd);
   return strikes(&closes) ? -1 : got;
 }
-/* This one gives its error back. */
+/* pthread_create returns its error. */
 int __real_pthread_create(pthread_t *id, const pthread_attr_t *a, void *(*f)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *id, const pthread_attr_t *a, void *(*f)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *id, const pthread_attr_t *a, void *(*f)(void *), void *arg) {
@@ -81,7 +82,7 @@ int __real_sem_post(sem_t *s);
 int __wrap_sem_post(sem_t *s);
 int __wrap_sem_post(sem_t *s) {
   int got = __real_sem_post(s);
-  if (foul) errno = 99;
+  if (changes_errno) errno = 99;
   return got;
 }
 
@@ -93,19 +94,21 @@ static int descriptors(void) {
 static void run(const char *name, void (*test)(void)) {
   int before = descriptors();
   opens = writes = reads = closes = threads = sem_inits = sem_waits = (fault){0, 0, 0};
-  foul = false;
+  changes_errno = false;
   passed = true;
   alarm(20);
   test();
   alarm(0);
-  CHECK(opens.times + writes.times + reads.times + closes.times + threads.times + sem_inits.times + sem_waits.times == 0);
+  CHECK(opens.times + writes.times + reads.times + closes.times + threads.times + sem_inits.times +
+            sem_waits.times ==
+        0);
   CHECK(rawwaker_live() == 0);
   CHECK(descriptors() == before);
   printf("%s %d - %s\n", passed ? "ok" : "not ok", ++tests, name);
   failures += !passed;
 }
 
-/* ------------------------------------------------------------------------------------ the sink --------------------- */
+/* ------------------------------------------------------------------------------- the sink -- */
 
 static bool readable(const rawwaker_sink *s) {
   struct pollfd p = {.fd = rawwaker_sink_fd(s), .events = POLLIN};
@@ -125,13 +128,13 @@ static void no_sink(void) {
       errno = 0;
       rawwaker_sink *s = rawwaker_sink_new(flags);
       CHECK(s == NULL && errno == errors[i] && opens.calls == 1);
-    } /* an allocation that was not given back is for the leak checker */
+    } /* the leak checker reports an allocation that was not freed */
   rawwaker_sink *s = rawwaker_sink_new(0);
   CHECK(s != NULL && !readable(s));
   if (s != NULL) rawwaker_sink_drop(s);
 }
 
-/* Nothing is injected here: each limit leaves one descriptor more. */
+/* Here the limit itself makes calls fail. Each step allows one descriptor more. */
 static void few_descriptors(void) {
   struct rlimit was, few;
   int next = fcntl(0, F_DUPFD, 0), need = PIPE ? 2 : 1;
@@ -183,18 +186,18 @@ static void full_writes(void) {
   errno = 77;
   rawwaker_sink_kick(s);
   CHECK(errno == 77 && writes.calls == 1 && !readable(s));
-  /* In a wake: the list has it and the hook is called all the same. */
+  /* In a wake, the box is listed and the hook called nevertheless. */
   CHECK(rawwaker_sink_sleep(s));
   writes = (fault){EAGAIN, 1, 0};
   rawwaker_wake_by_ref(&w);
   CHECK(errno == 77 && writes.calls == 1 && hooked == 1 && drain(s) == 1);
-  /* The real thing: until the system takes no more. */
+  /* Without injection: writes until the descriptor is full. */
   unsigned long refused = 0;
   if (PIPE) {
-    for (unsigned long i = 0; i < (1 << 16) + 100; i++) rawwaker_sink_kick(s); /* 64 KiB are a pipe's */
+    for (unsigned long i = 0; i < (1 << 16) + 100; i++) rawwaker_sink_kick(s); /* 64 KiB */
     refused = 100;
   } else {
-    uint64_t full = UINT64_MAX - 1; /* the most that an eventfd holds */
+    uint64_t full = UINT64_MAX - 1; /* the maximum of an eventfd */
     CHECK(__real_write(rawwaker_sink_fd(s), &full, sizeof full) == sizeof full);
     for (; refused < 100; refused++) rawwaker_sink_kick(s);
   }
@@ -229,7 +232,7 @@ static void other_writes(void) {
   rawwaker_sink_drop(s);
 }
 
-/* One that reads nothing leaves the descriptor readable: the runtime comes once more for nothing. */
+/* If the read fails, the descriptor stays readable: the runtime drains once more, spuriously. */
 static void failed_reads(void) {
   static const int errors[] = {EINTR, EAGAIN, EIO};
   rawwaker_sink *s = rawwaker_sink_new(0);
@@ -250,13 +253,14 @@ static void failed_closes(void) {
     rawwaker_sink *s = rawwaker_sink_new(0);
     closes = (fault){errors[i], PIPE ? 2 : 1, 0};
     rawwaker_sink_drop(s);
-    CHECK(closes.calls == (PIPE ? 2 : 1)); /* once more would close what another thread has opened since */
+    /* Another close could close a descriptor that another thread has opened since. */
+    CHECK(closes.calls == (PIPE ? 2 : 1));
   }
 }
 
-/* ------------------------------------------------------------------------------------ block_on --------------------- */
+/* ------------------------------------------------------------------------------- block_on -- */
 
-/* Ready when a thread has come; a wake of its own for each of `own` polls before. */
+/* Ready when a thread has woken it. Before that it wakes itself in `own` polls. */
 typedef struct future {
   rawwaker_cell cell;
   unsigned own, polls, drops;
@@ -265,7 +269,7 @@ typedef struct future {
 } future;
 static void *complete(void *arg) {
   future *f = arg;
-  while (sem_waits.calls == 0) usleep(100); /* it is asleep, or as good as */
+  while (sem_waits.calls == 0) usleep(100); /* it sleeps, or is about to */
   __atomic_store_n(&f->done, true, __ATOMIC_SEQ_CST);
   rawwaker_cell_wake(&f->cell);
   return NULL;
@@ -340,7 +344,7 @@ static void errno_is_kept(void) {
   static const rawwaker_future_vtable vtable = {errno_poll, nothing};
   int done = 0;
   pthread_t id;
-  foul = true;
+  changes_errno = true;
   pthread_create(&id, NULL, wake_with_errno, &done);
   CHECK(rawwaker_block_on((rawwaker_future){&done, &vtable}, NULL) == RAWWAKER_READY);
   pthread_join(id, NULL);
@@ -367,7 +371,8 @@ static void no_semaphore(void) {
     }
     faults++;
     close(ends[1]);
-    while ((more = __real_read(ends[0], line + have, sizeof line - 1 - have)) > 0) have += (size_t)more;
+    while ((more = __real_read(ends[0], line + have, sizeof line - 1 - have)) > 0)
+      have += (size_t)more;
     close(ends[0]);
     waitpid(child, &status, 0);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
@@ -377,17 +382,22 @@ static void no_semaphore(void) {
 
 int main(void) {
   setvbuf(stdout, NULL, _IOLBF, 0);
-  run("no descriptor: NULL, errno as the system gave it, nothing left", no_sink);
-  run("no descriptor under a real limit: NULL, EMFILE; with one more a sink", few_descriptors);
-  run("a write that is interrupted is tried again, errno kept", interrupted_writes);
-  run("a write into a full descriptor is no error: it is readable, the list and the hook have the wake, errno kept", full_writes);
-  run("a write that fails otherwise is not tried again, the list has the wake, errno kept", other_writes);
-  run("a read that fails leaves the descriptor readable, and the next one ends that", failed_reads);
-  run("a close that fails is not tried again", failed_closes);
-  run("block_on sleeps on after each interruption, without a poll", interrupted_sleep);
-  run("no thread: the future says so by a panic, block_on gives it and drops the future once", no_thread);
-  run("a wake keeps errno, whatever the semaphore does to it", errno_is_kept);
+  run("no descriptor: NULL, errno of the system call, nothing left", no_sink);
+  run("no descriptor because of a limit: NULL, EMFILE; with one more, a sink", few_descriptors);
+  run("an interrupted write is tried again, errno is kept", interrupted_writes);
+  run("a write into a full descriptor is no error: it is readable, the wake is listed, the hook is "
+      "called, errno is kept",
+      full_writes);
+  run("a write that fails otherwise is not tried again, the wake is listed, errno is kept",
+      other_writes);
+  run("a failed read leaves the descriptor readable, until the next one", failed_reads);
+  run("a failed close is not tried again", failed_closes);
+  run("block_on continues to sleep after each interruption, without a poll", interrupted_sleep);
+  run("no thread: the future panics, block_on returns that and drops the future once",
+      no_thread);
+  run("a wake keeps errno, even if the semaphore changes it", errno_is_kept);
   run("no semaphore: block_on aborts with its line", no_semaphore);
-  printf("%s system (%s): %d tests, faults %lu\n", failures == 0 ? "ok" : "FAIL", PIPE ? "pipe" : "eventfd", tests, faults);
+  printf("%s system (%s): %d tests, faults %lu\n", failures == 0 ? "ok" : "FAIL",
+         PIPE ? "pipe" : "eventfd", tests, faults);
   return failures != 0;
 }

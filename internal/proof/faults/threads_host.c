@@ -1,6 +1,10 @@
-/* Threads that the system refuses, in a C host with Go in the process: THREADS_REFUSED=N ./threads_host. Linked with libffiwaker and
- * -Wl,--wrap=pthread_create, so that Go's threads are refused too: of each thread the first N tries, by EAGAIN; -1: all tries, from
- * main on. Go tries 20 times, and then ends the process with a line of its own. */
+/* threads_host.c - threads that the system refuses to a C host with Go in the process:
+ * THREADS_REFUSED=N ./threads_host.
+ *
+ * It is linked with libffiwaker and -Wl,--wrap=pthread_create, so that Go's threads are refused
+ * too. The first N attempts to create each thread fail with EAGAIN; if N is -1, all attempts fail
+ * once main has begun. Go makes 20 attempts, and then prints a line of its own and ends the
+ * process. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -17,7 +21,7 @@ static atomic_bool in_main;
 int __real_pthread_create(pthread_t *id, const pthread_attr_t *a, void *(*f)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *id, const pthread_attr_t *a, void *(*f)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *id, const pthread_attr_t *a, void *(*f)(void *), void *arg) {
-  static _Thread_local int tries; /* each thread makes one after the other */
+  static _Thread_local int tries; /* each thread creates one thread at a time */
   const char *n = getenv("THREADS_REFUSED");
   int most = n == NULL ? 0 : atoi(n);
   if (most < 0 ? atomic_load(&in_main) : tries < most) {
@@ -50,13 +54,15 @@ int main(void) {
   while ((error = pthread_create(&id, NULL, in_c, NULL)) == EAGAIN) {
   }
   if (error != 0 || pthread_join(id, NULL) != 0) return 1;
-  for (int i = 0; rawwaker_live() != 0; i++) { /* Go's timer drops its waker beside the poll that it woke */
+  /* Go's timer may drop its waker after the poll that it woke. */
+  for (int i = 0; rawwaker_live() != 0; i++) {
     if (i == 10000) {
       fprintf(stderr, "threads_host: %zu wakers are left\n", rawwaker_live());
       return 1;
     }
     nanosleep(&(struct timespec){0, 1000000}, NULL);
   }
-  printf("ok threads_host: faults %lu, %lu threads all the same\n", (unsigned long)refused, (unsigned long)made);
+  printf("ok threads_host: faults %lu, %lu threads created\n", (unsigned long)refused,
+         (unsigned long)made);
   return 0;
 }

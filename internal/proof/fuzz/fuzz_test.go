@@ -66,7 +66,7 @@ func run(t *testing.T, p Program, c bool) {
 	}
 }
 
-func TestAProgramIsItsListing(t *testing.T) {
+func TestProgram(t *testing.T) {
 	if done := new(world).table(); len(done) != len(Names) {
 		t.Errorf("%d operations are in the table, and %d are done", len(Names), len(done))
 	}

@@ -90,7 +90,7 @@ var editsC = []struct {
 	{"REF to 0", regexp.MustCompile(`counted_ref\((.*), REF\)`), `counted_ref($1, 0)`},
 	{"add to sub", regexp.MustCompile(`atomic_fetch_add_explicit`), `atomic_fetch_sub_explicit`},
 	// the steps
-	{"left out", regexp.MustCompile(`^(\s+)(?:(?:counted_ref|counted_free|counted_unref|box_unref|box_push|box_free|sink_ref|sink_unref|sink_rouse|sink_use|use|sink_read|sink_write|sink_call|sink_shut|sink_replace|rawwaker_sink_close|hooks_leave|hooks_drop|close|dup2|dup3|free|semaphore_post|semaphore_wait|waiting_sleep|waiting_park|parker_drop|checked_drop|checked_wake|checked_wake_by_ref|fn_drop|fn_wake_by_ref|parker_wake_by_ref|box_wake_by_ref|rawwaker_wake_by_ref|atomic_\w+)\(.*\));$`), `$1;`},
+	{"left out", regexp.MustCompile(`^(\s+)(?:(?:counted_ref|counted_free|counted_unref|box_unref|box_push|box_free|sink_ref|sink_unref|sink_unpark|sink_use|use|sink_read|sink_write|sink_call|sink_shut|sink_replace|rawwaker_sink_close|hooks_defer|hooks_drop|close|dup2|dup3|free|semaphore_post|semaphore_wait|waiting_sleep|waiting_park|parker_drop|checked_drop|checked_wake|checked_wake_by_ref|fn_drop|fn_wake_by_ref|parker_wake_by_ref|box_wake_by_ref|rawwaker_wake_by_ref|atomic_\w+)\(.*\));$`), `$1;`},
 	{"exchange to load and store", regexp.MustCompile(`atomic_exchange_explicit\(`), `torn_exchange(`},
 	{"compare-and-swap to load and store", regexp.MustCompile(`atomic_compare_exchange_(?:weak|strong)_explicit\(`), `torn_compare_exchange(`},
 	{"WOKEN to IDLE", regexp.MustCompile(`, WOKEN, ORD`), `, IDLE, ORD`},
@@ -108,7 +108,7 @@ var editsC = []struct {
 		`  atomic_compare_exchange_strong_explicit(&s->sleeping, &sleep, 0, ORD_SLEEP, memory_order_relaxed); int saved = errno, cancel = cancel_hold();`},
 	{"no GONE bit", regexp.MustCompile(`return atomic_compare_exchange_strong_explicit\(u, &closed, .*`), `return (void)closed, true;`},
 	{"used although it is closed", regexp.MustCompile(`\(before & CLOSED\) != 0`), `false`},
-	{"a wake drops the hook", regexp.MustCompile(`hooks_leave\(sink_hooks\(s\)\)`), `hooks_drop(sink_hooks(s), __func__)`},
+	{"a wake drops the hook", regexp.MustCompile(`hooks_defer\(sink_hooks\(s\)\)`), `hooks_drop(sink_hooks(s), __func__)`},
 	{"a take ignores a register", regexp.MustCompile(`was != WAITING\)`), `was != WAITING && was != REGISTERING)`},
 	{"cancellation is left off", regexp.MustCompile(`^(\s+)cancel_restore\(cancel\);`), `$1;`},
 }
@@ -136,18 +136,24 @@ func inC() []mutant {
 	var all []mutant
 	on, function, comment := false, "", false
 	offset := 0
-	begin := regexp.MustCompile(`^[a-z_].*?\b(\w+)\([^;]*(?:\{|,$)`) // also where its parameters take two lines
+	begin := regexp.MustCompile(`^[a-z_].*?\b(\w+)\([^;]*\{`)
 	seen := map[string]int{}
-	for i, line := range strings.SplitAfter(string(text), "\n") {
-		at := offset
-		offset += len(line)
+	lines := strings.SplitAfter(string(text), "\n")
+	for i, n := 0, 0; i < len(lines); i += n {
+		at, line := offset, lines[i]
+		inside := comment || strings.HasPrefix(strings.TrimSpace(line), "/*") || strings.HasPrefix(strings.TrimSpace(line), "//")
+		if n = 1; !inside {
+			line, n = statement(lines[i:])
+		}
+		for _, l := range lines[i : i+n] {
+			offset += len(l)
+		}
 		if strings.Contains(line, "counted wakers: what all three share") {
 			on = true
 		}
 		if m := begin.FindStringSubmatch(strings.TrimSuffix(line, "\n")); m != nil {
 			function = m[1]
 		}
-		inside := comment || strings.HasPrefix(strings.TrimSpace(line), "/*") || strings.HasPrefix(strings.TrimSpace(line), "//")
 		if strings.Contains(line, "/*") && !strings.Contains(line, "*/") {
 			comment = true
 		}
@@ -155,10 +161,14 @@ func inC() []mutant {
 			comment = false
 		}
 		if !on || inside || !strings.HasPrefix(line, " ") && !strings.Contains(line, "{ ") || strings.Contains(line, "_Static_assert") ||
-			strings.Contains(line, "out of memory") || function == "rawwaker_block_on" || function == "stopwatch_over" || function == "looks_at" || function == "nanoseconds" {
+			strings.Contains(line, "out of memory") || function == "rawwaker_block_on" || function == "stopwatch_expired" || function == "reads_clock" || function == "nanoseconds" {
 			continue
 		}
-		code, _, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " /*")
+		code := withoutComment(line)
+		whole := len(code) // of the statement, as it is in the file
+		if n > 1 {
+			whole = offset - at - len(lines[i+n-1]) + len(withoutComment(lines[i+n-1]))
+		}
 		for _, e := range editsC {
 			for _, loc := range e.pattern.FindAllStringSubmatchIndex(code, -1) {
 				if e.name == "never" && strings.Contains(code, "die(") {
@@ -169,7 +179,7 @@ func inC() []mutant {
 				if seen[key]++; seen[key] > 1 {
 					key += fmt.Sprintf(" (%d)", seen[key])
 				}
-				edited := splice(text, at+loc[0], at+loc[1], with)
+				edited := splice(text, at, at+whole, string(splice([]byte(code), loc[0], loc[1], with)))
 				if strings.Contains(with, "torn_") {
 					edited = splice(edited, strings.Index(string(edited), "static _Noreturn void die"), strings.Index(string(edited), "static _Noreturn void die"), strings.TrimPrefix(torn, "\n"))
 				}
@@ -178,6 +188,29 @@ func inC() []mutant {
 		}
 	}
 	return all
+}
+
+// statement is the first line and those that continue it, n in all, as one line: where a statement is wrapped changes no key.
+func statement(lines []string) (line string, n int) {
+	line = lines[0]
+	for n = 1; n < len(lines) && !strings.HasPrefix(line, "#"); n++ {
+		code := withoutComment(line)
+		open := strings.Count(code, "(") - strings.Count(code, ")")
+		switch {
+		case open > 0 && strings.HasSuffix(code, "("):
+			line = code + strings.TrimLeft(lines[n], " ")
+		case open > 0, strings.HasSuffix(code, " ="):
+			line = code + " " + strings.TrimLeft(lines[n], " ")
+		default:
+			return line, n
+		}
+	}
+	return line, n
+}
+
+func withoutComment(line string) string {
+	code, _, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " /*")
+	return code
 }
 
 // cLab is what does not change from mutant to mutant: the tests, compiled once, and how long each may take.

@@ -27,10 +27,13 @@ var filesGo = []struct {
 	tests []string
 }{
 	{"internal/wake/core.go", []string{"internal/wake", "blockon", "executor", "rawwaker", "future", "wakertest"}},
+	{"internal/wake/crossing.go", []string{"internal/wake", "rawwaker", "executor", "future", "wakertest"}},
+	{"internal/wake/group.go", []string{"internal/wake", "rawwaker", "future", "executor"}},
 	{"internal/wake/parker.go", []string{"internal/wake", "blockon", "rawwaker", "wakertest"}},
 	{"internal/wake/inbox.go", []string{"internal/wake", "executor", "wakertest"}},
 	{"internal/wake/call.go", []string{"internal/wake", "rawwaker", "executor", "future"}},
 	{"rawwaker/handle.go", []string{"rawwaker", "wakertest", "blockon", "future", "executor"}},
+	{"rawwaker/state.go", []string{"rawwaker", "wakertest", "blockon", "future", "executor"}},
 	{"rawwaker/atomic_waker.go", []string{"rawwaker", "future", "wakertest"}},
 	{"rawwaker/wakerset.go", []string{"rawwaker", "future", "wakertest"}},
 	{"executor/task.go", []string{"executor", "wakertest", "future"}},
@@ -341,7 +344,7 @@ func (l *goLab) build(p string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.quiet[p] = patience(r.longest)
-	for _, m := range regexp.MustCompile(`(?m)^--- PASS: (\w+) \(([\d.]+s)\)`).FindAllStringSubmatch(r.out, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^ *--- PASS: (\S+) \(([\d.]+s)\)`).FindAllStringSubmatch(r.out, -1) {
 		took, err := time.ParseDuration(m[2])
 		check(err)
 		l.quiet[p+" "+m[1]] = patience(took)
@@ -363,7 +366,7 @@ type goRun struct {
 func (l *goLab) run(p string, number int, test string, quiet time.Duration) (r goRun) {
 	arg := []string{"-test.v", "-test.short", "-test.failfast", "-test.timeout=0"}
 	if test != "" {
-		arg = append(arg, "-test.run=^"+test+"$")
+		arg = append(arg, "-test.run="+pattern(test))
 	}
 	cmd := exec.Command(l.program(p), arg...)
 	cmd.Dir = p
@@ -388,10 +391,13 @@ func (l *goLab) run(p string, number int, test string, quiet time.Duration) (r g
 			text.WriteString(line)
 		}
 		if name, ok := strings.CutPrefix(line, "=== RUN   "); ok && r.test == "" {
-			r.out, _, _ = strings.Cut(strings.TrimSpace(name), "/")
+			r.out = subject(strings.TrimSpace(name))
 		}
-		if name, ok := strings.CutPrefix(line, "--- FAIL: "); ok && r.test == "" {
-			r.test, _, _ = strings.Cut(name, " ")
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "--- FAIL: "); ok {
+			name, _, _ = strings.Cut(name, " ")
+			if name = subject(name); r.test == "" || strings.HasPrefix(name, r.test+"/") {
+				r.test = name // the line of a test precedes those of its subtests
+			}
 		}
 		r.race = r.race || strings.Contains(line, "WARNING: DATA RACE")
 		if text.Len() > 1<<24 { // it prints for ever
@@ -409,6 +415,21 @@ func (l *goLab) run(p string, number int, test string, quiet time.Duration) (r g
 	}
 	r.out = text.String()
 	return r
+}
+
+// subject is the first two parts of a test's name: Test, or Test/subtest.
+func subject(test string) string {
+	parts := strings.SplitN(test, "/", 3)
+	return strings.Join(parts[:min(len(parts), 2)], "/")
+}
+
+// pattern is the -run pattern of exactly that test.
+func pattern(test string) string {
+	parts := strings.Split(test, "/")
+	for i, part := range parts {
+		parts[i] = "^" + regexp.QuoteMeta(part) + "$"
+	}
+	return strings.Join(parts, "/")
 }
 
 func (l *goLab) try(m mutant, hint string) verdict {

@@ -16,6 +16,7 @@ import (
 	_ "embed"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -178,7 +179,22 @@ func run(temp string) int {
 		}
 		check(os.WriteFile("internal/proof/mutate/noticed.txt", []byte(text), 0o644))
 	}
-	return report(all, got, reasons)
+	return max(report(all, got, reasons), stale(whole, "equivalent.txt", reasons), stale(whole, "modelled.txt", twins))
+}
+
+// stale reports the keys of a list that name no mutant: the code has changed since.
+func stale(whole []mutant, file string, list map[string]string) (status int) {
+	known := map[string]bool{}
+	for _, m := range whole {
+		known[m.key] = true
+	}
+	for _, key := range slices.Sorted(maps.Keys(list)) {
+		if !known[key] {
+			fmt.Printf("STALE       %s: %s\n", file, key)
+			status = 1
+		}
+	}
+	return status
 }
 
 // byModel asks a model for the twin that is broken by the same edit: a run of it fails.
@@ -204,7 +220,6 @@ func report(all []mutant, got []verdict, reasons map[string]string) (status int)
 		m := all[i]
 		s := sums[m.kind]
 		reason, is := reasons[m.key]
-		delete(reasons, m.key)
 		if v.none != "" {
 			s.none++
 			continue
@@ -222,12 +237,6 @@ func report(all []mutant, got []verdict, reasons map[string]string) (status int)
 			s.caught++
 		default:
 			fmt.Printf("SURVIVED    %s:%d %s\n", m.file, m.line, m.key)
-			status = 1
-		}
-	}
-	if *only == "" && *match == "" && *by == "" && *every == 1 && !*unhinted && *limit == 0 {
-		for key := range reasons {
-			fmt.Printf("STALE       equivalent.txt: %s\n", key)
 			status = 1
 		}
 	}

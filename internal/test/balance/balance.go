@@ -1,4 +1,4 @@
-// Package balance holds each test to the rule that it leaves nothing behind.
+// Package balance makes a test fail if it leaves resources behind.
 package balance
 
 import (
@@ -23,7 +23,7 @@ func now() count {
 		futures:    int(wake.Futures.Load()),
 		goroutines: runtime.NumGoroutine(),
 	}
-	if runtime.GOOS == "linux" { // wine has the folder too, and in it what is wine's
+	if runtime.GOOS == "linux" { // Wine has the folder too, with its own descriptors
 		if entries, err := os.ReadDir("/proc/self/fd"); err == nil {
 			c.descriptors = len(entries)
 		}
@@ -36,14 +36,16 @@ func (c count) within(before count) bool {
 		c.goroutines <= before.goroutines && c.descriptors <= before.descriptors
 }
 
-// Check makes t fail if at its end a C waker, a core known to C, a handle of a C reference or a Go future in C is left, or more goroutines
-// or descriptors than now. It collects garbage until all is gone, for up to ten seconds.
+// Check makes t fail if at its end a C waker, a core known to C, a handle of a C reference or a Go
+// future in C is left, or more goroutines or descriptors than now. At the end of t it collects
+// garbage until nothing is left, for up to ten seconds.
 func Check(t testing.TB) {
 	t.Helper()
 	before := now()
 	t.Cleanup(func() {
 		var after count
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		deadline := time.Now().Add(10 * time.Second)
+		for ; time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			runtime.GC()
 			if after = now(); after.within(before) {
 				return

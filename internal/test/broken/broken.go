@@ -2,18 +2,19 @@ package broken
 
 import "embed"
 
-// Sources are the broken things in C, and run/main.c, which is a program of them.
+// Sources holds the faulty wakers, futures and executors in C, and run/main.c, their program.
 //
 //go:embed *.c *.h run/main.c
 var Sources embed.FS
 
-// Entry is one that breaks a rule, or a sound one, which breaks none.
+// Entry is a waker, future, executor or user of a waker that breaks one rule. A sound entry, whose
+// name begins with sound_, breaks none.
 type Entry struct {
 	Name, Kind string // Kind: waker, future, executor, user
 	Does       string
-	Kit        string // the scenario that must fail; empty: none can
-	Audit      string // the auditor's rule; empty: it cannot know
-	Detector   bool   // only ThreadSanitizer, or -race for those in Go, can tell
+	Kit        string // the scenario that must fail; empty if none can
+	Audit      string // the rule that the auditor must report; empty if it cannot
+	Detector   bool   // only ThreadSanitizer, or -race for an entry in Go, detects the fault
 
 	Go bool // written in Go
 

@@ -1,19 +1,27 @@
 //go:build cgo
 
-// Package broken has wakers, futures and executors that each break one rule of the contract, in C and in Go, and sound ones to
-// compare: what the conformance kit and the auditor must name. Run one in a process of its own.
+// Package broken holds wakers, futures and executors, in C and in Go, that each break one rule.
+//
+// The conformance kits and the auditor must report the rule. Sound ones, which must pass, are there
+// for comparison. Run each in a process of its own.
 package broken
 
 /*
-#cgo CFLAGS: -std=gnu11 -I${SRCDIR}/../../.. -I${SRCDIR}/../../../audit -I${SRCDIR}/../../../wakertest/c
+#cgo CFLAGS: -std=gnu11 -I${SRCDIR}/../../.. -I${SRCDIR}/../../../audit
+#cgo CFLAGS: -I${SRCDIR}/../../../wakertest/c
 #include "broken.h"
 #include "rawwaker_audit.h"
 
 static const broken *entry(int i) { return &broken_all[i]; }
 typedef struct words { uintptr_t data, vtable; } words;
 
-static rawwaker_test_waker waker_of(int i) { return broken_waker((void *)(uintptr_t)&broken_all[i]); }
-static words words_of(rawwaker_test_waker s) { words w = { (uintptr_t)s.waker.data, (uintptr_t)s.waker.vtable }; return w; }
+static rawwaker_test_waker waker_of(int i) {
+	return broken_waker((void *)(uintptr_t)&broken_all[i]);
+}
+static words words_of(rawwaker_test_waker s) {
+	words w = { (uintptr_t)s.waker.data, (uintptr_t)s.waker.vtable };
+	return w;
+}
 static size_t wakes(rawwaker_test_waker *s) { return s->wakes(s->arg); }
 static long live(rawwaker_test_waker *s) { return s->live(s->arg); }
 static void end(rawwaker_test_waker *s) { s->end(s->arg); }
@@ -21,21 +29,36 @@ static void free_waker(rawwaker_test_waker *s) { s->free(s->arg); }
 
 extern void brokenCall(uintptr_t);
 static void call(void *with) { brokenCall((uintptr_t)with); }
-static void poll_waker(rawwaker_test_waker *s, uintptr_t with) { s->poll(s->arg, with ? call : NULL, (void *)with); }
-static void on_wake(rawwaker_test_waker *s, uintptr_t with) { s->on_wake(s->arg, with ? call : NULL, (void *)with); }
+static void poll_waker(rawwaker_test_waker *s, uintptr_t with) {
+	s->poll(s->arg, with ? call : NULL, (void *)with);
+}
+static void on_wake(rawwaker_test_waker *s, uintptr_t with) {
+	s->on_wake(s->arg, with ? call : NULL, (void *)with);
+}
 
-static rawwaker_test_future future_of(int i) { return broken_future((void *)(uintptr_t)&broken_all[i]); }
-static words future_words(rawwaker_test_future s) { words w = { (uintptr_t)s.future.data, (uintptr_t)s.future.vtable }; return w; }
+static rawwaker_test_future future_of(int i) {
+	return broken_future((void *)(uintptr_t)&broken_all[i]);
+}
+static words future_words(rawwaker_test_future s) {
+	words w = { (uintptr_t)s.future.data, (uintptr_t)s.future.vtable };
+	return w;
+}
 static void complete(rawwaker_test_future *s) { s->complete(s->arg); }
 static long future_live(rawwaker_test_future *s) { return s->live(s->arg); }
 static void free_future(rawwaker_test_future *s) { s->free(s->arg); }
-static void user(int i, words w) { rawwaker r = { (void *)w.data, (const rawwaker_vtable *)w.vtable }; broken_user(&broken_all[i], r); }
+static void future_waits(rawwaker_test_future *s) { broken_future_waits(s); }
+static void user(int i, words w) {
+	rawwaker r = { (void *)w.data, (const rawwaker_vtable *)w.vtable };
+	broken_user(&broken_all[i], r);
+}
 */
 import "C"
 
 import (
 	"runtime"
 	"runtime/cgo"
+	"strings"
+	"testing"
 
 	_ "github.com/seed-8a1b3254/ffiwaker"       // links rawwaker.c
 	_ "github.com/seed-8a1b3254/ffiwaker/audit" // links rawwaker_audit.c
@@ -43,7 +66,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/wakertest"
 )
 
-// Entries are those of table.c.
+// Entries returns the entries written in C, in the order of table.c.
 func Entries() []Entry {
 	var all []Entry
 	for i := 0; ; i++ {
@@ -57,16 +80,25 @@ func Entries() []Entry {
 			}
 			return C.GoString(s)
 		}
-		all = append(all, Entry{Name: text(e.name), Kind: text(e.kind), Does: text(e.does), Kit: text(e.kit), Audit: text(e.audit), Detector: bool(e.tsan), index: i})
+		all = append(all, Entry{
+			Name: text(e.name), Kind: text(e.kind), Does: text(e.does), Kit: text(e.kit),
+			Audit: text(e.audit), Detector: bool(e.tsan), index: i,
+		})
 	}
 }
 
-func raw(w C.words) rawwaker.RawWaker { return rawwaker.RawWakerOf(uintptr(w.data), uintptr(w.vtable)) }
+func raw(w C.words) rawwaker.RawWaker {
+	return rawwaker.RawWakerOf(uintptr(w.data), uintptr(w.vtable))
+}
+
+func rawFuture(w C.words) rawwaker.RawFuture {
+	return rawwaker.RawFutureOf(uintptr(w.data), uintptr(w.vtable))
+}
 
 //export brokenCall
 func brokenCall(with C.uintptr_t) { cgo.Handle(with).Value().(func())() }
 
-// Waker makes the waker of an entry.
+// Waker returns a new waker of an entry.
 func Waker(e Entry) wakertest.Waker {
 	s := C.waker_of(C.int(e.index))
 	var hook cgo.Handle
@@ -97,48 +129,40 @@ func Waker(e Entry) wakertest.Waker {
 	}
 }
 
-// Future makes the future of an entry.
-func Future(e Entry) wakertest.Future[uint64] {
+// Future returns a new future of an entry for the scenario t.
+func Future(t testing.TB, e Entry) wakertest.Future[uint64] {
 	s := C.future_of(C.int(e.index))
-	w := C.future_words(s)
+	if strings.HasSuffix(t.Name(), "/set_before_wake") {
+		// A wake from C is delivered to Go later, so the condition would be set before the poll
+		// that this scenario makes inside the wake.
+		C.future_waits(&s)
+	}
 	return wakertest.Future[uint64]{
-		Future:   rawwaker.FutureFromRaw[uint64](rawwaker.RawFutureOf(uintptr(w.data), uintptr(w.vtable))),
+		Future:   rawwaker.FutureFromRaw[uint64](rawFuture(C.future_words(s))),
 		Complete: func() { C.complete(&s) },
 		Live:     func() int { return int(C.future_live(&s)) },
 		Free:     func() { C.free_future(&s) },
 	}
 }
 
-// Use has the user of an entry do its misuse with an audited waker.
+// Use runs the misuse of an entry with an audited waker.
 func Use(e Entry) {
 	data, vtable := wakertest.Audit(rawwaker.FromFunc(func() {}).IntoRaw()).Words()
 	C.user(C.int(e.index), C.words{data: C.uintptr_t(data), vtable: C.uintptr_t(vtable)})
 }
 
-// Raw is a future of C, and how to complete it.
-type Raw struct {
-	Raw      rawwaker.RawFuture
-	Complete func()
-}
-
-// RawFuture makes the future of an entry, as C has it.
-func RawFuture(e Entry) Raw {
-	s := C.future_of(C.int(e.index))
-	w := C.future_words(s)
-	return Raw{rawwaker.RawFutureOf(uintptr(w.data), uintptr(w.vtable)), func() { C.complete(&s) }}
-}
-
-// UseFuture polls an audited future of an entry as a careful executor would.
+// UseFuture executes an audited future of an entry correctly.
 func UseFuture(e Entry) {
-	s := RawFuture(e)
-	f := rawwaker.FutureFromRaw[uint64](wakertest.AuditFuture(s.Raw))
+	s := C.future_of(C.int(e.index))
+	audited := wakertest.AuditFuture(rawFuture(C.future_words(s)))
+	f := rawwaker.FutureFromRaw[uint64](audited)
 	one, two := rawwaker.FromFunc(func() {}), rawwaker.FromFunc(func() {})
 	poll := func(w *rawwaker.Waker) bool {
-		defer func() { _ = recover() }() // a code that is none panics
+		defer func() { _ = recover() }() // an unknown code panics
 		return f.Poll(rawwaker.NewContext(w)).IsReady()
 	}
 	if e.Name == "knows_one_thread" {
-		runtime.LockOSThread() // so that the other goroutine has to be on another
+		runtime.LockOSThread() // so that the other goroutine runs on another thread
 		defer runtime.UnlockOSThread()
 		done := make(chan bool)
 		go func() {
@@ -152,8 +176,10 @@ func UseFuture(e Entry) {
 	}
 	ready := poll(one) || poll(two) || poll(two)
 	if e.Name != "keeps_its_waker_over_drop" {
-		s.Complete()
-		ready = ready || poll(two)
+		C.complete(&s)
+		if !ready {
+			poll(two)
+		}
 	}
 	f.Drop()
 }

@@ -1,7 +1,6 @@
 #include "broken.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -9,13 +8,14 @@ enum { MOST = 256 };
 
 typedef struct executor executor;
 
-/* A task and its waker's data: counted, so that wakers may outlive both. word: 1 scheduled. */
+/* A task, which is also its wakers' data. It is reference-counted, so wakers may outlive the
+ * executor. word is 1 if the task is scheduled. */
 typedef struct task {
   executor *x;
   rawwaker_future f;
   _Atomic(int) word, refs;
-  _Atomic(bool) over;
-  bool polling;
+  _Atomic(bool) completed;
+  _Atomic(bool) polling; /* relaxed: it must publish nothing */
   int polls;
 } task;
 
@@ -23,9 +23,10 @@ struct executor {
   const broken *b;
   task *tasks[MOST];
   _Atomic(int) spawned, left, refs, busy;
-  _Atomic(unsigned) rings; /* of the bell */
+  _Atomic(bool) lost, twice; /* the fault has happened */
+  _Atomic(unsigned) signals; /* of changed */
   pthread_mutex_t lock;
-  pthread_cond_t bell;
+  pthread_cond_t changed;
   bool in_poll;
 };
 
@@ -42,42 +43,52 @@ static void task_unref(task *t) {
 
 static void poll_task(task *t);
 
-static void ring(executor *x) {
+static void signal_change(executor *x) {
   pthread_mutex_lock(&x->lock);
-  x->rings++;
-  pthread_cond_signal(&x->bell);
+  x->signals++;
+  pthread_cond_signal(&x->changed);
   pthread_mutex_unlock(&x->lock);
 }
 
+static _Thread_local bool inside_a_poll;
+
+static bool is_polling(const task *t) {
+  return atomic_load_explicit(&t->polling, memory_order_relaxed);
+}
+static bool polled(void *arg) { return !is_polling(arg); }
+static bool has_lost(void *arg) { return atomic_load(&((executor *)arg)->lost); }
+
 static void *poll_beside(void *arg) {
-  task *t = arg;
-  poll_task(t);
-  task_unref(t);
+  poll_task(arg);
   return NULL;
 }
 
 static void notify(task *t) {
   executor *x = t->x;
-  if (atomic_load_explicit(&t->over, memory_order_relaxed)) {
+  if (atomic_load_explicit(&t->completed, memory_order_relaxed)) {
     if (is(x, "waker_dies_with_its_task")) abort();
     return;
   }
-  if (is(x, "polls_inside_wake") && !t->polling) {
+  /* A wake on another thread waits for the poll under way, unless that waits for the wake. */
+  if (is(x, "polls_inside_wake") && !inside_a_poll && broken_wait(polled, t, 10)) {
     atomic_store(&t->word, 0);
     poll_task(t);
-    ring(x);
+    signal_change(x);
     return;
   }
-  if (is(x, "polls_twice_at_once") && t->polling) {
+  if (is(x, "polls_twice_at_once") && is_polling(t) && !atomic_exchange(&x->twice, true)) {
     pthread_t thread;
-    atomic_fetch_add(&t->refs, 1);
-    if (pthread_create(&thread, NULL, poll_beside, t) == 0) pthread_detach(thread);
+    if (pthread_create(&thread, NULL, poll_beside, t) != 0) abort();
+    pthread_join(thread, NULL); /* so the poll under way lasts longer than the second one */
     return;
   }
-  bool busy = is(x, "loses_a_wake_under_load") && t->polls > 20;
-  if (busy && atomic_exchange(&x->busy, 1) != 0) return;
-  if (busy) {
-    sched_yield();
+  /* Later than in any scenario but executor_storm, in which other threads wake all the time. */
+  if (is(x, "loses_a_wake_under_load") && t->polls > 20 && !has_lost(x)) {
+    if (atomic_exchange(&x->busy, 1) != 0) {
+      atomic_store(&x->lost, true);
+      return;
+    }
+    broken_wait(has_lost, x, 50);
     atomic_store(&x->busy, 0);
   }
   if (is(x, "wake_is_not_published")) {
@@ -86,7 +97,7 @@ static void notify(task *t) {
   } else if (atomic_exchange(&t->word, 1) != 0) {
     return;
   }
-  ring(x);
+  signal_change(x);
 }
 
 static rawwaker clone_slot(void *data);
@@ -104,21 +115,23 @@ static rawwaker clone_slot(void *data) {
 
 static void finish(task *t) {
   executor *x = t->x;
-  atomic_store(&t->over, true);
+  atomic_store(&t->completed, true);
   if (!is(x, "never_drops")) t->f.vtable->drop(t->f.data);
   if (is(x, "drops_twice")) t->f.vtable->drop(t->f.data);
   atomic_fetch_sub(&x->left, 1);
 }
 
 static void poll_task(task *t) {
-  if (atomic_load(&t->over)) return;
+  if (atomic_load(&t->completed)) return;
   rawwaker w = {t, &vtable};
   rawwaker_context cx = {&w};
   executor *x = t->x;
   t->polls++;
-  t->polling = x->in_poll = true;
+  atomic_store_explicit(&t->polling, true, memory_order_relaxed);
+  inside_a_poll = x->in_poll = true;
   rawwaker_poll got = t->f.vtable->poll(t->f.data, &cx, NULL);
-  t->polling = x->in_poll = false;
+  inside_a_poll = x->in_poll = false;
+  atomic_store_explicit(&t->polling, false, memory_order_relaxed);
   if (got == RAWWAKER_PENDING) return;
   if (is(x, "polls_after_ready")) t->f.vtable->poll(t->f.data, &cx, NULL);
   finish(t);
@@ -148,14 +161,14 @@ static void run(void *arg) {
   executor *x = arg;
   while (atomic_load(&x->left) > 0) {
     pthread_mutex_lock(&x->lock);
-    unsigned rings = x->rings;
+    unsigned signals = x->signals;
     pthread_mutex_unlock(&x->lock);
     bool any = false;
     int left_out = 0;
     for (int i = 0; i < atomic_load(&x->spawned); i++) {
       task *t = x->tasks[i];
       if (is(x, "forgets_a_task") && i % 7 == 6) {
-        left_out += !atomic_load(&t->over);
+        left_out += !atomic_load(&t->completed);
         continue;
       }
       if (is(x, "loses_a_wake_during_the_poll")) {
@@ -171,7 +184,8 @@ static void run(void *arg) {
     if (any) continue;
     if (left_out > 0 && atomic_load(&x->left) == left_out) return;
     pthread_mutex_lock(&x->lock);
-    while (x->rings == rings && atomic_load(&x->left) > 0) pthread_cond_wait(&x->bell, &x->lock);
+    while (x->signals == signals && atomic_load(&x->left) > 0)
+      pthread_cond_wait(&x->changed, &x->lock);
     pthread_mutex_unlock(&x->lock);
   }
 }
@@ -180,7 +194,7 @@ static void close_executor(void *arg) {
   executor *x = arg;
   for (int i = 0; i < atomic_load(&x->spawned); i++) {
     task *t = x->tasks[i];
-    if (!atomic_load(&t->over) && !is(x, "close_leaves_tasks")) finish(t);
+    if (!atomic_load(&t->completed) && !is(x, "close_leaves_tasks")) finish(t);
     task_unref(t);
   }
   executor_unref(x);
@@ -192,6 +206,6 @@ rawwaker_test_executor broken_executor(void *entry) {
   x->b = entry;
   atomic_init(&x->refs, 1);
   pthread_mutex_init(&x->lock, NULL);
-  pthread_cond_init(&x->bell, NULL);
+  pthread_cond_init(&x->changed, NULL);
   return (rawwaker_test_executor){x, spawn, run, close_executor, true};
 }

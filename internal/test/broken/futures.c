@@ -3,16 +3,16 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "rawwaker_audit.h"
 
-/* What a thread completes. kept is guarded by lock, or by nothing where the fault says so. */
+/* An operation that a thread completes. lock guards kept, unless the fault is that it does not. */
 typedef struct operation {
   const broken *b;
   pthread_mutex_t lock;
   rawwaker kept; /* vtable NULL: none */
   bool done, dropped, first;
+  bool waits; /* broken_future_waits */
   _Atomic(int) polls;
   pthread_t maker;
   _Atomic(long) live;
@@ -20,7 +20,7 @@ typedef struct operation {
 
 static bool is(const operation *o, const char *fault) { return broken_is(o->b, fault); }
 
-/* The lock is one that an auditor knows of. */
+/* The lock is reported to the auditor. */
 static void lock(operation *o) {
   pthread_mutex_lock(&o->lock);
   rawwaker_audit_lock(1);
@@ -77,31 +77,44 @@ static void drop(void *data) {
   if (!is(o, "drop_races_with_wake")) o->kept.vtable = NULL;
   o->dropped = true;
   unlock(o);
-  if (old.vtable != NULL && !is(o, "keeps_its_waker_over_drop") && !is(o, "keeps_the_borrowed_waker")) rawwaker_drop(old);
+  if (old.vtable != NULL && !is(o, "keeps_its_waker_over_drop") &&
+      !is(o, "keeps_the_borrowed_waker"))
+    rawwaker_drop(old);
   if (is(o, "leaks_if_never_polled") && o->polls == 0) return;
   if (is(o, "leaks_after_ready") && o->first) return;
   atomic_fetch_sub(&o->live, 1);
 }
 
-/* The wrong order, held open until the task that was woken has polled: then the wake is lost each time. */
+static bool dropped(void *arg) {
+  operation *o = arg;
+  lock(o);
+  bool is_dropped = o->dropped;
+  unlock(o);
+  return is_dropped;
+}
+static bool pending_or_dropped(void *arg) {
+  operation *o = arg;
+  lock(o);
+  bool is_pending = o->kept.vtable != NULL || o->dropped;
+  unlock(o);
+  return is_pending;
+}
+
+/* Wakes, sets the condition, then wakes the same waker again: a task that always polls with the
+ * same waker loses no wake. A poll with another waker between the wake and the condition is lost. */
 static void wake_then_set(operation *o) {
   lock(o);
   rawwaker w = o->kept;
   o->kept.vtable = NULL;
-  int before = atomic_load(&o->polls);
   unlock(o);
-  if (w.vtable != NULL) rawwaker_wake(w);
-  for (int i = 0; i < 2000 && w.vtable != NULL && atomic_load(&o->polls) == before; i++) {
-    struct timespec moment = {0, 100000};
-    nanosleep(&moment, NULL);
-    lock(o);
-    bool dropped = o->dropped;
-    unlock(o);
-    if (dropped) break;
+  if (w.vtable != NULL) {
+    rawwaker_wake_by_ref(&w);
+    if (o->waits) broken_wait(pending_or_dropped, o, 60000);
   }
   lock(o);
   o->done = true;
   unlock(o);
+  if (w.vtable != NULL) rawwaker_wake(w);
 }
 
 static void complete(void *arg) {
@@ -113,7 +126,6 @@ static void complete(void *arg) {
   lock(o);
   o->done = true;
   rawwaker w = o->kept;
-  bool dropped = o->dropped;
   if (is(o, "wakes_under_its_lock")) {
     o->kept.vtable = NULL;
     if (w.vtable != NULL) rawwaker_wake(w);
@@ -128,14 +140,7 @@ static void complete(void *arg) {
     return;
   }
   if (is(o, "drop_races_with_wake")) {
-    if (dropped) return;
-    for (int i = 0; i < 200 && !dropped; i++) { /* until drop has come, where it comes */
-      struct timespec moment = {0, 100000};
-      nanosleep(&moment, NULL);
-      lock(o);
-      dropped = o->dropped;
-      unlock(o);
-    }
+    broken_wait(dropped, o, 50); /* if there is a drop: the wake comes after it in either order */
     rawwaker_wake_by_ref(&w);
     return;
   }
@@ -148,6 +153,8 @@ static const rawwaker_future_vtable holed = {poll, NULL};
 
 static long live(void *arg) { return atomic_load(&((operation *)arg)->live); }
 
+void broken_future_waits(rawwaker_test_future *f) { ((operation *)f->arg)->waits = true; }
+
 rawwaker_test_future broken_future(void *entry) {
   operation *o = calloc(1, sizeof *o);
   if (o == NULL) abort();
@@ -155,5 +162,10 @@ rawwaker_test_future broken_future(void *entry) {
   o->maker = pthread_self();
   pthread_mutex_init(&o->lock, NULL);
   atomic_init(&o->live, 1);
-  return (rawwaker_test_future){{o, is(o, "future_without_drop") ? &holed : &vtable}, o, sizeof(uint64_t), complete, live, free};
+  return (rawwaker_test_future){{o, is(o, "future_without_drop") ? &holed : &vtable},
+                                o,
+                                sizeof(uint64_t),
+                                complete,
+                                live,
+                                free};
 }

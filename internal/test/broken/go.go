@@ -1,6 +1,8 @@
 package broken
 
 import (
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,7 +11,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/wakertest"
 )
 
-// InGo are the ones written in Go.
+// InGo returns the entries written in Go.
 func InGo() []Entry {
 	var all []Entry
 	for _, e := range goEntries {
@@ -19,43 +21,70 @@ func InGo() []Entry {
 	return all
 }
 
-// GoWaker, GoFuture and GoExecutor make what an entry of InGo says.
-func GoWaker(e Entry) wakertest.Waker           { return newTask(e.Name).subject() }
+// GoWaker returns a new waker of an entry of InGo.
+func GoWaker(e Entry) wakertest.Waker { return newTask(e.Name).subject() }
+
+// GoFuture returns a new future of an entry of InGo.
 func GoFuture(e Entry) wakertest.Future[uint64] { return newOperation(e.Name).subject() }
-func GoExecutor(e Entry) wakertest.Executor     { return newExecutor(e.Name).subject() }
+
+// GoExecutor returns a new executor of an entry of InGo.
+func GoExecutor(e Entry) wakertest.Executor { return newExecutor(e.Name).subject() }
 
 var goEntries = []Entry{
 	{Name: "sound_go_waker", Kind: "waker", Does: "keeps every rule"},
-	{Name: "go_wake_does_nothing", Kind: "waker", Does: "every second wake is forgotten", Kit: "wake_after_the_poll"},
-	{Name: "go_flag_is_never_cleared", Kind: "waker", Does: "the poll does not take the notification away", Kit: "wakes_coalesce"},
-	{Name: "go_lock_is_held_over_the_poll", Kind: "waker", Does: "wake takes the lock that is held over a poll", Kit: "slots_under_a_lock"},
-	{Name: "go_wakes_the_dead", Kind: "waker", Does: "a wake after the task's end schedules it", Kit: "wake_after_the_end"},
-	{Name: "go_second_wake_only_looks", Kind: "waker", Does: "a wake that finds the task woken only looks, at a word that is not atomic", Kit: "wakes_publish", Detector: true},
+	{Name: "go_wake_does_nothing", Kind: "waker", Kit: "wake_after_the_poll",
+		Does: "every second wake does nothing"},
+	{Name: "go_flag_is_never_cleared", Kind: "waker", Kit: "wakes_coalesce",
+		Does: "the poll does not clear the notification"},
+	{Name: "go_lock_is_held_over_the_poll", Kind: "waker", Kit: "slots_under_a_lock",
+		Does: "wake takes the lock that is held during a poll"},
+	{Name: "go_wakes_the_dead", Kind: "waker", Kit: "wake_after_the_end",
+		Does: "a wake after the task's end schedules it"},
+	{Name: "go_second_wake_only_looks", Kind: "waker", Kit: "wakes_publish", Detector: true,
+		Does: "a wake that finds the task woken only loads the flag, which is not atomic"},
 
 	{Name: "sound_go_future", Kind: "future", Does: "keeps every rule"},
-	{Name: "go_keeps_no_waker", Kind: "future", Does: "Pending without a waker kept", Kit: "pending_keeps_a_waker"},
-	{Name: "go_drops_the_borrowed_waker", Kind: "future", Does: "drops the context's waker", Kit: "context_is_borrowed"},
-	{Name: "go_never_wakes", Kind: "future", Does: "does not wake when it can go on", Kit: "wakes_when_it_can_go_on"},
-	{Name: "go_keeps_the_first_waker", Kind: "future", Does: "keeps the waker of its first poll for ever", Kit: "latest_waker_is_woken"},
-	{Name: "go_keeps_its_waker_over_drop", Kind: "future", Does: "Drop while pending leaves the waker", Kit: "drop_while_pending"},
-	{Name: "go_leaks_if_never_polled", Kind: "future", Does: "Drop before the first poll releases nothing", Kit: "drop_before_the_poll"},
-	{Name: "go_leaks_after_ready", Kind: "future", Does: "releases nothing when it is ready", Kit: "drop_after_ready"},
-	{Name: "go_wakes_under_its_lock", Kind: "future", Does: "wakes while it holds its lock", Kit: "wakes_under_no_lock"},
-	{Name: "go_wakes_before_its_condition", Kind: "future", Does: "wakes before it sets what Poll looks at", Kit: "set_before_wake"},
-	{Name: "go_drop_races_with_wake", Kind: "future", Does: "the completing side wakes a waker that Drop may have dropped", Kit: "drop_beside_the_wake"},
+	{Name: "go_keeps_no_waker", Kind: "future", Kit: "pending_keeps_a_waker",
+		Does: "returns Pending and keeps no waker"},
+	{Name: "go_drops_the_borrowed_waker", Kind: "future", Kit: "context_is_borrowed",
+		Does: "drops the context's waker"},
+	{Name: "go_never_wakes", Kind: "future", Kit: "wakes_when_it_can_go_on",
+		Does: "does not wake when it can continue"},
+	{Name: "go_keeps_the_first_waker", Kind: "future", Kit: "latest_waker_is_woken",
+		Does: "keeps the waker of its first poll permanently"},
+	{Name: "go_keeps_its_waker_over_drop", Kind: "future", Kit: "drop_while_pending",
+		Does: "Drop while pending does not drop the waker"},
+	{Name: "go_leaks_if_never_polled", Kind: "future", Kit: "drop_before_the_poll",
+		Does: "Drop before the first poll releases nothing"},
+	{Name: "go_leaks_after_ready", Kind: "future", Kit: "drop_after_ready",
+		Does: "releases nothing when it is ready"},
+	{Name: "go_wakes_under_its_lock", Kind: "future", Kit: "wakes_under_no_lock",
+		Does: "wakes while it holds its lock"},
+	{Name: "go_wakes_before_its_condition", Kind: "future", Kit: "set_before_wake",
+		Does: "wakes before it sets the condition"},
+	{Name: "go_drop_races_with_wake", Kind: "future", Kit: "drop_beside_the_wake",
+		Does: "the completing side wakes a waker that Drop may have dropped"},
 
 	{Name: "sound_go_executor", Kind: "executor", Does: "keeps every rule"},
-	{Name: "go_forgets_a_task", Kind: "executor", Does: "every seventh task is never polled", Kit: "polls_every_task"},
-	{Name: "go_polls_after_ready", Kind: "executor", Does: "polls once more after Ready", Kit: "polls_every_task"},
-	{Name: "go_loses_a_wake_during_the_poll", Kind: "executor", Does: "takes the notification away after the poll", Kit: "wake_inside_the_poll"},
-	{Name: "go_polls_inside_wake", Kind: "executor", Does: "wake polls the task itself", Kit: "wake_from_another_thread"},
-	{Name: "go_wake_is_not_published", Kind: "executor", Does: "a wake that finds the task woken only looks, at a word that is not atomic", Kit: "poll_sees_what_wakes_publish", Detector: true},
-	{Name: "go_close_leaves_tasks", Kind: "executor", Does: "Close drops no future", Kit: "close_drops_the_rest"},
-	{Name: "go_drops_after_ready", Kind: "executor", Does: "drops futures that were ready", Kit: "polls_every_task"},
+	{Name: "go_forgets_a_task", Kind: "executor", Kit: "polls_every_task",
+		Does: "every seventh task is never polled"},
+	{Name: "go_polls_after_ready", Kind: "executor", Kit: "polls_every_task",
+		Does: "polls once more after Ready"},
+	{Name: "go_loses_a_wake_during_the_poll", Kind: "executor", Kit: "wake_inside_the_poll",
+		Does: "clears the notification after the poll"},
+	{Name: "go_polls_inside_wake", Kind: "executor", Kit: "wake_from_another_thread",
+		Does: "wake polls the task itself"},
+	{Name: "go_wake_is_not_published", Kind: "executor", Kit: "poll_sees_what_wakes_publish",
+		Detector: true,
+		Does:     "a wake that finds the task woken only loads the flag, which is not atomic"},
+	{Name: "go_close_leaves_tasks", Kind: "executor", Kit: "close_drops_the_rest",
+		Does: "Close drops no future"},
+	{Name: "go_drops_after_ready", Kind: "executor", Kit: "polls_every_task",
+		Does: "drops futures that were ready"},
 }
 
-// word is a flag of 0 and 1. published says whether all of it is atomic, as it must be; otherwise the detector sees each access of
-// its own, and the wake that finds it set orders nothing.
+// word is a flag, 0 or 1. If published is false, a wake that finds the flag set does not publish
+// the writes before it: the race detector does not see the accesses of plain.
 type word struct {
 	n         atomic.Int32
 	mu        sync.Mutex
@@ -89,7 +118,8 @@ func (w *word) clear() int32 {
 	return was
 }
 
-// The fault is that nothing is published, and is not to be found by an access of the word itself.
+// peek and poke hide the word from the race detector, which must report what the wake does not
+// publish, and not the word.
 //
 //go:norace
 //go:noinline
@@ -177,7 +207,7 @@ type operation struct {
 	kept  *rawwaker.Waker
 	polls int
 	done  bool
-	over  bool
+	ended bool
 	live  atomic.Int64
 }
 
@@ -200,7 +230,7 @@ func (o *operation) Poll(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 	old, done := o.kept, o.done
 	switch {
 	case done:
-		o.kept, o.over = nil, true
+		o.kept, o.ended = nil, true
 	case old != nil && o.name == "go_keeps_the_first_waker":
 		old = nil
 	default:
@@ -228,7 +258,7 @@ func (o *operation) Drop() {
 	if o.name != "go_drop_races_with_wake" {
 		o.kept = nil
 	}
-	o.over = true
+	o.ended = true
 	polls := o.polls
 	o.mu.Unlock()
 	if old != nil && o.name != "go_keeps_its_waker_over_drop" {
@@ -239,26 +269,33 @@ func (o *operation) Drop() {
 	}
 }
 
-// wakeThenSet is the wrong order, held open until the task that was woken has polled: then the wake is lost each time.
+// wakeThenSet wakes, sets the condition, then wakes the same waker again: a task that always polls
+// with the same waker loses no wake. A poll with another waker between the wake and the condition
+// is lost.
 func (o *operation) wakeThenSet() {
 	o.mu.Lock()
-	w, before := o.kept, o.polls
+	w := o.kept
 	o.kept = nil
 	o.mu.Unlock()
 	if w != nil {
-		w.Wake()
-	}
-	polled := func() bool {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		return o.polls != before || o.over
-	}
-	for i := 0; i < 2000 && w != nil && !polled(); i++ {
-		time.Sleep(100 * time.Microsecond)
+		w.WakeByRef()
 	}
 	o.mu.Lock()
 	o.done = true
 	o.mu.Unlock()
+	if w != nil {
+		w.Wake()
+	}
+}
+
+// waitFor returns ok() as soon as it is true, or after d.
+func waitFor(d time.Duration, ok func() bool) bool {
+	for end := time.Now().Add(d); !ok(); time.Sleep(50 * time.Microsecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
 }
 
 func (o *operation) complete() {
@@ -268,7 +305,7 @@ func (o *operation) complete() {
 	}
 	o.mu.Lock()
 	o.done = true
-	w, over := o.kept, o.over
+	w := o.kept
 	if o.name == "go_wakes_under_its_lock" {
 		defer o.mu.Unlock()
 		if o.kept = nil; w != nil {
@@ -284,15 +321,12 @@ func (o *operation) complete() {
 		return
 	}
 	if o.name == "go_drop_races_with_wake" {
-		if over {
-			return
-		}
-		for i := 0; i < 200 && !over; i++ { // until Drop has come, where it comes
-			time.Sleep(100 * time.Microsecond)
+		// If there is a Drop: the wake comes after it in either order.
+		waitFor(50*time.Millisecond, func() bool {
 			o.mu.Lock()
-			over = o.over
-			o.mu.Unlock()
-		}
+			defer o.mu.Unlock()
+			return o.ended
+		})
 		w.WakeByRef()
 		return
 	}
@@ -300,7 +334,8 @@ func (o *operation) complete() {
 }
 
 func (o *operation) subject() wakertest.Future[uint64] {
-	return wakertest.Future[uint64]{Future: o, Complete: o.complete, Live: func() int { return int(o.live.Load()) }}
+	live := func() int { return int(o.live.Load()) }
+	return wakertest.Future[uint64]{Future: o, Complete: o.complete, Live: live}
 }
 
 // ---- an executor
@@ -308,25 +343,25 @@ func (o *operation) subject() wakertest.Future[uint64] {
 type executor struct {
 	name string
 
-	mu    sync.Mutex
-	bell  *sync.Cond
-	queue []*spawned
-	all   []*spawned
-	left  int
+	mu      sync.Mutex
+	changed *sync.Cond
+	queue   []*spawned
+	all     []*spawned
+	left    int
 }
 
 type spawned struct {
-	x       *executor
-	f       rawwaker.Future[struct{}]
-	n       int
-	word    word
-	over    atomic.Bool
-	polling atomic.Bool
+	x         *executor
+	f         rawwaker.Future[struct{}]
+	n         int
+	word      word
+	completed atomic.Bool
+	polling   atomic.Bool
 }
 
 func newExecutor(name string) *executor {
 	x := &executor{name: name}
-	x.bell = sync.NewCond(&x.mu)
+	x.changed = sync.NewCond(&x.mu)
 	return x
 }
 
@@ -338,28 +373,49 @@ func (x *executor) spawn(f rawwaker.Future[struct{}]) {
 	x.all = append(x.all, s)
 	x.left++
 	x.mu.Unlock()
-	s.wake()
+	s.enqueue()
+}
+
+// insideAPoll returns whether the caller was called by a poll of an executor.
+func insideAPoll() bool {
+	var pcs [64]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs[:])])
+	for {
+		f, more := frames.Next()
+		if strings.HasSuffix(f.Function, "(*spawned).poll") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }
 
 func (s *spawned) wake() {
-	if s.over.Load() {
+	if s.completed.Load() {
 		return
 	}
-	if s.x.name == "go_polls_inside_wake" && s.polling.CompareAndSwap(false, true) {
+	// A wake on another goroutine waits for the poll under way, unless that waits for the wake.
+	if s.x.name == "go_polls_inside_wake" && !insideAPoll() &&
+		waitFor(10*time.Millisecond, func() bool { return s.polling.CompareAndSwap(false, true) }) {
 		s.poll()
 		return
 	}
+	s.enqueue()
+}
+
+func (s *spawned) enqueue() {
 	if s.word.set() == 1 {
 		return
 	}
 	s.x.mu.Lock()
 	defer s.x.mu.Unlock()
 	s.x.queue = append(s.x.queue, s)
-	s.x.bell.Broadcast()
+	s.x.changed.Broadcast()
 }
 
 func (s *spawned) poll() {
-	if s.over.Load() {
+	if s.completed.Load() {
 		return
 	}
 	s.polling.Store(true)
@@ -378,20 +434,20 @@ func (s *spawned) poll() {
 }
 
 func (s *spawned) finish() {
-	if s.over.Swap(true) {
+	if s.completed.Swap(true) {
 		return
 	}
 	s.x.mu.Lock()
 	defer s.x.mu.Unlock()
 	s.x.left--
-	s.x.bell.Broadcast()
+	s.x.changed.Broadcast()
 }
 
 func (x *executor) run() {
 	for {
 		x.mu.Lock()
 		for len(x.queue) == 0 && x.left > 0 {
-			x.bell.Wait()
+			x.changed.Wait()
 		}
 		if len(x.queue) == 0 {
 			x.mu.Unlock()
@@ -415,7 +471,7 @@ func (x *executor) run() {
 
 func (x *executor) close() {
 	for _, s := range x.all {
-		if !s.over.Swap(true) && x.name != "go_close_leaves_tasks" {
+		if !s.completed.Swap(true) && x.name != "go_close_leaves_tasks" {
 			s.f.(rawwaker.Dropper).Drop()
 		}
 	}

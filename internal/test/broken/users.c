@@ -2,7 +2,7 @@
 
 #include "rawwaker_audit.h"
 
-/* A future for the users that misuse one: PENDING, then READY. */
+/* The future that the users misuse. It returns PENDING, then READY. */
 static int polls;
 static rawwaker kept;
 static rawwaker_future itself;
@@ -18,7 +18,7 @@ static rawwaker_poll poll(void *data, rawwaker_context *cx, void *out) {
 static void drop(void *data) { (void)data; }
 static const rawwaker_future_vtable vtable = {poll, drop};
 
-/* A future of 32 bytes, for a caller who takes it to have 8. */
+/* A future of 32 bytes, for a caller that assumes 8. */
 static rawwaker_poll wide_poll(void *data, rawwaker_context *cx, void *out) {
   (void)data, (void)cx;
   for (int i = 0; i < 4; i++) ((uint64_t *)out)[i] = 42;

@@ -4,7 +4,8 @@ package ctest
 
 import "C"
 
-// OnCall is what a [Script] calls. It may panic or call runtime.Goexit, which then unwinds through C.
+// OnCall is called by a [Script]. It may panic or call runtime.Goexit, which then unwinds through
+// C.
 var OnCall = func() {}
 
 //export ctestCall

@@ -14,7 +14,8 @@ struct ctest_callback {
 
 static rawwaker_poll callback_poll(void *data, rawwaker_context *cx, void *out) {
   ctest_callback *c = data;
-  rawwaker_poll got = ctestCallback(c->handle, (uintptr_t)cx->waker->data, (uintptr_t)cx->waker->vtable);
+  rawwaker_poll got =
+      ctestCallback(c->handle, (uintptr_t)cx->waker->data, (uintptr_t)cx->waker->vtable);
   if (got == RAWWAKER_READY && c->size != 0) memset(out, 0x41, c->size);
   return got;
 }

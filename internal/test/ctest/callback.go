@@ -12,7 +12,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// Callback is a future of C whose poll is poll, which is lent a waker and gives a code. When that is ready size bytes are written, each 0x41.
+// Callback returns a C future that calls poll with a borrowed waker and returns its code. If the
+// code is ready, it writes size bytes, each 0x41.
 func Callback(size uintptr, poll func(w rawwaker.RawWaker) uint8) rawwaker.RawFuture {
 	c := C.ctest_callback_new(C.uintptr_t(cgo.NewHandle(poll)), C.uintptr_t(size))
 	return rawwaker.RawFutureOf(uintptr(unsafe.Pointer(c)), uintptr(C.ctest_callback_vtable()))

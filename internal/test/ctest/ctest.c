@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ------------------------------------------------------------------------------------------------ the task -- */
+/* ------------------------------------------------------------------------------- the task -- */
 
 enum { LOG = 4096, MAGIC = 0x7a5c };
 
@@ -123,7 +123,7 @@ size_t ctest_task_log(ctest_task *t, char *out, size_t n) {
   return len;
 }
 
-/* ------------------------------------------------------------------------------------------- data is a number - */
+/* ----------------------------------------------------------------------- data is a number -- */
 
 static _Atomic(uintptr_t) number_first, number_next;
 static _Atomic(uint64_t) number_faults, number_refs;
@@ -154,7 +154,7 @@ rawwaker ctest_number_waker(uintptr_t first) {
 uint64_t ctest_number_faults(void) { return number_faults; }
 uint64_t ctest_number_refs(void) { return number_refs; }
 
-/* ------------------------------------------------------------------------------------------------ one thread -- */
+/* ----------------------------------------------------------------------------- one thread -- */
 
 struct ctest_thread {
   pthread_t id;
@@ -198,7 +198,7 @@ void ctest_thread_join(ctest_thread *t) {
   free(t);
 }
 
-/* ------------------------------------------------------------------------------------------------ many threads - */
+/* --------------------------------------------------------------------------- many threads -- */
 
 typedef struct node {
   struct node *next;
@@ -294,7 +294,7 @@ uint64_t ctest_pool_end(ctest_pool *p) {
   return ops;
 }
 
-/* ------------------------------------------------------------------------------------------------ the cell ---- */
+/* ------------------------------------------------------------------------------- the cell -- */
 
 ctest_cell *ctest_cell_new(void) {
   ctest_cell *c = or_die(malloc(sizeof *c));

@@ -18,15 +18,32 @@ static numbers raw_out(rawwaker w) {
 }
 static numbers task_waker(ctest_task *t) { return raw_out(ctest_task_waker(t)); }
 static numbers number_waker(uintptr_t first) { return raw_out(ctest_number_waker(first)); }
-static ctest_thread *thread_start(numbers w, const char *l) { return ctest_thread_start(raw_in(w.data, w.vtable), l); }
+static ctest_thread *thread_start(numbers w, const char *l) {
+	return ctest_thread_start(raw_in(w.data, w.vtable), l);
+}
 static void pool_give(ctest_pool *p, numbers w) { ctest_pool_give(p, raw_in(w.data, w.vtable)); }
-static void cell_register(ctest_cell *c, numbers w) { rawwaker r = raw_in(w.data, w.vtable); rawwaker_cell_register(&c->cell, &r); }
+static void cell_register(ctest_cell *c, numbers w) {
+	rawwaker r = raw_in(w.data, w.vtable);
+	rawwaker_cell_register(&c->cell, &r);
+}
 static void cell_wake(ctest_cell *c) { rawwaker_cell_wake(&c->cell); }
-static int will_wake(numbers a, numbers b) { rawwaker x = raw_in(a.data, a.vtable), y = raw_in(b.data, b.vtable); return rawwaker_will_wake(&x, &y); }
-static int is_box(numbers a) { rawwaker x = raw_in(a.data, a.vtable); return rawwaker_is_box(&x); }
-static numbers clone(numbers w) { rawwaker r = raw_in(w.data, w.vtable); return raw_out(rawwaker_clone(&r)); }
+static int will_wake(numbers a, numbers b) {
+	rawwaker x = raw_in(a.data, a.vtable), y = raw_in(b.data, b.vtable);
+	return rawwaker_will_wake(&x, &y);
+}
+static int is_box(numbers a) {
+	rawwaker x = raw_in(a.data, a.vtable);
+	return rawwaker_is_box(&x);
+}
+static numbers clone(numbers w) {
+	rawwaker r = raw_in(w.data, w.vtable);
+	return raw_out(rawwaker_clone(&r));
+}
 static void wake(numbers w) { rawwaker_wake(raw_in(w.data, w.vtable)); }
-static void wake_by_ref(numbers w) { rawwaker r = raw_in(w.data, w.vtable); rawwaker_wake_by_ref(&r); }
+static void wake_by_ref(numbers w) {
+	rawwaker r = raw_in(w.data, w.vtable);
+	rawwaker_wake_by_ref(&r);
+}
 static void drop(numbers w) { rawwaker_drop(raw_in(w.data, w.vtable)); }
 static const rawwaker_vtable *holed(int slot) {
 	rawwaker r = rawwaker_noop();
@@ -56,91 +73,104 @@ func numbers(r rawwaker.RawWaker) C.numbers {
 func raw(n C.numbers) rawwaker.RawWaker { return rawWaker(uintptr(n.data), uintptr(n.vtable)) }
 
 func rawWaker(data, vtable uintptr) rawwaker.RawWaker {
-	// SAFETY: the address of a vtable that lives as long as the process, in C memory.
+	// SAFETY: the address of a vtable in C memory, which is never freed.
 	return rawwaker.RawWaker{Data: data, VTable: *(**rawwaker.VTable)(unsafe.Pointer(&vtable))}
 }
 
-// The verbs, from C.
+// The operations of rawwaker.h, called in C.
 
 func Clone(w rawwaker.RawWaker) rawwaker.RawWaker { return raw(C.clone(numbers(w))) }
 func Wake(w rawwaker.RawWaker)                    { C.wake(numbers(w)) }
 func WakeByRef(w rawwaker.RawWaker)               { C.wake_by_ref(numbers(w)) }
 func Drop(w rawwaker.RawWaker)                    { C.drop(numbers(w)) }
-func WillWake(a, b rawwaker.RawWaker) bool        { return C.will_wake(numbers(a), numbers(b)) != 0 }
 func IsBox(w rawwaker.RawWaker) bool              { return C.is_box(numbers(w)) != 0 }
+func WillWake(a, b rawwaker.RawWaker) bool {
+	return C.will_wake(numbers(a), numbers(b)) != 0
+}
 
-// Holed is a waker whose vtable lacks one slot (0 clone, 1 wake, 2 wake_by_ref, 3 drop).
+// Holed returns a waker whose vtable lacks one slot (0 clone, 1 wake, 2 wake_by_ref, 3 drop).
 func Holed(slot int) rawwaker.RawWaker {
 	return raw(C.numbers{vtable: C.uintptr_t(uintptr(unsafe.Pointer(C.holed(C.int(slot)))))})
 }
 
-// Task is a task whose wakers count what is done to them. Each reference is a malloc of its own: a second use is one of
-// freed memory, which ASan reports.
+// Task is a task whose wakers count their calls. Each reference is allocated separately, so that
+// ASan reports a use after its end.
 type Task struct{ c *C.ctest_task }
 
 func NewTask() *Task { return &Task{C.ctest_task_new()} }
 
-// Free must come after the last waker is gone.
+// Free frees the task. Call it after the last waker has ended.
 func (t *Task) Free() { C.ctest_task_free(t.c) }
 
-// Waker is a new reference.
+// Waker returns a new reference.
 func (t *Task) Waker() rawwaker.RawWaker { return raw(C.task_waker(t.c)) }
 
-// Counts of what was done to a Task's wakers. Made + Clones = Wakes + Drops + Live always; Foul is a slot called on data
-// that is no reference.
+// Counts are the calls of a Task's wakers. Made + Clones = Wakes + Drops + Live, always. Foul
+// counts the slots called with data that is no reference.
 type Counts struct{ Made, Clones, Wakes, ByRefs, Drops, Live, Foul int }
 
 func (t *Task) Counts() Counts {
 	c := C.ctest_task_counts(t.c)
-	return Counts{int(c.made), int(c.clones), int(c.wakes), int(c.by_refs), int(c.drops), int(c.live), int(c.foul)}
+	return Counts{
+		int(c.made), int(c.clones), int(c.wakes), int(c.by_refs), int(c.drops), int(c.live),
+		int(c.foul),
+	}
 }
 
-// Log is the slots that were called, in order: c clone, w wake, r wake_by_ref, d drop.
+// Log returns the slots called, in order: c clone, w wake, r wake_by_ref, d drop.
 func (t *Task) Log() string {
 	var b [4096]byte
 	n := C.ctest_task_log(t.c, (*C.char)(unsafe.Pointer(&b[0])), C.size_t(len(b)))
 	return string(b[:n])
 }
 
-// Hold keeps every wake_by_ref and drop inside its slot until Release; AwaitInside waits until n of them are there.
-func (t *Task) Hold()             { C.ctest_task_hold(t.c, true) }
-func (t *Task) Release()          { C.ctest_task_hold(t.c, false) }
+// Hold makes each wake_by_ref and drop wait inside its slot until Release.
+func (t *Task) Hold() { C.ctest_task_hold(t.c, true) }
+
+// Release ends Hold.
+func (t *Task) Release() { C.ctest_task_hold(t.c, false) }
+
+// AwaitInside returns when n slots wait because of Hold.
 func (t *Task) AwaitInside(n int) { C.ctest_task_await(t.c, C.int(n)) }
 
-// NumberWaker is a waker whose data is first, a number and no address; each clone gets the next one.
+// NumberWaker returns a waker whose data is first, a number and not an address. The data of each
+// clone is the next number.
 func NumberWaker(first uintptr) rawwaker.RawWaker { return raw(C.number_waker(C.uintptr_t(first))) }
 
-// NumberFaults is how many slots were called with a number never given out; NumberRefs how many references live.
+// NumberFaults returns how many slots were called with a number that no clone returned.
 func NumberFaults() int { return int(C.ctest_number_faults()) }
-func NumberRefs() int   { return int(C.ctest_number_refs()) }
 
-// Thread is a thread of C that Go does not know.
+// NumberRefs returns the number of live references of NumberWakers.
+func NumberRefs() int { return int(C.ctest_number_refs()) }
+
+// Thread is a C thread that Go does not know.
 type Thread struct{ c *C.ctest_thread }
 
-// Start does the letters with w on a new thread: c clone, r wake_by_ref, w wake the newest, d drop the newest, i
-// count one arrival. All that is cloned, and w itself, must be consumed.
+// Start performs the letters with w on a new thread: c clone, r wake_by_ref, w wake the newest, d
+// drop the newest, i count one arrival. The letters must consume w and all clones.
 func Start(w rawwaker.RawWaker, letters string) *Thread {
 	l := C.CString(letters)
 	defer C.free(unsafe.Pointer(l))
 	return &Thread{C.thread_start(numbers(w), l)}
 }
 
-// Arrivals is how many threads have come to the letter i, in this process.
+// Arrivals returns how many letters i the threads of this process have performed.
 func Arrivals() int { return int(C.ctest_arrivals()) }
 
 func (t *Thread) Join() { C.ctest_thread_join(t.c) }
 
-// Pool is threads of C that take wakers out of a queue and clone, wake and drop them at random, each to its end.
+// Pool is C threads that take wakers out of a queue and clone, wake and drop them at random until
+// each reference has ended.
 type Pool struct{ c *C.ctest_pool }
 
 func NewPool(threads int, seed uint64) *Pool {
 	return &Pool{C.ctest_pool_start(C.int(threads), C.uint64_t(seed))}
 }
 
-// Give hands one reference over.
+// Give adds a waker to the queue. The pool takes ownership.
 func (p *Pool) Give(w rawwaker.RawWaker) { C.pool_give(p.c, numbers(w)) }
 
-// End waits until all is consumed and says how many operations there were.
+// End waits until every reference has ended, and returns the number of operations.
 func (p *Pool) End() int { return int(C.ctest_pool_end(p.c)) }
 
 // Cell is a rawwaker_cell.

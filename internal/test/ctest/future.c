@@ -12,7 +12,7 @@ static void *or_die(void *p) {
   return p;
 }
 
-/* ------------------------------------------------------------------------------------------------ the script --- */
+/* ----------------------------------------------------------------------------- the script -- */
 
 struct ctest_script {
   char *letters;
@@ -31,7 +31,8 @@ static void *wake_it(void *arg) {
   rawwaker_wake(*(rawwaker *)arg);
   return NULL;
 }
-/* On another thread. A clone, for once it is woken the future may be polled to its end and drop what it keeps. */
+/* Wakes on another thread. It wakes a clone, because the wake may lead to the poll that completes
+ * the future, which drops the waker that it kept. */
 static void wake_kept(const ctest_script *s) {
   rawwaker w = rawwaker_clone(&s->kept);
   pthread_t id;
@@ -40,7 +41,7 @@ static void wake_kept(const ctest_script *s) {
 }
 static rawwaker_poll script_step(ctest_script *s, rawwaker_context *cx, void *out) {
   char letter = s->letters[s->at];
-  if (letter != '*') s->at++; /* the last one may go on for ever */
+  if (letter != '*') s->at++; /* '*' is repeated forever */
   switch (letter) {
     case 's': rawwaker_wake_by_ref(cx->waker); return RAWWAKER_PENDING;
     case '*':
@@ -89,7 +90,7 @@ static rawwaker_poll script_step(ctest_script *s, rawwaker_context *cx, void *ou
 static rawwaker_poll script_poll(void *data, rawwaker_context *cx, void *out) {
   ctest_script *s = data;
   rawwaker_poll got = script_step(s, cx, out);
-  s->polls++; /* now: who has seen it may wake what was kept */
+  s->polls++; /* after the step: a thread that sees the new count may wake the kept waker */
   return got;
 }
 static void script_drop(void *data) {
@@ -109,7 +110,9 @@ ctest_script *ctest_script_new(const char *letters) {
   pthread_cond_init(&s->changed, NULL);
   return s;
 }
-rawwaker_future ctest_script_future(ctest_script *s) { return (rawwaker_future){s, &script_vtable}; }
+rawwaker_future ctest_script_future(ctest_script *s) {
+  return (rawwaker_future){s, &script_vtable};
+}
 void ctest_script_wake(ctest_script *s) { wake_kept(s); }
 bool ctest_script_kept(const ctest_script *s) { return s->kept.vtable != NULL; }
 void ctest_script_hold(ctest_script *s, bool held) {
@@ -133,7 +136,7 @@ void ctest_script_free(ctest_script *s) {
   free(s);
 }
 
-/* ------------------------------------------------------------------------------------------------ operations --- */
+/* ----------------------------------------------------------------------------- operations -- */
 
 struct ctest_op {
   rawwaker_cell cell;
@@ -202,7 +205,7 @@ void ctest_ops_complete_all(ctest_op **ops, uint32_t n, int threads) {
   free(all);
 }
 
-/* ------------------------------------------------------------------------------------------------ hosts -------- */
+/* ---------------------------------------------------------------------------------- hosts -- */
 
 typedef struct blocked {
   rawwaker_future f;

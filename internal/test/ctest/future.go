@@ -18,7 +18,9 @@ static rawwaker_future future_in(future_numbers n) {
 static future_numbers script_future(ctest_script *s) { return future_out(ctest_script_future(s)); }
 static future_numbers op_future(ctest_op *op) { return future_out(ctest_op_future(op)); }
 static uint8_t block_on(future_numbers f, void *out) { return ctest_block_on(future_in(f), out); }
-static uint8_t hop(future_numbers f, void *out, int *polls) { return ctest_hop(future_in(f), out, polls); }
+static uint8_t hop(future_numbers f, void *out, int *polls) {
+	return ctest_hop(future_in(f), out, polls);
+}
 static uint8_t poll_once(future_numbers f, uintptr_t wdata, uintptr_t wvtable, void *out) {
 	rawwaker w = { (void *)wdata, (const rawwaker_vtable *)wvtable };
 	return ctest_poll(future_in(f), w, out);
@@ -29,7 +31,10 @@ static future_numbers fn_waker(uint64_t *wakes) {
 	future_numbers n = { (uintptr_t)w.data, (uintptr_t)w.vtable };
 	return n;
 }
-static void future_drop(future_numbers n) { rawwaker_future f = future_in(n); f.vtable->drop(f.data); }
+static void future_drop(future_numbers n) {
+	rawwaker_future f = future_in(n);
+	f.vtable->drop(f.data);
+}
 static const rawwaker_future_vtable *holed_future(int slot) {
 	static rawwaker_future_vtable all[2];
 	ctest_script *s = ctest_script_new("");
@@ -49,25 +54,29 @@ import (
 )
 
 func futureNumbers(r rawwaker.RawFuture) C.future_numbers {
-	return C.future_numbers{data: C.uintptr_t(r.Data), vtable: C.uintptr_t(uintptr(unsafe.Pointer(r.VTable)))}
+	return C.future_numbers{
+		data: C.uintptr_t(r.Data), vtable: C.uintptr_t(uintptr(unsafe.Pointer(r.VTable))),
+	}
 }
 
 func rawFuture(n C.future_numbers) rawwaker.RawFuture {
 	vtable := uintptr(n.vtable)
-	// SAFETY: the address of a vtable that lives as long as the process, in C memory.
-	return rawwaker.RawFuture{Data: uintptr(n.data), VTable: *(**rawwaker.FutureVTable)(unsafe.Pointer(&vtable))}
+	// SAFETY: the address of a vtable in C memory, which is never freed.
+	v := *(**rawwaker.FutureVTable)(unsafe.Pointer(&vtable))
+	return rawwaker.RawFuture{Data: uintptr(n.data), VTable: v}
 }
 
-// HoledFuture is a future whose vtable lacks one slot (0 poll, 1 drop).
+// HoledFuture returns a future whose vtable lacks one slot (0 poll, 1 drop).
 func HoledFuture(slot int) rawwaker.RawFuture {
-	return rawFuture(C.future_numbers{vtable: C.uintptr_t(uintptr(unsafe.Pointer(C.holed_future(C.int(slot)))))})
+	vtable := unsafe.Pointer(C.holed_future(C.int(slot)))
+	return rawFuture(C.future_numbers{vtable: C.uintptr_t(uintptr(vtable))})
 }
 
-// Script is a future of a uint64 that does what its letters say, one a poll:
+// Script is a future of a uint64 that performs one letter in each poll:
 //
 //	s wake itself, pending            r ready with 42            . pending
-//	* the same, for ever              z ready, writing nothing   p panic, saying `why not`
-//	k keep the waker (clone_from)     9 the code 9               q panic, saying nothing
+//	* the same, permanently           z ready, writing nothing   p panic with `why not`
+//	k keep the waker (clone_from)     9 the code 9               q panic without a message
 //	t keep it, wake it on a thread    b not return before Release
 //	                                  h the same, then k
 //	c call Go ([OnCall]), pending     R ready with 42, and call Go in the drop slot
@@ -82,38 +91,56 @@ func NewScript(letters string) *Script {
 }
 
 func (s *Script) Raw() rawwaker.RawFuture { return rawFuture(C.script_future(s.c)) }
-func (s *Script) Wake()                   { C.ctest_script_wake(s.c) }              // what it kept, on a thread of C
-func (s *Script) Kept() bool              { return bool(C.ctest_script_kept(s.c)) } // whether it has a waker
-func (s *Script) Hold()                   { C.ctest_script_hold(s.c, true) }
-func (s *Script) Release()                { C.ctest_script_hold(s.c, false) }
-func (s *Script) AwaitInside()            { C.ctest_script_await(s.c) } // until a poll has come to b or h
-func (s *Script) Polls() int              { return int(C.ctest_script_polls(s.c)) }
-func (s *Script) Drops() int              { return int(C.ctest_script_drops(s.c)) }
-func (s *Script) Misses() int             { return int(C.ctest_script_misses(s.c)) } // of will_wake, at k and t
-func (s *Script) Free()                   { C.ctest_script_free(s.c) }
 
-// Op is an operation of C that somebody completes, and its future of a uint64.
+// Wake wakes the kept waker, on a C thread.
+func (s *Script) Wake() { C.ctest_script_wake(s.c) }
+
+// Kept returns whether the script keeps a waker.
+func (s *Script) Kept() bool { return bool(C.ctest_script_kept(s.c)) }
+
+// Hold makes polls wait in the letters b and h until Release.
+func (s *Script) Hold()    { C.ctest_script_hold(s.c, true) }
+func (s *Script) Release() { C.ctest_script_hold(s.c, false) }
+
+// AwaitInside returns when a poll waits in b or h.
+func (s *Script) AwaitInside() { C.ctest_script_await(s.c) }
+func (s *Script) Polls() int   { return int(C.ctest_script_polls(s.c)) }
+func (s *Script) Drops() int   { return int(C.ctest_script_drops(s.c)) }
+
+// Misses returns how often, at k and t, will_wake was false.
+func (s *Script) Misses() int { return int(C.ctest_script_misses(s.c)) }
+func (s *Script) Free()       { C.ctest_script_free(s.c) }
+
+// Op is a C operation, which the test completes, and its future of a uint64.
 type Op struct{ c *C.ctest_op }
 
+// NewOp returns an operation. Call Complete once, and Raw at most once.
 func NewOp() Op { return Op{C.ctest_op_new()} }
 
-func (o Op) Raw() rawwaker.RawFuture { return rawFuture(C.op_future(o.c)) } // once
-func (o Op) Complete(v uint64)       { C.ctest_op_complete(o.c, C.uint64_t(v)) }
+// Raw returns the future. The caller owns it.
+func (o Op) Raw() rawwaker.RawFuture { return rawFuture(C.op_future(o.c)) }
 
-// CompleteAll completes each with its index, from several threads of C, and returns when they are through.
+// Complete makes the future ready with v and wakes its waker.
+func (o Op) Complete(v uint64) { C.ctest_op_complete(o.c, C.uint64_t(v)) }
+
+// CompleteAll completes each operation with its index, on several C threads, and returns when all
+// are complete.
 func CompleteAll(ops []Op, threads int) {
 	if len(ops) == 0 {
 		return
 	}
-	// SAFETY: an Op is one pointer, to C memory.
-	C.ctest_ops_complete_all((**C.ctest_op)(unsafe.Pointer(&ops[0])), C.uint32_t(len(ops)), C.int(threads))
+	// SAFETY: an Op is one pointer to C memory.
+	first := (**C.ctest_op)(unsafe.Pointer(&ops[0]))
+	C.ctest_ops_complete_all(first, C.uint32_t(len(ops)), C.int(threads))
 }
 
-// OpsLive is how many operations are not freed; OpsDropped how many futures' drop slots were called, ever.
-func OpsLive() int    { return int(C.ctest_ops_live()) }
+// OpsLive returns how many operations of the process were not freed.
+func OpsLive() int { return int(C.ctest_ops_live()) }
+
+// OpsDropped returns how many drop slots of operations' futures were called in the process.
 func OpsDropped() int { return int(C.ctest_ops_dropped()) }
 
-// BlockOn is rawwaker_block_on on a thread of C. The code, and what was written to out.
+// BlockOn calls rawwaker_block_on on a C thread. It returns the code and what was written to out.
 func BlockOn(f rawwaker.RawFuture) (code uint8, out uint64) {
 	o := (*C.uint64_t)(C.calloc(1, 8))
 	defer C.free(unsafe.Pointer(o))
@@ -121,7 +148,7 @@ func BlockOn(f rawwaker.RawFuture) (code uint8, out uint64) {
 	return code, uint64(*o)
 }
 
-// Hop polls f to its end, each time on a new thread of C.
+// Hop polls f until it is ready, each time on a new C thread.
 func Hop(f rawwaker.RawFuture) (code uint8, out uint64, polls int) {
 	o := (*C.uint64_t)(C.calloc(1, 8))
 	defer C.free(unsafe.Pointer(o))
@@ -139,13 +166,13 @@ func PollOnce(f rawwaker.RawFuture, w rawwaker.RawWaker) (code uint8, out uint64
 	return code, uint64(*o)
 }
 
-// PollNowhere is PollOnce with a NULL for out.
+// PollNowhere is PollOnce with a NULL out.
 func PollNowhere(f rawwaker.RawFuture, w rawwaker.RawWaker) (code uint8) {
 	n := numbers(w)
 	return uint8(C.poll_once(futureNumbers(f), n.data, n.vtable, nil))
 }
 
-// FnWaker is a rawwaker_from_fn, all of whose clones are equal.
+// FnWaker returns a waker of rawwaker_from_fn. All its clones are equal.
 func FnWaker() rawwaker.RawWaker {
 	n := C.fn_waker((*C.uint64_t)(C.calloc(1, 8)))
 	return rawWaker(uintptr(n.data), uintptr(n.vtable))
@@ -153,5 +180,5 @@ func FnWaker() rawwaker.RawWaker {
 
 func DropFuture(f rawwaker.RawFuture) { C.future_drop(futureNumbers(f)) }
 
-// LastPanic is this thread's; lock the goroutine to it.
+// LastPanic returns the message of this thread's last panic. Lock the goroutine to its thread.
 func LastPanic() string { return C.GoString(C.rawwaker_last_panic()) }

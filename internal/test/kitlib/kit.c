@@ -1,4 +1,5 @@
 //go:build !windows
 
-/* The kit, compiled here: a folder of a Go module compiles its own C files only. */
+/* Compiles the kit into this package, because cgo compiles only the C files of a package's
+ * folder. */
 #include "../../../wakertest/c/rawwaker_test.c"

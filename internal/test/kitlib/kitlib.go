@@ -1,7 +1,8 @@
 //go:build cgo && !windows
 
-// Package kitlib is what cmd/wakelab asks the dynamic linker for: to load a shared library, whose constructors it holds to the conformance kit for C, in
-// a process of its own; and the symbol at an address.
+// Package kitlib runs the conformance kit for C on constructors of a shared library.
+//
+// cmd/wakelab uses it, also to find the symbol at an address.
 package kitlib
 
 /*
@@ -17,11 +18,19 @@ package kitlib
 #include "rawwaker_test.h"
 
 static void *open_library(const char *path) { return dlopen(path, RTLD_NOW | RTLD_LOCAL); }
-static const char *why(void) { const char *s = dlerror(); return s ? s : "dlopen says nothing"; }
+static const char *why(void) {
+	const char *s = dlerror();
+	return s ? s : "dlopen failed without a message";
+}
 
-// ISO C has no cast from an object's address to a function's, and POSIX asks for one.
+// A union, because ISO C has no cast from dlsym's object pointer to a function pointer.
 static int run(int kind, const char *name, void *symbol) {
-	union { void *object; rawwaker_test_waker (*waker)(void *); rawwaker_test_future (*future)(void *); rawwaker_test_executor (*executor)(void *); } make = { symbol };
+	union {
+		void *object;
+		rawwaker_test_waker (*waker)(void *);
+		rawwaker_test_future (*future)(void *);
+		rawwaker_test_executor (*executor)(void *);
+	} make = { symbol };
 	switch (kind) {
 	case 0: return rawwaker_test_wakers(name, make.waker, NULL);
 	case 1: return rawwaker_test_futures(name, make.future, NULL);
@@ -46,16 +55,17 @@ import (
 	"slices"
 	"unsafe"
 
-	// It embeds rawwaker.h, without which the build cache would miss an edit of it (golang/go#24355).
+	// It embeds rawwaker.h: without that, the build cache misses an edit of it (golang/go#24355).
 	_ "github.com/seed-8a1b3254/ffiwaker"
 	_ "github.com/seed-8a1b3254/ffiwaker/wakertest"
 )
 
-// HasCgo says whether libraries can be loaded in this build.
+// HasCgo is true if this build can load libraries.
 const HasCgo = true
 
-// Run holds what symbol makes to the kit, which prints TAP, and returns how many scenarios failed. The library stays loaded. The kit ends the process
-// where a scenario hangs.
+// Run checks what the constructor symbol of the library makes, which is of the kind waker, future
+// or executor. The kit prints TAP. Run returns the number of scenarios that failed. The library
+// stays loaded. If a scenario hangs, the kit ends the process.
 func Run(kind, library, symbol string) (failed int, err error) {
 	path, name := C.CString(library), C.CString(symbol)
 	defer C.free(unsafe.Pointer(path))
@@ -68,11 +78,12 @@ func Run(kind, library, symbol string) (failed int, err error) {
 	if at == nil {
 		return 0, errors.New("it exports no " + symbol)
 	}
-	return int(C.run(C.int(slices.Index([]string{"waker", "future", "executor"}, kind)), name, at)), nil
+	i := slices.Index([]string{"waker", "future", "executor"}, kind)
+	return int(C.run(C.int(i), name, at)), nil
 }
 
-// Symbol is what the dynamic linker knows of an address: the nearest symbol below that a library exports, or nothing; the library, and where
-// that is loaded.
+// Symbol returns what the dynamic linker knows about an address: the nearest exported symbol below
+// it, or "", the library, and the address at which the library is loaded.
 func Symbol(at uintptr) (name, library string, base uintptr) {
 	var n, l *C.char
 	var b C.uintptr_t

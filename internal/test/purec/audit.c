@@ -1,11 +1,15 @@
-/* The auditor among threads that stop, are cancelled, are interrupted by signals, or fork: ./audit [rounds].
+/* audit.c - tests the auditor while threads stop, are cancelled, are interrupted by signals, or
+ * fork.
  *
- *   storm      threads clone, wake and drop, and misuse; every finding and every wake is counted, and nothing is left
- *   stopped    threads stop for good inside an audited wake, a watcher and a finding's text; the others' calls all come back
- *   signals    handlers wake by reference, rightly and wrongly, inside every slot; errno is kept
- *   forks      children wake, rightly and wrongly, beside threads that are inside the auditor
- *   findings   those that nobody takes are counted
- */
+ *   ./audit [rounds]
+ *
+ *   storm      Threads clone, wake and drop correctly and wrongly. Each finding and each wake is
+ *              counted, and nothing is left.
+ *   stopped    Threads stop permanently inside an audited wake, a watcher, and the text of a
+ *              finding. Calls of other threads still return.
+ *   signals    Handlers wake by reference, correctly and wrongly, inside every slot. errno is kept.
+ *   forks      Children wake, correctly and wrongly, while threads are inside the auditor.
+ *   findings   Findings that are not taken are counted. */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
@@ -32,7 +36,7 @@ static void check(bool ok, const char *why) {
   _exit(1);
 }
 
-/* A waker of ours that counts. */
+/* A waker that counts. */
 static atomic_size_t wakes, references;
 static rawwaker counting(void);
 static rawwaker count_clone(void *data) { (void)data; return counting(); }
@@ -45,18 +49,24 @@ static rawwaker counting(void) {
   return (rawwaker){NULL, &count_vtable};
 }
 
-static size_t taken(const char *rule) { /* all of the findings; how many were of that rule */
+static size_t taken(const char *rule) { /* takes all findings; returns how many are of this rule */
   size_t n = 0;
   const char *is;
   char *text;
   while (rawwaker_audit_take(&is, &text)) {
     size_t more = 1, kept = 0;
     if (strcmp(is, "findings_omitted") == 0) {
-      check(sscanf(text, "rawwaker audit: findings_omitted: %zu findings more were made and not kept: %zu", &more, &kept) == 2 && kept == 512,
-            "an omission without its count");
+      check(
+          sscanf(text,
+                 "rawwaker audit: findings_omitted: %zu more findings were not kept, "
+                  "because %zu",
+                 &more, &kept) == 2 &&
+              kept == 512,
+          "an omission without its count");
       n += more;
     } else {
-      check(strstr(text, is) != NULL && strstr(text, "the rule: ") != NULL, "a text without its rule");
+      check(strstr(text, is) != NULL && strstr(text, "the rule: ") != NULL,
+            "a text without its rule");
       n += strcmp(is, rule) == 0;
     }
     free(text);
@@ -64,12 +74,12 @@ static size_t taken(const char *rule) { /* all of the findings; how many were of
   return n;
 }
 
-/* ---------------------------------------------------------------------------------------------------- storm ------ */
+/* ---------------------------------------------------------------------------------- storm -- */
 
 enum { THREADS = 4 };
 static rawwaker shared;
 static unsigned long rounds = 20000;
-static atomic_size_t asked;
+static atomic_size_t requested;
 
 static void *storm_run(void *arg) {
   unsigned long me = (unsigned long)(uintptr_t)arg;
@@ -79,9 +89,11 @@ static void *storm_run(void *arg) {
     rawwaker_wake_by_ref(&d);
     rawwaker_wake(d);
     rawwaker_drop(c);
-    atomic_fetch_add(&asked, 3);
+    atomic_fetch_add(&requested, 3);
     if (i % 16 == me) rawwaker_drop(c); /* misuse: one finding each */
-    if (i % 64 == me) check(rawwaker_audit_count(&shared) >= 1 && rawwaker_audit_live() >= 1, "the shared one is not counted");
+    if (i % 64 == me)
+      check(rawwaker_audit_count(&shared) >= 1 && rawwaker_audit_live() >= 1,
+            "the shared waker is not counted");
   }
   return NULL;
 }
@@ -91,23 +103,27 @@ static void storm(void) {
   size_t before = rawwaker_audit_found(), misuses = 0;
   shared = rawwaker_audit(counting());
   pthread_t t[THREADS];
-  for (uintptr_t i = 0; i < THREADS; i++) check(pthread_create(&t[i], NULL, storm_run, (void *)i) == 0, "no thread");
+  for (uintptr_t i = 0; i < THREADS; i++)
+    check(pthread_create(&t[i], NULL, storm_run, (void *)i) == 0, "no thread");
   for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
   for (unsigned long me = 0; me < THREADS; me++)
     for (unsigned long i = me; i < rounds; i += 16) misuses++;
-  check(atomic_load(&wakes) == atomic_load(&asked), "a wake was lost or made twice");
-  check(rawwaker_audit_found() - before == misuses, "not one finding for each misuse");
-  check(taken("double_drop") == misuses, "findings taken and omitted are not those that were made");
+  check(atomic_load(&wakes) == atomic_load(&requested), "a wake was lost or made twice");
+  check(rawwaker_audit_found() - before == misuses, "the findings are not one for each misuse");
+  check(taken("double_drop") == misuses, "findings taken plus omitted are not those made");
   check(rawwaker_audit_live() == 1 && rawwaker_audit_count(&shared) == 1, "a count is wrong");
-  check(rawwaker_audit_leaks() == 1, "the shared one is a leak");
+  check(rawwaker_audit_leaks() == 1, "the shared waker is not reported as a leak");
   rawwaker_drop(shared);
-  check(rawwaker_audit_leaks() == 0 && rawwaker_audit_live() == 0 && atomic_load(&references) == 0, "something is left");
-  check(taken("leak") == 1, "the leak was not told");
+  check(rawwaker_audit_leaks() == 0 && rawwaker_audit_live() == 0 && atomic_load(&references) == 0,
+        "something is left");
+  check(taken("leak") == 1, "the leak was not reported");
   rawwaker_audit_print(true);
-  printf("   storm: %zu wakes, lost 0; %zu misuses, each found once\n", atomic_load(&wakes), misuses);
+  printf("   storm: %zu wakes, lost 0; %zu misuses, each found once\n", atomic_load(&wakes),
+         misuses);
 }
 
-/* A drop inside a wake_by_ref of the same reference: found, and carried out when that has returned. */
+/* A drop inside a wake_by_ref of the same reference is found, and performed after that call has
+ * returned. */
 static rawwaker suicidal;
 static bool in_by_ref, dropped_in_by_ref;
 static int drops;
@@ -123,18 +139,20 @@ static void suicidal_drop(void *data) {
   dropped_in_by_ref = in_by_ref;
 }
 static rawwaker suicidal_clone(void *data);
-static const rawwaker_vtable suicidal_vtable = {suicidal_clone, suicidal_drop, suicidal_by_ref, suicidal_drop};
+static const rawwaker_vtable suicidal_vtable = {suicidal_clone, suicidal_drop, suicidal_by_ref,
+                                                suicidal_drop};
 static rawwaker suicidal_clone(void *data) { return (rawwaker){data, &suicidal_vtable}; }
 static void overlap(void) {
   rawwaker_audit_print(false);
   suicidal = rawwaker_audit((rawwaker){NULL, &suicidal_vtable});
   rawwaker_wake_by_ref(&suicidal);
-  check(drops == 1 && !dropped_in_by_ref && rawwaker_audit_live() == 0, "a drop inside a call was not carried out after it");
+  check(drops == 1 && !dropped_in_by_ref && rawwaker_audit_live() == 0,
+        "a drop inside a call was not performed after it");
   check(taken("use_after_drop") == 1, "a drop inside a call was not found");
   rawwaker_audit_print(true);
 }
 
-/* Many wakers, futures and polls at once: records go round through the quarantine. */
+/* Many wakers, futures and polls at once, so that the quarantine's records are reused. */
 static rawwaker_poll keeps_poll(void *data, rawwaker_context *cx, void *out) {
   rawwaker *kept = data;
   if (kept->vtable != NULL) {
@@ -155,11 +173,14 @@ static const rawwaker_future_vtable keeps = {keeps_poll, keeps_drop};
 static void *futures_run(void *arg) {
   for (unsigned long i = 0; i < rounds / 4; i++) {
     rawwaker kept = {NULL, NULL}, w = counting();
-    rawwaker_future f = rawwaker_audit_future_sized((rawwaker_future){&kept, &keeps}, sizeof(uint64_t));
+    rawwaker_future f =
+        rawwaker_audit_future_sized((rawwaker_future){&kept, &keeps}, sizeof(uint64_t));
     rawwaker_context cx = {&w};
     uint64_t out[2] = {0, 42};
     check(f.vtable->poll(f.data, &cx, out) == RAWWAKER_PENDING, "not pending");
-    if (i % 2 == 0) check(f.vtable->poll(f.data, &cx, out) == RAWWAKER_READY && out[0] == 7 && out[1] == 42, "not ready with 7");
+    if (i % 2 == 0)
+      check(f.vtable->poll(f.data, &cx, out) == RAWWAKER_READY && out[0] == 7 && out[1] == 42,
+            "not ready with 7");
     f.vtable->drop(f.data);
     rawwaker_drop(w);
   }
@@ -168,24 +189,27 @@ static void *futures_run(void *arg) {
 static void futures(void) {
   size_t before = rawwaker_audit_found();
   pthread_t t[THREADS];
-  for (int i = 0; i < THREADS; i++) check(pthread_create(&t[i], NULL, futures_run, NULL) == 0, "no thread");
+  for (int i = 0; i < THREADS; i++)
+    check(pthread_create(&t[i], NULL, futures_run, NULL) == 0, "no thread");
   for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
-  check(rawwaker_audit_found() == before, "a finding of sound futures");
+  check(rawwaker_audit_found() == before, "a finding about correct futures");
   check(rawwaker_audit_live() == 0 && atomic_load(&references) == 0, "futures have left something");
 }
 
-/* --------------------------------------------------------------------------------------------------- stopped ----- */
+/* -------------------------------------------------------------------------------- stopped -- */
 
 static sem_t inside, go;
 static void stop_here(void *arg) {
   (void)arg;
   sem_post(&inside);
-  while (sem_wait(&go) != 0 || true) pause(); /* for good */
+  while (sem_wait(&go) != 0 || true) pause(); /* never returns */
 }
 static _Atomic(const char *) stops_at; /* the event whose next watcher stops */
 static void stopping_watch(const rawwaker_audit_event *e) {
   const char *at = atomic_load(&stops_at);
-  if (at != NULL && strcmp(e->what, at) == 0 && atomic_compare_exchange_strong(&stops_at, &at, NULL)) stop_here(NULL);
+  if (at != NULL && strcmp(e->what, at) == 0 &&
+      atomic_compare_exchange_strong(&stops_at, &at, NULL))
+    stop_here(NULL);
 }
 static void *call_run(void *arg) { /* 0: wake_by_ref; 1: clone; 2: drop */
   switch ((int)(uintptr_t)arg) {
@@ -210,7 +234,7 @@ static void stopped(void) {
     while (sem_wait(&inside) != 0) {
     }
   }
-  /* And inside the waker within, whose slot the auditor calls. */
+  /* And inside the audited waker, whose slot the auditor calls. */
   rawwaker stuck = rawwaker_audit(rawwaker_from_fn(stop_here, NULL, NULL));
   rawwaker other = shared;
   shared = stuck;
@@ -219,7 +243,7 @@ static void stopped(void) {
   while (sem_wait(&inside) != 0) {
   }
   shared = other;
-  /* The others go on, through all of the auditor. */
+  /* Other threads use every part of the auditor. */
   size_t before = atomic_load(&wakes), found = rawwaker_audit_found();
   for (int i = 0; i < 1000; i++) {
     rawwaker c = rawwaker_clone(&shared);
@@ -227,14 +251,16 @@ static void stopped(void) {
     rawwaker_wake(c);
     rawwaker_drop(c); /* misuse */
   }
-  check(atomic_load(&wakes) == before + 2000 && rawwaker_audit_found() == found + 1000, "a stopped thread has taken others' wakes");
-  check(taken("double_drop") == 1000 && rawwaker_audit_live() > 0, "a stopped thread has taken others' findings");
+  check(atomic_load(&wakes) == before + 2000 && rawwaker_audit_found() == found + 1000,
+        "a stopped thread held back other wakes");
+  check(taken("double_drop") == 1000 && rawwaker_audit_live() > 0,
+        "a stopped thread held back other findings");
   rawwaker_audit_watch(NULL);
   rawwaker_audit_print(true);
-  printf("   stopped: 4 threads inside the auditor, others' 2,000 wakes and 1,000 findings came\n");
+  printf("   stopped: 4 threads inside the auditor; others made 2,000 wakes and 1,000 findings\n");
 }
 
-/* --------------------------------------------------------------------------------------------------- signals ----- */
+/* -------------------------------------------------------------------------------- signals -- */
 
 static rawwaker gone;
 static volatile sig_atomic_t signals, errno_changed, in_handler;
@@ -266,7 +292,8 @@ void *__wrap_calloc(size_t n, size_t size) {
 
 static void signals_run(unsigned many) {
   int full = open("/dev/full", O_WRONLY), standard = dup(2);
-  check(full >= 0 && dup2(full, 2) == 2, "no /dev/full"); /* a finding is printed in a handler, and the write fails */
+  /* a finding is printed in a handler, and its write fails */
+  check(full >= 0 && dup2(full, 2) == 2, "no /dev/full");
   shared = rawwaker_audit(counting());
   gone = rawwaker_clone(&shared);
   rawwaker_drop(gone);
@@ -289,17 +316,18 @@ static void signals_run(unsigned many) {
   size_t n = (size_t)signals;
   check(!errno_changed, "errno changed in a handler");
   check(atomic_load(&allocations_in_handlers) == 0, "a handler has allocated");
-  check(atomic_load(&wakes) - before == mine + n, "a wake of a handler was lost");
-  check(rawwaker_audit_found() - found >= misuses + (n + 7) / 8, "a misuse in a handler was not found");
+  check(atomic_load(&wakes) - before == mine + n, "a wake in a handler was lost");
+  check(rawwaker_audit_found() - found >= misuses + (n + 7) / 8,
+        "a misuse in a handler was not found");
   (void)taken("");
   rawwaker_drop(shared);
   dup2(standard, 2);
   close(standard);
   close(full);
-  printf("   signals: %zu handlers have woken, lost 0; errno kept, nothing allocated\n", n);
+  printf("   signals: %zu wakes in handlers, lost 0; errno kept, nothing allocated\n", n);
 }
 
-/* ----------------------------------------------------------------------------------------------------- forks ----- */
+/* ---------------------------------------------------------------------------------- forks -- */
 
 static atomic_bool stop;
 static void *fork_run(void *arg) {
@@ -319,7 +347,7 @@ static void forks(int many) {
   for (int i = 0; i < many; i++) {
     pid_t child = fork();
     if (child == 0) {
-      alarm(60); /* a hang, however slow the machine */
+      alarm(60); /* after that it hangs, even on a slow machine */
       rawwaker_wake_by_ref(&shared);
       rawwaker c = rawwaker_clone(&shared);
       rawwaker_wake(c);
@@ -328,30 +356,33 @@ static void forks(int many) {
       _exit(0);
     }
     int status;
-    check(child > 0 && waitpid(child, &status, 0) == child && status == 0, "a child hung in the auditor, or crashed");
+    check(child > 0 && waitpid(child, &status, 0) == child && status == 0,
+          "a child hung in the auditor, or crashed");
   }
   atomic_store(&stop, true);
   for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
   (void)taken("");
   rawwaker_drop(shared);
   rawwaker_audit_print(true);
-  printf("   forks: %d children have woken and ended\n", many);
+  printf("   forks: %d children woke and exited\n", many);
 }
 
-/* -------------------------------------------------------------------------------------------------- findings ----- */
+/* ------------------------------------------------------------------------------- findings -- */
 
 static void findings(void) {
   rawwaker_audit_print(false);
   rawwaker w = rawwaker_audit(counting());
   rawwaker_drop(w);
   for (int i = 0; i < 100000; i++) rawwaker_drop(w);
-  check(taken("double_drop") == 100000, "findings that nobody took are not counted");
-  check(taken("") == 0, "a finding comes twice");
-  /* Two returns of one loan, of another's record, and of what is no loan: told, and nothing is broken. */
+  check(taken("double_drop") == 100000, "findings that were not taken are not counted");
+  check(taken("") == 0, "a finding was taken twice");
+  /* A second return of one loan, a return of another's record, and of a waker that is no loan are
+   * reported, and do no harm. */
   w = rawwaker_audit(counting());
   rawwaker lent = rawwaker_audit_lend(&w);
   rawwaker_audit_return(&lent);
-  for (int i = 0; i < 70000; i++) { /* more than the quarantine holds: a record that is on its list twice comes out twice */
+  /* more than the quarantine holds: a record that is listed twice would be reused twice */
+  for (int i = 0; i < 70000; i++) {
     if (i == 0) rawwaker_audit_return(&lent);
     rawwaker_drop(rawwaker_audit(counting()));
   }
@@ -364,9 +395,10 @@ static void findings(void) {
     for (int j = 0; j < i; j++) check(many[i].data != many[j].data, "one record is two references");
   for (int i = 0; i < 4; i++) rawwaker_drop(many[i]);
   rawwaker_drop(w);
-  check(taken("double_return") == 3 && rawwaker_audit_live() == 0 && atomic_load(&references) == 0, "a return has broken something");
+  check(taken("double_return") == 3 && rawwaker_audit_live() == 0 && atomic_load(&references) == 0,
+        "a wrong return did harm");
   rawwaker_audit_print(true);
-  printf("   findings: 100,000 that nobody took are counted\n");
+  printf("   findings: 100,000 that were not taken are counted\n");
 }
 
 int main(int argc, char **argv) {
@@ -377,7 +409,7 @@ int main(int argc, char **argv) {
   findings();
   signals_run((unsigned)(rounds / 20 + 20));
   forks((int)(rounds / 200 + 5));
-  stopped(); /* last: its threads stay */
+  stopped(); /* last, because its threads stay */
   printf("audit: ok\n");
   fflush(stdout);
   _exit(0);

@@ -1,7 +1,11 @@
-/* Interleavings, all of them, of one thread that makes atomic steps with what others do in the gaps between: ./gaps. Each scenario has
- * a call under test and two things that others do; those are done in every pair of gaps of the call. Then threads that stop for good:
- * each call is left in each of its gaps, and the wakes of another task must be delivered all the same. The library is a part of this
- * file, and its atomic steps and its writes call gap first. Built and run by ./run. */
+/* gaps.c - runs every interleaving of one thread's atomic steps with the actions of other threads.
+ *
+ * Each scenario has a call under test and two actions of other threads. The actions run in every
+ * pair of gaps between the call's atomic steps. Further scenarios stop a thread permanently: each
+ * call is left in each of its gaps, and the wakes of another task must still be delivered.
+ *
+ * This file includes the library, whose atomic steps and writes call gap first. ./run builds and
+ * runs it. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
@@ -38,11 +42,11 @@ static void gap(void);
 #include RAWWAKER_C
 #undef write
 
-/* ------------------------------------------------------------------------------------ the gaps ---------------------- */
+/* ------------------------------------------------------------------------------- the gaps -- */
 
-static void (*first)(void), (*second)(void); /* what others do */
+static void (*first)(void), (*second)(void); /* the actions of other threads */
 static unsigned long gaps, first_at, second_at, interleavings;
-static bool alone; /* nobody else is there, or it is they who step */
+static bool alone; /* no thread is under test, or another thread steps */
 static unsigned long stop_at;
 static jmp_buf stopped;
 
@@ -56,13 +60,14 @@ static void gap(void) {
   alone = false;
 }
 
-/* ------------------------------------------------------------------------------------ what there is ----------------- */
+/* ---------------------------------------------------------------------------- the objects -- */
 
 static rawwaker_sink *sink;
-static rawwaker_box *box; /* NULL: retired or closed */
+static rawwaker_box *box; /* NULL if retired or closed */
 static rawwaker mine;     /* the reference of the thread under test */
-static rawwaker theirs;   /* one of the others' */
-static unsigned wakes, asked, seen, told, polls; /* wakes: since the last notice that said woken, or poll; asked: in all */
+static rawwaker theirs;   /* a reference of another thread */
+/* wakes: since the last notice with woken set, or the last poll; requested: all wakes */
+static unsigned wakes, requested, seen, told, polls;
 static bool closed, sink_dropped, woken;
 static const char *scenario;
 
@@ -81,7 +86,7 @@ static void drain(void) {
   while (rawwaker_box_read(&list, &n, 1) != 0) {
     check(++listed == 1, "listed twice");
     if (n.woken) {
-      check(!was_closed && ++seen <= asked, "a notice that nobody has asked for");
+      check(!was_closed && ++seen <= requested, "a notice without a wake");
       wakes = 0;
     }
     if (n.last) {
@@ -90,28 +95,28 @@ static void drain(void) {
     }
   }
 }
-static void ask(void) { /* before the wake: it is what the wake tells of */
+static void request_wake(void) { /* call it before the wake */
   wakes++;
-  asked++;
+  requested++;
 }
 static void wake_mine_by_ref(void) {
-  ask();
+  request_wake();
   rawwaker_wake_by_ref(&mine);
 }
 static void wake_mine(void) {
-  ask();
+  request_wake();
   rawwaker_wake(mine);
 }
 static void drop_mine(void) { rawwaker_drop(mine); }
 static void wake_theirs(void) {
   if (theirs.vtable == NULL) return;
-  ask();
+  request_wake();
   rawwaker_wake(theirs);
   theirs.vtable = NULL;
 }
 static void wake_theirs_by_ref(void) {
   if (theirs.vtable == NULL) return;
-  ask();
+  request_wake();
   rawwaker_wake_by_ref(&theirs);
 }
 static void drop_theirs(void) {
@@ -122,7 +127,7 @@ static void drop_theirs(void) {
 static void lend_and_wake(void) {
   if (box == NULL || closed) return;
   rawwaker w = rawwaker_box_ref(box);
-  ask();
+  request_wake();
   rawwaker_wake(w);
 }
 static void lend_and_drop(void) {
@@ -132,7 +137,7 @@ static void lend_and_drop(void) {
 static void close_it(void) {
   if (box == NULL || closed) return;
   closed = true;
-  wakes = 0; /* nobody is told any more */
+  wakes = 0; /* no wake is reported after the close */
   rawwaker_box_close(box);
 }
 static void end_it(void) {
@@ -143,13 +148,13 @@ static void end_it(void) {
 }
 static void nothing(void) {}
 
-/* Wakes itself with its first two polls. */
+/* Wakes itself in its first two polls. */
 static rawwaker_poll self_waking(void *data, rawwaker_context *cx, void *out) {
   (void)data;
   (void)out;
   wakes = 0;
   if (++polls <= 2) {
-    ask();
+    request_wake();
     rawwaker_wake_by_ref(cx->waker);
   }
   return RAWWAKER_PENDING;
@@ -163,7 +168,7 @@ static void poll_it(void) {
   if (woken) wakes = 0; /* the runtime wakes the task */
 }
 
-/* ------------------------------------------------------------------------------------ all pairs of gaps ------------- */
+/* ---------------------------------------------------------------------- all pairs of gaps -- */
 
 typedef struct script {
   const char *name;
@@ -178,7 +183,7 @@ static void play(const script *s, unsigned long one, unsigned long two) {
   first_at = one;
   second_at = two;
   alone = true;
-  wakes = asked = seen = told = 0;
+  wakes = requested = seen = told = 0;
   closed = sink_dropped = woken = false;
   sink = rawwaker_sink_new(0);
   box = rawwaker_box_new(sink, 7, s->tell ? RAWWAKER_BOX_TELL : 0);
@@ -201,7 +206,7 @@ static void play(const script *s, unsigned long one, unsigned long two) {
   drop_theirs();
   for (int i = 0; i < 4; i++) drain();
   check(closed || wakes == 0, "a wake was lost");
-  check(!s->tell || closed || (box == NULL && told > 0), "C's last drop was not told");
+  check(!s->tell || closed || (box == NULL && told > 0), "C's last drop was not reported");
   end_it();
   if (!sink_dropped) rawwaker_sink_drop(sink);
   check(rawwaker_live() == 0, "a box is left");
@@ -232,18 +237,19 @@ static const script scripts[] = {
     {"a poll beside a close", false, poll_it, wake_theirs_by_ref, close_it},
 };
 
-/* ------------------------------------------------------------------------------------ threads that stop ------------- */
+/* ---------------------------------------------------------------------- threads that stop -- */
 
-/* A thread stops for good in a call on one task's waker, or at the cell, in every gap of it. Nothing that it had is given up: what was
- * asked of its sink waits for it. The wakes of another task are delivered, and the sink's end waits for nobody. */
+/* A thread stops permanently in a call on one task's waker, or on the cell, in each of its gaps.
+ * The references that it held stay. The wakes of another task are delivered, and the sink's end
+ * waits for no thread. */
 static rawwaker_cell cell;
 static rawwaker_box *other_box;
 static unsigned long stops, called, dropped_hooks;
-static void *kept[16384]; /* what the stopped threads had: for LeakSanitizer */
+static void *kept[16384]; /* the stopped threads' memory, kept reachable for LeakSanitizer */
 static size_t kept_n;
 
 static void keep(void *p) {
-  check(kept_n < sizeof kept / sizeof *kept, "keep less");
+  check(kept_n < sizeof kept / sizeof *kept, "too few entries in kept");
   kept[kept_n++] = p;
 }
 static void hook_wake(void *arg) {
@@ -271,33 +277,33 @@ static bool readable(int fd) {
   return poll(&p, 1, 0) == 1 && (p.revents & POLLIN) != 0;
 }
 
-/* The host drains, and falls asleep again. What it finds is the other task's, and perhaps the stopped thread's. Gives whether the other
- * task was woken. */
+/* The host drains and falls asleep again. It may find the other task, and the stopped thread's.
+ * Returns whether the other task was woken. */
 static bool fall_asleep(void) {
   rawwaker_notice n;
   bool found = false;
   rawwaker_sink_ack(sink);
   for (rawwaker_box *list = rawwaker_sink_take(sink); rawwaker_box_read(&list, &n, 1) != 0;)
     if (n.id == 8) found = n.woken;
-  check(rawwaker_sink_sleep(sink), "nothing is listed, and it may not sleep");
+  check(rawwaker_sink_sleep(sink), "nothing is listed, and sleep returned false");
   called = 0;
   return found;
 }
 
 typedef struct halt {
   const char *name;
-  bool tell, in_cell; /* in_cell: mine is registered already */
+  bool tell, in_cell; /* in_cell: mine is registered before */
   void (*under_test)(void);
 } halt;
 
-/* Gives whether the call has been left: it has so many gaps. */
+/* Returns whether the call was left, that is, whether it has that many gaps. */
 static bool stop(const halt *h, unsigned long at, bool late) {
   scenario = h->name;
   first = second = nothing;
   first_at = at;
   second_at = late;
   alone = true;
-  wakes = asked = seen = told = 0;
+  wakes = requested = seen = told = 0;
   closed = sink_dropped = woken = false;
   called = dropped_hooks = 0;
   sink = rawwaker_sink_new(0);
@@ -326,10 +332,10 @@ static bool stop(const halt *h, unsigned long at, bool late) {
   alone = true;
   stop_at = 0;
   if (!left) keep(mine.data);
-  /* The runtime may have slept again meanwhile. */
+  /* The runtime may have fallen asleep again meanwhile. */
   if (late) fall_asleep();
-  /* At the cell: a task that registers now is woken, or kept, and then woken. A wake that is the stopped thread's to deliver, which
-   * is one that finds its register, is of its own task. */
+  /* At the cell, a task that registers now is woken, at once or by the next wake. Only a wake that
+   * finds the stopped thread's register is left to that thread, and it is of that thread's task. */
   bool at_cell = h->in_cell || h->under_test == register_mine;
   for (int round = 0; round < 3; round++) {
     if (at_cell && round == 0) {
@@ -338,11 +344,11 @@ static bool stop(const halt *h, unsigned long at, bool late) {
     } else {
       rawwaker_wake_by_ref(&theirs);
     }
-    check(readable(fd) && called > 0, "a wake of another task does not rouse the host");
+    check(readable(fd) && called > 0, "a wake of another task does not wake the host");
     check(fall_asleep(), "a wake of another task is not delivered");
   }
   stops++;
-  /* Nobody waits for the one that has stopped, and nobody hears of the descriptor any more. */
+  /* No call waits for the stopped thread, and no event of the descriptor is reported any more. */
   rawwaker_wake_by_ref(&theirs);
   rawwaker_sink_drop(sink);
   rawwaker_sink_reap();
@@ -354,8 +360,8 @@ static bool stop(const halt *h, unsigned long at, bool late) {
   return left;
 }
 
-/* A wake finds the host asleep. Meanwhile another host's step, and a wake of another task: at the end the host has been roused for what is
- * listed, and is roused for what comes next. */
+/* A wake finds the host asleep. Meanwhile the host takes a step, and another task is woken. At the
+ * end the host was woken for what is listed, and the next wake wakes it too. */
 static void wake_other(void) {
   if (!sink_dropped) rawwaker_wake_by_ref(&theirs);
 }
@@ -367,10 +373,10 @@ static void drop_sink(void) {
   if (sink_dropped) return;
   sink_dropped = true;
   rawwaker_sink_drop(sink);
-  reused = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); /* the number, if it is free */
+  reused = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); /* it gets the number if that is free */
 }
 
-/* The same, when there is no descriptor to put under the number: it is only made unreadable. */
+/* The same if no descriptor is left to replace the sink's: it is only made unreadable. */
 static void drop_sink_without_descriptors(void) {
   if (sink_dropped) return;
   sink_dropped = true;
@@ -382,7 +388,7 @@ static void drop_sink_without_descriptors(void) {
   check(setrlimit(RLIMIT_NOFILE, &none) == 0, "the limit stays");
   rawwaker_sink_drop(sink);
   check(setrlimit(RLIMIT_NOFILE, &limit) == 0, "the limit stays");
-  check(fcntl(fd, F_GETFD) < 0 || !readable(fd), "an ended host is still roused");
+  check(fcntl(fd, F_GETFD) < 0 || !readable(fd), "a host that has ended is still woken");
 }
 
 static int descriptors(void) {
@@ -420,15 +426,15 @@ static void beside(const script *s, unsigned long one, unsigned long two) {
     bool listed = __atomic_load_n(&sink->head, __ATOMIC_SEQ_CST) != NULL;
     check(!listed || (readable(fd) && called > 0), "the host sleeps while something is listed");
     rawwaker_wake_by_ref(&theirs);
-    check(readable(fd) && called > 0, "the next wake does not rouse the host");
+    check(readable(fd) && called > 0, "the next wake does not wake the host");
     rawwaker_sink_drop(sink);
   }
   if (reused >= 0) {
-    check(!readable(reused), "a number was written to that was reused");
-    check(fcntl(reused, F_GETFD) >= 0 && close(reused) == 0, "a number was closed that was reused");
+    check(!readable(reused), "a reused number was written to");
+    check(fcntl(reused, F_GETFD) >= 0 && close(reused) == 0, "a reused number was closed");
   }
   rawwaker_sink_reap();
-  check(dropped_hooks == 1, "the hook was not dropped, once");
+  check(dropped_hooks == 1, "the hook was not dropped exactly once");
   check(fd == reused || fcntl(fd, F_GETFD) < 0, "the descriptor stays open");
   check(descriptors() == open_before, "a descriptor is left open");
   rawwaker_box_close(box);
@@ -440,11 +446,14 @@ static void beside(const script *s, unsigned long one, unsigned long two) {
 
 static const script besides[] = {
     {"a wake of a host that sleeps again", false, wake_mine_by_ref, sleep_again, wake_other},
-    {"a wake beside another, of a host that sleeps again", false, wake_mine_by_ref, wake_other, sleep_again},
+    {"a wake beside another, of a host that sleeps again", false, wake_mine_by_ref, wake_other,
+     sleep_again},
     {"a wake of a host that sleeps again twice", false, wake_mine_by_ref, sleep_again, sleep_again},
     {"a wake of a host that ends", false, wake_mine_by_ref, wake_other, drop_sink},
-    {"a wake of a host that sleeps again, and ends", false, wake_mine_by_ref, sleep_again, drop_sink},
-    {"a wake of a host that ends, without descriptors", false, wake_mine_by_ref, wake_other, drop_sink_without_descriptors},
+    {"a wake of a host that sleeps again, and ends", false, wake_mine_by_ref, sleep_again,
+     drop_sink},
+    {"a wake of a host that ends, without descriptors", false, wake_mine_by_ref, wake_other,
+     drop_sink_without_descriptors},
 };
 
 static const halt halts[] = {
@@ -456,19 +465,20 @@ static const halt halts[] = {
     {"a thread stops in the last drop of a box that tells", true, false, drop_mine},
     {"a thread stops in a poll", false, false, poll_it},
     {"a thread stops in rawwaker_cell_register", false, false, register_mine},
-    {"a thread stops in rawwaker_cell_register of what is kept", false, true, register_mine},
+    {"a thread stops in rawwaker_cell_register of the kept waker", false, true, register_mine},
     {"a thread stops in rawwaker_cell_take", false, true, take_mine},
     {"a thread stops in rawwaker_cell_wake", false, true, wake_cell},
     {"a thread stops in rawwaker_cell_drop", false, true, drop_cell},
 };
 
-static void every_pair(void (*run)(const script *s, unsigned long one, unsigned long two), const script *s) {
+static void every_pair(void (*run)(const script *s, unsigned long one, unsigned long two),
+                       const script *s) {
   unsigned long most = 1;
   for (unsigned long one = 1; one <= most + 1; one++)
     for (unsigned long two = one; two <= most + 1; two++) {
       run(s, one, two);
       if (gaps > most) most = gaps;
-      check(gaps < 1000, "it goes on for ever");
+      check(gaps < 1000, "it does not end");
     }
 }
 
@@ -479,8 +489,11 @@ int main(void) {
   size_t m = sizeof halts / sizeof *halts;
   for (const halt *h = halts; h < halts + m; h++)
     for (int late = 0; late < 2; late++)
-      for (unsigned long at = 1; stop(h, at, late != 0); at++) check(at < 1000, "it goes on for ever");
-  printf("ok: %zu calls, each with what others do in every pair of its gaps: %lu interleavings, 0 wakes lost; and %zu in which a thread stops for good, "
-         "%lu times: 0 wakes of others lost\n", n + k, interleavings, m, stops);
+      for (unsigned long at = 1; stop(h, at, late != 0); at++)
+        check(at < 1000, "it does not end");
+  printf("ok: %zu calls, each with two actions of others in every pair of its gaps: "
+         "%lu interleavings, 0 wakes lost; "
+         "and %zu in which a thread stops permanently, %lu times: 0 wakes of others lost\n",
+         n + k, interleavings, m, stops);
   return 0;
 }

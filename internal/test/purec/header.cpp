@@ -1,4 +1,4 @@
-// The header in C++17: wakers and futures made there, driven by rawwaker.c.
+// Tests the header in C++17: wakers and futures made in C++, used by rawwaker.c.
 #include "rawwaker.h"
 #include "rawwaker.h"
 
@@ -26,7 +26,7 @@ rawwaker task_clone(void *data) {
   return {data, &task_vtable};
 }
 
-// A future of C++ that a thread completes.
+// A C++ future that a thread completes.
 struct timer {
   rawwaker_cell cell{};
   std::atomic<bool> over{false};

@@ -1,6 +1,8 @@
-/* cc -std=c11 -Wall -Wextra -Wpedantic -Werror -I. internal/test/purec/host.c rawwaker.c -pthread -o host && ./host
+/* host.c - the smallest host: one future, run by rawwaker_block_on. Build it in the root folder:
  *
- * The smallest host: one future, on the block_on of rawwaker.c. Run the line above from the folder with rawwaker.h. */
+ *   cc -std=c11 -Wall -Wextra -Wpedantic -Werror -I. internal/test/purec/host.c rawwaker.c \
+ *     -pthread -o host && ./host
+ */
 #include <stdio.h>
 
 #include "rawwaker.h"

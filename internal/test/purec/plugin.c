@@ -1,7 +1,9 @@
-/* A plug-in with rawwaker.c in it, and with -DHOST the program that loads it: copies side by side, and one copy loaded and unloaded more
- * often than a process has keys, under threads that have a panic's text in it and end later.
+/* plugin.c - a plug-in that contains rawwaker.c and, with -DHOST, the program that loads it.
  *
  *     plugin ./one.so ./two.so ./three.so
+ *
+ * The program loads several copies together. It then loads and unloads one copy more often than a
+ * process has thread-specific keys, while threads that have a panic text in it end later.
  */
 #define _GNU_SOURCE
 #include "rawwaker.h"
@@ -39,7 +41,7 @@ static int bad;
 
 static void check(int so, const char *what) {
   if (so) return;
-  printf("not so: %s\n", what);
+  printf("FAIL plugin: %s\n", what);
   bad = 1;
 }
 static void *load(const char *path) {
@@ -53,22 +55,22 @@ static void *load(const char *path) {
   return l;
 }
 static void *has_a_text(void *arg) {
-  check(strcmp(panics(), "why") == 0, "a thread's text");
-  pthread_barrier_wait(&barrier); /* it is there */
-  pthread_barrier_wait(&barrier); /* the plug-in is gone */
+  check(strcmp(panics(), "why") == 0, "a thread's panic text is wrong");
+  pthread_barrier_wait(&barrier); /* the text is set */
+  pthread_barrier_wait(&barrier); /* the plug-in is unloaded */
   return arg;
 }
 
 int main(int argc, char **argv) {
   for (int i = 1; i < argc; i++) {
     load(argv[i]);
-    check(strcmp(panics(), "why") == 0, "one copy's text beside another's");
+    check(strcmp(panics(), "why") == 0, "one copy's panic text is another's");
   }
   if (argc < 3) return 2;
   void *again = load(argv[1]);
   dlclose(again);
   dlclose(again); /* now it is unloaded */
-  check(dlopen(argv[1], RTLD_NOW | RTLD_NOLOAD) == NULL, "the plug-in can be unloaded");
+  check(dlopen(argv[1], RTLD_NOW | RTLD_NOLOAD) == NULL, "the plug-in was not unloaded");
   pthread_barrier_init(&barrier, NULL, THREADS + 1);
   for (int round = 0; round < PTHREAD_KEYS_MAX + 50; round++) {
     pthread_t t[THREADS];
@@ -76,7 +78,7 @@ int main(int argc, char **argv) {
     void *l = load(argv[1]);
     for (int i = 0; i < threads; i++) pthread_create(&t[i], NULL, has_a_text, NULL);
     if (threads > 0) pthread_barrier_wait(&barrier);
-    check(strcmp(panics(), "why") == 0, "a text after many loads");
+    check(strcmp(panics(), "why") == 0, "a panic text is wrong after many loads");
     dlclose(l);
     if (threads > 0) pthread_barrier_wait(&barrier);
     for (int i = 0; i < threads; i++) pthread_join(t[i], NULL);

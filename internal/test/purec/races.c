@@ -1,5 +1,6 @@
-/* Two threads in one window, again and again: ./races [rounds]. Each round makes what it needs anew, lets the threads go at once,
- * and looks at what there is when both are through. Built and run by ./run. */
+/* races.c - two threads in one race window, many times: ./races [rounds]. Each round makes its
+ * objects, starts the threads at the same time, and checks the result when both have finished.
+ * ./run builds and runs it. */
 #define _GNU_SOURCE
 #include "rawwaker.h"
 
@@ -17,10 +18,10 @@ static void check(bool ok, const char *race, const char *why) {
   exit(1);
 }
 
-/* ------------------------------------------------------------------------------------ the other thread -------------- */
+/* ----------------------------------------------------------------------- the other thread -- */
 
 static atomic_ulong begun, ended;
-static _Atomic(void (*)(void)) theirs; /* NULL: no more */
+static _Atomic(void (*)(void)) theirs; /* NULL ends the thread */
 
 static void meet(atomic_ulong *at, unsigned long n) {
   for (unsigned tries = 0; atomic_load_explicit(at, memory_order_acquire) < n; tries++)
@@ -35,7 +36,7 @@ static void *other(void *unused) {
     atomic_store_explicit(&ended, n, memory_order_release);
   }
 }
-/* Runs both at once; how much later ours begins changes from round to round. */
+/* Runs both at the same time. The delay before ours begins changes from round to round. */
 static void at_once(void (*ours)(void), void (*their)(void)) {
   static unsigned long n;
   atomic_store(&theirs, their);
@@ -47,7 +48,7 @@ static void at_once(void (*ours)(void), void (*their)(void)) {
   meet(&ended, n);
 }
 
-/* ------------------------------------------------------------------------------------ what they meet at ------------- */
+/* ---------------------------------------------------------------------------- the objects -- */
 
 static rawwaker_sink *sink;
 static rawwaker_box *box, *second;
@@ -83,7 +84,7 @@ static void give_up(void) {
   rawwaker_sink_drop(sink);
 }
 
-/* Pending for ever. */
+/* Never ready. */
 static rawwaker_poll pending(void *data, rawwaker_context *cx, void *out) {
   (void)data;
   (void)cx;
@@ -92,9 +93,11 @@ static rawwaker_poll pending(void *data, rawwaker_context *cx, void *out) {
 }
 static void no_drop(void *data) { (void)data; }
 static const rawwaker_future_vtable pending_vtable = {pending, no_drop};
-static void poll_it(void) { rawwaker_box_poll(sink, &box, (rawwaker_future){NULL, &pending_vtable}, NULL, &told); }
+static void poll_it(void) {
+  rawwaker_box_poll(sink, &box, (rawwaker_future){NULL, &pending_vtable}, NULL, &told);
+}
 
-/* ------------------------------------------------------------------------------------ the windows ------------------- */
+/* ---------------------------------------------------------------------------- the windows -- */
 
 static void closed_while_it_is_read(void) {
   static const char *const race = "a box closed while it is read";
@@ -103,7 +106,7 @@ static void closed_while_it_is_read(void) {
   at_once(drain, close_box);
   rawwaker_wake_by_ref(&waker);
   drain();
-  check(listed == 0, race, "a wake has listed it after that");
+  check(listed == 0, race, "a wake listed it after that");
   give_up();
   end(race);
 }
@@ -114,7 +117,7 @@ static void closed_while_it_is_polled(void) {
   at_once(poll_it, close_box);
   rawwaker_wake_by_ref(&waker);
   drain();
-  check(listed == 0, race, "a wake has listed it after that");
+  check(listed == 0, race, "a wake listed it after that");
   give_up();
   end(race);
 }
@@ -141,7 +144,7 @@ static void woken_while_it_is_read(void) {
   at_once(drain, wake_first);
   unsigned long before = woken;
   drain();
-  check(before == 1 && woken <= 1, race, "not told of once or twice");
+  check(before == 1 && woken <= 1, race, "not reported once or twice");
   rawwaker_wake_by_ref(&waker);
   drain();
   check(woken == 1, race, "the next wake was lost");
@@ -157,17 +160,19 @@ static bool asleep(void) {
   return __atomic_load_n(sleeping, __ATOMIC_SEQ_CST) != 0;
 }
 
-static atomic_ulong roused;
-static void rouse(void *arg) { atomic_fetch_add((atomic_ulong *)arg, 1); }
+static atomic_ulong hook_calls;
+static void count_call(void *arg) { atomic_fetch_add((atomic_ulong *)arg, 1); }
 
 static void two_wakes_find_a_sleeper(void) {
   static const char *const race = "two wakes and a sleeper";
   begin();
-  atomic_store(&roused, 0);
-  check(rawwaker_sink_on_wake(sink, rawwaker_from_fn(rouse, &roused, NULL)), race, "out of memory");
-  check(rawwaker_sink_sleep(sink), race, "nothing is listed, and it may not sleep");
+  atomic_store(&hook_calls, 0);
+  check(rawwaker_sink_on_wake(sink, rawwaker_from_fn(count_call, &hook_calls, NULL)), race,
+        "out of memory");
+  check(rawwaker_sink_sleep(sink), race, "nothing is listed, and sleep returned false");
   at_once(wake_first, wake_second);
-  check(atomic_load(&roused) >= 1 && atomic_load(&roused) <= 2, race, "not roused by one wake, or by both");
+  check(atomic_load(&hook_calls) >= 1 && atomic_load(&hook_calls) <= 2, race,
+        "the hook was not called by one wake or both");
   check(!asleep(), race, "the flag was not cleared");
   drain();
   check(listed == 2, race, "a wake was lost");
@@ -181,10 +186,12 @@ static void sleeper(void) { atomic_store(&may_sleep, rawwaker_sink_sleep(sink));
 static void a_wake_while_one_falls_asleep(void) {
   static const char *const race = "a wake while the runtime falls asleep";
   begin();
-  atomic_store(&roused, 0);
-  check(rawwaker_sink_on_wake(sink, rawwaker_from_fn(rouse, &roused, NULL)), race, "out of memory");
+  atomic_store(&hook_calls, 0);
+  check(rawwaker_sink_on_wake(sink, rawwaker_from_fn(count_call, &hook_calls, NULL)), race,
+        "out of memory");
   at_once(sleeper, wake_second);
-  check(!atomic_load(&may_sleep) || (atomic_load(&roused) == 1 && !asleep()), race, "asleep, and not roused");
+  check(!atomic_load(&may_sleep) || (atomic_load(&hook_calls) == 1 && !asleep()), race,
+        "asleep, and the hook was not called");
   drain();
   check(listed == 1, race, "a wake was lost");
   close_box();
@@ -198,7 +205,7 @@ static void drop_hook(void *arg) {
   atomic_fetch_add(&dropped_hooks, 1);
 }
 static void add_hook(void) {
-  if (!rawwaker_sink_on_wake(sink, rawwaker_from_fn(rouse, &roused, drop_hook))) abort();
+  if (!rawwaker_sink_on_wake(sink, rawwaker_from_fn(count_call, &hook_calls, drop_hook))) abort();
 }
 static void two_hooks_at_once(void) {
   static const char *const race = "two hooks at once";
@@ -243,9 +250,10 @@ static void two_register(void) {
 }
 
 int main(int argc, char **argv) {
-  static void (*const windows[])(void) = {closed_while_it_is_read, closed_while_it_is_polled, woken_while_it_is_polled,
-                                          woken_while_it_is_read, two_wakes_find_a_sleeper, a_wake_while_one_falls_asleep,
-                                          two_hooks_at_once, a_sink_dropped_while_it_is_woken, two_register};
+  static void (*const windows[])(void) = {
+      closed_while_it_is_read, closed_while_it_is_polled,        woken_while_it_is_polled,
+      woken_while_it_is_read,  two_wakes_find_a_sleeper,         a_wake_while_one_falls_asleep,
+      two_hooks_at_once,       a_sink_dropped_while_it_is_woken, two_register};
   if (argc > 1) rounds = strtoul(argv[1], NULL, 10);
   pthread_t id;
   if (pthread_create(&id, NULL, other, NULL) != 0) abort();
@@ -253,6 +261,7 @@ int main(int argc, char **argv) {
     for (size_t k = 0; k < sizeof windows / sizeof *windows; k++) windows[k]();
   at_once(NULL, NULL);
   pthread_join(id, NULL);
-  printf("ok: %zu windows, each met %lu times by two threads, 0 wakes lost\n", sizeof windows / sizeof *windows, rounds);
+  printf("ok: %zu windows, each raced %lu times by two threads, 0 wakes lost\n",
+         sizeof windows / sizeof *windows, rounds);
   return 0;
 }

@@ -1,4 +1,5 @@
-/* Storms on rawwaker.c, with exact counts at the end: ./stress [rounds] [seed]. Built and run by ./run. */
+/* stress.c - many threads on rawwaker.c, with exact counts at the end: ./stress [rounds] [seed].
+ * ./run builds and runs it. */
 #define _GNU_SOURCE
 #include "rawwaker.h"
 
@@ -33,17 +34,20 @@ static uint64_t next(uint64_t *s) {
   *s ^= *s << 17;
   return *s;
 }
-static uint64_t random_of(unsigned long thread) { return (seed * 1000003 + thread) * 0x9e3779b97f4a7c15u | 1; }
+static uint64_t random_of(unsigned long thread) {
+  return (seed * 1000003 + thread) * 0x9e3779b97f4a7c15u | 1;
+}
 
 static void spawn(pthread_t *t, void *(*f)(void *), void *arg) {
   if (pthread_create(t, NULL, f, arg) != 0) die("pthread_create");
 }
 
-/* ------------------------------------------------------------------------------------ references of a counting task -- */
+/* ---------------------------------------------------------- references of a counting task -- */
 
 static atomic_ulong clones, wakes, by_refs, drops;
 
-/* Each reference is its own malloc, with a plain word that only its owner may touch: a sanitizer sees who else does. */
+/* Each reference is allocated separately, with a plain word that only its owner may access, so that
+ * a sanitizer reports any other access. */
 typedef struct token {
   unsigned long uses;
 } token;
@@ -66,10 +70,12 @@ static void token_drop(void *data) {
   atomic_fetch_add_explicit(&drops, 1, memory_order_relaxed);
   free(data);
 }
-static const rawwaker_vtable token_vtable = {token_clone, token_wake, token_wake_by_ref, token_drop};
+static const rawwaker_vtable token_vtable = {token_clone, token_wake, token_wake_by_ref,
+                                             token_drop};
 static rawwaker token_new(void) { return (rawwaker){memory(sizeof(token)), &token_vtable}; }
 
-/* Does with w and its clones at random what the contract allows, and consumes them all. */
+/* Performs random operations that the contract allows on w and its clones, and consumes them
+ * all. */
 static void play(rawwaker w, uint64_t *r, rawwaker_cell *shared) {
   rawwaker own[6] = {w};
   size_t n = 1;
@@ -102,7 +108,7 @@ typedef struct player {
   pthread_t id;
   unsigned long thread;
   rawwaker_cell *cell;
-  rawwaker w;      /* of this player's, or none: then a token each round */
+  rawwaker w;      /* this player's own, or none: then it uses a token each round */
   unsigned long rounds;
 } player;
 
@@ -126,14 +132,17 @@ static void references(void) {
   for (int i = 0; i < THREADS; i++) pthread_join(players[i].id, NULL);
   rawwaker_cell_drop(&cell);
   unsigned long made = THREADS * (rounds / 2);
-  check(made + clones == wakes + drops, "made + clones = wakes + drops");
-  printf("ok: references: %lu made + %lu clones = %lu wakes + %lu drops; %lu by reference\n", made, clones, wakes, drops, by_refs);
+  check(made + clones == wakes + drops, "made + clones differ from wakes + drops");
+  printf("ok: references: %lu made + %lu clones = %lu wakes + %lu drops; %lu by reference\n", made,
+         clones, wakes, drops, by_refs);
 }
 
-/* ------------------------------------------------------------------------------------ a counted waker of a function -- */
+/* ---------------------------------------------------------- a counted waker of a function -- */
 
 static atomic_ulong fn_wakes, fn_drops;
-static void fn_wake(void *arg) { atomic_fetch_add_explicit((atomic_ulong *)arg, 1, memory_order_relaxed); }
+static void fn_wake(void *arg) {
+  atomic_fetch_add_explicit((atomic_ulong *)arg, 1, memory_order_relaxed);
+}
 static void fn_drop(void *arg) {
   (void)arg;
   atomic_fetch_add(&fn_drops, 1);
@@ -145,21 +154,23 @@ static void functions(void) {
   rawwaker_cell_init(&cell);
   rawwaker w = rawwaker_from_fn(fn_wake, &fn_wakes, fn_drop);
   for (unsigned long i = 0; i < THREADS; i++) {
-    players[i] = (player){.thread = i, .cell = &cell, .w = rawwaker_clone(&w), .rounds = rounds / 2};
+    players[i] =
+        (player){.thread = i, .cell = &cell, .w = rawwaker_clone(&w), .rounds = rounds / 2};
     spawn(&players[i].id, play_all, &players[i]);
   }
   rawwaker_drop(w);
   for (int i = 0; i < THREADS; i++) pthread_join(players[i].id, NULL);
   rawwaker_cell_drop(&cell);
-  check(fn_drops == 1 && rawwaker_live() == 0, "one drop, with the last reference");
+  check(fn_drops == 1 && rawwaker_live() == 0, "not one drop, with the last reference");
   printf("ok: a function: %lu wakes, 1 drop\n", fn_wakes);
 }
 
-/* ------------------------------------------------------------------------------------ the edge of a wake ------------ */
+/* ----------------------------------------------------------- a wake's happens-before edge -- */
 
-/* Each round, every thread writes a letter, wakes, and says so by a relaxed counter, which orders nothing. The reader waits
- * for the counter and then reads the letters, plain words: only the wakes order them, also those that found the word set.
- * TSan reports an order that is too weak; a lost wake hangs. */
+/* Each round, every thread writes a letter, wakes, and increments a relaxed counter, which orders
+ * nothing. The reader waits for the counter and then reads the letters, which are plain words: only
+ * the wakes order them, including wakes that found the task woken. TSan reports a missing edge; a
+ * lost wake hangs. */
 static unsigned long letters[THREADS][16];
 static atomic_ulong round_now, arrived;
 
@@ -172,7 +183,9 @@ static void write_letters(unsigned long thread, unsigned long n, void (*wake)(vo
     wake(arg);
   }
 }
-static bool all_arrived(unsigned long i) { return atomic_load_explicit(&arrived, memory_order_relaxed) == THREADS * i; }
+static bool all_arrived(unsigned long i) {
+  return atomic_load_explicit(&arrived, memory_order_relaxed) == THREADS * i;
+}
 static void read_letters(unsigned long i) {
   for (int t = 0; t < THREADS; t++) check(letters[t][0] == i, "a letter was lost");
   atomic_store_explicit(&round_now, i + 1, memory_order_release);
@@ -192,8 +205,9 @@ static void *writer(void *arg) {
   return NULL;
 }
 
-/* Polled by block_on. What a poll sees of the counter, the next poll reads: between the two lies a wake. It is another
- * thread's, because the polling thread's own exchange on the word would order the letters by itself. */
+/* Polled by block_on. The letters that the counter showed to one poll are read by the next, after
+ * another wake. That wake is another thread's, because the polling thread's own exchange on the
+ * state word would order the letters by itself. */
 typedef struct reader {
   unsigned long round, rounds, polls;
   bool there;
@@ -243,7 +257,8 @@ static void edge_of_the_parker(void) {
   begin_letters();
   check(rawwaker_block_on((rawwaker_future){&r, &vtable}, NULL) == RAWWAKER_READY, "ready");
   check(rawwaker_live() == 0, "the parker is left");
-  printf("ok: block_on: %lu letters from %d threads in %lu polls, 0 lost\n", r.rounds * THREADS, THREADS, r.polls);
+  printf("ok: block_on: %lu letters from %d threads in %lu polls, 0 lost\n", r.rounds * THREADS,
+         THREADS, r.polls);
 }
 
 static void edge_of_the_box(void) {
@@ -261,7 +276,7 @@ static void edge_of_the_box(void) {
     rawwaker_box *list = rawwaker_sink_take(s);
     rawwaker_notice notice;
     while (rawwaker_box_read(&list, &notice, 1) != 0) notices++;
-    /* A second wake may have listed the box again; its letters are older still. */
+    /* A second wake may have listed the box again; its letters are older. */
     read_letters(i);
   }
   for (int i = 0; i < THREADS; i++) pthread_join(players[i].id, NULL);
@@ -271,11 +286,13 @@ static void edge_of_the_box(void) {
   while (rawwaker_box_read(&list, &notice, 1) != 0) {
   }
   rawwaker_sink_drop(s);
-  check(notices >= n && rawwaker_live() == 0, "every round was noticed");
-  printf("ok: a box: %lu letters from %d threads in %lu notices, 0 lost\n", n * THREADS, THREADS, notices);
+  check(notices >= n && rawwaker_live() == 0, "not every round was noticed");
+  printf("ok: a box: %lu letters from %d threads in %lu notices, 0 lost\n", n * THREADS, THREADS,
+         notices);
 }
 
-/* The same future polled under a box: what a wake has written, the loop of rawwaker_box_poll takes over. */
+/* The same future, polled by the loop of rawwaker_box_poll: the loop must acquire what a wake has
+ * released. */
 static void edge_of_the_loop(void) {
   static const rawwaker_future_vtable vtable = {reader_poll, reader_drop};
   reader r = {.round = 1, .rounds = rounds / 20 + 1};
@@ -283,7 +300,9 @@ static void edge_of_the_loop(void) {
   rawwaker_box *b = NULL;
   bool told;
   begin_letters();
-  for (bool first = true; rawwaker_box_poll(s, &b, (rawwaker_future){&r, &vtable}, NULL, &told) != RAWWAKER_READY; first = false) {
+  for (bool first = true;
+       rawwaker_box_poll(s, &b, (rawwaker_future){&r, &vtable}, NULL, &told) != RAWWAKER_READY;
+       first = false) {
     if (first) told |= rawwaker_box_adopt(b, 1);
     while (!told) {
       rawwaker_notice notice;
@@ -300,10 +319,11 @@ static void edge_of_the_loop(void) {
   }
   rawwaker_sink_drop(s);
   check(rawwaker_live() == 0, "the box is left");
-  printf("ok: a loop under a box: %lu letters from %d threads in %lu polls, 0 lost\n", r.rounds * THREADS, THREADS, r.polls);
+  printf("ok: a loop under a box: %lu letters from %d threads in %lu polls, 0 lost\n",
+         r.rounds * THREADS, THREADS, r.polls);
 }
 
-/* The cell: register first and test after, make it true first and wake after. */
+/* The cell: the reader registers and then tests; the writers set the condition and then wake. */
 static atomic_ulong sent;
 static rawwaker_cell post;
 static void *sender(void *arg) {
@@ -336,23 +356,24 @@ static void the_cell(void) {
   printf("ok: a cell: %lu wakes by %d threads, 0 lost\n", all, THREADS);
 }
 
-/* ------------------------------------------------------------------------------------ boxes and a sink -------------- */
+/* ----------------------------------------------------------------------- boxes and a sink -- */
 
 enum { BOXES = 16 };
 
-/* A task, by its number. Its counts are its own: wakes of a closed one are lost on purpose. */
+/* A task, found by its number. It has its own counts, because wakes of a closed task are lost
+ * intentionally. */
 typedef struct task {
   rawwaker_box *box;
   uint64_t id;
-  atomic_ulong announced; /* before a wake */
-  unsigned long seen;     /* when its notice came */
+  atomic_ulong announced; /* incremented before a wake */
+  unsigned long seen;     /* set when its notice arrives */
   bool closed;
   struct task *next;
 } task;
 
 static rawwaker_sink *sink;
 static struct place {
-  pthread_mutex_t mu; /* as the header asks: no box_ref beside retire or close */
+  pthread_mutex_t mu; /* as the header requires: no box_ref during retire or close */
   task *now;
 } places[BOXES];
 static task *all_tasks;
@@ -401,7 +422,7 @@ static void boxes(void) {
   unsigned long notices = 0, retired = 0, closed = 0, late = 0;
   uint64_t r = random_of(99);
   sink = rawwaker_sink_new(0);
-  check(sink != NULL, "a sink");
+  check(sink != NULL, "no sink");
   for (int i = 0; i < BOXES; i++) {
     pthread_mutex_init(&places[i].mu, NULL);
     lend(i);
@@ -412,19 +433,19 @@ static void boxes(void) {
     spawn(&players[i].id, waker_main, &players[i]);
   }
   for (bool last = false; !last;) {
-    last = running == 0; /* asked before the list is taken: what was sent till then is on it */
+    last = running == 0; /* read before the list is taken, which then holds every wake so far */
     rawwaker_notice n[32];
     rawwaker_box *list = rawwaker_sink_take(sink);
     unsigned long in_a_row = 0;
     for (size_t got; (got = rawwaker_box_read(&list, n, 32)) != 0;) {
-      check((in_a_row += got) <= given + BOXES, "the list is a circle");
+      check((in_a_row += got) <= given + BOXES, "the list has a cycle");
       for (size_t k = 0; k < got; k++) {
         notices++;
         int i = (int)(n[k].id & 0xff);
         pthread_mutex_lock(&places[i].mu);
         task *t = places[i].now;
         if (t->id != n[k].id) {
-          check(!n[k].woken && !n[k].last, "a closed box says nothing");
+          check(!n[k].woken && !n[k].last, "a notice of a closed box");
           late++;
         } else {
           if (n[k].woken) t->seen = atomic_load_explicit(&t->announced, memory_order_relaxed);
@@ -432,7 +453,7 @@ static void boxes(void) {
             t->box = NULL;
             lend(i);
             retired++;
-          } else if (next(&r) % 8 == 0) { /* the task ends while C holds wakers of it */
+          } else if (next(&r) % 8 == 0) { /* the task ends while C holds its wakers */
             t->closed = true;
             rawwaker_box_close(t->box);
             lend(i);
@@ -465,7 +486,8 @@ static void boxes(void) {
     free(t);
   }
   check(rawwaker_live() == 0, "a box is left");
-  printf("ok: boxes: %lu references, %lu wakes, %lu notices (%lu late); %lu closed by the runtime, %lu given back by C; 0 lost\n",
+  printf("ok: boxes: %lu references, %lu wakes, %lu notices (%lu late); "
+         "%lu closed by the runtime, %lu returned by C; 0 lost\n",
          given, woken, notices, late, closed, retired);
 }
 

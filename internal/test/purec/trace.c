@@ -1,5 +1,6 @@
-/* The trace's half in C: ./trace. A line for each event, whole, whoever else writes; nothing of a forked child; errno kept where the disk
- * is full; no cancellation point; a box that has more fields than today's is cut, not written over. */
+/* trace.c - tests the C part of the trace: ./trace. Each event writes one whole line, whatever
+ * other threads write. A forked child writes nothing. errno is kept if the disk is full. No slot is
+ * a cancellation point. If a box has more fields than today, the line is cut. */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
@@ -26,10 +27,11 @@ static void check(bool ok, const char *why) {
   _exit(1);
 }
 
-/* As of a library with forty fields. */
+/* Acts as a library with forty fields. */
 size_t __wrap_rawwaker_box_look(const rawwaker_box *b, rawwaker_box_field *out, size_t n);
 size_t __wrap_rawwaker_box_look(const rawwaker_box *b, rawwaker_box_field *out, size_t n) {
-  for (size_t i = 0; i < 40 && i < n; i++) out[i] = (rawwaker_box_field){"field", (uint32_t)i, 8, b != NULL ? UINT64_MAX : 0};
+  for (size_t i = 0; i < 40 && i < n; i++)
+    out[i] = (rawwaker_box_field){"field", (uint32_t)i, 8, b != NULL ? UINT64_MAX : 0};
   return 40;
 }
 
@@ -52,7 +54,7 @@ static void *cancelled_run(void *arg) {
   pthread_testcancel();
   return arg;
 }
-static void *wrong_run(void *arg) { /* a finding on its way to a full disk */
+static void *wrong_run(void *arg) { /* a finding that is written to a full disk */
   rawwaker c = rawwaker_clone(&w);
   rawwaker_drop(c);
   errno = EDOM;
@@ -69,7 +71,9 @@ static size_t lines_of(const char *file, const char *what, size_t *all) {
   *all = 0;
   while (fgets(line, sizeof line, f) != NULL) {
     size_t end = strlen(line);
-    check(end > 3 && line[0] == '{' && strcmp(line + end - 2, "}\n") == 0 && strstr(line + 1, "{\"ns\"") == NULL, "a line is not whole");
+    check(end > 3 && line[0] == '{' && strcmp(line + end - 2, "}\n") == 0 &&
+              strstr(line + 1, "{\"ns\"") == NULL,
+          "a line is not whole");
     ++*all;
     n += strstr(line, what) != NULL;
   }
@@ -88,10 +92,11 @@ int main(void) {
   ffiwaker_trace_begin(fd);
   w = rawwaker_audit(rawwaker_box_ref(b));
   pthread_t t[THREADS];
-  for (int i = 0; i < THREADS; i++) check(pthread_create(&t[i], NULL, wake_run, NULL) == 0, "no thread");
+  for (int i = 0; i < THREADS; i++)
+    check(pthread_create(&t[i], NULL, wake_run, NULL) == 0, "no thread");
   for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
   size_t all, n = lines_of(file, "\"what\":\"wake_by_ref\"", &all);
-  check(n == THREADS * EACH && all == n + 1, "not one line for each event");
+  check(n == THREADS * EACH && all == n + 1, "the lines are not one for each event");
 
   pid_t child = fork();
   if (child == 0) {
@@ -99,15 +104,16 @@ int main(void) {
     _exit(0);
   }
   int status;
-  check(waitpid(child, &status, 0) == child && status == 0, "the child has not ended well");
-  check(lines_of(file, "\"what\":\"wake_by_ref\"", &all) == n, "a forked child has written");
+  check(waitpid(child, &status, 0) == child && status == 0, "the child failed");
+  check(lines_of(file, "\"what\":\"wake_by_ref\"", &all) == n, "a forked child wrote");
 
   int standard = dup(2);
   check(dup2(full, 2) == 2, "no standard error");
   check(pthread_create(&t[0], NULL, cancelled_run, NULL) == 0, "no thread");
   pthread_join(t[0], NULL);
   check(atomic_load(&came_back), "a slot is a cancellation point");
-  check(lines_of(file, "\"what\":\"wake_by_ref\"", &all) == n + 1, "no line of a thread that is to be cancelled");
+  check(lines_of(file, "\"what\":\"wake_by_ref\"", &all) == n + 1,
+        "no line of a thread with a cancel pending");
 
   ffiwaker_trace_begin(full);
   errno = EDOM;

@@ -1,4 +1,5 @@
-/* Each sentence of rawwaker.h, on one thread or two, in TAP. Built and run by ./run, from which its tools come too. */
+/* unit.c - tests each sentence of rawwaker.h, on one thread or two, and prints TAP. ./run builds
+ * and runs it, also under the tools. */
 #define _GNU_SOURCE
 #include "rawwaker.h"
 
@@ -24,12 +25,13 @@ static bool passed;
 #define CHECK(what)                                                           \
   do {                                                                        \
     if (!(what)) {                                                            \
-      printf("# %s:%d: not so: %s\n", __FILE__, __LINE__, #what);             \
+      printf("# %s:%d: failed: %s\n", __FILE__, __LINE__, #what);             \
       passed = false;                                                         \
     }                                                                         \
   } while (0)
 
-/* The descriptor that comes next: the same before and after what leaves none open. */
+/* Returns the next descriptor number. It is the same after a call that leaves no descriptor
+ * open. */
 static int next_descriptor(void) {
   int fd = dup(0);
   close(fd);
@@ -46,10 +48,10 @@ static void run(const char *name, void (*test)(void)) {
   failures += !passed;
 }
 
-/* ------------------------------------------------------------------------------- a task whose wakers write letters -- */
+/* ------------------------------------------------------ a task whose wakers write letters -- */
 
-/* Each reference is a token from malloc of its own: a second use is one of freed memory. The letters are the tasks' names
- * and the slots': "ac" is a's clone. */
+/* Each reference is allocated separately, so its second use is a use of freed memory. The letters
+ * are those of the task and of the slot: "ac" is a clone of a's waker. */
 typedef struct task {
   char name;
   int refs;
@@ -102,7 +104,7 @@ static rawwaker task_waker(task *t) {
   return (rawwaker){k, &task_vtable};
 }
 
-/* A task whose clone slot must not be called: what it gives is refused. */
+/* A task whose clone slot must not be called: its result would be refused. */
 static task *same_task;
 static rawwaker same_clone(void *data) {
   note(same_task->name, 'c');
@@ -110,7 +112,7 @@ static rawwaker same_clone(void *data) {
   return (rawwaker){data, NULL};
 }
 
-/* ------------------------------------------------------------------------------------------------ the verbs --------- */
+/* ------------------------------------------------------------------- the calls of a waker -- */
 
 static void version(void) { CHECK(rawwaker_abi_version() == RAWWAKER_ABI_VERSION); }
 
@@ -140,7 +142,9 @@ static uintptr_t number_dropped;
 static void number_none(void *data) { (void)data; }
 static void number_drop(void *data) { number_dropped = number_dropped * 100 + (uintptr_t)data; }
 static const rawwaker_vtable number_vtable = {number_clone, number_drop, number_none, number_drop};
-static rawwaker number_clone(void *data) { return (rawwaker){(void *)((uintptr_t)data + 1), &number_vtable}; }
+static rawwaker number_clone(void *data) {
+  return (rawwaker){(void *)((uintptr_t)data + 1), &number_vtable};
+}
 
 static void data_is_any_integer(void) {
   rawwaker w = {(void *)(uintptr_t)42, &number_vtable}, c = rawwaker_clone(&w);
@@ -165,7 +169,9 @@ static void clone_from_same(void) {
 
 static rawwaker stored;
 static task old_task, new_task;
-static void look_at_stored(void) { note(stored.vtable == &task_vtable && ((token *)stored.data)->of == &new_task ? '+' : '-', ' '); }
+static void look_at_stored(void) {
+  note(stored.vtable == &task_vtable && ((token *)stored.data)->of == &new_task ? '+' : '-', ' ');
+}
 static void clone_from_order(void) {
   old_task = (task){.name = 'o', .on_drop = look_at_stored};
   new_task = (task){.name = 'n'};
@@ -173,7 +179,8 @@ static void clone_from_order(void) {
   stored = task_waker(&old_task);
   forget();
   rawwaker_clone_from(&stored, &src);
-  CHECK(strcmp(events, "ncod+ ") == 0); /* clone, store, drop: what drop looks at is stored already */
+  /* clone, store, drop: drop finds the new waker stored */
+  CHECK(strcmp(events, "ncod+ ") == 0);
   rawwaker_drop(stored);
   rawwaker empty = {NULL, NULL};
   forget();
@@ -192,10 +199,10 @@ static void noop(void) {
   rawwaker_wake_by_ref(&n);
   rawwaker_wake(c);
   rawwaker_drop(n);
-  rawwaker_drop(n); /* optional, so also too often */
+  rawwaker_drop(n); /* optional, so a second drop is allowed too */
 }
 
-/* ---------------------------------------------------------------------------------------- counted, from a function -- */
+/* --------------------------------------------------------------- counted, from a function -- */
 
 static int woken, ended;
 static rawwaker kept;
@@ -230,7 +237,8 @@ static void from_fn_drops_in_wake(void) {
   rawwaker_wake(w);
 }
 
-/* The reference that it is called through, and the last: then it ends inside the call, and nothing of it is touched after. */
+/* It drops the reference that it is called through, which is the last. The waker ends inside the
+ * call, and must not be accessed afterwards. */
 static int inside_wake, ended_inside;
 static void fn_drops_all(void *arg) {
   inside_wake++;
@@ -256,7 +264,7 @@ static void from_fn_drops_itself_in_wake(void) {
   }
 }
 
-/* Rust's side of async-ffi sees the data pointer only. */
+/* The Rust side of async-ffi uses only the data pointer. */
 static void boxed(rawwaker w, const int *wakes) {
   CHECK(rawwaker_is_box(&w));
   int before = wakes == NULL ? 0 : *wakes;
@@ -280,7 +288,7 @@ static void async_ffi(void) {
   rawwaker_sink_drop(s);
 }
 
-/* ------------------------------------------------------------------------------------------------ the cell ---------- */
+/* ------------------------------------------------------------------------------- the cell -- */
 
 static void cell(void) {
   task a = {.name = 'a'}, b = {.name = 'b'};
@@ -291,7 +299,7 @@ static void cell(void) {
   CHECK(!rawwaker_cell_take(&zeroed, &out) && out.vtable == NULL);
   rawwaker wa = task_waker(&a), wb = task_waker(&b), n = rawwaker_noop();
   forget();
-  rawwaker_cell_wake(&c); /* empty: nothing */
+  rawwaker_cell_wake(&c); /* empty: does nothing */
   rawwaker_cell_register(&c, &wa);
   rawwaker_cell_register(&c, &wb);
   CHECK(strcmp(events, "acbcad") == 0);
@@ -311,7 +319,7 @@ static void cell(void) {
   CHECK(a.refs == 0 && b.refs == 0);
 }
 
-/* A waker whose clone is equal to it, as those of most runtimes are. */
+/* A waker that equals its clones, as in most runtimes. */
 static rawwaker equal_clone(void *data);
 static void equal_drop(void *data) { note(*(char *)data, 'd'); }
 static const rawwaker_vtable equal_vtable = {equal_clone, equal_drop, equal_drop, equal_drop};
@@ -331,7 +339,7 @@ static void cell_keeps_an_equal_one(void) {
   CHECK(strcmp(events, "eced") == 0);
 }
 
-/* A slot that uses the very cell: with a lock held over it, it would hang. */
+/* A slot that uses its own cell. If the cell held a lock during the slot, it would hang. */
 static rawwaker_cell busy_cell;
 static rawwaker reenter_clone(void *data);
 static void reenter(void *data) {
@@ -358,14 +366,16 @@ static void cell_may_be_used_by_its_slots(void) {
   alarm(0);
 }
 
-/* What other threads do while one is inside a register, for however long: `inside` runs in its clone slot. */
+/* Actions of other threads while one thread is inside a register, for any time: `inside` runs in
+ * its clone slot. */
 static void (*inside)(void);
 static task other;
 static rawwaker stopped_clone(void *data) {
   inside();
   return task_clone(data);
 }
-static const rawwaker_vtable stopped_vtable = {stopped_clone, task_wake, task_wake_by_ref, task_drop};
+static const rawwaker_vtable stopped_vtable = {stopped_clone, task_wake, task_wake_by_ref,
+                                               task_drop};
 static void takes_inside(void) {
   rawwaker out = {NULL, NULL};
   note('t', rawwaker_cell_take(&busy_cell, &out) ? '+' : '-');
@@ -389,10 +399,11 @@ static void wakes_and_registers_inside(void) {
 static void cell_waits_for_no_register(void) {
   static const struct {
     void (*inside)(void);
-    const char *events, *then; /* of the register, and of a wake after it */
+    const char *events, *then; /* of the register, and of a later wake */
   } cases[] = {
-      {wakes_inside, "acawbd", ""},       {wakes_twice_inside, "acawbd", ""},       {takes_inside, "t-acawbd", ""},
-      {drops_inside, "acawbd", ""},       {registers_inside, "orodacbd", "aw"}, {wakes_and_registers_inside, "orodacawbd", ""},
+      {wakes_inside, "acawbd", ""},         {wakes_twice_inside, "acawbd", ""},
+      {takes_inside, "t-acawbd", ""},       {drops_inside, "acawbd", ""},
+      {registers_inside, "orodacbd", "aw"}, {wakes_and_registers_inside, "orodacawbd", ""},
   };
   task a = {.name = 'a'}, b = {.name = 'b'};
   other = (task){.name = 'o'};
@@ -408,7 +419,7 @@ static void cell_waits_for_no_register(void) {
     forget();
     rawwaker_cell_wake(&busy_cell);
     CHECK(strcmp(events, cases[i].then) == 0);
-    rawwaker_cell_register(&busy_cell, &wb); /* it is free again */
+    rawwaker_cell_register(&busy_cell, &wb); /* it can register again */
     rawwaker_cell_drop(&busy_cell);
     rawwaker_drop(wa);
     rawwaker_drop(wb);
@@ -416,9 +427,10 @@ static void cell_waits_for_no_register(void) {
   }
 }
 
-/* ------------------------------------------------------------------------------------------------ block_on ---------- */
+/* ------------------------------------------------------------------------------- block_on -- */
 
-/* Needs `left` wakes; each comes by how. Writes p for a poll and d for the drop. */
+/* Needs `left` wakes, which arrive as `how` specifies. It writes p for a poll and d for the
+ * drop. */
 typedef struct counting {
   int left;
   enum { BY_SELF, BY_THREAD_DURING, BY_THREAD_AFTER, NESTED } how;
@@ -450,7 +462,8 @@ static rawwaker_poll counting_poll(void *data, rawwaker_context *cx, void *out) 
     rawwaker_cell_register(&c->cell, cx->waker);
     if (atomic_load(&c->arrived) == c->left) goto done;
     if (c->started == 0)
-      for (; c->started < c->left; c->started++) pthread_create(&c->threads[c->started], NULL, arrive, c);
+      for (; c->started < c->left; c->started++)
+        pthread_create(&c->threads[c->started], NULL, arrive, c);
     return RAWWAKER_PENDING;
   }
   if (c->left-- == 0) goto done;
@@ -497,10 +510,12 @@ static void block_on_polls_once_a_wake(void) {
   CHECK(strcmp(events, "p p p p d ") == 0);
   CHECK(block_on((counting){.left = 2, .how = NESTED}, &out) == RAWWAKER_READY);
   CHECK(strcmp(events, "p p p d p p p d p d ") == 0);
-  for (int i = 0; i < 200; i++) CHECK(block_on((counting){.left = 4, .how = BY_THREAD_AFTER}, &out) == RAWWAKER_READY);
+  for (int i = 0; i < 200; i++)
+    CHECK(block_on((counting){.left = 4, .how = BY_THREAD_AFTER}, &out) == RAWWAKER_READY);
 }
 
-/* Each poll asks for one wake, which comes a little after the poll: a poll that no wake has asked for would come before it. */
+/* Each poll requests one wake, which arrives shortly after the poll. A poll without a wake would
+ * come before it. */
 typedef struct exchange {
   sem_t polled;
   rawwaker_cell cell;
@@ -561,7 +576,7 @@ static void nothing_is_left(void) {
 
 static void *other_threads_panic(void *arg) {
   CHECK(rawwaker_last_panic()[0] == '\0');
-  rawwaker_set_panic("other", 5); /* freed with the thread, which a leak checker sees */
+  rawwaker_set_panic("other", 5); /* freed with the thread; a leak checker reports it otherwise */
   return arg;
 }
 static void panic_text(void) {
@@ -578,11 +593,12 @@ static void panic_text(void) {
   CHECK(rawwaker_last_panic()[0] == '\0');
 }
 
-/* A future that fails, and whose drop slot polls another one: one that is ready, fails, or has to be waited for. */
+/* A future that panics, and whose drop slot polls another one: one that is ready, panics, or is
+ * pending. */
 typedef struct failing {
   const char *why;
   counting then;
-  const char *sets; /* the drop slot, last of all */
+  const char *sets; /* by the drop slot, as its last call */
 } failing;
 static rawwaker_poll failing_poll(void *data, rawwaker_context *cx, void *out) {
   (void)cx;
@@ -615,7 +631,7 @@ static void the_text_outlives_the_drop(void) {
   rawwaker_set_panic(rawwaker_last_panic(), 0);
 }
 
-/* A text may be made of the one before. */
+/* A text may be made from the previous one. */
 static void the_text_of_a_text(void) {
   rawwaker_set_panic("it: why", 7);
   rawwaker_set_panic(rawwaker_last_panic() + 4, 3);
@@ -625,11 +641,12 @@ static void the_text_of_a_text(void) {
   rawwaker_set_panic("", 0);
 }
 
-#ifndef _WIN32 /* no thread is cancelled there */
-/* A wait in a thread that is cancelled, from outside or by its own future. Its drop slot waits for something itself. */
+#ifndef _WIN32 /* it has no cancellation */
+/* A wait in a thread that is cancelled, by another thread or by its own future. The drop slot
+ * itself waits. */
 enum { ASLEEP, IN_POLL, WOKEN_IN_POLL, NOT_WILLING, SLEPT, HOWS, SLEEPS = 8 };
 typedef struct cancelled {
-  int how; /* of the five */
+  int how; /* one of the five */
   sem_t polled;
   rawwaker_cell cell;
   int polls, drops;
@@ -641,7 +658,7 @@ static rawwaker_poll cancelled_poll(void *data, rawwaker_context *cx, void *out)
   (void)out;
   if (c->how == IN_POLL || c->how == WOKEN_IN_POLL) {
     if (c->polls == 0) pthread_cancel(pthread_self());
-    pthread_testcancel(); /* as a write would be */
+    pthread_testcancel(); /* a cancellation point, as write is */
   }
   if (c->how == SLEPT) { /* it was asleep between most of these polls */
     int state;
@@ -651,11 +668,12 @@ static rawwaker_poll cancelled_poll(void *data, rawwaker_context *cx, void *out)
   }
   if (c->how == IN_POLL || c->polls++ >= (c->how == SLEPT ? SLEEPS : 1)) return RAWWAKER_READY;
   rawwaker_cell_register(&c->cell, cx->waker);
-  if (c->how == WOKEN_IN_POLL) rawwaker_cell_wake(&c->cell); /* so it does not sleep */
+  if (c->how == WOKEN_IN_POLL) rawwaker_cell_wake(&c->cell); /* so block_on does not sleep */
   sem_post(&c->polled);
   return RAWWAKER_PENDING;
 }
-#if defined(__SANITIZE_THREAD__) /* which does not see that threads are in order after a cancelled sem_wait */
+/* which does not know that a cancelled sem_wait orders threads */
+#if defined(__SANITIZE_THREAD__)
 #define AFTER_A_CANCEL BY_SELF
 #else
 #define AFTER_A_CANCEL BY_THREAD_AFTER
@@ -726,7 +744,7 @@ static void late_wakes(void) {
   boxed(outlives, NULL);
 }
 
-/* ------------------------------------------------------------------------------------------------ sinks and boxes --- */
+/* ------------------------------------------------------------------------ sinks and boxes -- */
 
 static bool readable(const rawwaker_sink *s) {
   struct pollfd p = {.fd = rawwaker_sink_fd(s), .events = POLLIN};
@@ -764,7 +782,7 @@ static void boxes_list_once_in_order(void) {
     CHECK(n[0].woken && n[1].woken && n[2].woken && !n[0].last);
     CHECK(drain(s, n, 8) == 0);
   }
-  CHECK(!readable(s)); /* nobody slept, nobody wrote */
+  CHECK(!readable(s)); /* no sleep, so no write */
   for (int i = 0; i < 3; i++) {
     rawwaker_wake(w[i]);
     rawwaker_box_close(b[i]);
@@ -773,7 +791,7 @@ static void boxes_list_once_in_order(void) {
   rawwaker_sink_drop(s);
 }
 
-static void the_sleeper_is_roused_once(void) {
+static void a_sleeper_is_woken_once(void) {
   rawwaker_sink *s = rawwaker_sink_new(0);
   rawwaker_box *b = rawwaker_box_new(s, 1, 0), *c = rawwaker_box_new(s, 2, 0);
   rawwaker w = rawwaker_box_ref(b), x = rawwaker_box_ref(c);
@@ -787,7 +805,7 @@ static void the_sleeper_is_roused_once(void) {
   rawwaker_wake_by_ref(&w);
   CHECK(readable(s) && *sleeping == 0 && *head != NULL);
   rawwaker_sink_ack(s);
-  rawwaker_wake_by_ref(&x); /* listed, but nobody sleeps */
+  rawwaker_wake_by_ref(&x); /* listed, but no sleep */
   CHECK(!readable(s));
   CHECK(!rawwaker_sink_sleep(s) && *sleeping == 0);
   CHECK(drain(s, n, 4) == 2);
@@ -819,7 +837,7 @@ static void the_hook_is_called_with_the_descriptor(void) {
   hooked = unhooked = 0;
   CHECK(rawwaker_sink_on_wake(s, rawwaker_from_fn(hook, &first, unhook)));
   CHECK(rawwaker_sink_on_wake(s, rawwaker_from_fn(hook, &hooked, unhook)));
-  rawwaker_wake_by_ref(&w); /* nobody sleeps */
+  rawwaker_wake_by_ref(&w); /* no sleep */
   CHECK(hooked == 0 && drain(s, n, 2) == 1);
   CHECK(rawwaker_sink_sleep(s));
   rawwaker_wake_by_ref(&w);
@@ -835,9 +853,9 @@ static void the_hook_is_called_with_the_descriptor(void) {
   CHECK(unhooked == 2);
 }
 
-/* A future that does what its letters say, one a poll: s wakes itself, k keeps the waker (clone_from), t wakes what it kept
- * on another thread, d drops what it kept, r is ready, R too but wakes itself first, p panics, S sleeps 30 us and wakes
- * itself, . nothing. */
+/* A future that does what its letters specify, one for each poll: s wakes itself; k keeps the waker
+ * (clone_from); t wakes the kept waker on another thread; d drops it; r is ready; R is ready, but
+ * wakes itself first; p panics; S sleeps 30 us and wakes itself; . does nothing. */
 typedef struct script {
   const char *letters;
   rawwaker kept;
@@ -886,18 +904,18 @@ static rawwaker_poll poll_script(rawwaker_sink *s, rawwaker_box **b, script *f, 
   return got;
 }
 
-static void a_future_that_wakes_itself_is_polled_on(void) {
+static void a_future_that_wakes_itself_is_polled_again(void) {
   rawwaker_sink *s = rawwaker_sink_new(0);
   rawwaker_box *b = NULL;
   bool told = true;
   script ready = {.letters = "r"}, then = {.letters = "ssr"}, ever = {.letters = ""},
-         slow = {.letters = "SSSSSSSSSSSSSSSS"}, panics = {.letters = "sp"}, last = {.letters = "R"},
-         again = {.letters = "R"};
+         slow = {.letters = "SSSSSSSSSSSSSSSS"}, panics = {.letters = "sp"},
+         last = {.letters = "R"}, again = {.letters = "R"};
   rawwaker_box *held = rawwaker_box_new(s, 1, 0);
   CHECK(poll_script(s, &b, &ready, &told) == RAWWAKER_READY && b == NULL && !told);
   script thrice;
   int tries = 0;
-  do { /* a slow machine may come to the bound of 100 us before */
+  do { /* a slow machine may reach the limit of 100 us first */
     thrice = (script){.letters = "sss."};
     CHECK(poll_script(s, &b, &thrice, &told) == RAWWAKER_PENDING && b == NULL && told);
   } while (thrice.polls != 4 && ++tries < 50);
@@ -908,19 +926,21 @@ static void a_future_that_wakes_itself_is_polled_on(void) {
   rawwaker_box_close(held);
   CHECK(poll_script(s, &b, &ever, &told) == RAWWAKER_PENDING && told && ever.polls <= 64);
   CHECK(poll_script(s, &b, &slow, &told) == RAWWAKER_PENDING && told && slow.polls < 8);
-  CHECK(poll_script(s, &b, &panics, &told) == RAWWAKER_PANICKED && told && strcmp(rawwaker_last_panic(), "why") == 0);
-  CHECK(poll_script(s, &b, &(script){.letters = "r"}, &told) == RAWWAKER_READY && rawwaker_last_panic()[0] == '\0');
+  CHECK(poll_script(s, &b, &panics, &told) == RAWWAKER_PANICKED && told &&
+        strcmp(rawwaker_last_panic(), "why") == 0);
+  CHECK(poll_script(s, &b, &(script){.letters = "r"}, &told) == RAWWAKER_READY &&
+        rawwaker_last_panic()[0] == '\0');
   CHECK(rawwaker_live() == 0);
   rawwaker_sink_drop(s);
 }
 
 #ifdef PR_SET_TSC
-/* Where a process may not read the time (rdtsc is a signal then, and so is clock_gettime), a future that does not wake itself is polled as
- * ever: the clock is read only for one that does. */
+/* If a process may not read the time (rdtsc, and so clock_gettime, raises a signal), a future that
+ * does not wake itself can still be polled: the clock is read only for a future that does. */
 static void no_clock_for_a_future_that_does_not_wake_itself(void) {
   pid_t child = fork();
   if (child == 0) {
-    if (prctl(PR_SET_TSC, PR_TSC_SIGSEGV) != 0) _exit(0); /* another processor */
+    if (prctl(PR_SET_TSC, PR_TSC_SIGSEGV) != 0) _exit(0); /* not this kind of processor */
     rawwaker_sink *s = rawwaker_sink_new(0);
     rawwaker_box *b = NULL;
     bool told;
@@ -941,22 +961,25 @@ static void a_box_made_by_a_poll_is_given_back_if_it_was_kept(void) {
   bool told = true;
   script f = {.letters = "kk.t.ktd."};
   CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && b != NULL && !told);
-  rawwaker_wake_by_ref(&f.kept); /* before it has an id: not listed */
+  rawwaker_wake_by_ref(&f.kept); /* before the box has an id: not listed */
   CHECK(drain(s, n, 2) == 0);
   CHECK(rawwaker_box_adopt(b, 7));
   CHECK(rawwaker_box_id(&f.kept) == 7);
   rawwaker_wake_by_ref(&f.kept);
   CHECK(drain(s, n, 2) == 1 && n[0].id == 7 && n[0].woken == 1);
-  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && !told && f.misses == 1); /* will_wake since the first */
+  /* will_wake is true since the first */
+  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && !told && f.misses == 1);
   CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && !told);
-  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && told && f.polls == 5); /* t, on another thread, and . */
+  /* t, on another thread, and then . */
+  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && told && f.polls == 5);
   CHECK(drain(s, n, 2) == 0);
-  rawwaker_wake_by_ref(&f.kept); /* listed: the next poll does not loop, and its wakes are the list's */
+  /* listed: the next poll does not loop, and its wakes go to the list */
+  rawwaker_wake_by_ref(&f.kept);
   CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && !told && f.polls == 6);
   CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && !told && f.polls == 7);
   CHECK(drain(s, n, 2) == 1 && n[0].woken == 1);
   rawwaker_box_close(b);
-  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && !told); /* d, the last of it */
+  CHECK(poll_script(s, &b, &f, &told) == RAWWAKER_PENDING && !told); /* d, the last reference */
   rawwaker_sink_drop(s);
 }
 
@@ -977,7 +1000,7 @@ static void a_box_closed_during_its_poll_stays_closed(void) {
   CHECK(drain(s, n, 2) == 0);
   script g = {.letters = "k"};
   CHECK(poll_script(s, &born, &g, &told) == RAWWAKER_PENDING && born != NULL);
-  rawwaker_box_close(born); /* never adopted */
+  rawwaker_box_close(born); /* it was never adopted */
   rawwaker_wake(g.kept);
   CHECK(drain(s, n, 2) == 0);
   rawwaker_sink_drop(s);
@@ -1013,9 +1036,9 @@ static void closed_boxes_do_nothing(void) {
   rawwaker_box_close(listed);
   CHECK(drain(s, n, 2) == 1 && n[0].id == 2 && !n[0].woken && !n[0].last);
   rawwaker_wake_by_ref(&x);
-  CHECK(drain(s, n, 2) == 0); /* it has been closed to the list for good */
+  CHECK(drain(s, n, 2) == 0); /* it is never listed again */
   rawwaker_drop(x);
-  rawwaker_sink_drop(s); /* the box keeps it */
+  rawwaker_sink_drop(s); /* the box keeps the sink */
   rawwaker_drop(w);
 }
 
@@ -1026,7 +1049,7 @@ static void boxes_that_tell(void) {
   rawwaker_drop(rawwaker_box_ref(b)); /* no wake, but C's last reference */
   CHECK(drain(s, n, 2) == 1 && n[0].id == 5 && !n[0].woken && n[0].last);
   rawwaker again = rawwaker_box_ref(b);
-  CHECK(!rawwaker_box_retire(b)); /* lent again since */
+  CHECK(!rawwaker_box_retire(b)); /* C has a reference again */
   rawwaker_wake(again);
   CHECK(drain(s, n, 2) == 1 && n[0].woken && n[0].last);
   CHECK(rawwaker_box_retire(b));
@@ -1052,7 +1075,7 @@ static uint64_t look(rawwaker_box *b, const char *name) {
   size_t n = rawwaker_box_look(b, f, 16);
   for (size_t i = 0; i < n && i < 16; i++)
     if (strcmp(f[i].name, name) == 0) return f[i].value;
-  CHECK(name == NULL); /* none of that name */
+  CHECK(name == NULL); /* no field of that name */
   return 0;
 }
 
@@ -1061,11 +1084,13 @@ static void what_is_in_a_box_can_be_looked_at(void) {
   rawwaker_box *b = rawwaker_box_new(s, 77, RAWWAKER_BOX_TELL);
   rawwaker_box_field all[8], few[2] = {{NULL, 0, 0, 0}, {NULL, 0, 0, 0}};
   CHECK(rawwaker_box_look(NULL, all, 8) == 8);
-  for (int i = 1; i < 8; i++) CHECK(all[i].offset >= all[i - 1].offset + all[i - 1].size && all[i].value == 0);
+  for (int i = 1; i < 8; i++)
+    CHECK(all[i].offset >= all[i - 1].offset + all[i - 1].size && all[i].value == 0);
   CHECK(rawwaker_box_look(b, few, 1) == 8 && few[0].name != NULL && few[1].name == NULL);
   CHECK(rawwaker_box_look(b, NULL, 0) == 8 && rawwaker_box_look(NULL, NULL, 0) == 8);
   rawwaker w = rawwaker_box_ref(b);
-  CHECK(look(b, "refs") == 3 && look(b, "queued") == 0 && look(b, "closed") == 0 && look(b, "id") == 77 && look(b, "tell") == 1);
+  CHECK(look(b, "refs") == 3 && look(b, "queued") == 0 && look(b, "closed") == 0 &&
+        look(b, "id") == 77 && look(b, "tell") == 1);
   CHECK(look(b, "sink") == (uintptr_t)s && look(b, "next") == 0);
   CHECK(look(b, "vtable") == (uintptr_t)((const rawwaker_boxed *)w.data)->vtable);
   rawwaker_wake_by_ref(&w);
@@ -1079,7 +1104,7 @@ static void what_is_in_a_box_can_be_looked_at(void) {
   rawwaker_sink_drop(s);
 }
 
-/* A box that tells does not loop: C's last drop in the middle of a poll must list it. */
+/* A poll of a box that tells does not loop, because C's last drop during the poll must list it. */
 static rawwaker_poll drops_poll(void *data, rawwaker_context *cx, void *out) {
   rawwaker *kept = data;
   (void)cx;
@@ -1087,22 +1112,24 @@ static rawwaker_poll drops_poll(void *data, rawwaker_context *cx, void *out) {
   rawwaker_drop(*kept);
   return RAWWAKER_PENDING;
 }
-static void a_box_that_tells_is_told_of_during_its_poll(void) {
+static void a_box_that_tells_is_listed_during_its_poll(void) {
   static const rawwaker_future_vtable vtable = {drops_poll, script_drop};
   rawwaker_sink *s = rawwaker_sink_new(0);
   rawwaker_box *b = rawwaker_box_new(s, 5, RAWWAKER_BOX_TELL);
   rawwaker kept = rawwaker_box_ref(b);
   rawwaker_notice n[2];
   bool told = true;
-  CHECK(rawwaker_box_poll(s, &b, (rawwaker_future){&kept, &vtable}, NULL, &told) == RAWWAKER_PENDING && !told);
+  CHECK(rawwaker_box_poll(s, &b, (rawwaker_future){&kept, &vtable}, NULL, &told) ==
+            RAWWAKER_PENDING &&
+        !told);
   CHECK(drain(s, n, 2) == 1 && n[0].id == 5 && !n[0].woken && n[0].last);
   CHECK(rawwaker_box_retire(b));
   rawwaker_sink_drop(s);
 }
 
-/* For this program's life: so none of the tests' counts is of it. */
+/* It lasts as long as the program, so no test's counts include it. */
 static rawwaker_sink *forever;
-static void a_sink_for_ever(void) {
+static void a_permanent_sink(void) {
   rawwaker_notice n[2];
   for (int i = 0; i < 3; i++) {
     rawwaker_box *b = rawwaker_box_new(forever, 9, 0);
@@ -1119,7 +1146,8 @@ static void a_sink_for_ever(void) {
   }
 }
 
-/* What a wake that was between its exchange and its push finds, when its box is closed and the sink dropped meanwhile. */
+/* A wake that stands between its exchange and its push while its box is closed and the sink is
+ * dropped. */
 static void a_wake_that_comes_to_a_dropped_sink(void) {
   for (int by_ref = 0; by_ref < 2; by_ref++) {
     rawwaker_sink *s = rawwaker_sink_new(0);
@@ -1135,7 +1163,8 @@ static void a_wake_that_comes_to_a_dropped_sink(void) {
   }
 }
 
-/* What others do while a wake calls the hook: it has written by then, and not yet cleared the flag. */
+/* Actions of other threads while a wake calls the hook: it has written the descriptor, but not yet
+ * cleared the flag. */
 static struct {
   rawwaker_sink *s;
   uint32_t *sleeping;
@@ -1182,17 +1211,18 @@ static void a_wake_that_is_late_ends_no_later_sleep(void) {
   rawwaker_wake_by_ref(&w);
   CHECK(asleep_again != before && *in_hook.sleeping == asleep_again && !readable(in_hook.s));
   rawwaker_wake(w);
-  CHECK(readable(in_hook.s) && in_hook.calls == 2 && *in_hook.sleeping == 0 && drain(in_hook.s, n, 2) == 1);
+  CHECK(readable(in_hook.s) && in_hook.calls == 2 && *in_hook.sleeping == 0 &&
+        drain(in_hook.s, n, 2) == 1);
   rawwaker_box_close(b);
   rawwaker_sink_drop(in_hook.s);
 }
 
 static void wake_other(void) {
-  rawwaker_sink_ack(in_hook.s); /* as if the first had not written yet */
+  rawwaker_sink_ack(in_hook.s); /* as if the first wake had not written yet */
   rawwaker_wake_by_ref(&in_hook.other);
   CHECK(readable(in_hook.s) && in_hook.calls == 2);
 }
-static void each_wake_that_finds_the_sleeper_rouses_it(void) {
+static void each_wake_that_finds_a_sleeper_wakes_it(void) {
   in_hook_begin(wake_other);
   rawwaker_notice n[2];
   rawwaker_box *a = rawwaker_box_new(in_hook.s, 1, 0), *b = rawwaker_box_new(in_hook.s, 2, 0);
@@ -1217,13 +1247,13 @@ static void a_hook_may_drop_its_sink(void) {
   rawwaker_box *b = rawwaker_box_new(in_hook.s, 1, 0);
   rawwaker w = rawwaker_box_ref(b);
   rawwaker_wake_by_ref(&w);
-  CHECK(in_hook.calls == 1 && in_hook.drops == 0); /* no wake drops it */
+  CHECK(in_hook.calls == 1 && in_hook.drops == 0); /* no wake drops the hook */
   rawwaker_sink_reap();
   CHECK(in_hook.drops == 1);
   rawwaker_wake(w);
   CHECK(in_hook.calls == 1);
   rawwaker_box_close(b);
-  /* Another sink's calls do it, too, for a runtime that has named no reaper. */
+  /* If the runtime has set no reaper, another sink's calls do it too. */
   for (int way = 0; way < 2; way++) {
     in_hook_begin(drop_the_sink);
     descriptor = rawwaker_sink_fd(in_hook.s);
@@ -1261,7 +1291,8 @@ static void each_call_gives_the_cancel_state_back(void) {
 
 static void set_another_and_drop_the_sink(void) {
   rawwaker_sink_close(in_hook.s);
-  CHECK(rawwaker_sink_on_wake(in_hook.s, rawwaker_from_fn(in_hook_call, NULL, in_hook_drop)) && in_hook.drops == 1);
+  CHECK(rawwaker_sink_on_wake(in_hook.s, rawwaker_from_fn(in_hook_call, NULL, in_hook_drop)) &&
+        in_hook.drops == 1);
   rawwaker_sink_drop(in_hook.s);
   CHECK(!in_hook_open() && in_hook.drops == 1);
 }
@@ -1279,7 +1310,8 @@ static void a_sink_may_be_closed_before_it_is_dropped(void) {
   rawwaker_sink_kick(in_hook.s);
   rawwaker_sink_ack(in_hook.s);
   rawwaker_sink_close(in_hook.s);
-  CHECK(in_hook.calls == 0 && in_hook.drops == 1 && *in_hook.sleeping == 0 && drain(in_hook.s, n, 2) == 1 && in_hook_open());
+  CHECK(in_hook.calls == 0 && in_hook.drops == 1 && *in_hook.sleeping == 0 &&
+        drain(in_hook.s, n, 2) == 1 && in_hook_open());
   close(reused);
   rawwaker_box_close(b);
   rawwaker_sink_drop(in_hook.s);
@@ -1300,9 +1332,9 @@ static void forever_wake_by_ref(void *data) {
   (void)data;
   forever_calls++;
 }
-/* No reference of it is counted, as the sink never drops it. */
+/* Its references are not counted, because the sink never drops it. */
 static const rawwaker_vtable forever_vtable = {NULL, NULL, forever_wake_by_ref, NULL};
-static void a_sink_for_ever_calls_its_hook_and_is_not_closed(void) {
+static void a_permanent_sink_calls_its_hook_and_is_not_closed(void) {
   rawwaker_notice n[2];
   CHECK(rawwaker_sink_on_wake(forever, (rawwaker){NULL, &forever_vtable}));
   rawwaker_sink_close(forever);
@@ -1315,7 +1347,7 @@ static void a_sink_for_ever_calls_its_hook_and_is_not_closed(void) {
   rawwaker_box_close(b);
 }
 
-/* The last but the deaths: a process names its reaper once. */
+/* The last test before the deaths, because a process sets its reaper once. */
 static void a_reaper_is_kicked_and_no_other_call_drops_its_hooks(void) {
   void **word = rawwaker_sink_reaper(forever);
   CHECK(*word == NULL && !readable(forever));
@@ -1356,7 +1388,7 @@ static void signals_and_errno(void) {
   rawwaker_sink_drop(s);
 }
 
-/* ------------------------------------------------------------------------------------------------ deaths ------------ */
+/* --------------------------------------------------------------------------------- deaths -- */
 
 static int out_of_memory_at; /* 1: the next malloc fails */
 void *__real_malloc(size_t size);
@@ -1365,7 +1397,7 @@ void *__wrap_malloc(size_t size) {
   if (out_of_memory_at > 0 && --out_of_memory_at == 0) return NULL;
   return __real_malloc(size);
 }
-/* Compilers make malloc and memset into this. */
+/* Compilers replace malloc and memset by calloc. */
 void *__real_calloc(size_t n, size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_calloc(size_t n, size_t size) {
@@ -1380,7 +1412,8 @@ static rawwaker_poll gives_nine(void *data, rawwaker_context *cx, void *out) {
   (void)out;
   return 9;
 }
-static const rawwaker_vtable holes = {NULL, NULL, NULL, NULL}, hollow = {gives_nothing, NULL, NULL, NULL};
+static const rawwaker_vtable holes = {NULL, NULL, NULL, NULL},
+                             hollow = {gives_nothing, NULL, NULL, NULL};
 static const rawwaker none = {NULL, NULL}, holed = {NULL, &holes};
 static rawwaker into;
 static rawwaker_cell cell_of(rawwaker w) {
@@ -1403,17 +1436,23 @@ static void die_by_ref(void) { rawwaker_wake_by_ref(&none); }
 static void die_by_ref_slot(void) { rawwaker_wake_by_ref(&holed); }
 static void die_drop(void) { rawwaker_drop(none); }
 static void die_drop_slot(void) { rawwaker_drop(holed); }
-static void die_cell_register(void) { rawwaker_cell c = cell_of(none); rawwaker_cell_register(&c, &none); }
+static void die_cell_register(void) {
+  rawwaker_cell c = cell_of(none);
+  rawwaker_cell_register(&c, &none);
+}
 static void die_cell_wake(void) { rawwaker_cell c = cell_of(holed); rawwaker_cell_wake(&c); }
 static void die_cell_drop(void) { rawwaker_cell c = cell_of(holed); rawwaker_cell_drop(&c); }
-/* Memory that is no cell, with this in its first word. */
+/* Memory that is not a cell; this is its first word. */
 static uint32_t garbage;
 static rawwaker_cell no_cell(void) {
   rawwaker_cell c = cell_of(rawwaker_noop());
   c.private_lock = garbage;
   return c;
 }
-static void die_no_cell_register(void) { rawwaker_cell c = no_cell(); rawwaker_cell_register(&c, &c.private_waker); }
+static void die_no_cell_register(void) {
+  rawwaker_cell c = no_cell();
+  rawwaker_cell_register(&c, &c.private_waker);
+}
 static void die_no_cell_wake(void) { rawwaker_cell c = no_cell(); rawwaker_cell_wake(&c); }
 static void die_no_cell_take(void) { rawwaker_cell c = no_cell(); rawwaker_cell_take(&c, &into); }
 static void die_no_cell_drop(void) { rawwaker_cell c = no_cell(); rawwaker_cell_drop(&c); }
@@ -1447,7 +1486,7 @@ static void die_from_fn_memory(void) {
   rawwaker_from_fn(number_none, NULL, NULL);
 }
 
-/* What the child says before it aborts, and nothing else, is `rawwaker: ` and line. */
+/* Before it aborts, the child prints `rawwaker: ` and line, and nothing else. */
 static void death(const char *line, void (*call)(void)) {
   int ends[2], status;
   char got[512] = "", want[256];
@@ -1494,12 +1533,17 @@ static void deaths(void) {
   static const uint32_t words[] = {1, 2, 3, 4, 0x01010101, 0xAAAAAAAA, 0xFFFFFFFF};
   for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
     garbage = words[i];
-    death("rawwaker_cell_register: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_register);
-    death("rawwaker_cell_wake: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_wake);
-    death("rawwaker_cell_take: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_take);
-    death("rawwaker_cell_drop: no cell (use rawwaker_cell_init, or zeroed memory)", die_no_cell_drop);
+    death("rawwaker_cell_register: not a cell (use rawwaker_cell_init, or zeroed memory)",
+          die_no_cell_register);
+    death("rawwaker_cell_wake: not a cell (use rawwaker_cell_init, or zeroed memory)",
+          die_no_cell_wake);
+    death("rawwaker_cell_take: not a cell (use rawwaker_cell_init, or zeroed memory)",
+          die_no_cell_take);
+    death("rawwaker_cell_drop: not a cell (use rawwaker_cell_init, or zeroed memory)",
+          die_no_cell_drop);
   }
-  death("rawwaker_cell_register: no cell (use rawwaker_cell_init, or zeroed memory)", die_overwritten);
+  death("rawwaker_cell_register: not a cell (use rawwaker_cell_init, or zeroed memory)",
+        die_overwritten);
   death("rawwaker_block_on: NULL vtable", die_block_on);
   death("rawwaker_block_on: empty slot poll", die_block_on_poll);
   death("rawwaker_block_on: empty slot drop", die_block_on_drop);
@@ -1520,7 +1564,7 @@ static void no_memory_for_a_text(void) {
     CHECK(strcmp(rawwaker_last_panic(), "why") == 0);
   }
   out_of_memory_at = 1;
-  rawwaker_set_panic("", 0); /* needs none */
+  rawwaker_set_panic("", 0); /* needs no memory */
   CHECK(out_of_memory_at == 1);
   out_of_memory_at = 0;
 }
@@ -1535,62 +1579,83 @@ static void no_memory_for_a_runtime(void) {
 }
 
 int main(int argc, char **argv) {
-  run("the panic's text is the thread's own and cut at 1 KiB, also the first of the process", panic_text);
+  run("the panic's text is the thread's own and cut at 1 KiB, also the first of the process",
+      panic_text);
   run("the linked version is the header's", version);
   run("a poll that was not in the loop leaves nothing to end", nothing_is_left);
-  run("each verb calls its slot, once, and no other", verbs);
+  run("each call of a waker calls its slot, once, and no other", verbs);
   run("will_wake is equal data and equal vtable address", will_wake);
   run("data may be any integer and change with each clone", data_is_any_integer);
-  run("clone_from calls no slot where both wake the same task", clone_from_same);
-  run("clone_from clones, then stores, then drops; an empty one it only fills", clone_from_order);
+  run("clone_from calls no slot if both wake the same task", clone_from_same);
+  run("clone_from clones, then stores, then drops; if dst is empty, it only stores",
+      clone_from_order);
   run("the no-op does nothing, every clone equals it, dropping it is optional", noop);
   run("a function's waker counts its references and calls drop with the last", from_fn);
-  run("a function may drop clones of the very waker that called it", from_fn_drops_in_wake);
-  run("a function may drop the last reference that it is called through", from_fn_drops_itself_in_wake);
+  run("a function may drop clones of the waker that called it", from_fn_drops_in_wake);
+  run("a function may drop the last reference that it is called through",
+      from_fn_drops_itself_in_wake);
   run("counted wakers serve async-ffi's four slots", async_ffi);
-  run("a cell keeps the latest waker, gives it out once, and may be used again", cell);
+  run("a cell keeps the latest waker, returns it once, and may be used again", cell);
   run("a cell that keeps an equal waker calls no slot", cell_keeps_an_equal_one);
-  run("a cell's slots may use the very cell", cell_may_be_used_by_its_slots);
-  run("a cell: nothing waits for a register that is stopped, and it wakes what came meanwhile", cell_waits_for_no_register);
-  run("block_on polls once for each wake, before, during and after a poll, also nested", block_on_polls_once_a_wake);
+  run("a slot that a cell calls may use the cell", cell_may_be_used_by_its_slots);
+  run("a cell: no call waits for a stopped register, which then delivers the wakes of that time",
+      cell_waits_for_no_register);
+  run("block_on polls once for each wake, before, during and after a poll, also nested",
+      block_on_polls_once_a_wake);
   run("block_on sleeps between its wakes", block_on_sleeps_between_wakes);
-  run("block_on hands a panic on, leaves *out alone and drops the future once", block_on_panicked);
+  run("block_on returns a panic, does not write *out and drops the future once", block_on_panicked);
   run("a panic's text outlives what the drop slot polls and sets", the_text_outlives_the_drop);
-  run("a panic's text may be made of the one before", the_text_of_a_text);
+  run("a panic's text may be made from the previous one", the_text_of_a_text);
   run("without memory for it a panic's text is empty", no_memory_for_a_text);
 #ifndef _WIN32
-  run("block_on is cancelled in its sleep only, and drops its future and its waker then", block_on_is_cancelled_in_its_sleep_only);
+  run("block_on is cancelled only in its sleep, and then drops its future and its waker",
+      block_on_is_cancelled_in_its_sleep_only);
 #endif
   run("wakes after block_on has returned do nothing", late_wakes);
-  run("a box is listed once however often it is woken, oldest wake first", boxes_list_once_in_order);
-  run("the first wake that finds the sleeper makes the descriptor readable, no other does", the_sleeper_is_roused_once);
-  run("the hook is woken once, with the descriptor, and dropped with the sink", the_hook_is_called_with_the_descriptor);
-  run("a future that wakes itself is polled on, up to a bound, and the runtime is told", a_future_that_wakes_itself_is_polled_on);
+  run("a box is listed once however often it is woken, oldest wake first",
+      boxes_list_once_in_order);
+  run("only the first wake of a sleep makes the descriptor readable",
+      a_sleeper_is_woken_once);
+  run("the hook is woken once, with the descriptor, and dropped with the sink",
+      the_hook_is_called_with_the_descriptor);
+  run("a future that wakes itself is polled again, up to a limit, and the wake is reported",
+      a_future_that_wakes_itself_is_polled_again);
 #ifdef PR_SET_TSC
-  run("the clock is read only for a future that wakes itself", no_clock_for_a_future_that_does_not_wake_itself);
+  run("the clock is read only for a future that wakes itself",
+      no_clock_for_a_future_that_does_not_wake_itself);
 #endif
-  run("a box made by a poll is given back if the future kept it", a_box_made_by_a_poll_is_given_back_if_it_was_kept);
+  run("a box made by a poll is returned if the future kept it",
+      a_box_made_by_a_poll_is_given_back_if_it_was_kept);
   run("a box closed in or before its poll stays closed", a_box_closed_during_its_poll_stays_closed);
   run("a box is known by its first word", boxes_are_known_by_their_first_word);
-  run("wakes of a closed box do nothing, and it outlives its sink's owner", closed_boxes_do_nothing);
-  run("a box that tells is listed by C's last drop, and retired unless it was lent again", boxes_that_tell);
-  run("a box that does not tell is not listed by C's last drop", the_last_reference_of_a_box_that_does_not_tell);
-  run("what is in a box can be looked at, field by field", what_is_in_a_box_can_be_looked_at);
-  run("a box that tells is told of during its poll, too", a_box_that_tells_is_told_of_during_its_poll);
+  run("wakes of a closed box do nothing, and it outlives its sink's owner",
+      closed_boxes_do_nothing);
+  run("a box that tells is listed by C's last drop, and retired unless C has a new reference",
+      boxes_that_tell);
+  run("a box that does not tell is not listed by C's last drop",
+      the_last_reference_of_a_box_that_does_not_tell);
+  run("the fields of a box can be read, one by one", what_is_in_a_box_can_be_looked_at);
+  run("a box that tells is listed during its poll, too",
+      a_box_that_tells_is_listed_during_its_poll);
   forever = rawwaker_sink_new(RAWWAKER_SINK_FOREVER);
-  run("a sink for ever goes on when it is dropped", a_sink_for_ever);
-  run("a wake that comes to a dropped sink gives everything back", a_wake_that_comes_to_a_dropped_sink);
-  run("a wake that is late ends no later sleep", a_wake_that_is_late_ends_no_later_sleep);
-  run("each wake that finds the sleeper rouses it, whatever others are about to do", each_wake_that_finds_the_sleeper_rouses_it);
+  run("a sink made with FOREVER continues after its drop", a_permanent_sink);
+  run("a wake that reaches a dropped sink frees everything",
+      a_wake_that_comes_to_a_dropped_sink);
+  run("a late wake does not end a later sleep", a_wake_that_is_late_ends_no_later_sleep);
+  run("each wake that finds a sleeper wakes it, whatever other threads are about to do",
+      each_wake_that_finds_a_sleeper_wakes_it);
   run("a hook may drop its own sink, and is itself dropped by no wake", a_hook_may_drop_its_sink);
-  run("a sink may be closed before it is dropped, and hooks be set beside that", a_sink_may_be_closed_before_it_is_dropped);
+  run("a sink may be closed before its drop, while hooks are set",
+      a_sink_may_be_closed_before_it_is_dropped);
   run("wake_by_ref may be called in a signal handler and keeps errno", signals_and_errno);
   run("out of memory for a box is NULL", no_memory_for_a_runtime);
-  run("each call on a sink gives the cancel state back", each_call_gives_the_cancel_state_back);
-  run("a sink for ever calls its hook and is not closed", a_sink_for_ever_calls_its_hook_and_is_not_closed);
-  run("a reaper is kicked, and no other call drops its hooks", a_reaper_is_kicked_and_no_other_call_drops_its_hooks);
+  run("each call on a sink restores the cancel state", each_call_gives_the_cancel_state_back);
+  run("a sink made with FOREVER calls its hook and is not closed",
+      a_permanent_sink_calls_its_hook_and_is_not_closed);
+  run("the reaper is called, and no other call drops hooks",
+      a_reaper_is_kicked_and_no_other_call_drops_its_hooks);
   if (argc > 1 && strcmp(argv[1], "-no-deaths") == 0)
-    printf("# SKIP the deaths: this tool's own report would stand beside the line\n");
+    printf("# SKIP the deaths: the tool would add its report to the line\n");
   else
     deaths();
   printf("1..%d\n", tests);

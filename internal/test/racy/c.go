@@ -21,7 +21,7 @@ import (
 )
 
 func init() {
-	// SAFETY: four zeroed bytes of C, aligned by calloc; never freed, since the process ends soon.
+	// SAFETY: four zeroed bytes in C memory, aligned by calloc, and never freed.
 	newDone = func() *atomic.Uint32 { return (*atomic.Uint32)(C.calloc(1, 4)) }
 	isDone = func(done *atomic.Uint32) bool { return C.is_done(unsafe.Pointer(done)) != 0 }
 	correctC = func(m *message, w *rawwaker.Waker) {

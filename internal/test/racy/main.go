@@ -1,12 +1,13 @@
-// Command racy drives one future, for the race detector to look at:
+// Command racy runs a future with or without a data race, to test the race detector.
 //
-//	racy late       the waker's goroutine writes after its wake what the next poll reads: a race
-//	racy correct    it writes before: none
-//	racy correct-c  it writes before, then has a thread of C wake: none
-//	racy late-c     late again, with a wake and a drop by C: the same race, and the detector is silent
+//	racy late       the waking goroutine writes, after its wake, what the next poll reads: a race
+//	racy correct    it writes before its wake: no race
+//	racy correct-c  it writes before a C thread wakes: no race
+//	racy late-c     like late, but C wakes and drops: the same race, which the detector misses
 //
-// Each does it a few hundred times, with some of the wakes during the poll and some after. The next poll asks C whether the sender is done, and reads
-// after: which of the two is first is the same in each run, and only what the detector knows of it differs.
+// Each runs 300 times; in half of the runs the poll yields, so that the wake comes during it. The
+// next poll asks C whether the sender is done, and reads after that. So the order of the write and
+// the read is the same in each run; only what the detector knows about it differs.
 package main
 
 import (
@@ -19,7 +20,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// message is a future whose value is a plain variable, ordered by the wake alone.
+// message is a future whose value is a plain variable: only the wake orders its accesses.
 type message struct {
 	polls int
 	value int
@@ -48,17 +49,19 @@ func correct(m *message, w *rawwaker.Waker) {
 	w.Wake()
 }
 
-// newDone makes a flag where the detector does not see it, in C's memory; isDone has C read it, by a call as any poll makes that has something of C.
+// newDone returns a flag in C memory, which the detector does not see. isDone reads it in C.
 var (
 	newDone = func() *atomic.Uint32 { return new(atomic.Uint32) }
-	isDone  = func(*atomic.Uint32) bool { return true } // without C: whichever is first
+	isDone  = func(*atomic.Uint32) bool { return true } // without cgo the order is not fixed
 )
 
-// correctC is correct with a thread of C, lateC late through C. Both are nil in a build without cgo.
+// correctC and lateC are correct and late with wakes by C. They are nil in a build without cgo.
 var correctC, lateC func(m *message, w *rawwaker.Waker)
 
 func main() {
-	modes := map[string]func(m *message, w *rawwaker.Waker){"late": late, "correct": correct, "correct-c": correctC, "late-c": lateC}
+	modes := map[string]func(m *message, w *rawwaker.Waker){
+		"late": late, "correct": correct, "correct-c": correctC, "late-c": lateC,
+	}
 	if len(os.Args) != 2 || modes[os.Args[1]] == nil {
 		os.Stderr.WriteString("usage: racy late|correct|correct-c|late-c\n")
 		os.Exit(2)

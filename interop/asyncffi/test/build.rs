@@ -13,6 +13,6 @@ fn main() {
         .include("..")
         .files(&sources)
         .compile("fixture");
-    // Counts what both languages allocate: Rust's Box ends in malloc too.
+    // Counts the allocations of both languages: Rust's Box calls malloc too.
     println!("cargo:rustc-link-arg=-Wl,--wrap=malloc,--wrap=free");
 }

@@ -1,4 +1,5 @@
-/* fixture.c - C's side of the tests: the header for each result type, futures made in C, counts of malloc and free.
+/* fixture.c - the C part of the Rust tests: the header for each result type, futures made in C, and
+ * counts of malloc and free.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -20,18 +21,18 @@ RAWWAKER_ASYNCFFI_DEFINE(fixture_f32, float)
 RAWWAKER_ASYNCFFI_DEFINE(fixture_f64, double)
 RAWWAKER_ASYNCFFI_DEFINE(fixture_pair, fixture_pair)
 
-/* ------------------------------------------------------------------------------------- what Rust calls, by type -- */
+/* ------------------------------------------------- the functions that Rust calls, by type -- */
 
-#define EXPORTS(name)                                                                                            \
-  size_t name##_poll_size(void) { return sizeof(name##_poll); }                                                  \
-  size_t name##_future_size(void) { return sizeof(name##_future); }                                              \
-  rawwaker_future name##_to_raw(name##_future f) { return name##_into_raw(f); }                                  \
-  name##_future name##_to_ffi(rawwaker_future f) { return name##_from_raw(f); }                                  \
-  name##_poll name##_tagged(uint8_t tag) {                                                                       \
-    name##_poll p;                                                                                               \
-    memset(&p, 0, sizeof p);                                                                                     \
-    p.tag = tag;                                                                                                 \
-    return p;                                                                                                    \
+#define EXPORTS(name)                                                           \
+  size_t name##_poll_size(void) { return sizeof(name##_poll); }                 \
+  size_t name##_future_size(void) { return sizeof(name##_future); }             \
+  rawwaker_future name##_to_raw(name##_future f) { return name##_into_raw(f); } \
+  name##_future name##_to_ffi(rawwaker_future f) { return name##_from_raw(f); } \
+  name##_poll name##_tagged(uint8_t tag) {                                      \
+    name##_poll p;                                                              \
+    memset(&p, 0, sizeof p);                                                    \
+    p.tag = tag;                                                                \
+    return p;                                                                   \
   }
 EXPORTS(fixture_unit)
 EXPORTS(fixture_u8)
@@ -43,7 +44,7 @@ EXPORTS(fixture_pair)
 
 size_t fixture_context_size(void) { return sizeof(rawwaker_asyncffi_context); }
 
-/* ------------------------------------------------------------------------------ a future that a thread wakes ---- */
+/* ----------------------------------------------------------- a future that a thread wakes -- */
 
 enum { ENDS_READY = 0, ENDS_PANICKED = 1, ENDS_NEVER = 2, ENDS_ODDLY = 3, ENDS_SILENTLY = 4 };
 
@@ -74,7 +75,7 @@ static void *thread_run(void *arg) {
   return NULL;
 }
 
-/* Its first poll is always PENDING, so that a wake from the thread is needed. */
+/* The first poll always returns PENDING, so that the future needs a wake by the thread. */
 static rawwaker_poll thread_poll(void *data, rawwaker_context *cx, void *out) {
   thread_future *t = data;
   rawwaker_cell_register(&t->cell, cx->waker);
@@ -115,14 +116,15 @@ rawwaker_future fixture_thread(uint8_t end, const void *value, size_t size) {
   return (rawwaker_future){t, &vtable};
 }
 
-/* ---------------------------------------------------------------------------- a future that is polled n times ---- */
+/* -------------------------------------------------------- a future that is polled n times -- */
 
 typedef struct counting_future {
   rawwaker kept;
   uint32_t left, misses;
 } counting_future;
 
-/* Ready with the number of polls, but for the first, whose waker was not the one that it had. */
+/* Its result is the number of polls, after the first, whose waker was not equal to the stored
+ * one. */
 static rawwaker_poll counting_poll(void *data, rawwaker_context *cx, void *out) {
   counting_future *c = data;
   if (c->kept.vtable != NULL && !rawwaker_will_wake(&c->kept, cx->waker)) c->misses++;
@@ -149,7 +151,7 @@ rawwaker_future fixture_counting(uint32_t polls) {
   return (rawwaker_future){c, &vtable};
 }
 
-/* -------------------------------------------------------------------------------------- what this thread takes ---- */
+/* ------------------------------------------------------------- what this thread allocates -- */
 
 void *__real_malloc(size_t size);
 void __real_free(void *p);

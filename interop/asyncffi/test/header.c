@@ -1,8 +1,8 @@
-/* header.c - the header without Rust, as C11 and as C++17: three kinds of result both ways, and for the sanitizers a
- * storm of clones on threads while the waker changes. Prints one line.
+/* header.c - tests rawwaker_asyncffi.h without Rust, as C11 and as C++17: three result types in
+ * both directions, and clones on several threads while the waker changes, for the sanitizers. It
+ * prints one line.
  *
- * SPDX-License-Identifier: MIT
- */
+ * SPDX-License-Identifier: MIT */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* nanosleep */
 #endif
@@ -22,7 +22,7 @@ RAWWAKER_ASYNCFFI_DEFINE_VOID(ffi_unit)
 RAWWAKER_ASYNCFFI_DEFINE(ffi_u32, uint32_t)
 RAWWAKER_ASYNCFFI_DEFINE(ffi_two, two_words)
 
-/* ------------------------------------------------------------------------------------------- both ways, twice ---- */
+/* ------------------------------------------------------------------------ both directions -- */
 
 static rawwaker_poll unit_poll(void *data, rawwaker_context *cx, void *out) {
   (void)out;
@@ -50,31 +50,37 @@ static void minus_drop(void *data) { *(int *)data = -1; }
 
 static void both_ways(void) {
   static const rawwaker_future_vtable unit = {unit_poll, minus_drop}, u32 = {u32_poll, minus_drop},
-                                      two = {two_poll, minus_drop}, panicked = {panicked_poll, minus_drop};
+                                      two = {two_poll, minus_drop},
+                                      panicked = {panicked_poll, minus_drop};
   int left = 3;
   rawwaker_future f;
   f.data = &left;
   f.vtable = &unit;
-  CHECK(rawwaker_block_on(ffi_unit_into_raw(ffi_unit_from_raw(f)), NULL) == RAWWAKER_READY && left == -1);
+  CHECK(rawwaker_block_on(ffi_unit_into_raw(ffi_unit_from_raw(f)), NULL) == RAWWAKER_READY &&
+        left == -1);
   uint32_t n = 0;
   left = 3;
   f.vtable = &u32;
-  CHECK(rawwaker_block_on(ffi_u32_into_raw(ffi_u32_from_raw(f)), &n) == RAWWAKER_READY && left == -1 && n == 42);
+  CHECK(rawwaker_block_on(ffi_u32_into_raw(ffi_u32_from_raw(f)), &n) == RAWWAKER_READY &&
+        left == -1 && n == 42);
   two_words t = {{0, 0}};
   left = 3;
   f.vtable = &two;
-  CHECK(rawwaker_block_on(ffi_two_into_raw(ffi_two_from_raw(f)), &t) == RAWWAKER_READY && left == -1);
+  CHECK(rawwaker_block_on(ffi_two_into_raw(ffi_two_from_raw(f)), &t) == RAWWAKER_READY &&
+        left == -1);
   CHECK(t.w[0] == 1 && t.w[1] == UINT64_MAX);
   f.vtable = &panicked;
-  CHECK(rawwaker_block_on(ffi_u32_into_raw(ffi_u32_from_raw(f)), &n) == RAWWAKER_PANICKED && left == -1);
+  CHECK(rawwaker_block_on(ffi_u32_into_raw(ffi_u32_from_raw(f)), &n) == RAWWAKER_PANICKED &&
+        left == -1);
   CHECK(strcmp(rawwaker_last_panic(), "async-ffi future panicked") == 0);
 }
 
-/* ------------------------------------------------------------------------------------------------- the storm ---- */
+/* ------------------------------------------------------------------------------ the storm -- */
 
 enum { THREADS = 4, POLLS = 500 };
 
-/* A task whose memory is written by each wake without a lock but for its own, so that a lost order shows. */
+/* A task whose memory each wake writes under no lock but its own, so that a missing happens-before
+ * edge is reported. */
 typedef struct task {
   pthread_mutex_t lock;
   long clones, ended, woken;
@@ -103,11 +109,11 @@ static rawwaker task_clone(void *data) {
   return task_lend((task *)data);
 }
 
-/* As Rust's side would: knows the base, and nothing of what is behind it. */
+/* Acts as Rust does: it sees only the rawwaker_boxed, not the adapter. */
 typedef struct storm {
   pthread_mutex_t lock;
   const rawwaker_boxed *offered[THREADS];
-  bool over;
+  bool dropped;
 } storm;
 
 typedef struct worker {
@@ -121,14 +127,14 @@ static void *worker_run(void *arg) {
     pthread_mutex_lock(&w->s->lock);
     const rawwaker_boxed *b = w->s->offered[w->number];
     w->s->offered[w->number] = NULL;
-    bool over = w->s->over;
+    bool dropped = w->s->dropped;
     pthread_mutex_unlock(&w->s->lock);
     if (b != NULL) {
       const rawwaker_boxed *c = b->vtable->clone(b);
       b->vtable->wake_by_ref(b);
       b->vtable->drop(b);
       c->vtable->wake(c);
-    } else if (over) {
+    } else if (dropped) {
       return NULL;
     }
   }
@@ -152,7 +158,7 @@ static ffi_u32_poll storm_poll(void *fut, rawwaker_asyncffi_context *cx) {
 static void storm_drop(void *fut) {
   storm *s = (storm *)fut;
   pthread_mutex_lock(&s->lock);
-  s->over = true;
+  s->dropped = true;
   pthread_mutex_unlock(&s->lock);
 }
 
@@ -185,7 +191,7 @@ static void clones_on_threads(void) {
   CHECK(tasks[0].woken + tasks[1].woken >= 2 * THREADS);
 }
 
-/* --------------------------------------------------------------------- an adapter that is used again, in order ---- */
+/* ---------------------------------------------------------- an adapter that is used again -- */
 
 typedef struct late {
   pthread_t threads[POLLS];
@@ -208,7 +214,8 @@ static ffi_u32_poll late_poll(void *fut, rawwaker_asyncffi_context *cx) {
 }
 static void late_drop(void *fut) { (void)fut; }
 
-/* Threads that are joined at the end only: nothing but the adapter's count orders what they read before it changes. */
+/* The threads are joined only at the end, so that the adapter's count alone orders their reads of
+ * the waker before it changes. */
 static void clones_that_end_late(void) {
   static task tasks[2];
   static late l;
@@ -223,18 +230,19 @@ static void clones_that_end_late(void) {
     rawwaker_context cx;
     cx.waker = &w;
     CHECK(f.vtable->poll(f.data, &cx, NULL) == RAWWAKER_PENDING);
-    /* Long enough for most of them to be over, which is the case that this is for. */
+    /* Long enough for most threads to have ended, which is the case under test. */
     struct timespec a_while = {0, 200000};
     nanosleep(&a_while, NULL);
   }
   f.vtable->drop(f.data);
   for (int i = 0; i < POLLS; i++) pthread_join(l.threads[i], NULL);
-  for (int i = 0; i < 2; i++) CHECK(tasks[i].clones == tasks[i].ended && tasks[i].woken == POLLS / 2);
+  for (int i = 0; i < 2; i++)
+    CHECK(tasks[i].clones == tasks[i].ended && tasks[i].woken == POLLS / 2);
 }
 
-/* ------------------------------------------------------------- a waker that Rust has given up is kept by nobody ---- */
+/* ---------------------------------------------- a waker that Rust has dropped is not kept -- */
 
-static const rawwaker_boxed *given;   /* Rust's clone, until the test ends it */
+static const rawwaker_boxed *given;   /* Rust's clone, until the test drops or wakes it */
 static ffi_u32_poll gives_poll(void *fut, rawwaker_asyncffi_context *cx) {
   const int *what = (const int *)fut;
   ffi_u32_poll p;
@@ -243,7 +251,7 @@ static ffi_u32_poll gives_poll(void *fut, rawwaker_asyncffi_context *cx) {
   if (*what == 2) given = cx->waker->vtable->clone(cx->waker);
   return p;
 }
-static void nobody_keeps_what_was_given_up(void) {
+static void a_dropped_waker_is_not_kept(void) {
   static task tasks[2];
   int what = 1;
   for (int i = 0; i < 2; i++) pthread_mutex_init(&tasks[i].lock, NULL);
@@ -261,7 +269,7 @@ static void nobody_keeps_what_was_given_up(void) {
     CHECK(f.vtable->poll(f.data, &cx, NULL) == RAWWAKER_PENDING);
     CHECK(t->clones - t->ended == (what == 2));
     if (what == 1) continue;
-    /* As an operation that is given up, or that completes. */
+    /* An operation is cancelled in the first rounds, and completes in the others. */
     if (round < 4)
       given->vtable->drop(given);
     else
@@ -274,13 +282,14 @@ static void nobody_keeps_what_was_given_up(void) {
   rawwaker_context cx;
   cx.waker = &n;
   CHECK(f.vtable->poll(f.data, &cx, NULL) == RAWWAKER_PANICKED);
-  CHECK(strcmp(rawwaker_last_panic(), "NULL for the memory of a result") == 0);
+  CHECK(strcmp(rawwaker_last_panic(),
+               "async-ffi: poll: out is NULL, but the future has a result") == 0);
   f.vtable->drop(f.data);
 }
 
 int main(void) {
   both_ways();
-  nobody_keeps_what_was_given_up();
+  a_dropped_waker_is_not_kept();
   clones_on_threads();
   clones_that_end_late();
   CHECK(rawwaker_live() == 0);

@@ -1,4 +1,4 @@
-/* other.c - a second file that includes the header, with vtables of its own.
+/* other.c - a second file that includes the header, and so has vtables of its own.
  *
  * SPDX-License-Identifier: MIT
  */

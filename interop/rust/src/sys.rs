@@ -1,78 +1,89 @@
-//! `rawwaker.h`, word for word.
+//! The declarations of `rawwaker.h` that this crate uses.
 
 use std::ffi::{c_char, c_void};
 use std::mem::{offset_of, size_of};
 
-/// The version of `rawwaker.h` that this crate was written for.
+/// The `RAWWAKER_ABI_VERSION` that this crate was written for.
 pub const ABI_VERSION: u32 = 1;
 
-/// What a poll slot gives: the result is in `*out`.
+/// Returned by a poll slot: the future has completed and its result is in `*out`.
 pub const READY: u8 = 0;
-/// What a poll slot gives: the waker is kept.
+/// Returned by a poll slot: the future has kept a clone of the waker, and will wake it.
 pub const PENDING: u8 = 1;
-/// What a poll slot gives: `rawwaker_last_panic` says why.
+/// Returned by a poll slot: the future has panicked; `rawwaker_last_panic` returns the text.
 pub const PANICKED: u8 = 2;
 
-/// A waker as C holds it: one reference, which nothing in Rust looks after. `Copy`, as a pointer is.
+/// A waker in C: one reference to a task.
+///
+/// Rust does not manage that reference. A copy of this struct is not a second one, and dropping the
+/// struct releases nothing: [`waker_from_raw`](crate::waker_from_raw) takes the reference over.
+/// Any thread may use a waker.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct RawWaker {
-    /// Whatever the vtable says; any integer.
+    /// The argument of each slot. Its meaning is up to the vtable; any integer is allowed.
     pub data: *mut c_void,
-    /// Lives as long as the process.
+    /// Must live as long as the process. Two wakers wake the same task if both words are equal.
     pub vtable: *const RawWakerVTable,
 }
 
-/// The four slots.
+/// The four slots of a waker. Any thread may call them, several at the same time. A slot must not
+/// poll, block or unwind.
 #[repr(C)]
 #[derive(Debug)]
 pub struct RawWakerVTable {
-    /// A new reference that wakes the same task.
+    /// Returns a new reference that wakes the same task. Its words may differ from the original's.
     pub clone: unsafe extern "C" fn(data: *mut c_void) -> RawWaker,
-    /// Wakes and consumes.
+    /// Wakes the task and releases the reference. `drop` must not follow.
     pub wake: unsafe extern "C" fn(data: *mut c_void),
-    /// Wakes and consumes nothing.
+    /// Wakes the task and releases nothing.
     pub wake_by_ref: unsafe extern "C" fn(data: *mut c_void),
-    /// Consumes.
+    /// Releases the reference and wakes no task.
     pub drop: unsafe extern "C" fn(data: *mut c_void),
 }
 
-/// What a poll is given; the waker is borrowed.
+/// The argument of a poll slot. It is valid during the call only.
 #[repr(C)]
 #[derive(Debug)]
 pub struct RawContext {
-    /// Lent for the poll.
+    /// Borrowed. A future clones it to keep it, and never calls its `wake` or `drop`.
     pub waker: *const RawWaker,
 }
 
-/// A future as C holds it.
+/// A future in C.
+///
+/// Rust does not manage it. A copy of this struct is not a second future, and dropping the struct
+/// does not drop the future: [`Foreign::from_raw`](crate::Foreign::from_raw) takes it over.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct RawFuture {
-    /// Whatever the vtable says.
+    /// The argument of each slot. Its meaning is up to the vtable.
     pub data: *mut c_void,
-    /// Lives as long as the process.
+    /// Must live as long as the process.
     pub vtable: *const RawFutureVTable,
 }
 
-/// The two slots of a future.
+/// The two slots of a future. Each call may come from another thread, but no two at the same time.
 #[repr(C)]
 #[derive(Debug)]
 pub struct RawFutureVTable {
-    /// Writes `*out` only when it gives [`READY`].
+    /// Returns [`READY`], [`PENDING`] or [`PANICKED`]. Writes `*out` only if it returns [`READY`],
+    /// and is not called again after [`READY`] or [`PANICKED`]. `out` is memory for the result type
+    /// that both sides agreed on, and NULL for a type of size zero.
     pub poll: unsafe extern "C" fn(data: *mut c_void, cx: *mut RawContext, out: *mut c_void) -> u8,
-    /// Exactly once, after `READY` and `PANICKED` too.
+    /// Releases everything. Called exactly once, also after [`READY`] and [`PANICKED`]. If the
+    /// future has not completed, this cancels it.
     pub drop: unsafe extern "C" fn(data: *mut c_void),
 }
 
-// SAFETY: the contract of rawwaker.h: a waker may be used on any thread.
+// SAFETY: by the contract of rawwaker.h, any thread may use a waker.
 unsafe impl Send for RawWaker {}
-// SAFETY: likewise, by several at once.
+// SAFETY: likewise, several threads at the same time.
 unsafe impl Sync for RawWaker {}
-// SAFETY: the contract of rawwaker.h: poll and drop may come from different threads, one at a time.
+// SAFETY: by the contract of rawwaker.h, each poll and the drop may come from another thread.
 unsafe impl Send for RawFuture {}
 
-/// What stands first at `data` of a box: async-ffi's layout.
+/// The first word at a box's `data`, in the layout of the crate async-ffi.
 #[repr(C)]
 pub(crate) struct Boxed {
     pub vtable: *const BoxedVTable,
@@ -86,12 +97,20 @@ pub(crate) struct BoxedVTable {
     pub drop: unsafe extern "C" fn(*const Boxed),
 }
 
-const WORD: usize = size_of::<usize>();
-const _: () = assert!(size_of::<RawWaker>() == 2 * WORD && offset_of!(RawWaker, vtable) == WORD);
-const _: () = assert!(size_of::<RawWakerVTable>() == 4 * WORD && offset_of!(RawWakerVTable, drop) == 3 * WORD);
-const _: () = assert!(size_of::<RawFuture>() == 2 * WORD && offset_of!(RawFuture, vtable) == WORD);
-const _: () = assert!(size_of::<RawFutureVTable>() == 2 * WORD && offset_of!(RawFutureVTable, drop) == WORD);
-const _: () = assert!(size_of::<RawContext>() == WORD && size_of::<BoxedVTable>() == 4 * WORD);
+// The layout that rawwaker.h pins.
+const _: () = {
+    let word = size_of::<usize>();
+    assert!(size_of::<RawWaker>() == 2 * word);
+    assert!(offset_of!(RawWaker, vtable) == word);
+    assert!(size_of::<RawWakerVTable>() == 4 * word);
+    assert!(offset_of!(RawWakerVTable, drop) == 3 * word);
+    assert!(size_of::<RawFuture>() == 2 * word);
+    assert!(offset_of!(RawFuture, vtable) == word);
+    assert!(size_of::<RawFutureVTable>() == 2 * word);
+    assert!(offset_of!(RawFutureVTable, drop) == word);
+    assert!(size_of::<RawContext>() == word);
+    assert!(size_of::<BoxedVTable>() == 4 * word);
+};
 
 extern "C" {
     pub(crate) fn rawwaker_clone(w: *const RawWaker) -> RawWaker;
@@ -104,7 +123,7 @@ extern "C" {
 }
 
 impl RawWaker {
-    /// Equal data and equal vtable address: `rawwaker_will_wake`.
+    /// Whether both words are equal, as `rawwaker_will_wake` compares them.
     pub(crate) fn will_wake(&self, other: &RawWaker) -> bool {
         self.data == other.data && self.vtable == other.vtable
     }

@@ -1,4 +1,5 @@
-//! Rust, C and Go across the border. Futures of Go come from the archive that `gofixture` builds.
+//! Wakers and futures that cross between Rust, C and Go. `gofixture` builds the Go ones.
+#![cfg(not(miri))] // Miri calls no foreign function
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -12,7 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use ffiwaker::{into_raw, waker_from_raw, waker_into_raw, Foreign, RawContext, RawFuture, RawFutureVTable, RawWaker};
+use ffiwaker::{
+    into_raw, waker_from_raw, waker_into_raw, Foreign, RawContext, RawFuture, RawFutureVTable,
+    RawWaker,
+};
 use futures::executor::block_on;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -21,15 +25,15 @@ thread_local!(static ALLOCATIONS: Cell<usize> = const { Cell::new(0) });
 /// Counts this thread's allocations.
 struct Counting;
 
-// SAFETY: System does it all.
+// SAFETY: System does the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
-        // SAFETY: as the caller has promised.
+        // SAFETY: the caller promised it.
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
-        // SAFETY: as the caller has promised.
+        // SAFETY: the caller promised it.
         unsafe { System.dealloc(p, layout) }
     }
 }
@@ -43,7 +47,7 @@ fn allocations(f: impl FnOnce()) -> usize {
     ALLOCATIONS.get() - before
 }
 
-/// One test at a time, and no counted waker of C left at the end.
+/// Runs one test at a time, and fails it if it leaves a counted C waker behind.
 struct Balance(#[allow(dead_code)] MutexGuard<'static, ()>);
 
 fn balance() -> Balance {
@@ -56,9 +60,9 @@ impl Drop for Balance {
         if std::thread::panicking() {
             return;
         }
-        // SAFETY: it reads a counter.
+        // SAFETY: the call reads a counter.
         let live = || unsafe { gofixture::rawwaker_live() };
-        // Go frees the box of a function's waker when its dispatcher comes to it.
+        // Go's dispatcher frees the box of a function's waker some time after the last drop.
         for _ in 0..10_000 {
             if live() == 0 {
                 return;
@@ -69,16 +73,16 @@ impl Drop for Balance {
     }
 }
 
-/// What Go writes through a pointer.
+/// The value that `f` writes through the pointer.
 fn put<T>(f: impl FnOnce(*mut c_void)) -> T {
     let mut out = MaybeUninit::<T>::uninit();
     f(out.as_mut_ptr().cast());
-    // SAFETY: f has written it.
+    // SAFETY: f has written a T.
     unsafe { out.assume_init() }
 }
 
 fn go(f: impl FnOnce(*mut c_void)) -> Foreign<u64> {
-    // SAFETY: gofixture's futures are of a u64.
+    // SAFETY: each caller writes a future of a u64.
     unsafe { Foreign::from_raw(put(f)) }
 }
 fn go_async(v: u64) -> Foreign<u64> {
@@ -90,20 +94,27 @@ fn go_goroutine(v: u64) -> Foreign<u64> {
     go(|out| unsafe { gofixture::goGoroutine(v, out) })
 }
 fn go_sleep(ms: u64) -> Foreign<()> {
-    // SAFETY: as above; this one has no result.
+    // SAFETY: as above; this future has no result.
     unsafe { Foreign::from_raw(put(|out| gofixture::goSleep(ms, out))) }
 }
 
-/// BlockOn in Go, on this thread.
+/// Calls Go's BlockOn on this thread. The error is the text of a panic.
 fn go_block_on(f: RawFuture) -> Result<u64, String> {
     let (mut v, mut text) = (0, [0u8; 2048]);
-    // SAFETY: both are memory for what Go writes.
-    let code =
-        unsafe { gofixture::goBlockOn(f.data as usize, f.vtable as usize, &mut v, text.as_mut_ptr(), text.len()) };
+    // SAFETY: v and text are memory for what Go writes, and Go takes the future over.
+    let code = unsafe {
+        gofixture::goBlockOn(
+            f.data as usize,
+            f.vtable as usize,
+            &mut v,
+            text.as_mut_ptr(),
+            text.len(),
+        )
+    };
     if code == 0 {
         return Ok(v);
     }
-    let end = text.iter().position(|&b| b == 0).expect("Go has put a 0 there");
+    let end = text.iter().position(|&b| b == 0).expect("Go ends the text with a 0");
     Err(String::from_utf8_lossy(&text[..end]).into_owned())
 }
 
@@ -115,15 +126,15 @@ impl Wake for CountWakes {
     }
 }
 
-// ------------------------------------------------------------------------------------------------------- wakers
+// ------------------------------------------------------------------------------------------ wakers
 
 #[test]
-fn a_rust_waker_comes_back_from_c_as_itself() {
+fn waker_from_raw_returns_the_original_rust_waker() {
     let _balance = balance();
     let task = Arc::new(CountWakes(AtomicUsize::new(0)));
     let w = Waker::from(task.clone());
     let raw = waker_into_raw(w.clone());
-    // SAFETY: raw is ours; each reference is used once.
+    // SAFETY: each reference is woken by value, dropped or taken over once.
     unsafe {
         let clone = ((*raw.vtable).clone)(raw.data);
         assert_eq!((clone.data, clone.vtable), (raw.data, raw.vtable));
@@ -141,9 +152,9 @@ fn a_rust_waker_comes_back_from_c_as_itself() {
 }
 
 #[test]
-fn a_box_of_go_costs_no_allocation_and_comes_back_as_itself() {
+fn waker_from_raw_takes_a_go_box_without_an_allocation() {
     let _balance = balance();
-    // SAFETY: out is memory for a waker; then each reference is used once.
+    // SAFETY: out is memory for a waker, and each reference is consumed once.
     unsafe {
         let raw: RawWaker = put(|out| gofixture::goWaker(out));
         let n = allocations(|| {
@@ -162,7 +173,7 @@ fn a_box_of_go_costs_no_allocation_and_comes_back_as_itself() {
     }
 }
 
-/// A C waker that is no box; its data counts references.
+/// Counts the references of the C wakers with the vtable `PLAIN`, which are not boxes.
 static REFERENCES: AtomicU64 = AtomicU64::new(0);
 unsafe extern "C" fn plain_clone(data: *mut c_void) -> RawWaker {
     REFERENCES.fetch_add(1, SeqCst);
@@ -172,15 +183,19 @@ unsafe extern "C" fn plain_end(_: *mut c_void) {
     REFERENCES.fetch_sub(1, SeqCst);
 }
 unsafe extern "C" fn plain_wake_by_ref(_: *mut c_void) {}
-static PLAIN: ffiwaker::RawWakerVTable =
-    ffiwaker::RawWakerVTable { clone: plain_clone, wake: plain_end, wake_by_ref: plain_wake_by_ref, drop: plain_end };
+static PLAIN: ffiwaker::RawWakerVTable = ffiwaker::RawWakerVTable {
+    clone: plain_clone,
+    wake: plain_end,
+    wake_by_ref: plain_wake_by_ref,
+    drop: plain_end,
+};
 
 #[test]
-fn any_other_waker_of_c_costs_one_allocation_and_its_clones_none() {
+fn waker_from_raw_does_not_allocate_for_clones_of_a_plain_c_waker() {
     let _balance = balance();
     REFERENCES.store(1, SeqCst);
     let raw = RawWaker { data: 12 as *mut c_void, vtable: &PLAIN };
-    // SAFETY: each reference is used once.
+    // SAFETY: each reference is consumed once.
     unsafe {
         let w = waker_from_raw(raw);
         assert_eq!(allocations(|| drop(w.clone())), 0);
@@ -192,7 +207,7 @@ fn any_other_waker_of_c_costs_one_allocation_and_its_clones_none() {
         assert_eq!(REFERENCES.load(SeqCst), 1);
         let w = waker_from_raw(back);
         let c = w.clone();
-        let shared = waker_into_raw(w); // another one lives: so this is a clone of C's own
+        let shared = waker_into_raw(w); // c is alive, so C's waker is cloned
         assert_eq!(REFERENCES.load(SeqCst), 2);
         drop(waker_from_raw(shared));
         c.wake();
@@ -200,9 +215,9 @@ fn any_other_waker_of_c_costs_one_allocation_and_its_clones_none() {
     assert_eq!(REFERENCES.load(SeqCst), 0);
 }
 
-// -------------------------------------------------------------------------------------------- futures of C in Rust
+// ------------------------------------------------------------------------------- C futures in Rust
 
-/// Keeps its waker as rawwaker_clone_from does, and counts what that costs.
+/// A C future that keeps its waker as `rawwaker_clone_from` does, and counts what that costs.
 #[derive(Default)]
 struct Repolled {
     kept: Option<RawWaker>,
@@ -212,20 +227,20 @@ struct Repolled {
     left: usize,
 }
 unsafe extern "C" fn repolled_poll(data: *mut c_void, cx: *mut RawContext, out: *mut c_void) -> u8 {
-    // SAFETY: the test's own; C's rules.
+    // SAFETY: data is the test's Repolled, and C lends the context for this call.
     let (this, waker) = unsafe { (&mut *data.cast::<Repolled>(), *(*cx).waker) };
     if !this.kept.is_some_and(|k| k.data == waker.data && k.vtable == waker.vtable) {
         this.misses += 1;
         this.clones += 1;
-        // SAFETY: lent for the poll; the clone is ours.
+        // SAFETY: the waker is lent for the poll, and kept owns the clone.
         let new = unsafe { ((*waker.vtable).clone)(waker.data) };
         if let Some(old) = this.kept.replace(new) {
-            // SAFETY: our own reference.
+            // SAFETY: kept owned this reference.
             unsafe { ((*old.vtable).drop)(old.data) };
         }
     }
     if this.left == 0 {
-        // SAFETY: memory for a u64.
+        // SAFETY: out is memory for a u64.
         unsafe { out.cast::<u64>().write(42) };
         return ffiwaker::READY;
     }
@@ -233,10 +248,10 @@ unsafe extern "C" fn repolled_poll(data: *mut c_void, cx: *mut RawContext, out: 
     ffiwaker::PENDING
 }
 unsafe extern "C" fn repolled_drop(data: *mut c_void) {
-    // SAFETY: the test's own.
+    // SAFETY: data is the test's Repolled.
     let this = unsafe { &mut *data.cast::<Repolled>() };
     if let Some(old) = this.kept.take() {
-        // SAFETY: our own reference.
+        // SAFETY: kept owned this reference.
         unsafe { ((*old.vtable).drop)(old.data) };
     }
     this.drops.fetch_add(1, SeqCst);
@@ -244,24 +259,30 @@ unsafe extern "C" fn repolled_drop(data: *mut c_void) {
 static REPOLLED: RawFutureVTable = RawFutureVTable { poll: repolled_poll, drop: repolled_drop };
 
 #[test]
-fn a_c_future_polled_a_thousand_times_sees_one_waker_for_one_allocation() {
+fn foreign_shows_c_one_waker_and_allocates_once_in_a_thousand_polls() {
     let _balance = balance();
     let mut state = Repolled { left: 1000, ..Default::default() };
     let task = Arc::new(CountWakes(AtomicUsize::new(0)));
     let waker = Waker::from(task.clone());
-    // SAFETY: REPOLLED's future of a u64.
-    let mut f = unsafe { Foreign::<u64>::from_raw(RawFuture { data: (&raw mut state).cast(), vtable: &REPOLLED }) };
+    // SAFETY: a future with the vtable REPOLLED has a u64.
+    let mut f = unsafe {
+        Foreign::<u64>::from_raw(RawFuture { data: (&raw mut state).cast(), vtable: &REPOLLED })
+    };
     let n = allocations(|| {
         for _ in 0..1000 {
-            let again = waker.clone(); // another Waker each time, as executors do it
+            let again = waker.clone(); // executors often pass another clone to each poll
             assert!(pin!(&mut f).poll(&mut Context::from_waker(&again)).is_pending());
         }
     });
     assert_eq!((n, state.clones, state.misses), (1, 1, 1));
     assert_eq!(pin!(&mut f).poll(&mut Context::from_waker(&waker)), Poll::Ready(42));
     assert_eq!(state.drops.load(SeqCst), 1, "with the result, and not again");
-    let again = catch_unwind(AssertUnwindSafe(|| pin!(&mut f).poll(&mut Context::from_waker(&waker)))).unwrap_err();
-    assert!(again.downcast_ref::<&str>().is_some_and(|t| t.contains("future polled after completion")));
+    let again =
+        catch_unwind(AssertUnwindSafe(|| pin!(&mut f).poll(&mut Context::from_waker(&waker))))
+            .unwrap_err();
+    assert!(again
+        .downcast_ref::<&str>()
+        .is_some_and(|t| t.contains("future polled after completion")));
     drop(f);
     assert_eq!(state.drops.load(SeqCst), 1);
     drop(waker);
@@ -269,16 +290,18 @@ fn a_c_future_polled_a_thousand_times_sees_one_waker_for_one_allocation() {
 }
 
 #[test]
-fn another_task_gets_another_waker() {
+fn foreign_polled_by_another_task_shows_another_waker() {
     let _balance = balance();
     let mut state = Repolled { left: 9, ..Default::default() };
-    // SAFETY: REPOLLED's future of a u64.
-    let mut f = unsafe { Foreign::<u64>::from_raw(RawFuture { data: (&raw mut state).cast(), vtable: &REPOLLED }) };
+    // SAFETY: a future with the vtable REPOLLED has a u64.
+    let mut f = unsafe {
+        Foreign::<u64>::from_raw(RawFuture { data: (&raw mut state).cast(), vtable: &REPOLLED })
+    };
     for _ in 0..3 {
         let task = Arc::new(CountWakes(AtomicUsize::new(0)));
         let _ = pin!(&mut f).poll(&mut Context::from_waker(&Waker::from(task.clone())));
         let kept = state.kept.expect("it keeps one");
-        // SAFETY: the state's own reference, borrowed.
+        // SAFETY: state owns the reference, which is borrowed here.
         unsafe { ((*kept.vtable).wake_by_ref)(kept.data) };
         assert_eq!(task.0.load(SeqCst), 1);
     }
@@ -295,28 +318,34 @@ static NINE: RawFutureVTable = RawFutureVTable { poll: nine_poll, drop: nothing 
 
 fn panic_of(f: impl FnOnce()) -> String {
     let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("it must panic");
-    payload.downcast_ref::<String>().cloned().unwrap_or_else(|| payload.downcast_ref::<&str>().unwrap().to_string())
+    payload
+        .downcast_ref::<String>()
+        .cloned()
+        .unwrap_or_else(|| payload.downcast_ref::<&str>().unwrap().to_string())
 }
 
 #[test]
-fn an_unknown_code_panics_and_names_it() {
+fn foreign_panics_with_an_unknown_poll_code() {
     let _balance = balance();
-    // SAFETY: NINE never writes.
-    let f = unsafe { Foreign::<u64>::from_raw(RawFuture { data: std::ptr::null_mut(), vtable: &NINE }) };
-    assert_eq!(panic_of(|| _ = block_on(f)), "slot poll gave 9, which is no code");
+    // SAFETY: NINE never returns READY.
+    let f = unsafe {
+        Foreign::<u64>::from_raw(RawFuture { data: std::ptr::null_mut(), vtable: &NINE })
+    };
+    assert_eq!(panic_of(|| _ = block_on(f)), "slot poll returned 9, which is not a rawwaker_poll");
 }
 
-// ------------------------------------------------------------------------------------------- Go's futures in Rust
+// ------------------------------------------------------------------------------ Go futures in Rust
 
 #[test]
-fn futures_of_go_are_awaited_by_three_executors() {
+fn foreign_runs_go_futures_on_three_executors() {
     let _balance = balance();
     async fn sum() -> u64 {
         go_sleep(1).await;
         go_async(40).await + go_goroutine(2).await
     }
     assert_eq!(block_on(sum()), 42);
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let tokio =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     assert_eq!(tokio.block_on(async { tokio::spawn(sum()).await.unwrap() }), 42);
     let all = tokio.block_on(async {
         let tasks: Vec<_> = (0..200).map(|i| tokio::spawn(go_async(i))).collect();
@@ -332,10 +361,11 @@ fn futures_of_go_are_awaited_by_three_executors() {
 }
 
 #[test]
-fn a_select_that_drops_a_go_future_half_way_cancels_it_once() {
+fn foreign_dropped_by_select_cancels_its_go_future_once() {
     let _balance = balance();
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    // SAFETY: it waits for a count.
+    let tokio =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    // SAFETY: the call only waits and counts.
     let before = unsafe { gofixture::goAwaitCancelled(0) };
     tokio.block_on(async {
         let (polled, go_on) = tokio::sync::oneshot::channel();
@@ -350,21 +380,22 @@ fn a_select_that_drops_a_go_future_half_way_cancels_it_once() {
             p
         });
         tokio::select! {
-            _ = never => panic!("it never is"),
+            _ = never => panic!("it is never ready"),
             r = go_on => r.unwrap(),
         }
     });
-    // SAFETY: it waits until the context has ended and the deferred call has run.
+    // SAFETY: the call only waits, until the context has ended and the deferred call has run.
     let after = unsafe { gofixture::goAwaitCancelled(before / 2 + 1) };
     assert_eq!(after - before, 2);
 }
 
-// ------------------------------------------------------------------------------------------- Rust's futures in Go
+// ------------------------------------------------------------------------ Rust futures in C and Go
 
 #[test]
-fn timers_and_sockets_of_tokio_are_awaited_by_go() {
+fn into_raw_lets_go_await_tokio_timers_and_sockets() {
     let _balance = balance();
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let tokio =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let _entered = tokio.enter();
     let slept = into_raw(async {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -373,7 +404,8 @@ fn timers_and_sockets_of_tokio_are_awaited_by_go() {
     assert_eq!(go_block_on(slept), Ok(7));
     let echoed = into_raw(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut client =
+            tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut server, _) = listener.accept().await.unwrap();
         let echo = tokio::spawn(async move {
             let mut bytes = [0; 8];
@@ -390,7 +422,7 @@ fn timers_and_sockets_of_tokio_are_awaited_by_go() {
 }
 
 #[test]
-fn a_rust_future_polled_a_thousand_times_by_go_clones_its_waker_once() {
+fn into_raw_polled_a_thousand_times_by_go_clones_its_waker_once() {
     let _balance = balance();
     let counts = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
     let seen = counts.clone();
@@ -430,7 +462,7 @@ fn panics_cross_with_their_text_both_ways() {
         }
     });
     assert_eq!(go_block_on(f), Err("rawwaker: a C future panicked: a panic of Rust's".into()));
-    // And through Go, from Rust to Rust.
+    // From Rust through Go to Rust.
     let f = into_raw(async {
         if true {
             panic!("there and back")
@@ -438,47 +470,51 @@ fn panics_cross_with_their_text_both_ways() {
             1u64
         }
     });
-    // SAFETY: Go takes the one over and gives the other.
+    // SAFETY: Go takes one future over and writes another.
     let f = go(|out| unsafe { gofixture::goThrough(f.data as usize, f.vtable as usize, out) });
     assert_eq!(panic_of(|| _ = block_on(f)), "there and back");
 }
 
 #[test]
-fn a_rust_future_polled_after_completion_says_so() {
+fn into_raw_polled_after_completion_reports_a_panic() {
     let _balance = balance();
     let raw = into_raw(async { 1u64 });
     let noop = waker_into_raw(Waker::noop().clone());
     let mut cx = RawContext { waker: &noop };
     let mut out = 0u64;
-    // SAFETY: C's side of the contract, but for the polls after READY, which are the test.
+    // SAFETY: this keeps C's side of the contract, except for the polls after READY, under test.
     unsafe {
         let mut poll = || ((*raw.vtable).poll)(raw.data, &mut cx, (&raw mut out).cast());
-        assert_eq!((poll(), poll(), poll()), (ffiwaker::READY, ffiwaker::PANICKED, ffiwaker::PANICKED));
+        assert_eq!(
+            (poll(), poll(), poll()),
+            (ffiwaker::READY, ffiwaker::PANICKED, ffiwaker::PANICKED)
+        );
         ((*raw.vtable).drop)(raw.data);
     }
     assert_eq!(out, 1);
 }
 
 #[test]
-fn a_future_that_was_only_carried_through_goes_back_as_it_was() {
+fn futures_that_pass_through_come_back_unchanged() {
     let _balance = balance();
     let raw = into_raw(async { 42u64 });
-    // SAFETY: Go takes it over and gives it back.
-    let again: RawFuture = put(|out| unsafe { gofixture::goAgain(raw.data as usize, raw.vtable as usize, out) });
+    // SAFETY: Go takes the future over and writes it back.
+    let again: RawFuture =
+        put(|out| unsafe { gofixture::goAgain(raw.data as usize, raw.vtable as usize, out) });
     assert_eq!((again.data, again.vtable), (raw.data, raw.vtable));
-    // SAFETY: of a u64.
+    // SAFETY: again is a future of a u64.
     let f = unsafe { Foreign::<u64>::from_raw(again) };
     let raw = f.into_raw();
     assert_eq!(raw.data, again.data);
     assert_eq!(go_block_on(raw), Ok(42));
     let f = into_raw(async { go_async(41).await + 1 });
-    // SAFETY: Go takes it over and gives another.
+    // SAFETY: Go takes one future over and writes another.
     let f = go(|out| unsafe { gofixture::goThrough(f.data as usize, f.vtable as usize, out) });
-    assert_eq!(block_on(f), 42, "Rust in Go in Rust, with Go inside");
+    assert_eq!(block_on(f), 42, "Go in Rust in Go in Rust");
 }
 
 #[test]
-fn a_foreign_waker_that_c_lends_is_cloned_once_for_many_polls() {
+fn into_raw_clones_a_lent_c_waker_once_for_many_polls() {
     let _balance = balance();
     REFERENCES.store(1, SeqCst);
     let mut kept = Waker::noop().clone();
@@ -491,30 +527,34 @@ fn a_foreign_waker_that_c_lends_is_cloned_once_for_many_polls() {
     }));
     let waker = RawWaker { data: 7 as *mut c_void, vtable: &PLAIN };
     let mut cx = RawContext { waker: &waker };
-    // SAFETY: C's side of the contract.
+    // SAFETY: this keeps C's side of the contract.
     unsafe {
         for _ in 0..100 {
-            assert_eq!(((*raw.vtable).poll)(raw.data, &mut cx, std::ptr::null_mut()), ffiwaker::PENDING);
+            assert_eq!(
+                ((*raw.vtable).poll)(raw.data, &mut cx, std::ptr::null_mut()),
+                ffiwaker::PENDING
+            );
         }
         assert_eq!(REFERENCES.load(SeqCst), 2);
         ((*raw.vtable).drop)(raw.data);
     }
-    assert_eq!(REFERENCES.load(SeqCst), 1, "the one that was lent");
+    assert_eq!(REFERENCES.load(SeqCst), 1, "the reference that was lent");
 }
 
-/// Polls a future of Rust as C does, under a waker of C's that is neither a box nor of Rust.
+/// Polls a Rust future as C does, under a C waker that is neither a box nor a Rust waker.
 ///
 /// # Safety
-/// As the poll slot.
+///
+/// That of the poll slot.
 unsafe fn poll_plain(raw: RawFuture, out: *mut c_void) -> u8 {
     let waker = RawWaker { data: 7 as *mut c_void, vtable: &PLAIN };
     let mut cx = RawContext { waker: &waker };
-    // SAFETY: as the caller has promised.
+    // SAFETY: the caller promised it.
     unsafe { ((*raw.vtable).poll)(raw.data, &mut cx, out) }
 }
 
 #[test]
-fn an_exported_future_keeps_no_waker_that_its_future_has_given_up() {
+fn into_raw_keeps_no_waker_that_its_future_has_dropped() {
     let _balance = balance();
     REFERENCES.store(1, SeqCst);
     let slot: Arc<Mutex<Option<Waker>>> = Arc::default();
@@ -524,7 +564,7 @@ fn an_exported_future_keeps_no_waker_that_its_future_has_given_up() {
         Poll::Pending
     }));
     for how in 0..4 {
-        // SAFETY: C's side of the contract.
+        // SAFETY: this keeps C's side of the contract.
         assert_eq!(unsafe { poll_plain(raw, std::ptr::null_mut()) }, ffiwaker::PENDING);
         assert_eq!(REFERENCES.load(SeqCst), 2, "the operation can wake the task");
         let kept = slot.lock().unwrap().take().unwrap();
@@ -533,39 +573,44 @@ fn an_exported_future_keeps_no_waker_that_its_future_has_given_up() {
             1 => kept.wake(),
             2 => drop((kept.clone(), kept)),
             _ => {
-                // SAFETY: each reference is used once.
+                // SAFETY: each reference is consumed once.
                 unsafe { drop(waker_from_raw(waker_into_raw(kept))) }
             }
         }
-        assert_eq!(REFERENCES.load(SeqCst), 1, "the one that was lent: nobody waits for the task any more");
+        assert_eq!(REFERENCES.load(SeqCst), 1, "only the lent reference is left");
     }
-    // SAFETY: the future is ours.
+    // SAFETY: the test owns the future.
     unsafe { ((*raw.vtable).drop)(raw.data) };
     assert_eq!(REFERENCES.load(SeqCst), 1);
 }
 
 #[test]
-fn a_foreign_future_keeps_no_waker_that_its_future_has_given_up() {
+fn foreign_keeps_no_waker_that_its_future_has_dropped() {
     let _balance = balance();
     let mut state = Repolled { left: 9, ..Default::default() };
-    // SAFETY: REPOLLED's future of a u64.
-    let mut f = unsafe { Foreign::<u64>::from_raw(RawFuture { data: (&raw mut state).cast(), vtable: &REPOLLED }) };
+    // SAFETY: a future with the vtable REPOLLED has a u64.
+    let mut f = unsafe {
+        Foreign::<u64>::from_raw(RawFuture { data: (&raw mut state).cast(), vtable: &REPOLLED })
+    };
     for wakes in [false, true, false] {
         let task = Arc::new(CountWakes(AtomicUsize::new(0)));
-        assert!(pin!(&mut f).poll(&mut Context::from_waker(&Waker::from(task.clone()))).is_pending());
+        assert!(pin!(&mut f)
+            .poll(&mut Context::from_waker(&Waker::from(task.clone())))
+            .is_pending());
         assert_eq!(Arc::strong_count(&task), 2, "the operation can wake the task");
         let kept = state.kept.take().expect("it keeps one");
-        // SAFETY: the state's own reference, used once.
+        // SAFETY: state owned this reference, which is consumed once.
         unsafe { (if wakes { (*kept.vtable).wake } else { (*kept.vtable).drop })(kept.data) };
-        assert_eq!(Arc::strong_count(&task), 1, "nobody waits for the task any more");
+        assert_eq!(Arc::strong_count(&task), 1, "no operation can wake the task any more");
         assert_eq!(task.0.load(SeqCst), usize::from(wakes));
     }
     drop(f);
     assert_eq!(state.drops.load(SeqCst), 1);
 }
 
-/// Stands for something by being there, or counts too: with a field, or of no bytes.
+/// A guard with fields. It counts its drops.
 struct Counted<T>(#[allow(dead_code)] T, &'static AtomicUsize);
+/// A guard of size zero. It counts its drops.
 struct Empty;
 static EMPTY_DROPPED: AtomicUsize = AtomicUsize::new(0);
 impl Drop for Empty {
@@ -580,9 +625,9 @@ impl<T> Drop for Counted<T> {
 }
 
 #[test]
-fn a_result_is_dropped_once_by_whoever_awaits_it() {
+fn results_are_dropped_once_by_the_caller_that_awaits_them() {
     let _balance = balance();
-    // SAFETY: the futures are of what is said, here and below.
+    // SAFETY: each future has the result type that is named, here and below.
     drop(block_on(unsafe { Foreign::<Empty>::from_raw(into_raw(async { Empty })) }));
     assert_eq!(EMPTY_DROPPED.swap(0, SeqCst), 1);
     // SAFETY: as above.
@@ -590,14 +635,14 @@ fn a_result_is_dropped_once_by_whoever_awaits_it() {
     assert_eq!(EMPTY_DROPPED.load(SeqCst), 0, "while it is held");
     drop(held);
     assert_eq!(EMPTY_DROPPED.swap(0, SeqCst), 1);
-    // With memory for it, which is not needed.
+    // With memory for the result, which a type of size zero does not need.
     let mut byte = 9u8;
     let raw = into_raw(async { Empty });
-    // SAFETY: C's side of the contract.
+    // SAFETY: this keeps C's side of the contract.
     assert_eq!(unsafe { poll_plain(raw, (&raw mut byte).cast()) }, ffiwaker::READY);
     // SAFETY: as above.
     unsafe { ((*raw.vtable).drop)(raw.data) };
-    assert_eq!((byte, EMPTY_DROPPED.load(SeqCst)), (9, 0), "it is the caller's");
+    assert_eq!((byte, EMPTY_DROPPED.load(SeqCst)), (9, 0), "the caller owns the result");
     static DROPPED: AtomicUsize = AtomicUsize::new(0);
     // SAFETY: as above.
     let held = block_on(unsafe { Foreign::from_raw(into_raw(async { Counted(1u64, &DROPPED) })) });
@@ -608,14 +653,14 @@ fn a_result_is_dropped_once_by_whoever_awaits_it() {
 }
 
 #[test]
-fn a_null_for_a_result_is_a_panic_and_the_result_is_dropped() {
+fn into_raw_given_null_for_a_result_panics_and_drops_it() {
     let _balance = balance();
     static DROPPED: AtomicUsize = AtomicUsize::new(0);
     let raw = into_raw(async { Counted(7u64, &DROPPED) });
-    // SAFETY: C's side of the contract, but for the NULL, which is the test.
+    // SAFETY: this keeps C's side of the contract, except for the NULL, under test.
     unsafe {
         assert_eq!(poll_plain(raw, std::ptr::null_mut()), ffiwaker::PANICKED);
-        assert_eq!(gofixture::last_panic(), "NULL for the memory of a result");
+        assert_eq!(gofixture::last_panic(), "poll: out is NULL (give poll memory for the result)");
         assert_eq!(DROPPED.load(SeqCst), 1);
         assert_eq!(poll_plain(raw, std::ptr::null_mut()), ffiwaker::PANICKED);
         assert_eq!(gofixture::last_panic(), "future polled after completion");
@@ -624,7 +669,7 @@ fn a_null_for_a_result_is_a_panic_and_the_result_is_dropped() {
     assert_eq!(DROPPED.load(SeqCst), 1);
 }
 
-/// Panics when it is dropped, with another one.
+/// Panics when it is dropped, with another `Bomb` as the payload, until the count is 0.
 struct Bomb(usize);
 impl Drop for Bomb {
     fn drop(&mut self) {
@@ -635,30 +680,30 @@ impl Drop for Bomb {
 }
 
 #[test]
-fn whatever_a_panic_is_made_of_does_not_abort() {
+fn into_raw_does_not_abort_on_any_panic_payload() {
     let _balance = balance();
     for bombs in 0..4 {
         let raw = into_raw(async move { std::panic::panic_any(Bomb(bombs)) as u64 });
         let mut out = 0u64;
-        // SAFETY: C's side of the contract.
+        // SAFETY: this keeps C's side of the contract.
         unsafe {
             assert_eq!(poll_plain(raw, (&raw mut out).cast()), ffiwaker::PANICKED);
             assert_eq!(gofixture::last_panic(), "");
             ((*raw.vtable).drop)(raw.data);
         }
     }
-    // A result whose drop panics, and that has nowhere to go.
+    // A result whose drop panics, and that no caller takes.
     let raw = into_raw(async { Bomb(1) });
-    // SAFETY: C's side of the contract, but for the NULL.
+    // SAFETY: this keeps C's side of the contract, except for the NULL.
     unsafe {
         assert_eq!(poll_plain(raw, std::ptr::null_mut()), ffiwaker::PANICKED);
         ((*raw.vtable).drop)(raw.data);
     }
 }
 
-// Threads wake clones of Go's and of Rust's wakers while the futures that keep them are finished and dropped.
+/// Threads wake clones of Go and Rust wakers while the futures that keep them complete and drop.
 #[test]
-fn a_storm_of_wakes_against_drops_ends_with_exact_counts() {
+fn storm_of_wakes_and_drops_ends_with_exact_counts() {
     let _balance = balance();
     let (rounds, threads) = (200, 8);
     let ended = Arc::new(AtomicUsize::new(0));
@@ -711,7 +756,7 @@ fn a_storm_of_wakes_against_drops_ends_with_exact_counts() {
         if round % 2 == 0 {
             assert_eq!(go_block_on(f), Ok(round));
         } else {
-            // SAFETY: of a u64.
+            // SAFETY: f is a future of a u64.
             let f = unsafe { Foreign::<u64>::from_raw(f) };
             assert_eq!(block_on(f), round);
         }

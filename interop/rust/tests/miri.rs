@@ -1,8 +1,9 @@
-//! The crate under Miri, which runs no C: the functions of `rawwaker.c` that it calls are written in Rust here.
+//! The crate under Miri, which checks it for undefined behaviour. Miri calls no foreign function,
+//! so the functions of `rawwaker.c` that the crate needs are written in Rust here:
 //!
-//!     cargo +nightly miri test --manifest-path interop/rust/Cargo.toml --test miri
+//!     cargo +nightly miri test --manifest-path interop/rust/Cargo.toml --tests
 #![cfg(miri)]
-#![allow(clippy::undocumented_unsafe_blocks)] // what stands for C
+#![allow(clippy::undocumented_unsafe_blocks)] // most of it plays the part of C
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_void, CStr, CString};
@@ -15,15 +16,16 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use ffiwaker::{
-    into_raw, waker_from_raw, waker_into_raw, Foreign, RawContext, RawFuture, RawWaker, RawWakerVTable, PANICKED,
-    PENDING, READY,
+    into_raw, waker_from_raw, waker_into_raw, Foreign, RawContext, RawFuture, RawWaker,
+    RawWakerVTable, PANICKED, PENDING, READY,
 };
 
 unsafe extern "C" fn noop_clone(_: *mut c_void) -> RawWaker {
     rawwaker_noop()
 }
 unsafe extern "C" fn nothing(_: *mut c_void) {}
-static NOOP: RawWakerVTable = RawWakerVTable { clone: noop_clone, wake: nothing, wake_by_ref: nothing, drop: nothing };
+static NOOP: RawWakerVTable =
+    RawWakerVTable { clone: noop_clone, wake: nothing, wake_by_ref: nothing, drop: nothing };
 #[no_mangle]
 extern "C" fn rawwaker_noop() -> RawWaker {
     RawWaker { data: null_mut(), vtable: &NOOP }
@@ -58,7 +60,7 @@ fn last_panic() -> String {
     unsafe { CStr::from_ptr(rawwaker_last_panic()) }.to_str().unwrap().to_owned()
 }
 
-/// A waker of C's: an Arc, whose clones are counted.
+/// A C waker whose data is an `Arc` of the number of its wakes. The `Arc` counts its references.
 unsafe extern "C" fn plain_clone(data: *mut c_void) -> RawWaker {
     unsafe { Arc::increment_strong_count(data.cast::<AtomicUsize>()) };
     RawWaker { data, vtable: &PLAIN }
@@ -75,16 +77,20 @@ unsafe extern "C" fn plain_wake_by_ref(data: *mut c_void) {
 unsafe extern "C" fn plain_drop(data: *mut c_void) {
     unsafe { Arc::decrement_strong_count(data.cast::<AtomicUsize>()) }
 }
-static PLAIN: RawWakerVTable =
-    RawWakerVTable { clone: plain_clone, wake: plain_wake, wake_by_ref: plain_wake_by_ref, drop: plain_drop };
+static PLAIN: RawWakerVTable = RawWakerVTable {
+    clone: plain_clone,
+    wake: plain_wake,
+    wake_by_ref: plain_wake_by_ref,
+    drop: plain_drop,
+};
 
 struct Task;
 impl Wake for Task {
     fn wake(self: Arc<Self>) {}
 }
 
-/// Both ways at once: a future of Rust, exported, under a `Foreign`, under a waker of Rust, of C, or none.
-fn under(mut f: impl FnMut(&Waker)) {
+/// Calls `f` with the no-op, then with a Rust waker, and checks that `f` leaves no clone of that.
+fn with_each_waker(mut f: impl FnMut(&Waker)) {
     f(Waker::noop());
     let task = Arc::new(Task);
     f(&Waker::from(task.clone()));
@@ -100,8 +106,8 @@ impl Drop for Empty {
 }
 
 #[test]
-fn results_cross_once() {
-    under(|w| {
+fn results_cross_once_and_are_dropped_once() {
+    with_each_waker(|w| {
         let f = unsafe { Foreign::<Box<u64>>::from_raw(into_raw(async { Box::new(7u64) })) };
         assert_eq!(pin!(f).poll(&mut Context::from_waker(w)), Poll::Ready(Box::new(7)));
         let mut f = pin!(unsafe { Foreign::<Empty>::from_raw(into_raw(async { Empty })) });
@@ -113,7 +119,7 @@ fn results_cross_once() {
 }
 
 #[test]
-fn wakers_are_kept_while_something_can_wake() {
+fn wakers_are_kept_only_while_an_operation_can_wake() {
     let slot: Arc<Mutex<Option<Waker>>> = Arc::default();
     let keeps = slot.clone();
     let raw = into_raw(poll_fn(move |cx| -> Poll<()> {
@@ -142,7 +148,7 @@ fn wakers_are_kept_while_something_can_wake() {
     }
     assert_eq!(plain.load(SeqCst), 1);
     let mut f = pin!(unsafe { Foreign::<()>::from_raw(raw) });
-    under(|w| {
+    with_each_waker(|w| {
         for _ in 0..3 {
             assert!(f.as_mut().poll(&mut Context::from_waker(w)).is_pending());
         }
@@ -158,11 +164,12 @@ impl Drop for Bomb {
 }
 
 #[test]
-fn panics_cross() {
-    under(|w| {
+fn panics_cross_with_their_text() {
+    with_each_waker(|w| {
         let f = unsafe { Foreign::<u64>::from_raw(into_raw(async { panic!("why") })) };
         let f = AssertUnwindSafe(f);
-        let payload = catch_unwind(|| _ = pin!({ f }.0).poll(&mut Context::from_waker(w))).unwrap_err();
+        let payload =
+            catch_unwind(|| _ = pin!({ f }.0).poll(&mut Context::from_waker(w))).unwrap_err();
         assert_eq!(payload.downcast_ref::<String>().unwrap(), "why");
     });
     let noop = rawwaker_noop();
@@ -174,7 +181,7 @@ fn panics_cross() {
     };
     assert_eq!(poll(into_raw(async { panic_any(Bomb) as () }), null_mut()), PANICKED);
     assert_eq!(poll(into_raw(async { Box::new(7u64) }), null_mut()), PANICKED);
-    assert_eq!(last_panic(), "NULL for the memory of a result");
+    assert_eq!(last_panic(), "poll: out is NULL (give poll memory for the result)");
     let mut out = 0u64;
     assert_eq!(poll(into_raw(async { 7u64 }), (&raw mut out).cast()), READY);
     assert_eq!(out, 7);

@@ -38,121 +38,116 @@ var crossing = []string{
 	`{"ns":95,"thread":1,"goroutine":1,"what":"ready","waker":1,"word":"EMPTY","handles":0}`,
 }
 
-func TestAWakeOfCLeadsToThePollOfGoThatFollows(t *testing.T) {
-	tr := read(t, crossing...)
-	var order []string
-	for _, e := range tr.Events {
-		order = append(order, e.What)
-	}
-	require.Equal(t, "made poll boxed wrapped pending park wake delivered unpark poll ready", strings.Join(order, " "))
-	require.Len(t, tr.Wakers, 1)
-	require.Equal(t, Waker{Number: 1, Kind: "BlockOn", Data: "0x90", VTable: "0x50", Polls: 2, Wakes: 1}, tr.Wakers[0])
-	wake := tr.Events[6]
-	require.Equal(t, 9, wake.Leads)
-	require.Equal(t, 1, *wake.Refs)
-	require.Equal(t, []string{"goroutine 1", "thread 9 in C", "goroutine 5"}, []string{tr.Lanes[0].Name, tr.Lanes[1].Name, tr.Lanes[2].Name})
-	require.EqualValues(t, 1, tr.Events[3].Goroutine, "what C says inside a poll of Go is that goroutine's")
-	require.Equal(t, 1, tr.Events[3].Depth)
-	require.Equal(t, []int{4, 1}, []int{tr.Events[1].Pair, tr.Events[4].Pair})
-	require.Equal(t, []int{8, 5}, []int{tr.Events[5].Pair, tr.Events[8].Pair})
+func TestRead(t *testing.T) {
+	t.Run("links_a_wake_by_C_to_the_poll_that_follows", func(t *testing.T) {
+		tr := read(t, crossing...)
+		var order []string
+		for _, e := range tr.Events {
+			order = append(order, e.What)
+		}
+		require.Equal(t, "made poll boxed wrapped pending park wake delivered unpark poll ready", strings.Join(order, " "))
+		require.Len(t, tr.Wakers, 1)
+		require.Equal(t, Waker{Number: 1, Kind: "BlockOn", Data: "0x90", VTable: "0x50", Polls: 2, Wakes: 1}, tr.Wakers[0])
+		wake := tr.Events[6]
+		require.Equal(t, 9, wake.Leads)
+		require.Equal(t, 1, *wake.Refs)
+		require.Equal(t, []string{"goroutine 1", "thread 9 in C", "goroutine 5"}, []string{tr.Lanes[0].Name, tr.Lanes[1].Name, tr.Lanes[2].Name})
+		require.EqualValues(t, 1, tr.Events[3].Goroutine, "what C says inside a poll of Go is that goroutine's")
+		require.Equal(t, 1, tr.Events[3].Depth)
+		require.Equal(t, []int{4, 1}, []int{tr.Events[1].Pair, tr.Events[4].Pair})
+		require.Equal(t, []int{8, 5}, []int{tr.Events[5].Pair, tr.Events[8].Pair})
+	})
+	t.Run("takes_a_poll_by_C_inside_a_poll_by_Go_for_one", func(t *testing.T) {
+		tr := read(t,
+			`{"ns":10,"thread":1,"goroutine":1,"what":"made","waker":1,"kind":"BlockOn"}`,
+			`{"ns":20,"thread":1,"goroutine":1,"what":"boxed","waker":1,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
+			`{"ns":30,"thread":1,"goroutine":1,"what":"poll","waker":1,"word":"EMPTY","handles":0}`,
+			`{"ns":40,"thread":1,"what":"poll","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
+			`{"ns":50,"thread":1,"what":"is READY","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
+			`{"ns":60,"thread":1,"goroutine":1,"what":"ready","waker":1,"word":"EMPTY","handles":0}`)
+		polls, wakes := tr.Counts()
+		require.Equal(t, []int{1, 0}, []int{polls, wakes})
+		require.Equal(t, 1, tr.Events[4].Depth)
+	})
+	// A box that Go has told of is its waker's, whoever's poll it is polled inside.
+	t.Run("assigns_an_inner_poll_to_its_own_waker", func(t *testing.T) {
+		tr := read(t,
+			`{"ns":0,"what":"trace","version":1,"pid":7,"program":"p","box":[{"name":"refs","offset":8,"size":8},{"name":"id","offset":40,"size":8}]}`,
+			`{"ns":10,"thread":1,"goroutine":1,"what":"made","waker":1,"kind":"FromFunc"}`,
+			`{"ns":20,"thread":1,"goroutine":1,"what":"boxed","waker":1,"data":"0x90","vtable":"0x50","box":["0x3","0x7"]}`,
+			`{"ns":30,"thread":1,"goroutine":1,"what":"made","waker":2,"kind":"BlockOn"}`,
+			`{"ns":40,"thread":1,"goroutine":1,"what":"poll","waker":2,"word":"EMPTY","handles":0}`,
+			`{"ns":50,"thread":1,"goroutine":1,"what":"poll","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x3","0x7"]}`,
+			`{"ns":60,"thread":1,"goroutine":1,"what":"is PENDING","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x3","0x7"]}`,
+			`{"ns":70,"thread":1,"goroutine":1,"what":"pending","waker":2,"word":"EMPTY","handles":0}`,
+			`{"ns":80,"thread":9,"what":"wake","c":3,"there":1,"ref":2,"data":"0x90","vtable":"0x50","box":["0x3","0x7"]}`)
+		require.Equal(t, []int{1, 0}, []int{tr.Wakers[0].Wakes, tr.Wakers[1].Wakes})
+	})
+	// A goroutine that changes threads before it calls C is still inside its poll: the new box is its waker's.
+	t.Run("follows_a_goroutine_to_another_thread", func(t *testing.T) {
+		tr := read(t,
+			`{"ns":0,"what":"trace","version":1,"pid":7,"program":"p","box":[{"name":"refs","offset":8,"size":8},{"name":"id","offset":40,"size":8}]}`,
+			`{"ns":10,"thread":1,"goroutine":1,"what":"made","waker":1,"kind":"BlockOn"}`,
+			`{"ns":20,"thread":1,"goroutine":1,"what":"poll","waker":1,"word":"EMPTY","handles":0}`,
+			`{"ns":30,"thread":4,"goroutine":1,"what":"poll","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x3","0x0"]}`,
+			`{"ns":40,"thread":4,"goroutine":1,"what":"is PENDING","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x3","0x0"]}`,
+			`{"ns":50,"thread":1,"goroutine":1,"what":"pending","waker":1,"word":"EMPTY","handles":0}`)
+		require.Len(t, tr.Wakers, 1)
+		require.Equal(t, 1, tr.Wakers[0].Polls)
+	})
+	// The thread on which a goroutine's poll began may be another's when it ends.
+	t.Run("follows_a_thread_to_another_goroutine", func(t *testing.T) {
+		tr := read(t,
+			`{"ns":10,"thread":1,"goroutine":1,"what":"poll","waker":1,"word":"EMPTY","handles":0}`,
+			`{"ns":20,"thread":1,"goroutine":2,"what":"poll","waker":2,"word":"EMPTY","handles":0}`,
+			`{"ns":30,"thread":4,"goroutine":1,"what":"pending","waker":1,"word":"EMPTY","handles":0}`,
+			`{"ns":40,"thread":1,"what":"wake","c":3,"there":1,"ref":1,"data":"0x10","vtable":"0x20"}`)
+		require.Equal(t, "goroutine 2", tr.Lanes[tr.Events[3].Lane].Name)
+	})
+	t.Run("identifies_a_C_waker_by_its_words", func(t *testing.T) {
+		tr := read(t,
+			`{"ns":10,"thread":1,"what":"poll","c":1,"there":0,"ref":1,"data":"0x10","vtable":"0x20"}`,
+			`{"ns":20,"thread":1,"what":"is cloned as","c":1,"there":1,"ref":1,"new":2,"data":"0x10","vtable":"0x20"}`,
+			`{"ns":30,"thread":1,"what":"is PENDING","c":1,"there":1,"ref":1,"data":"0x10","vtable":"0x20"}`,
+			`{"ns":40,"thread":2,"what":"wake","c":1,"there":1,"ref":2,"data":"0x10","vtable":"0x20"}`,
+			`{"ns":50,"thread":1,"what":"poll","c":1,"there":0,"ref":3,"data":"0x10","vtable":"0x20"}`,
+			`{"ns":60,"thread":1,"what":"is READY","c":1,"there":0,"ref":3,"data":"0x10","vtable":"0x20"}`,
+			`{"ns":70,"thread":1,"what":"drop","c":1,"there":0}`)
+		require.Len(t, tr.Wakers, 1)
+		require.Equal(t, Waker{Number: 1, Kind: "C", Data: "0x10", VTable: "0x20", Polls: 2, Wakes: 1}, tr.Wakers[0])
+		require.Equal(t, 4, tr.Events[3].Leads)
+		require.Equal(t, "future dropped", tr.Events[6].What)
+	})
+	t.Run("takes_an_address_that_is_used_again_for_another_waker", func(t *testing.T) {
+		tr := read(t,
+			`{"ns":1,"thread":1,"goroutine":1,"what":"made","waker":1,"kind":"BlockOn"}`,
+			`{"ns":2,"thread":1,"goroutine":1,"what":"boxed","waker":1,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
+			`{"ns":3,"thread":1,"goroutine":1,"what":"made","waker":2,"kind":"BlockOn"}`,
+			`{"ns":4,"thread":1,"goroutine":1,"what":"boxed","waker":2,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
+			`{"ns":5,"thread":2,"what":"wake","c":9,"there":1,"ref":1,"data":"0x90","vtable":"0x50","box":["0x60","0x3"]}`)
+		require.Equal(t, []int{0, 1}, []int{tr.Wakers[0].Wakes, tr.Wakers[1].Wakes})
+	})
+	t.Run("refuses_a_file_that_is_no_trace", func(t *testing.T) {
+		for text, want := range map[string]string{
+			"":              "no trace",
+			"hello\n":       "no trace",
+			"\x7fELF\x00\n": "no trace",
+			`{"ns":0,"what":"trace","version":2,"pid":1,"program":"p"}` + "\n": "a trace of version 2; this reads version 1",
+			`{"ns":5,"what":"poll"}` + "\n":                                    "no trace",
+		} {
+			_, err := Read(strings.NewReader(text))
+			require.ErrorContains(t, err, want, text)
+		}
+		tr, err := Read(strings.NewReader(header + crossing[0] + "\n" + crossing[1][:20])) // killed while it wrote
+		require.NoError(t, err)
+		require.Len(t, tr.Events, 1)
+		tr, err = Read(strings.NewReader(header + crossing[0][:20] + "\n\n" + crossing[1] + "\n")) // the disk was full for a while
+		require.NoError(t, err)
+		require.Equal(t, []int{1, 1}, []int{len(tr.Events), tr.Torn})
+	})
 }
 
-func TestAPollOfCInsideAPollOfGoIsOnePoll(t *testing.T) {
-	tr := read(t,
-		`{"ns":10,"thread":1,"goroutine":1,"what":"made","waker":1,"kind":"BlockOn"}`,
-		`{"ns":20,"thread":1,"goroutine":1,"what":"boxed","waker":1,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
-		`{"ns":30,"thread":1,"goroutine":1,"what":"poll","waker":1,"word":"EMPTY","handles":0}`,
-		`{"ns":40,"thread":1,"what":"poll","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
-		`{"ns":50,"thread":1,"what":"is READY","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
-		`{"ns":60,"thread":1,"goroutine":1,"what":"ready","waker":1,"word":"EMPTY","handles":0}`)
-	polls, wakes := tr.Counts()
-	require.Equal(t, []int{1, 0}, []int{polls, wakes})
-	require.Equal(t, 1, tr.Events[4].Depth)
-}
-
-// A box that Go has told of is its waker's, whoever's poll it is polled inside.
-func TestAPollUnderAnotherWakerInsideAPollIsThatWakers(t *testing.T) {
-	tr := read(t,
-		`{"ns":0,"what":"trace","version":1,"pid":7,"program":"p","box":[{"name":"refs","offset":8,"size":8},{"name":"id","offset":40,"size":8}]}`,
-		`{"ns":10,"thread":1,"goroutine":1,"what":"made","waker":1,"kind":"FromFunc"}`,
-		`{"ns":20,"thread":1,"goroutine":1,"what":"boxed","waker":1,"data":"0x90","vtable":"0x50","box":["0x3","0x7"]}`,
-		`{"ns":30,"thread":1,"goroutine":1,"what":"made","waker":2,"kind":"BlockOn"}`,
-		`{"ns":40,"thread":1,"goroutine":1,"what":"poll","waker":2,"word":"EMPTY","handles":0}`,
-		`{"ns":50,"thread":1,"goroutine":1,"what":"poll","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x3","0x7"]}`,
-		`{"ns":60,"thread":1,"goroutine":1,"what":"is PENDING","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x3","0x7"]}`,
-		`{"ns":70,"thread":1,"goroutine":1,"what":"pending","waker":2,"word":"EMPTY","handles":0}`,
-		`{"ns":80,"thread":9,"what":"wake","c":3,"there":1,"ref":2,"data":"0x90","vtable":"0x50","box":["0x3","0x7"]}`)
-	require.Equal(t, []int{1, 0}, []int{tr.Wakers[0].Wakes, tr.Wakers[1].Wakes})
-}
-
-// A goroutine that changes threads before it calls C is still inside its poll: the new box is its waker's.
-func TestAPollOfCOnAnotherThreadOfItsGoroutineIsStillInside(t *testing.T) {
-	tr := read(t,
-		`{"ns":0,"what":"trace","version":1,"pid":7,"program":"p","box":[{"name":"refs","offset":8,"size":8},{"name":"id","offset":40,"size":8}]}`,
-		`{"ns":10,"thread":1,"goroutine":1,"what":"made","waker":1,"kind":"BlockOn"}`,
-		`{"ns":20,"thread":1,"goroutine":1,"what":"poll","waker":1,"word":"EMPTY","handles":0}`,
-		`{"ns":30,"thread":4,"goroutine":1,"what":"poll","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x3","0x0"]}`,
-		`{"ns":40,"thread":4,"goroutine":1,"what":"is PENDING","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x3","0x0"]}`,
-		`{"ns":50,"thread":1,"goroutine":1,"what":"pending","waker":1,"word":"EMPTY","handles":0}`)
-	require.Len(t, tr.Wakers, 1)
-	require.Equal(t, 1, tr.Wakers[0].Polls)
-}
-
-// The thread on which a goroutine's poll began may be another's when it ends.
-func TestAThreadThatAnotherGoroutineHasByNowStaysIts(t *testing.T) {
-	tr := read(t,
-		`{"ns":10,"thread":1,"goroutine":1,"what":"poll","waker":1,"word":"EMPTY","handles":0}`,
-		`{"ns":20,"thread":1,"goroutine":2,"what":"poll","waker":2,"word":"EMPTY","handles":0}`,
-		`{"ns":30,"thread":4,"goroutine":1,"what":"pending","waker":1,"word":"EMPTY","handles":0}`,
-		`{"ns":40,"thread":1,"what":"wake","c":3,"there":1,"ref":1,"data":"0x10","vtable":"0x20"}`)
-	require.Equal(t, "goroutine 2", tr.Lanes[tr.Events[3].Lane].Name)
-}
-
-func TestACWakerThatNeverMeetsGoIsKnownByItsWords(t *testing.T) {
-	tr := read(t,
-		`{"ns":10,"thread":1,"what":"poll","c":1,"there":0,"ref":1,"data":"0x10","vtable":"0x20"}`,
-		`{"ns":20,"thread":1,"what":"is cloned as","c":1,"there":1,"ref":1,"new":2,"data":"0x10","vtable":"0x20"}`,
-		`{"ns":30,"thread":1,"what":"is PENDING","c":1,"there":1,"ref":1,"data":"0x10","vtable":"0x20"}`,
-		`{"ns":40,"thread":2,"what":"wake","c":1,"there":1,"ref":2,"data":"0x10","vtable":"0x20"}`,
-		`{"ns":50,"thread":1,"what":"poll","c":1,"there":0,"ref":3,"data":"0x10","vtable":"0x20"}`,
-		`{"ns":60,"thread":1,"what":"is READY","c":1,"there":0,"ref":3,"data":"0x10","vtable":"0x20"}`,
-		`{"ns":70,"thread":1,"what":"drop","c":1,"there":0}`)
-	require.Len(t, tr.Wakers, 1)
-	require.Equal(t, Waker{Number: 1, Kind: "C", Data: "0x10", VTable: "0x20", Polls: 2, Wakes: 1}, tr.Wakers[0])
-	require.Equal(t, 4, tr.Events[3].Leads)
-	require.Equal(t, "future dropped", tr.Events[6].What)
-}
-
-func TestAnAddressThatIsUsedAgainIsAnotherWaker(t *testing.T) {
-	tr := read(t,
-		`{"ns":1,"thread":1,"goroutine":1,"what":"made","waker":1,"kind":"BlockOn"}`,
-		`{"ns":2,"thread":1,"goroutine":1,"what":"boxed","waker":1,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
-		`{"ns":3,"thread":1,"goroutine":1,"what":"made","waker":2,"kind":"BlockOn"}`,
-		`{"ns":4,"thread":1,"goroutine":1,"what":"boxed","waker":2,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
-		`{"ns":5,"thread":2,"what":"wake","c":9,"there":1,"ref":1,"data":"0x90","vtable":"0x50","box":["0x60","0x3"]}`)
-	require.Equal(t, []int{0, 1}, []int{tr.Wakers[0].Wakes, tr.Wakers[1].Wakes})
-}
-
-func TestWhatIsNoTraceSaysSo(t *testing.T) {
-	for text, want := range map[string]string{
-		"":              "no trace",
-		"hello\n":       "no trace",
-		"\x7fELF\x00\n": "no trace",
-		`{"ns":0,"what":"trace","version":2,"pid":1,"program":"p"}` + "\n": "a trace of version 2; this reads version 1",
-		`{"ns":5,"what":"poll"}` + "\n":                                    "no trace",
-	} {
-		_, err := Read(strings.NewReader(text))
-		require.ErrorContains(t, err, want, text)
-	}
-	tr, err := Read(strings.NewReader(header + crossing[0] + "\n" + crossing[1][:20])) // killed while it wrote
-	require.NoError(t, err)
-	require.Len(t, tr.Events, 1)
-	tr, err = Read(strings.NewReader(header + crossing[0][:20] + "\n\n" + crossing[1] + "\n")) // the disk was full for a while
-	require.NoError(t, err)
-	require.Equal(t, []int{1, 1}, []int{len(tr.Events), tr.Torn})
-}
-
-func TestTheTimelineIsDrawnAsTheArticleDoes(t *testing.T) {
+func TestTimeline(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, read(t, crossing...).WriteText(&b, false))
 	lines := strings.Split(b.String(), "\n")
@@ -168,7 +163,7 @@ func TestTheTimelineIsDrawnAsTheArticleDoes(t *testing.T) {
 	require.Contains(t, b.String(), "\x1b[34mT1")
 }
 
-func TestEachLineOfJSONIsAnObject(t *testing.T) {
+func TestJSON(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, read(t, crossing...).WriteJSON(&b))
 	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
@@ -187,7 +182,7 @@ func TestEachLineOfJSONIsAnObject(t *testing.T) {
 
 // The rules of the Trace Event Format, for the kinds of events that are written here: what each must have, that slices of a thread lie inside each other
 // or apart, that each flow has its two ends, in this order, inside slices.
-func TestPerfettosFileKeepsToTheFormat(t *testing.T) {
+func TestPerfetto(t *testing.T) {
 	for name, lines := range map[string][]string{"crossing": crossing, "unended": crossing[:3], "empty": nil} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
@@ -277,7 +272,7 @@ func checkFormat(t *testing.T, text []byte) {
 	}
 }
 
-func TestAPageHasTheTextsOfATraceAsTextOnly(t *testing.T) {
+func TestHTML(t *testing.T) {
 	const evil = `</script><img src=x onerror=alert(1)>`
 	b, err := json.Marshal(evil)
 	require.NoError(t, err)

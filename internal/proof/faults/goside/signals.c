@@ -9,12 +9,12 @@ static rawwaker target;
 static atomic_ulong signals, polls, changed_errno, drops;
 static uint64_t left;
 
-/* Go asks for SA_ONSTACK, because its threads' stacks are small. */
+/* Go requires SA_ONSTACK, because its threads' stacks are small. */
 static void handler(int sig) {
   (void)sig;
   int saved = errno;
   errno = 1234;
-  atomic_fetch_add(&signals, 1); /* before the wake: the poll that follows looks at it */
+  atomic_fetch_add(&signals, 1); /* before the wake, because the next poll reads it */
   rawwaker_wake_by_ref(&target);
   if (errno != 1234) atomic_fetch_add(&changed_errno, 1);
   errno = saved;
@@ -39,9 +39,9 @@ static rawwaker_poll signals_poll(void *data, rawwaker_context *cx, void *out) {
   if (target.vtable == NULL)
     target = rawwaker_clone(cx->waker);
   else if (!rawwaker_will_wake(&target, cx->waker))
-    return RAWWAKER_PANICKED; /* the handler would wake another */
+    return RAWWAKER_PANICKED; /* the handler would wake another waker */
   else if (signals == answered)
-    return RAWWAKER_PENDING; /* nobody has asked: a poll that found the wake of the one before */
+    return RAWWAKER_PENDING; /* a poll for a wake that the previous poll has answered */
   answered = signals;
   if (left-- == 0) {
     *(uint64_t *)out = answered;
@@ -61,4 +61,6 @@ rawwaker_future signals_future(uint64_t rounds) {
   left = rounds;
   return (rawwaker_future){NULL, &vtable};
 }
-signals_counts signals_counted(void) { return (signals_counts){signals, polls, changed_errno, drops}; }
+signals_counts signals_counted(void) {
+  return (signals_counts){signals, polls, changed_errno, drops};
+}

@@ -1,4 +1,4 @@
-/* A future of C that is woken by a signal, one for each poll. */
+/* A C future that signals wake, one for each poll. */
 #include "rawwaker.h"
 
 void signals_install(void);

@@ -1,6 +1,8 @@
-/* Programs of operations, run by rawwaker.c beside a model that counts references and wakes. README.md says what one is.
- * One source for three drivers: libFuzzer as it is, AFL++ with -DAFL, and with -DREPLAY a main that runs the files it is
- * given. */
+/* fuzz.c - runs programs of operations on rawwaker.c, and compares it with a model that counts
+ * references and wakes. README.md describes a program.
+ *
+ * There are three drivers: libFuzzer (the default), AFL++ (-DAFL), and a main that replays the
+ * files on its command line (-DREPLAY). */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -20,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* --------------------------------------------------------------------------------------------- the program -- */
+/* ---------------------------------------------------------------------------- the program -- */
 
 enum op_code {
 #define OP(name, what) op_##name,
@@ -54,7 +56,8 @@ static void decode(const uint8_t *data, size_t size) {
   for (size_t at = 1; at < size && program.n < MOST; at += 4) {
     uint8_t b[4] = {0};
     memcpy(b, data + at, size - at < 4 ? size - at : 4);
-    program.ops[program.n++] = (operation){(uint8_t)(b[0] % OPS), (uint8_t)(b[1] % THREADS), b[2], b[3]};
+    program.ops[program.n++] =
+        (operation){(uint8_t)(b[0] % OPS), (uint8_t)(b[1] % THREADS), b[2], b[3]};
   }
 }
 static void list(FILE *to, size_t n) {
@@ -65,7 +68,7 @@ static void list(FILE *to, size_t n) {
   }
 }
 
-static size_t at;                     /* the operation under way, one after the other */
+static size_t at;                     /* the current operation of a sequential program */
 static _Atomic(uint64_t) operations;  /* executed by this process */
 static rawwaker_sink *sink;
 
@@ -84,7 +87,7 @@ static _Noreturn void fail(const char *what, ...) {
     if (!(what)) fail(__VA_ARGS__);    \
   } while (0)
 
-/* Which slots were called, in what order, since the last comparison: as it was, and as the model says. */
+/* The slots called since the last comparison, in order: those seen, and those of the model. */
 enum { SEEN, MODEL };
 static struct log {
   char letters[4096];
@@ -101,24 +104,24 @@ static bool readable(void) {
   return poll(&p, 1, 0) == 1;
 }
 
-/* ----------------------------------------------------------------------------------------------- the model -- */
+/* ------------------------------------------------------------------------------ the model -- */
 
-/* The words of a box and of a parker, as docs/CONCURRENCY.md has them. */
+/* The states of a box and of a parker, as in docs/CONCURRENCY.md. */
 enum word { IDLE, WOKEN, LAST, LOOP };
 
 typedef struct task {
   int kind;
-  size_t refs;         /* C's: wakers, the list, a notice that awaits its retire */
+  size_t refs;         /* held by C: wakers, the list, a notice before its retire */
   bool hold, gone, unborn;
   enum word word;
   long wakes;          /* of a function or a token */
-  rawwaker w;          /* the two words; of a token each reference has its own */
+  rawwaker w;          /* the two words; each reference to a token has its own */
   _Atomic(long) seen_wakes, seen_live, seen_drops;
 } task;
 
 typedef struct reference {
   rawwaker w;
-  task *t; /* NULL: there is none */
+  task *t; /* NULL if there is none */
 } reference;
 
 static struct world {
@@ -127,7 +130,7 @@ static struct world {
   reference wakers[WAKERS], raws[RAWS];
   task *listed[MOST], *taken[MOST], *noticed[MOST];
   size_t nlisted, ntaken, nnoticed;
-  rawwaker_box *rest; /* of a taken list */
+  rawwaker_box *rest; /* the rest of a taken list */
   bool sleeping, readable, dropped;
   long hook, seen_hook;
 } world;
@@ -167,14 +170,14 @@ static void m_note(const task *t, char letter) {
   if (t->kind == TOKEN || (t->kind == FN && letter == 'r')) note(MODEL, letter, index_of(t));
 }
 static void m_ref(task *t) {
-  expect(!t->gone, "a reference of task %d, which is gone", index_of(t));
+  expect(!t->gone, "a reference to task %d, which was freed", index_of(t));
   t->refs++;
   m_note(t, 'c');
 }
 static rawwaker_cell *reenter;
 static void m_reenter(const task *t);
 static void m_unref(task *t) {
-  expect(t->refs > 0, "task %d has no reference to give up", index_of(t));
+  expect(t->refs > 0, "task %d has no reference to release", index_of(t));
   if (t->kind == TELL && t->refs == 1 && t->hold && t->word == IDLE) {
     t->word = LAST;
     m_push(t);
@@ -213,7 +216,7 @@ static void m_wake(task *t) {
     m_unref(t);
 }
 
-/* --------------------------------------------------------------------------------------- wakers that count -- */
+/* ---------------------------------------------------------------------- wakers that count -- */
 
 static void fn_wake(void *arg) {
   atomic_fetch_add(&((task *)arg)->seen_wakes, 1);
@@ -225,7 +228,7 @@ static void fn_drop(void *arg) {
 }
 static void hook_wake(void *arg) { ++*(long *)arg; }
 
-/* Each reference is a malloc of its own, so that AddressSanitizer sees a second use. */
+/* Each reference is allocated separately, so that AddressSanitizer reports a use after its end. */
 typedef struct token {
   uint64_t magic;
   task *t;
@@ -235,7 +238,7 @@ enum { MAGIC = 0x70c3 };
 static rawwaker token_clone(void *data);
 static token *token_of(void *data) {
   token *k = data;
-  expect(k->magic == MAGIC, "a slot was called on what is no reference");
+  expect(k->magic == MAGIC, "a slot was called with data that is no reference");
   return k;
 }
 static void token_end(void *data) {
@@ -262,7 +265,8 @@ static void token_drop(void *data) {
   reenter = NULL;
   rawwaker_cell_wake(c);
 }
-static const rawwaker_vtable token_vtable = {token_clone, token_wake, token_wake_by_ref, token_drop};
+static const rawwaker_vtable token_vtable = {token_clone, token_wake, token_wake_by_ref,
+                                             token_drop};
 static rawwaker token_new(task *t) {
   token *k = malloc(sizeof *k);
   if (k == NULL) abort();
@@ -276,7 +280,7 @@ static rawwaker token_clone(void *data) {
   return token_new(t);
 }
 
-/* -------------------------------------------------------------------------------- references, real and modelled */
+/* ---------------------------------------------------------- references, real and modelled -- */
 
 static bool same(const reference *a, const reference *b) {
   if (a->t->kind == NOOP && b->t->kind == NOOP) return true;
@@ -287,7 +291,8 @@ static reference r_clone(const reference *r) {
   m_ref(r->t);
   reference c = {rawwaker_clone(&r->w), r->t};
   expect(c.w.vtable == r->w.vtable, "a clone has another vtable");
-  expect(rawwaker_will_wake(&c.w, &r->w) == (r->t->kind != TOKEN), "a clone's will_wake");
+  expect(rawwaker_will_wake(&c.w, &r->w) == (r->t->kind != TOKEN),
+         "will_wake is wrong for a clone");
   return c;
 }
 static void r_wake(reference *r) {
@@ -331,10 +336,11 @@ static reference make(int kind) {
       rawwaker_box *b = rawwaker_box_new(sink, id, kind == TELL ? RAWWAKER_BOX_TELL : 0);
       expect(b != NULL, "no memory");
       t = box_task(b, kind);
-      expect(!rawwaker_box_lent(b), "a new box is lent");
+      expect(!rawwaker_box_lent(b), "box_lent is true for a new box");
       m_ref(t);
       rawwaker w = rawwaker_box_ref(b);
-      expect(rawwaker_will_wake(&w, &t->w) && rawwaker_box_id(&w) == id, "box_ref gave another waker");
+      expect(rawwaker_will_wake(&w, &t->w) && rawwaker_box_id(&w) == id,
+             "box_ref returned another waker");
       return (reference){t->w, t};
     }
     case FN:
@@ -354,14 +360,16 @@ static reference make(int kind) {
   return (reference){t->w, t};
 }
 
-/* ------------------------------------------------------------------------------------------------- the cells -- */
+/* ------------------------------------------------------------------------------ the cells -- */
 
 typedef struct cell {
   rawwaker_cell cell;
-  reference kept; /* of a token the data is not known until it is taken: NULL, which equals none */
+  /* The data of a token is not known before it is taken; it is NULL, which equals no token. */
+  reference kept;
 } cell;
 
-/* The cell that the drop slot of a token wakes: a slot may use the cell that is giving its reference up. */
+/* The cell that a token's drop slot wakes: a slot may use the cell that is dropping its
+ * reference. */
 static cell *m_reentered;
 static void m_reenter(const task *t) {
   cell *c = m_reentered;
@@ -399,36 +407,38 @@ static reference c_take(cell *c) {
   reference r = {c->kept.w, c->kept.t};
   rawwaker got = {&r, NULL};
   bool any = rawwaker_cell_take(&c->cell, &got);
-  expect(any == (r.t != NULL), "cell_take said %d", any);
+  expect(any == (r.t != NULL), "cell_take returned %d", any);
   c->kept.t = NULL;
   if (!any) {
     expect(got.data == &r && got.vtable == NULL, "cell_take of an empty cell wrote");
     return (reference){0};
   }
-  expect(got.vtable == r.w.vtable, "cell_take gave another vtable");
+  expect(got.vtable == r.w.vtable, "cell_take returned another vtable");
   if (r.t->kind == TOKEN)
-    expect(token_of(got.data)->t == r.t, "cell_take gave another task's reference");
+    expect(token_of(got.data)->t == r.t, "cell_take returned another task's reference");
   else
-    expect(got.data == r.w.data, "cell_take gave another task's waker");
+    expect(got.data == r.w.data, "cell_take returned another task's waker");
   r.w = got;
   return r;
 }
 
 static cell cells[CELLS];
 
-/* ----------------------------------------------------------------------------------------------- the futures - */
+/* ---------------------------------------------------------------------------- the futures -- */
 
-/* script: bits 0 and 1 how it ends (0, 3: when completed; 1: ready, 2: panicked, after the pendings of bits 2 and 3);
- * bit 4: it wakes itself at each pending; bit 5: it keeps nothing; bit 6: it wakes itself as it ends. */
+/* The bits of script. 0 and 1: its end (0, 3: when completed; 1: ready, 2: panicked, after as many
+ * pending polls as bits 2 and 3 specify). 4: it wakes itself in each pending poll. 5: it keeps no
+ * waker. 6: it wakes itself in its last poll. */
 typedef struct future {
   bool exists, completed, busy;
   uint8_t script;
   enum { DIRECT, UNDER_BOX, BORN, BLOCKED } way;
   unsigned polls, turn;
   rawwaker_poll last;
-  reference under; /* the waker of the poll under way */
+  reference under; /* the waker of the current poll */
   cell kept;
-  unsigned nested, slot; /* how many operations its first poll does; of block_on: where its waker goes */
+  unsigned nested; /* how many operations its first poll performs */
+  unsigned slot;   /* of block_on: where its waker is stored */
   bool dropped;
 } future;
 
@@ -438,7 +448,7 @@ static int depth;
 
 static rawwaker_poll future_poll(void *data, rawwaker_context *cx, void *out) {
   future *f = data;
-  expect(f->exists && !f->dropped, "a poll of a future that is over");
+  expect(f->exists && !f->dropped, "a poll of a future that was dropped");
   if (f->turn == 0 && f->way == BLOCKED) {
     task *t = task_new(PARKER);
     count(t);
@@ -447,7 +457,7 @@ static rawwaker_poll future_poll(void *data, rawwaker_context *cx, void *out) {
     f->under = (reference){t->w, t};
   }
   if (f->turn == 0 && f->way == BORN) {
-    task *t = task_new(BOX); /* not counted: it may be gone before anybody knows of it */
+    task *t = task_new(BOX); /* not counted, because it may be freed before it is returned */
     t->hold = t->unborn = true;
     t->word = LOOP;
     t->w = *cx->waker;
@@ -457,7 +467,7 @@ static rawwaker_poll future_poll(void *data, rawwaker_context *cx, void *out) {
   if (f->turn++ > 0) {
     expect(f->way != DIRECT, "a second poll of one call");
     expect(f->last == RAWWAKER_PENDING, "polled again after its end");
-    expect(t->word == WOKEN, "polled again, and nobody has woken it");
+    expect(t->word == WOKEN, "polled again without a wake");
     t->word = f->way == BLOCKED ? IDLE : LOOP;
   }
   expect(rawwaker_will_wake(cx->waker, &f->under.w), "a poll under another waker");
@@ -470,8 +480,9 @@ static rawwaker_poll future_poll(void *data, rawwaker_context *cx, void *out) {
     depth--;
   }
   unsigned how = f->script & 3u, after = f->script >> 2 & 3u;
-  bool over = how == 1 || how == 2 ? f->polls > after : f->completed || (f->way == BLOCKED && f->polls > 3);
-  if (!over) {
+  bool completes =
+      how == 1 || how == 2 ? f->polls > after : f->completed || (f->way == BLOCKED && f->polls > 3);
+  if (!completes) {
     if (f->script & 16 || (f->way == BLOCKED && t->word != WOKEN)) r_wake_by_ref(&f->under);
     return f->last = RAWWAKER_PENDING;
   }
@@ -508,11 +519,14 @@ static rawwaker_poll poll_under_box(future *f, unsigned *out) {
     t->word = LOOP;
   }
   rawwaker_box *b = box_of(t), *was = b;
-  rawwaker_poll got = rawwaker_box_poll(sink, &b, (rawwaker_future){f, &future_vtable}, out, &woken);
-  expect(b == was, "box_poll gave another box");
-  /* A poll that closes its own task is told of a wake or not, as it ends. */
-  bool came = looping && (f->turn > 1 || (t->word == WOKEN && (t->hold || got == RAWWAKER_PENDING)));
-  expect(woken == came, "box_poll says woken %d: %s", woken, came ? "a wake was lost" : "nobody woke it");
+  rawwaker_poll got =
+      rawwaker_box_poll(sink, &b, (rawwaker_future){f, &future_vtable}, out, &woken);
+  expect(b == was, "box_poll returned another box");
+  /* If the poll closes its own task, whether a wake is reported depends on how the poll ends. */
+  bool came =
+      looping && (f->turn > 1 || (t->word == WOKEN && (t->hold || got == RAWWAKER_PENDING)));
+  expect(woken == came, "box_poll set woken to %d: %s", woken,
+         came ? "a wake was lost" : "there was no wake");
   if (looping) t->word = t->hold ? IDLE : WOKEN;
   return got;
 }
@@ -520,12 +534,15 @@ static rawwaker_poll poll_born(future *f, unsigned *out) {
   bool woken = false;
   rawwaker_box *b = NULL;
   f->way = BORN;
-  rawwaker_poll got = rawwaker_box_poll(sink, &b, (rawwaker_future){f, &future_vtable}, out, &woken);
+  rawwaker_poll got =
+      rawwaker_box_poll(sink, &b, (rawwaker_future){f, &future_vtable}, out, &woken);
   task *t = f->under.t;
   bool came = t->word == WOKEN || f->turn > 1;
-  expect(woken == came, "box_poll of no box says woken %d: %s", woken, came ? "a wake was lost" : "nobody woke it");
-  expect((b != NULL) == (t->refs > 0), "box_poll of no box: the future has kept %zu, and a box was %s", t->refs,
-         b != NULL ? "given" : "not given");
+  expect(woken == came, "box_poll without a box set woken to %d: %s", woken,
+         came ? "a wake was lost" : "there was no wake");
+  expect((b != NULL) == (t->refs > 0),
+         "box_poll without a box: the future has kept %zu, and a box was %s", t->refs,
+         b != NULL ? "returned" : "not returned");
   t->unborn = false;
   if (b == NULL) {
     t->hold = false;
@@ -533,9 +550,9 @@ static rawwaker_poll poll_born(future *f, unsigned *out) {
     return got;
   }
   count(t);
-  expect(b == box_of(t), "box_poll gave another box");
+  expect(b == box_of(t), "box_poll returned another box");
   bool since = rawwaker_box_adopt(b, (uint64_t)index_of(t) + 1);
-  expect(since == (t->word == WOKEN), "box_adopt said %d", since);
+  expect(since == (t->word == WOKEN), "box_adopt returned %d", since);
   t->word = IDLE;
   return got;
 }
@@ -544,7 +561,7 @@ static void poll_future(future *f, uint8_t y) {
   unsigned out = 0, way = y >> 4 & 3u;
   if (!f->exists || f->busy || (r->t == NULL && way != 2)) return;
   bool held = r->t != NULL && boxed(r->t) && r->t->hold;
-  /* What is lent for the poll outlives it, whatever the poll does. */
+  /* The reference lent for the poll is valid during all of it. */
   reference lent = way != 2 ? r_clone(r) : (reference){0};
   f->turn = 0;
   f->way = DIRECT;
@@ -557,30 +574,35 @@ static void poll_future(future *f, uint8_t y) {
                       : way == 1 && held ? poll_under_box(f, &out)
                                          : poll_direct(f, way == 3 ? &box : &lent.w, &out);
   f->busy = false;
-  expect(got == f->last, "a poll gave %d and not %d", got, f->last);
-  if (got == RAWWAKER_READY) expect(out == f->polls, "a future's value was %u and not %u", out, f->polls);
-  if (got == RAWWAKER_PANICKED) expect(strcmp(rawwaker_last_panic(), "why not") == 0, "a panic's text");
+  expect(got == f->last, "a poll returned %d and not %d", got, f->last);
+  if (got == RAWWAKER_READY)
+    expect(out == f->polls, "a future's value was %u and not %u", out, f->polls);
+  if (got == RAWWAKER_PANICKED)
+    expect(strcmp(rawwaker_last_panic(), "why not") == 0, "a panic's text is wrong");
   if (got != RAWWAKER_PENDING) cancel(f);
   r_drop(&lent);
 }
 static void block_on(uint8_t script, uint8_t y) {
   if (depth >= DEPTH) return;
-  future f = {.exists = true, .script = script, .way = BLOCKED, .nested = y % 8u, .slot = y / 8u % WAKERS};
+  future f = {
+      .exists = true, .script = script, .way = BLOCKED, .nested = y % 8u, .slot = y / 8u % WAKERS};
   unsigned out = 0;
   rawwaker_poll got = rawwaker_block_on((rawwaker_future){&f, &future_vtable}, &out);
   expect(f.dropped, "block_on has not dropped its future");
-  expect(got == f.last && got != RAWWAKER_PENDING, "block_on gave %d and not %d", got, f.last);
-  if (got == RAWWAKER_READY) expect(out == f.polls, "block_on's value was %u and not %u", out, f.polls);
-  if (got == RAWWAKER_PANICKED) expect(strcmp(rawwaker_last_panic(), "why not") == 0, "a panic's text");
+  expect(got == f.last && got != RAWWAKER_PENDING, "block_on returned %d and not %d", got, f.last);
+  if (got == RAWWAKER_READY)
+    expect(out == f.polls, "block_on's value was %u and not %u", out, f.polls);
+  if (got == RAWWAKER_PANICKED)
+    expect(strcmp(rawwaker_last_panic(), "why not") == 0, "a panic's text is wrong");
   m_unref(f.under.t);
 }
 
-/* ----------------------------------------------------------------------------------------------- the runtime - */
+/* ---------------------------------------------------------------------------- the runtime -- */
 
 static void retire(task *t) {
   bool freed = t->refs == 1 && t->hold;
   bool got = rawwaker_box_retire(box_of(t));
-  expect(got == freed, "box_retire said %d", got);
+  expect(got == freed, "box_retire returned %d", got);
   if (freed) t->hold = false;
   m_unref(t);
 }
@@ -589,7 +611,7 @@ static void retire_all(void) {
   world.nnoticed = 0;
 }
 
-/* Reads up to rounds times n notices; what is left of the list stays for the next. */
+/* Reads up to rounds times n notices. The rest of the list stays for the next read. */
 static void read_list(size_t n, unsigned rounds, bool at_once) {
   while (rounds-- > 0) {
     if (world.ntaken == 0) {
@@ -600,18 +622,20 @@ static void read_list(size_t n, unsigned rounds, bool at_once) {
       world.nlisted = 0;
     }
     rawwaker_notice notices[4];
-    size_t got = rawwaker_box_read(&world.rest, notices, n), want = world.ntaken < n ? world.ntaken : n;
-    expect(got == want, "%zu notices and not %zu: %s", got, want, got < want ? "a wake was lost" : "nobody woke");
+    size_t got = rawwaker_box_read(&world.rest, notices, n),
+           want = world.ntaken < n ? world.ntaken : n;
+    expect(got == want, "%zu notices and not %zu: %s", got, want,
+           got < want ? "a wake was lost" : "there was no wake");
     for (size_t i = 0; i < got; i++) {
       task *t = world.taken[i];
-      bool woken = t->hold && t->word == WOKEN; /* closed ones tell of no wake */
+      bool woken = t->hold && t->word == WOKEN; /* a closed box reports no wake */
       t->word = t->hold ? IDLE : WOKEN;
       bool last = t->kind == TELL && t->refs == 1 && t->hold;
-      expect(notices[i].id == (uint64_t)index_of(t) + 1, "a notice of task %d and not of %d", (int)notices[i].id - 1,
-             index_of(t));
-      expect(notices[i].woken == woken, "a notice says woken %u: %s", notices[i].woken,
-             woken ? "a wake was lost" : "nobody woke it");
-      expect(notices[i].last == last, "a notice says last %u", notices[i].last);
+      expect(notices[i].id == (uint64_t)index_of(t) + 1, "a notice of task %d and not of %d",
+             (int)notices[i].id - 1, index_of(t));
+      expect(notices[i].woken == woken, "a notice has woken %u: %s", notices[i].woken,
+             woken ? "a wake was lost" : "there was no wake");
+      expect(notices[i].last == last, "a notice has last %u", notices[i].last);
       if (!last)
         m_unref(t);
       else
@@ -627,7 +651,8 @@ static void sleep_in(uint8_t way) {
   switch (way % 3) {
     case 0: {
       bool empty = world.nlisted == 0, got = rawwaker_sink_sleep(sink);
-      expect(got == empty, "sink_sleep said %d: %s", got, got ? "a wake was lost" : "nothing is listed");
+      expect(got == empty, "sink_sleep returned %d: %s", got,
+             got ? "a wake was lost" : "nothing is listed");
       world.sleeping = empty;
       break;
     }
@@ -649,26 +674,27 @@ static void close_task(task *t) {
   rawwaker_box_close(b);
 }
 
-/* ------------------------------------------------------------------------------------- one after the other -- */
+/* -------------------------------------------------------------------- sequential programs -- */
 
 static void borrow(const reference *r, uint8_t way) {
   bool box = rawwaker_is_box(&r->w);
-  expect(box == (r->t->kind != NOOP && r->t->kind != TOKEN), "is_box says %d", box);
+  expect(box == (r->t->kind != NOOP && r->t->kind != TOKEN), "is_box returned %d", box);
   expect(rawwaker_box_id(&r->w) == (boxed(r->t) ? (uint64_t)index_of(r->t) + 1 : 0), "box_id");
   if (way % 4 == 0 || !box) {
     reference c = {.t = r->t};
     m_ref(r->t);
     rawwaker_clone_into(&r->w, &c.w);
-    expect(rawwaker_will_wake(&c.w, &r->w) == (r->t->kind != TOKEN), "clone_into's will_wake");
+    expect(rawwaker_will_wake(&c.w, &r->w) == (r->t->kind != TOKEN),
+           "will_wake is wrong for clone_into");
     r_drop(&c);
     return;
   }
-  /* As async-ffi sees it: one pointer, whose slots are at its beginning. */
+  /* As async-ffi uses it: one pointer, which points to its vtable. */
   const rawwaker_boxed *b = r->w.data;
-  expect(rawwaker_from_boxed(b).vtable == r->w.vtable, "from_boxed gave another kind");
+  expect(rawwaker_from_boxed(b).vtable == r->w.vtable, "from_boxed returned another kind");
   m_ref(r->t);
   const rawwaker_boxed *c = b->vtable->clone(b);
-  expect(c == b, "async-ffi's clone gave another waker");
+  expect(c == b, "async-ffi's clone returned another waker");
   switch (way % 4) {
     case 1:
       m_wake(r->t);
@@ -740,7 +766,7 @@ static void step(const operation *o) {
         break;
       }
       if (rawwaker_is_box(&r.w)) r.w = rawwaker_from_boxed(r.w.data);
-      expect(r.w.vtable != NULL, "from_boxed does not know its own");
+      expect(r.w.vtable != NULL, "from_boxed does not recognise a box");
       put(y, r);
       break;
     case op_cell_register:
@@ -789,33 +815,34 @@ static void step(const operation *o) {
   }
 }
 
-/* What can be looked at after each operation. */
+/* The checks after each operation. */
 static void compare(void) {
   size_t live = world.live + (program.mode & HOOKED && !world.dropped ? 1 : 0);
   if (!world.dropped || world.live == 0)
-    expect(rawwaker_live() == live, "%zu wakers are alive and not %zu", rawwaker_live(), live);
+    expect(rawwaker_live() == live, "%zu wakers exist and not %zu", rawwaker_live(), live);
   for (size_t i = 0; i < world.ntasks; i++) {
     task *t = &world.tasks[i];
     if (t->kind != FN && t->kind != TOKEN) continue;
-    expect(t->seen_wakes == t->wakes, "task %zu: %ld wakes have arrived of %ld%s", i, t->seen_wakes, t->wakes,
-           t->seen_wakes < t->wakes ? ": a wake was lost" : "");
+    expect(t->seen_wakes == t->wakes, "task %zu: %ld wakes have arrived of %ld%s", i, t->seen_wakes,
+           t->wakes, t->seen_wakes < t->wakes ? ": a wake was lost" : "");
     if (t->kind == FN)
-      expect(t->seen_drops == (t->refs == 0), "task %zu has %zu references and was dropped %ld times", i, t->refs,
-             t->seen_drops);
+      expect(t->seen_drops == (t->refs == 0),
+             "task %zu has %zu references and was dropped %ld times", i, t->refs, t->seen_drops);
     else
-      expect(t->seen_live == (long)t->refs, "task %zu: %ld references and not %zu", i, t->seen_live, t->refs);
+      expect(t->seen_live == (long)t->refs, "task %zu: %ld references and not %zu", i, t->seen_live,
+             t->refs);
   }
-  expect(strcmp(logs[SEEN].letters, logs[MODEL].letters) == 0, "the slots called were%s, and not%s", logs[SEEN].letters,
-         logs[MODEL].letters);
+  expect(strcmp(logs[SEEN].letters, logs[MODEL].letters) == 0, "the slots called were%s, and not%s",
+         logs[SEEN].letters, logs[MODEL].letters);
   for (int i = 0; i < 2; i++) logs[i].letters[logs[i].n = 0] = '\0';
-  expect(world.seen_hook == world.hook, "the sink's hook was called %ld times and not %ld", world.seen_hook,
-         world.hook);
+  expect(world.seen_hook == world.hook, "the sink's hook was called %ld times and not %ld",
+         world.seen_hook, world.hook);
   if (!world.dropped)
-    expect(readable() == world.readable, "the descriptor is%s readable%s", world.readable ? " not" : "",
-           world.readable ? ": a wake was lost" : "");
+    expect(readable() == world.readable, "the descriptor is%s readable%s",
+           world.readable ? " not" : "", world.readable ? ": a wake was lost" : "");
 }
 
-/* ----------------------------------------------------------------------------------------------- the threads - */
+/* ---------------------------------------------------------------------------- the threads -- */
 
 static struct worker {
   pthread_t id;
@@ -853,7 +880,7 @@ static void step_on(int who) {
   (void)who;
   step(&program.ops[at]);
 }
-/* Does n operations; inside of a poll all on its thread, which is busy. */
+/* Performs n operations. Inside a poll all are performed on the polling thread. */
 static void run(size_t n, bool inside) {
   for (size_t i = 0; i < n && (inside ? at + 1 : at) < program.n; i++) {
     if (inside) at++;
@@ -880,7 +907,8 @@ static void sequence(void) {
   sink = rawwaker_sink_new(0);
   expect(sink != NULL, "no sink");
   if (program.mode & HOOKED)
-    expect(rawwaker_sink_on_wake(sink, rawwaker_from_fn(hook_wake, &world.seen_hook, NULL)), "no memory");
+    expect(rawwaker_sink_on_wake(sink, rawwaker_from_fn(hook_wake, &world.seen_hook, NULL)),
+           "no memory");
   run(MOST, false);
 
   for (int i = 0; i < FUTURES; i++) cancel(&futures[i]);
@@ -896,7 +924,7 @@ static void sequence(void) {
   for (size_t i = 0; i < world.ntasks; i++) close_task(&world.tasks[i]);
   if (!(program.mode & EARLY)) read_list(4, MOST, true);
   compare();
-  /* What is listed goes with the sink; what wakers remain outlive it. */
+  /* The sink frees what is listed. The remaining wakers outlive it. */
   size_t listed = world.nlisted;
   world.nlisted = 0;
   world.dropped = true;
@@ -909,12 +937,13 @@ static void sequence(void) {
   expect(world.live == 0, "the model has %zu left", world.live);
   expect(rawwaker_live() == 0, "%zu wakers are left", rawwaker_live());
   for (size_t i = 0; i < world.ntasks; i++)
-    expect(world.tasks[i].refs == 0, "task %zu: the model has %zu references left", i, world.tasks[i].refs);
+    expect(world.tasks[i].refs == 0, "task %zu: the model has %zu references left", i,
+           world.tasks[i].refs);
 }
 
-/* ------------------------------------------------------------------------------------------- all at once -- */
+/* -------------------------------------------------------------------- concurrent programs -- */
 
-/* One box that the runtime has lent, by its id: whether a wake was made that no notice has told of. */
+/* For each box of the runtime, by its id: whether a wake was made that no notice has reported. */
 typedef struct record {
   _Atomic(bool) dirty, closed;
 } record;
@@ -924,7 +953,7 @@ static struct shared {
   rawwaker fn_waker, token_waker;
   _Atomic(long) fn_wakes, fn_maybe, token_wakes, token_maybe;
   struct {
-    pthread_mutex_t mu; /* taken over box_ref, close and retire, as the header asks */
+    pthread_mutex_t mu; /* held during box_ref, close and retire, as the header requires */
     rawwaker_box *box;
     uint64_t id;
   } runtime[KINDS];
@@ -935,9 +964,9 @@ static struct shared {
     rawwaker_cell cell;
     _Atomic(bool) waited;
     _Atomic(int) polls, opens, wants;
-    bool over;
+    bool ended;
   } futures[THREADS], gates[THREADS];
-  bool asleep; /* of thread 0, the only one that sleeps */
+  bool asleep; /* used by thread 0, which alone sleeps */
   _Atomic(int) running, ready;
 } shared;
 
@@ -955,7 +984,8 @@ static void dirty(const rawwaker *w) {
   if (w->vtable == shared.fn_waker.vtable) shared.fn_wakes++;
   if (w->vtable == &token_vtable) shared.token_wakes++;
 }
-/* A cell may hold either; and a register that meets another one, a wake, a take or a drop wakes what it was given. */
+/* A cell may hold either waker. A register that overlaps another register, a wake, a take or a drop
+ * wakes its own waker. */
 static void maybe(void) {
   shared.fn_maybe++;
   shared.token_maybe++;
@@ -968,7 +998,8 @@ static rawwaker s_make(int kind) {
   pthread_mutex_lock(&shared.runtime[kind].mu);
   if (shared.runtime[kind].box == NULL && shared.ids < MOST + 1) {
     shared.runtime[kind].id = ++shared.ids;
-    shared.runtime[kind].box = rawwaker_box_new(sink, shared.runtime[kind].id, kind == TELL ? RAWWAKER_BOX_TELL : 0);
+    shared.runtime[kind].box =
+        rawwaker_box_new(sink, shared.runtime[kind].id, kind == TELL ? RAWWAKER_BOX_TELL : 0);
   }
   if (shared.runtime[kind].box != NULL) w = rawwaker_box_ref(shared.runtime[kind].box);
   pthread_mutex_unlock(&shared.runtime[kind].mu);
@@ -988,16 +1019,16 @@ static void s_read(void) {
   rawwaker_box *l = rawwaker_sink_take(sink);
   rawwaker_notice n;
   while (rawwaker_box_read(&l, &n, 1) != 0) {
-    expect(n.id > 0 && n.id <= shared.ids, "a notice of nobody");
+    expect(n.id > 0 && n.id <= shared.ids, "a notice with an unknown id");
     if (n.woken) atomic_exchange_explicit(&shared.records[n.id].dirty, false, memory_order_relaxed);
     if (!n.last) continue;
-    /* Nobody else retires it: a notice that says last is one alone. */
+    /* Only this thread retires it, so a notice with last is the only one. */
     pthread_mutex_lock(&shared.runtime[TELL].mu);
     bool current = shared.runtime[TELL].box != NULL && shared.runtime[TELL].id == n.id;
     rawwaker_box *b = shared.runtime[TELL].box;
     if (current && rawwaker_box_retire(b)) shared.runtime[TELL].box = NULL;
     pthread_mutex_unlock(&shared.runtime[TELL].mu);
-    expect(current, "a notice says last of a box that is gone");
+    expect(current, "a notice with last of a box that was retired");
   }
 }
 static void s_put(rawwaker *to, rawwaker w) {
@@ -1023,12 +1054,12 @@ static void gate_open(struct gate *g) {
 
 static void s_poll(int who, const rawwaker *w, bool box) {
   struct gate *g = &shared.futures[who];
-  if (g->over) return;
+  if (g->ended) return;
   rawwaker_poll got;
   rawwaker_context cx = {w};
   record *r = record_of(w);
   if (box && r != NULL) {
-    /* The hold may go meanwhile: w keeps the box. */
+    /* The runtime may release the box meanwhile; w keeps it. */
     bool woken;
     rawwaker_box *b = w->data;
     got = rawwaker_box_poll(sink, &b, (rawwaker_future){g, &gate_vtable}, NULL, &woken);
@@ -1038,7 +1069,7 @@ static void s_poll(int who, const rawwaker *w, bool box) {
   }
   if (got == RAWWAKER_PENDING) return;
   gate_drop(g);
-  g->over = true;
+  g->ended = true;
 }
 
 static void s_step(int who, own *me, const operation *o) {
@@ -1073,7 +1104,8 @@ static void s_step(int who, own *me, const operation *o) {
       break;
     case op_will_wake:
       if (any && y->vtable != NULL)
-        expect(rawwaker_will_wake(x, y) == rawwaker_will_wake(y, x), "will_wake depends on the side");
+        expect(rawwaker_will_wake(x, y) == rawwaker_will_wake(y, x),
+               "will_wake is not symmetric");
       break;
     case op_borrow:
       if (!any || !rawwaker_is_box(x)) break;
@@ -1106,15 +1138,17 @@ static void s_step(int who, own *me, const operation *o) {
     case op_cell_drop: rawwaker_cell_drop(c); break;
     case op_future:
       shared.futures[who].wants = shared.futures[who].opens + 1;
-      shared.futures[who].over = false;
+      shared.futures[who].ended = false;
       break;
     case op_poll:
       if (y->vtable != NULL) s_poll(who, y, o->y & 16);
       break;
-    case op_complete: gate_open(&(o->x & 128 ? shared.gates : shared.futures)[o->x % THREADS]); break;
+    case op_complete:
+      gate_open(&(o->x & 128 ? shared.gates : shared.futures)[o->x % THREADS]);
+      break;
     case op_cancel:
-      if (!shared.futures[who].over) gate_drop(&shared.futures[who]);
-      shared.futures[who].over = true;
+      if (!shared.futures[who].ended) gate_drop(&shared.futures[who]);
+      shared.futures[who].ended = true;
       break;
     case op_block_on: {
       struct gate *g = &shared.gates[who];
@@ -1124,8 +1158,9 @@ static void s_step(int who, own *me, const operation *o) {
       g->waited = true;
       rawwaker_block_on((rawwaker_future){g, &gate_vtable}, NULL);
       g->waited = false;
-      /* It may poll more often than it is woken, but not for ever. */
-      expect(g->polls <= g->opens - opens + 4, "block_on has polled %d times, and was woken %d times at most", g->polls,
+      /* It may poll a few times more than it is woken. */
+      expect(g->polls <= g->opens - opens + 4,
+             "block_on has polled %d times, and was woken %d times at most", g->polls,
              g->opens - opens);
       break;
     }
@@ -1148,7 +1183,8 @@ static void s_step(int who, own *me, const operation *o) {
 static void s_run(int who) {
   own me;
   memset(&me, 0, sizeof me);
-  for (shared.ready++; shared.ready < THREADS;) sched_yield(); /* or the first is through before the last has begun */
+  /* Otherwise the first thread may have finished before the last has begun. */
+  for (shared.ready++; shared.ready < THREADS;) sched_yield();
   for (size_t i = 0; i < program.n; i++)
     if (program.ops[i].who == who) s_step(who, &me, &program.ops[i]);
   for (int i = 0; i < WAKERS; i++) s_put(&me.wakers[i], (rawwaker){0});
@@ -1162,21 +1198,22 @@ static void together(void) {
   sink = rawwaker_sink_new(0);
   expect(sink != NULL, "no sink");
   if (program.mode & HOOKED)
-    expect(rawwaker_sink_on_wake(sink, rawwaker_from_fn(fn_wake, &shared.hook, fn_drop)), "no memory");
+    expect(rawwaker_sink_on_wake(sink, rawwaker_from_fn(fn_wake, &shared.hook, fn_drop)),
+           "no memory");
   shared.fn_waker = rawwaker_from_fn(fn_wake, &shared.fn, fn_drop);
   shared.token_waker = token_new(&shared.token);
   shared.running = THREADS;
   for (int i = 0; i < THREADS; i++) start(i, s_run);
-  /* Whoever waits at a gate is let through, by this thread if by nobody else. */
+  /* Each thread that waits at a gate is released, by this thread if by no other. */
   struct timespec from, now;
   clock_gettime(CLOCK_MONOTONIC, &from);
   while (shared.running > 0) {
     for (int i = 0; i < THREADS; i++)
       if (shared.gates[i].waited) gate_open(&shared.gates[i]);
-    /* So long that a block_on that does not sleep would poll many times. */
+    /* Long enough for a block_on that does not sleep to poll many times. */
     for (int i = 0; i < 20 && shared.running > 0; i++) sched_yield();
     clock_gettime(CLOCK_MONOTONIC, &now);
-    expect(now.tv_sec - from.tv_sec < 20, "a block_on sleeps for ever: a wake was lost");
+    expect(now.tv_sec - from.tv_sec < 20, "a block_on does not return: a wake was lost");
   }
   for (int i = 0; i < THREADS; i++) join(i);
 
@@ -1184,7 +1221,8 @@ static void together(void) {
   uint32_t *sleeping;
   rawwaker_sink_words(sink, &head, &sleeping);
   bool listed = atomic_load((_Atomic(void *) *)head) != NULL;
-  if (shared.asleep && listed) expect(readable(), "the runtime sleeps and the list is full: a wake was lost");
+  if (shared.asleep && listed)
+    expect(readable(), "the runtime sleeps and the list is not empty: a wake was lost");
   for (int i = 0; i < THREADS; i++) {
     rawwaker_cell_drop(&shared.futures[i].cell);
     rawwaker_cell_drop(&shared.gates[i].cell);
@@ -1192,12 +1230,13 @@ static void together(void) {
   for (int i = 0; i < CELLS; i++) rawwaker_cell_drop(&shared.cells[i]);
   if (!(program.mode & EARLY)) {
     s_read();
-    s_read(); /* what a retire that came too late has listed */
-    expect(shared.runtime[TELL].box == NULL, "the last reference of a box is gone, and no notice says so: it was lost");
+    s_read(); /* boxes that a late retire has listed */
+    expect(shared.runtime[TELL].box == NULL,
+           "no notice reports the end of a box's last reference: it was lost");
   }
   for (uint64_t id = 1; !(program.mode & EARLY) && id <= shared.ids; id++)
     expect(shared.records[id].closed || !shared.records[id].dirty,
-           "box %d was woken, and no notice says so: a wake was lost", (int)id);
+           "box %d was woken, and no notice reports it: a wake was lost", (int)id);
   s_close(BOX);
   s_close(TELL);
   rawwaker_sink_drop(sink);
@@ -1205,24 +1244,26 @@ static void together(void) {
   rawwaker_drop(shared.fn_waker);
   rawwaker_drop(shared.token_waker);
   long seen = shared.fn.seen_wakes;
-  expect(seen >= shared.fn_wakes, "%ld wakes of a function have arrived of %ld: a wake was lost", seen,
-         shared.fn_wakes);
-  expect(seen <= shared.fn_wakes + shared.fn_maybe, "%ld wakes of a function have arrived, and %ld were made", seen,
+  expect(seen >= shared.fn_wakes, "%ld wakes of a function have arrived of %ld: a wake was lost",
+         seen, shared.fn_wakes);
+  expect(seen <= shared.fn_wakes + shared.fn_maybe,
+         "%ld wakes of a function have arrived, and %ld were made", seen,
          shared.fn_wakes + shared.fn_maybe);
   seen = shared.token.seen_wakes;
-  expect(seen >= shared.token_wakes, "%ld wakes of a token have arrived of %ld: a wake was lost", seen,
-         shared.token_wakes);
-  expect(seen <= shared.token_wakes + shared.token_maybe, "%ld wakes of a token have arrived, and %ld were made", seen,
+  expect(seen >= shared.token_wakes, "%ld wakes of a token have arrived of %ld: a wake was lost",
+         seen, shared.token_wakes);
+  expect(seen <= shared.token_wakes + shared.token_maybe,
+         "%ld wakes of a token have arrived, and %ld were made", seen,
          shared.token_wakes + shared.token_maybe);
   expect(shared.fn.seen_drops == 1, "a function waker was dropped %ld times", shared.fn.seen_drops);
-  expect(shared.hook.seen_drops == (program.mode & HOOKED ? 1 : 0), "the hook was dropped %ld times",
-         shared.hook.seen_drops);
+  expect(shared.hook.seen_drops == (program.mode & HOOKED ? 1 : 0),
+         "the hook was dropped %ld times", shared.hook.seen_drops);
   expect(shared.token.seen_live == 0, "%ld tokens are left", shared.token.seen_live);
   expect(rawwaker_live() == 0, "%zu wakers are left", rawwaker_live());
   for (int k = 0; k < KINDS; k++) pthread_mutex_destroy(&shared.runtime[k].mu);
 }
 
-/* ----------------------------------------------------------------------------------------------- the drivers - */
+/* ---------------------------------------------------------------------------- the drivers -- */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -1235,7 +1276,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 static void say_operations(void) {
-  const char *to = getenv("FUZZ_OPERATIONS"); /* a file: AFL++ has many processes, and keeps what they print */
+  /* A file, because AFL++ starts many processes and discards their output. */
+  const char *to = getenv("FUZZ_OPERATIONS");
   if (to == NULL) {
     printf("operations %llu\n", (unsigned long long)operations);
     return;
@@ -1257,7 +1299,7 @@ static int descriptors(void) {
 }
 static void too_late(int signal) {
   (void)signal;
-  fail("it sleeps for ever: a wake was lost");
+  fail("it does not return: a wake was lost");
 }
 int main(int argc, char **argv) {
   signal(SIGALRM, too_late);
@@ -1279,7 +1321,8 @@ int main(int argc, char **argv) {
       continue;
     }
     const char *slash = strrchr(argv[i], '/');
-    fprintf(stderr, "%s\n", slash != NULL ? slash + 1 : argv[i]); /* the last one named is the one that failed */
+    /* The last name printed is that of the program that failed. */
+    fprintf(stderr, "%s\n", slash != NULL ? slash + 1 : argv[i]);
     alarm(30);
     LLVMFuzzerTestOneInput(data, size);
     alarm(0);

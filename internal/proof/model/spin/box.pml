@@ -1,6 +1,8 @@
-/* The box and its sink: rawwaker.c. Several producers of C, the drainer, which also owns the sink and drops it in the end, and
- * the closer, each one atomic operation at a time. Without TELL: boxes of tasks. With TELL: one box of a function waker, which
- * lists itself with C's last reference, is retired by the drainer, and may be lent again by Go meanwhile. */
+/* The box and its sink: rawwaker.c. Several producers in C; the drainer, which also owns the sink
+ * and drops it in the end; and the closer. Each step is one atomic operation. Without TELL, these
+ * are boxes of tasks.
+ *   TELL  one box of a function waker, which lists itself with C's last reference. The drainer
+ *         retires it, and Go may lend it again meanwhile. */
 #ifndef NB
 #define NB 2 /* boxes */
 #endif
@@ -8,7 +10,7 @@
 #define PRODUCERS 2
 #endif
 #ifndef OPS
-#define OPS 1 /* clones and wakes by reference, of all together; beside the wake or drop that ends each reference */
+#define OPS 1 /* clones and wakes by reference, in all; each reference ends by a wake or drop too */
 #endif
 
 #define IDLE 0
@@ -26,16 +28,16 @@ byte next[NB];
 bool alive[NB];
 byte head = NIL;
 bool sleeping;
-byte same;          /* a bit for each process: the flag, while it is set, holds the number that this one has read */
+byte same;          /* a bit for each process: a flag that is set holds the number it has read */
 bool readable;      /* the descriptor */
 byte sinkrefs;
 bool sinkalive = true;
 
-bool listed[NB];    /* in the list, or in the hands of the drainer: never twice */
+bool listed[NB];    /* in the list, or taken by the drainer and not yet read: never twice */
 bool pending[NB];   /* written before a wake, and not yet seen by a poll */
-bool fresh[NB];     /* a wake's exchange came since the last notice that says woken */
+bool fresh[NB];     /* a wake's exchange came since the last notice that reports woken */
 bool gone[NB];      /* Go has no box any more: x.box == 0, under x.mu */
-bool mu;            /* x.mu, which also keeps the close and the retire apart */
+bool mu;            /* x.mu, which also excludes close and retire from each other */
 byte freed;
 byte n = OPS;       /* operations left */
 byte out;           /* producers that have ended */
@@ -69,7 +71,7 @@ inline box_free(x) {
   atomic { box(x); alive[x] = false; freed++ }
 }
 
-/* The compare-and-swap by which box_unref_telling counts down from the r that it has read. */
+/* The compare-and-swap of box_unref_telling, which counts down from r, the value it has read. */
 inline count_down(x) {
   do
   :: atomic {
@@ -86,7 +88,7 @@ inline count_down(x) {
   fi
 }
 
-/* box_unref, and with TELL box_unref_telling. It says by push that the box is to be listed by this last drop. */
+/* box_unref, and with TELL box_unref_telling. push is set if this last drop is to list the box. */
 inline box_unref(x) {
 #ifndef TELL
   atomic { box(x); r = refs[x]; refs[x] = r - REF }
@@ -97,7 +99,13 @@ inline box_unref(x) {
 #else
   atomic { box(x); r = refs[x]; push = false }
   do
-  :: atomic { r == REF + HOLD && !refused && queued[x] == IDLE -> box(x); queued[x] = LAST; push = true; break }
+  :: atomic {
+      r == REF + HOLD && !refused && queued[x] == IDLE ->
+      box(x);
+      queued[x] = LAST;
+      push = true;
+      break
+    }
   :: atomic { r == REF + HOLD && !refused && queued[x] != IDLE -> box(x); refused = true }
 #ifndef TWIN_LAST_DROP_TAKES_A_LISTED_BOX_FOR_CLOSED
     if
@@ -124,7 +132,7 @@ inline box_unref(x) {
   r = 0
 }
 
-/* box_push, sink_rouse. It says by unref that the mark was found, and box_unref is to follow, with sink_unref. */
+/* box_push, sink_unpark. unref is set if the mark was found: box_unref and sink_unref follow. */
 inline box_push(x) {
   sink_ref();
   atomic { sink; h = head; push = false }
@@ -148,7 +156,7 @@ inline box_push(x) {
 #endif
     if
     :: atomic { sleeping -> sink; same = same | (1 << _pid) }
-      atomic { sink; readable = true } /* sink_rouse */
+      atomic { sink; readable = true } /* sink_unpark */
       atomic {
         sink;
         if
@@ -173,7 +181,8 @@ inline exchange_to_woken(x) {
 #endif
 }
 
-/* What comes of an operation, or not: a push, an unref. An unref may have to push; a push may find the mark, and the box closed. */
+/* What an operation may lead to: a push or an unref. An unref may have to push. A push may find the
+ * mark, and the box closed. */
 inline settle(x) {
   if
   :: unref -> unref = false; box_unref(x)
@@ -205,12 +214,12 @@ inline settle_own(x) {
 }
 #endif
 
-/* box_clone, box_wake_by_ref, box_wake, box_drop: whoever holds references of box x. */
+/* box_clone, box_wake_by_ref, box_wake, box_drop: a holder of references of box x. */
 proctype Producer(byte x; bool mine) {
   byte r, h, was;
   bool push, unref, refused, more;
 #ifdef TELL
-  /* Go lends it: Core.Cross, where there is still something to lend. */
+  /* Go lends it: Core.Cross, if there is still something to lend. */
   if
   :: mine
   :: else ->
@@ -223,7 +232,12 @@ proctype Producer(byte x; bool mine) {
   fi;
 #endif
   do
-  :: atomic { mine && n > 0 && !more -> n--; more = true; box(x); refs[x] = refs[x] + REF } /* clone */
+  :: atomic { /* clone */
+      mine && n > 0 && !more -> n--;
+      more = true;
+      box(x);
+      refs[x] = refs[x] + REF
+    }
   :: atomic { mine -> pending[x] = true }
     exchange_to_woken(x);
     if
@@ -275,10 +289,10 @@ proctype Closer() {
     atomic {
       !mu -> mu = true;
       if
-      :: first && out == PRODUCERS && waits && !readable -> /* all is quiet: nothing may be left */
+      :: first && out == PRODUCERS && waits && !readable -> /* nothing runs: nothing may be left */
         assert(!pending[0]);
 #ifdef TELL
-        assert(gone[0] && !alive[0]); /* C holds nothing: it has been told, and retired */
+        assert(gone[0] && !alive[0]); /* C holds nothing: that was reported, and the box retired */
 #else
         assert(!pending[NB - 1]);
 #endif
@@ -306,7 +320,7 @@ proctype Closer() {
   atomic { stop = true; readable = true }
 }
 
-/* box_idle; was is what it gives. */
+/* box_idle; its result is was. */
 inline box_idle(x) {
   if
   :: atomic { closed[x] -> box(x) }
@@ -407,7 +421,7 @@ proctype Drainer() {
     od;
     if
     :: over -> break
-    :: stop -> over = true /* one more look, as Inbox.Close does */
+    :: stop -> over = true /* one more drain, as by Inbox.Close */
     :: else ->
       atomic { sink; sleeping = true; same = 0 }
       if

@@ -1,9 +1,11 @@
-/* rawwaker_cell, the bits of futures-rs's AtomicWaker with one rule more: rawwaker_cell_register, _take, _wake, _drop of rawwaker.c. Task t
- * registers its waker, then tests its condition; threads make the condition true, then wake the cell; one drops it in the end.
- * Nobody waits for anybody. The slot is plain memory: who uses it is alone with it.
- *   TWO   two tasks register at the same cell at once. The cell keeps the newer waker, so a task may find itself replaced; then it
- *         polls again here.
- *   STOP  (with TWO) task 0 stops for good between any two of its steps. The other task must get its wakes. */
+/* rawwaker_cell, the bits of futures-rs's AtomicWaker with one more rule: rawwaker_cell_register,
+ * _take, _wake and _drop of rawwaker.c. Task t registers its waker, then tests its condition.
+ * Threads make the condition true, then wake the cell. At the end the cell is dropped. No thread
+ * waits for another. The slot is plain memory: one thread at a time uses it.
+ *   TWO   two tasks register at the same cell at once. The cell keeps the newer waker, so a task
+ *         may find its own replaced; then it polls again here.
+ *   STOP  (with TWO) task 0 stops permanently between any two of its steps. The other task must get
+ *         its wakes. */
 #ifndef WAKES
 #define WAKES 2 /* threads that wake, once each */
 #endif
@@ -24,7 +26,7 @@ byte state;
 byte slot = NONE;     /* the waker that is kept */
 byte busy;            /* threads that use the slot: at most one */
 byte refs[NW];        /* clones */
-byte events;          /* what the threads that wake make true; all of it is what a task waits for */
+byte events;          /* what the waking threads have made true; a task waits for all of it */
 bool woken[NW];
 bool replaced[NW];    /* a newer registration has dropped this waker */
 bool ready[2];
@@ -42,7 +44,7 @@ inline used_slot() { busy-- }
 inline wake_by_ref(w) { woken[w] = true }
 inline drop(w) { atomic { assert(refs[w] > 0); refs[w]-- } }
 
-/* From here on the cell is w's; another that it keeps is not woken any more. */
+/* From here on the cell is w's: it wakes no other waker that it keeps. */
 #ifdef TWO
 inline newest(w) {
   if
@@ -89,7 +91,7 @@ inline register(w) {
     }
     if
     :: won
-    :: else -> /* a wake or a drop has come meanwhile, and has left it to this thread */
+    :: else -> /* a wake or a drop has come meanwhile: it left the waker to this thread */
       use_slot();
       atomic { mine = slot; slot = NONE }
       used_slot();
@@ -108,7 +110,7 @@ inline register(w) {
     :: else
     fi
   :: else ->
-#ifndef TWIN_REGISTER_KEEPS_NOTHING_AND_WAKES_NOBODY
+#ifndef TWIN_REGISTER_KEEPS_NOTHING_AND_DOES_NOT_WAKE
     wake_by_ref(w)
 #else
     skip
@@ -117,7 +119,7 @@ inline register(w) {
   won = false
 }
 
-/* rawwaker_cell_take; what it gives stands in mine */
+/* rawwaker_cell_take; its result is mine */
 inline take() {
   atomic { seen = state; state = state | WAKING }
 #ifdef TWIN_TAKE_IGNORES_A_REGISTER
@@ -148,7 +150,7 @@ proctype Task(byte t) running {
     fi;
     if
     :: woken[waker(t)] || replaced[waker(t)]
-    :: !again -> again = true /* polled for something else */
+    :: !again -> again = true /* polled for another reason */
     fi
   od;
   ready[t] = true;

@@ -1,11 +1,16 @@
-/* How a sink's descriptor and its hooks end: use_begin, use_end, sink_use, sink_rouse, hooks_leave, rawwaker_sink_on_wake, rawwaker_sink_close
- * and rawwaker_sink_reap of rawwaker.c. Each of the two has a word: a count, a bit CLOSED and a bit GONE. A thread counts itself in, writes or
- * calls, and counts itself out; so does rawwaker_sink_close, which sets CLOSED meanwhile. A thread that finds CLOSED is refused and not
- * counted. The thread that counts the last one out under CLOSED sets GONE by compare-and-swap, and ends the thing. Without HOOK this is the
- * descriptor: that thread closes it. With HOOK it is the hooks, which no wake may drop: a wake leaves them to rawwaker_sink_reap.
- *   STOP     one waking thread stops for good between any two of its steps. Nothing is written to a number that may have been
- *            reused, no hook is called after its argument is freed, and no thread waits.
- *   NO_GONE  the compare-and-swap is left out. The same holds: the count never rises under CLOSED, so one thread finds the last use. */
+/* How a sink's descriptor and its hooks end: use_begin, use_end, sink_use, sink_unpark,
+ * hooks_defer, rawwaker_sink_on_wake, rawwaker_sink_close and rawwaker_sink_reap of rawwaker.c.
+ * Each of the two has a word: a count, a bit CLOSED and a bit GONE. A thread counts itself in,
+ * writes or calls, and counts itself out. So does rawwaker_sink_close, which sets CLOSED meanwhile.
+ * A thread that finds CLOSED is refused and not counted. The thread that counts the last one out
+ * under CLOSED sets GONE by compare-and-swap, and ends the object: it closes the descriptor.
+ *   HOOK     the object is the hooks, which no wake may drop: a wake leaves them to
+ *            rawwaker_sink_reap.
+ *   STOP     one waking thread stops permanently between any two of its steps. Nothing is written
+ *            to a number that may have been reused, no hook is called after its argument is freed,
+ *            and no thread waits.
+ *   NO_GONE  the compare-and-swap is left out. The same holds: the count never rises under CLOSED,
+ *            so one thread finds the last use. */
 #ifndef WAKERS
 #define WAKERS 2
 #endif
@@ -26,16 +31,17 @@ bool closed;          /* CLOSED */
 bool gone;            /* GONE */
 
 bool alive = true;    /* the descriptor is open; the hooks' arguments are there */
-bool dead;            /* the number stands for a descriptor that nobody watches: dup3 */
+bool dead;            /* the number stands for a descriptor that no thread watches: dup3 */
 byte hooks = 1;
 byte ended;           /* how many hooks were dropped; how often the descriptor was closed */
-bool handed;          /* hooks_leave: a waking thread has left the hooks to others */
+bool deferred;        /* hooks_defer: a waking thread has left the hooks to another */
 byte dropped;         /* calls of rawwaker_sink_close that have returned */
 byte out;
 
 #ifdef STOP
 byte stopped = 255;
-bool inside[WAKERS + CLOSERS + SETTERS + 1]; /* from the step that counts the process in to the end of its wake */
+/* from the step that counts the process in to the end of its wake */
+bool inside[WAKERS + CLOSERS + SETTERS + 1];
 #define running provided (stopped != _pid)
 #define enters inside[_pid] = true
 #define leaves inside[_pid] = false
@@ -55,10 +61,10 @@ inline use() {
 
 inline finish() { atomic { assert(alive); alive = false; ended = ended + hooks } }
 
-/* use_begin, whose loop ends in one step that looks and counts; ok is what it gives */
+/* use_begin, whose loop ends in one step that checks and counts; its result is ok */
 inline use_begin() {
 #if defined(TWIN_REFUSED_USES_ARE_COUNTED) || defined(TWIN_REFUSED_USES_ARE_COUNTED_AND_NO_GONE_BIT)
-  atomic { ok = !closed; count++; enters } /* who is refused calls use_end, too */
+  atomic { ok = !closed; count++; enters } /* a thread that is refused calls use_end, too */
 #else
 #ifdef TWIN_CLOSED_IS_READ_BEFORE_THE_COUNT
   ok = !closed;
@@ -78,7 +84,7 @@ inline use_begin() {
 #endif
 }
 
-/* use_end; won is what it gives */
+/* use_end; its result is won */
 inline use_end() {
   atomic { assert(count > 0); count--; won = (count == 0 && closed && !gone) }
 #if !defined(NO_GONE) && !defined(TWIN_REFUSED_USES_ARE_COUNTED_AND_NO_GONE_BIT)
@@ -96,7 +102,7 @@ inline use_end() {
 #endif
 }
 
-/* sink_use; the hook's part of sink_rouse */
+/* sink_use; the hook's part of sink_unpark */
 proctype Waker() running {
   byte n = ROUNDS;
   bool ok, won;
@@ -124,7 +130,7 @@ proctype Waker() running {
 #ifdef TWIN_A_WAKE_FREES_THE_HOOK
       assert(false); /* user code in a wake, which may be in a signal handler */
 #else
-      handed = true /* hooks_leave */
+      deferred = true /* hooks_defer */
 #endif
 #endif
     :: else
@@ -151,7 +157,7 @@ proctype Owner() {
   :: ok ->
     ok = false;
 #ifndef HOOK
-    /* Counted itself, so that the number is not closed before dup3 has put a dead descriptor there. */
+    /* It is counted, so the number is not closed before dup3 puts a dead descriptor there. */
     atomic { ok = (count > 1 && !closed); closed = true }
     if
     :: ok -> atomic { assert(alive); dead = true }
@@ -193,11 +199,11 @@ proctype Setter() {
   out++
 }
 
-/* The dispatcher, whose descriptor hooks_leave writes, has rawwaker_sink_reap called. */
+/* hooks_defer writes to the dispatcher's descriptor, which then has rawwaker_sink_reap called. */
 proctype Dispatcher() {
   if
-  :: handed -> finish()
-  :: atomic { out == WAKERS + CLOSERS + SETTERS && !handed -> skip }
+  :: deferred -> finish()
+  :: atomic { out == WAKERS + CLOSERS + SETTERS && !deferred -> skip }
   fi
 }
 #endif
@@ -219,7 +225,7 @@ init {
 #ifdef HOOK
   assert(ended == hooks || inside[1])
 #else
-  assert(ended == 1 || dead && inside[1]) /* one descriptor stays open, and is nobody's */
+  assert(ended == 1 || dead && inside[1]) /* one descriptor stays open, which no thread watches */
 #endif
 #else
   (out == WAKERS + CLOSERS + SETTERS && _nr_pr == 1) ->

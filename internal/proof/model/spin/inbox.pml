@@ -1,9 +1,13 @@
-/* The inbox of a Local on which a host sleeps: Arm, Take, FD, OnWake, enter, leave and Close in internal/wake/inbox.go; push,
- * pop, Tick and empty in executor/local.go; box_push and sink_rouse of C. A goroutine wakes task 0; a thread of C wakes task 1
- * through a box. The host waits for the descriptor, or with HOOK for the call of its function; either may be set up late.
- *   BUDGET  the host ticks once for each time that it finds the descriptor readable, instead of until a Tick returns false.
+/* The inbox of a Local on which a host sleeps: Arm, Take, FD, OnWake, enter, leave and Close in
+ * internal/wake/inbox.go; push, pop, Tick and empty in executor/local.go; box_push and sink_unpark
+ * in C. A goroutine wakes task 0; a C thread wakes task 1 through a box. The host waits for the
+ * descriptor, which may be set up late.
+ *   HOOK    the host waits for the call of its function instead.
+ *   BUDGET  the host ticks once each time it finds the descriptor readable, instead of until a Tick
+ *           returns false.
  *   CLOSE   another goroutine closes.
- *   STOP    one of the two wakers may stop for good between any two of its steps. The other's task must get its wakes. */
+ *   STOP    one of the two wakers may stop permanently between any two of its steps. The other's
+ *           task must get its wakes. */
 #ifndef GOWAKES
 #define GOWAKES 1
 #endif
@@ -26,8 +30,8 @@ byte events[2];
 byte seen[2];         /* events, as the task's last poll has seen them */
 byte need[2];
 
-/* The sink's flag holds the number of a sleep. A process compares it only with the number that it has read: its bit in same
- * says that the flag, while it is set, still holds that one. */
+/* The sink's flag holds the number of a sleep. A process compares it only with the number that it
+ * has read: its bit in same is set while the flag, if set, still holds that number. */
 bool armed = true;
 byte same;
 #define GO 1
@@ -41,7 +45,7 @@ bool hook;            /* the sink's and the inbox's: set one after the other, C'
 bool chook;
 bool called;          /* the host's function has been called */
 short users;
-bool over;            /* the sleeper is ended */
+bool over;            /* the sleeper has ended */
 byte sinkrefs = 2;    /* the owner's, and the box's */
 bool queued;          /* the box's word */
 bool boxclosed;
@@ -84,9 +88,9 @@ inline sink_drop() {
   atomic { sink; sinkrefs-- }
 }
 
-/* Inbox.enter; ok is what it gives */
+/* Inbox.enter; its result is ok */
 inline enter() {
-#ifdef TWIN_NOBODY_COUNTS_USERS
+#ifdef TWIN_USERS_ARE_NOT_COUNTED
   ok = true
 #else
   atomic { users++; ok = (users > 0) }
@@ -99,7 +103,7 @@ inline enter() {
 
 /* Inbox.leave, Inbox.last */
 inline leave() {
-#ifdef TWIN_NOBODY_COUNTS_USERS
+#ifdef TWIN_USERS_ARE_NOT_COUNTED
   skip
 #else
   atomic { users--; gone = (users == MIN) }
@@ -173,7 +177,8 @@ inline take(me) {
 inline push(t, me) {
   atomic { assert(!(queue & bit(t))); queue = queue | bit(t); asleep = !ticking; late = shut }
   if
-  :: late -> late = false; asleep = false; atomic { queue = 0; done[0] = true; done[1] = true } /* sweep */
+  :: late -> late = false; asleep = false;
+    atomic { queue = 0; done[0] = true; done[1] = true } /* sweep */
   :: !late && asleep -> asleep = false; take(me)
   :: else
   fi
@@ -199,7 +204,7 @@ proctype GoWaker() running(0) {
   od
 }
 
-/* box_wake_by_ref, the last one box_wake; box_push, sink_rouse */
+/* box_wake_by_ref, the last one box_wake; box_push, sink_unpark */
 proctype CWaker() running(1) {
   byte n = CWAKES;
   bool got, mark;
@@ -268,7 +273,7 @@ inline drain() {
   fi
 }
 
-/* Whether nothing is listed and nothing queued: idle. */
+/* Sets idle if nothing is listed and nothing queued. */
 inline look() {
   if
 #ifndef TWIN_ARM_DOES_NOT_LOOK_AT_THE_LIST
@@ -292,8 +297,8 @@ inline quiet() {
   fi
 }
 
-/* Inbox.Arm; ok is what it gives. The descriptor is quieted before the flag is set: a wake that clears the flag of this sleep has
- * made it readable after that. */
+/* Inbox.Arm; its result is ok. The descriptor is quieted before the flag is set: a wake that clears
+ * the flag of this sleep makes it readable after that. */
 inline arm() {
   enter();
   if
@@ -346,12 +351,13 @@ inline core_end() {
   box_unref(1)
 }
 
-/* Local.Close, in short: what is asleep or queued is ended; a poll ends its own. Then Inbox.Close. */
+/* Local.Close, in short: it ends tasks that are asleep or queued; a poll ends its own. Then
+ * Inbox.Close. */
 inline close() {
   shut = true;
   atomic { done[0] = true; done[1] = true; queue = 0 }
   core_end();
-#ifdef TWIN_NOBODY_COUNTS_USERS
+#ifdef TWIN_USERS_ARE_NOT_COUNTED
   atomic { over = true }
   sink_drop()
 #else
@@ -360,7 +366,7 @@ inline close() {
 #endif
 }
 
-/* A host that ticks until both tasks are over. */
+/* A host that ticks until both tasks have ended. */
 proctype Host() {
   byte t, was;
   bool ok, got, asleep, late, gone, idle, set;
@@ -423,7 +429,7 @@ proctype Host() {
     fi;
     if
     :: !set ->
-      /* It sets up what it sleeps on, and looks once more where that tells it to. */
+      /* It sets up what it sleeps on, and checks once more if that requires it. */
       set = true;
 #ifdef HOOK
       chook = true; /* OnWake, WakeRaw: rawwaker_sink_on_wake, then hook.Store */
@@ -460,7 +466,7 @@ proctype Host() {
 #endif
     :: else
     fi;
-    /* It sleeps; a close tells it by other means, Local.stopped. */
+    /* It sleeps; a close reaches it by other means, Local.over. */
 #ifdef HOOK
     if
     :: called -> called = false

@@ -1,6 +1,7 @@
-/* The park/wake word. Without GO: parker in rawwaker.c, with its count and its memory. With GO: Parker in
- * internal/wake/parker.go, whose sleeper can be cancelled; then it parks once more, so that whatever a cancel leaves
- * behind is met. The spinner is in sink.pml. */
+/* The park/wake word: parker in rawwaker.c, with its count and its memory. sink.pml has the
+ * spinner.
+ *   GO  Parker in internal/wake/parker.go, whose sleeper can be cancelled. Then it parks once more,
+ *       to meet whatever a cancel leaves. */
 #ifndef WAKERS
 #define WAKERS 2
 #endif
@@ -35,7 +36,7 @@ inline drop() {
 #endif
 }
 
-/* parker_wake_by_ref; Core.Notify and Parker.Rouse */
+/* parker_wake_by_ref; Core.Notify and Parker.Schedule */
 inline wake_by_ref() {
 #ifdef TWIN_WAKE_IS_LOAD_AND_STORE
   atomic { assert(alive); was = word }

@@ -1,15 +1,20 @@
-/* rawwaker_box_poll and rawwaker_box_adopt in rawwaker.c, Core.PollRaw, adopt, lend and end in internal/wake/cross_cgo.go. A task polls two C
- * futures, siblings, each of which a thread of C completes by the waker that it keeps in a rawwaker_cell; the dispatcher drains.
- *   BORN   one future; the task has no box at first, and another goroutine may lend it to C during the first poll, so it may have two.
- *   TWO    another thread polls the second future first, under the same box, at the same time.
- *   UNWIND  one poll is left by a panic that unwinds through C: Core.PollRaw leaves the box as if the poll had returned.
- *   CLOSE  that other thread polls only, and the box is closed meanwhile (in C; in Go a task ends after its poll).
- * The list is a set here, and the dispatcher comes whenever it is not empty: box.pml and sink.pml have the rest. */
+/* rawwaker_box_poll and rawwaker_box_adopt in rawwaker.c; Core.PollRaw, adopt, lend and end in
+ * internal/wake/crossing_cgo.go. A task polls two C futures, siblings. A C thread completes each by
+ * the waker that the future keeps in a rawwaker_cell. The dispatcher drains.
+ *   BORN    one future. The task has no box at first, and another goroutine may lend it to C during
+ *           the first poll, so it may have two.
+ *   TWO     another thread polls the second future first, under the same box, at the same time.
+ *   UNWIND  a panic that unwinds through C leaves one poll: Core.PollRaw leaves the box as if the
+ *           poll had returned.
+ *   CLOSE   only that other thread polls, and the box is closed meanwhile (in C; in Go a task ends
+ *           after its poll).
+ * The list is a set here, and the dispatcher reads it whenever it is not empty: box.pml and
+ * sink.pml have the rest. */
 #ifndef EVENTS
 #define EVENTS 2 /* for the first future to be ready; one for the second */
 #endif
 #ifndef SPARE
-#define SPARE 0 /* events that the first future does not need, so that it may end before the last */
+#define SPARE 0 /* events that the first future does not need: it may end before the last one */
 #endif
 #ifndef POLLS
 #define POLLS 2
@@ -39,7 +44,7 @@ bool alive[NBOX];
 bool known[NBOX];    /* the id is in the registry, */
 bool id[NBOX];       /* and in the box */
 bool fresh[NBOX];    /* a wake's exchange came since the looper's or drainer's last */
-bool looped[NBOX];   /* somebody is in the loop with it */
+bool looped[NBOX];   /* a poll is in the loop with it */
 byte listed;         /* the list, a bit for each box */
 byte live;
 
@@ -50,8 +55,8 @@ bool polled[2];      /* a poll of it is under way */
 bool ready[2];
 
 byte word = EMPTY;   /* the core's */
-byte xbox = NIL;     /* x.box, x.more */
-byte xmore = NIL;
+byte xbox = NIL;     /* x.box, x.extra */
+byte xextra = NIL;
 bool ended;
 bool xdone = true;   /* the other poller has ended */
 bool over;
@@ -62,16 +67,17 @@ bool panicked;       /* there is one panic at most */
 
 #define box(b) assert(alive[b])
 
-inline core_wake() { word = NOTIFIED } /* Core.Wake; whoever sleeps on it waits for the word */
+inline core_wake() { word = NOTIFIED } /* Core.Wake; the sleeper waits for the word */
 
 /* The rest of box_free and of a free in rawwaker_box_poll */
 inline free_box(b) { atomic { box(b); assert(!(listed & (1 << b))); alive[b] = false; live-- } }
 
-/* calloc: the first place that is free, so places are used again as memory is */
+/* calloc: the first free place, so places are used again, as memory is */
 inline new_box(b, word0, refs0) {
   b = (!alive[0] -> 0 : (!alive[1] -> 1 : 2));
   assert(!alive[b]);
-  alive[b] = true; live++; queued[b] = word0; refs[b] = refs0; closed[b] = false; id[b] = false; known[b] = false; fresh[b] = false
+  alive[b] = true; live++; queued[b] = word0; refs[b] = refs0;
+  closed[b] = false; id[b] = false; known[b] = false; fresh[b] = false
 }
 
 inline box_unref(b) {
@@ -82,7 +88,9 @@ inline box_unref(b) {
   fi
 }
 
-inline box_push(b) { atomic { box(b); assert(!(listed & (1 << b)) && !looped[b]); listed = listed | (1 << b) } }
+inline box_push(b) {
+  atomic { box(b); assert(!(listed & (1 << b)) && !looped[b]); listed = listed | (1 << b) }
+}
 
 /* box_wake, of a reference */
 inline box_wake(b) {
@@ -93,7 +101,7 @@ inline box_wake(b) {
   fi
 }
 
-/* A thread of C: makes the condition true, then takes the waker out of the cell and wakes it. */
+/* A C thread: makes the condition true, then takes the waker out of the cell and wakes it. */
 proctype Completer(byte f; byte n) {
   byte w, was;
   bool gone;
@@ -111,9 +119,15 @@ proctype Completer(byte f; byte n) {
   out++
 }
 
-/* The slot poll of future f: it may be ready at once; else it registers its waker, then tests again. got: READY. */
+/* The slot poll of future f: it may be ready at once; else it registers its waker, then tests
+ * again. got: READY. */
 inline future_poll(f, b) {
-  atomic { assert(!polled[f] && !ready[f]); polled[f] = true; old = cell[f]; got = (events[f] >= need[f]) }
+  atomic {
+    assert(!polled[f] && !ready[f]);
+    polled[f] = true;
+    old = cell[f];
+    got = (events[f] >= need[f])
+  }
   if
   :: got || old == b /* will_wake */
   :: else ->
@@ -127,7 +141,8 @@ inline future_poll(f, b) {
   atomic { old = 0; got = (events[f] >= need[f]); polled[f] = false }
 #ifdef UNWIND
   if
-  :: !got && !panicked -> atomic { panicked = true; panics = true } /* a callback of Go's panics, after the registration */
+  :: !got && !panicked -> /* a Go callback panics, after the registration */
+    atomic { panicked = true; panics = true }
   :: true
   fi
 #endif
@@ -143,13 +158,19 @@ inline future_drop(f) {
   old = 0
 }
 
-/* box_idle; was is what it gives */
+/* box_idle; its result is was */
 inline box_idle(b) {
   if
   :: atomic { closed[b] -> box(b) }
     atomic { box(b); queued[b] = WOKEN; was = IDLE }
   :: atomic { !closed[b] -> box(b) }
-    atomic { box(b); was = queued[b]; queued[b] = IDLE; assert(was != WOKEN || closed[b] || fresh[b]); fresh[b] = false }
+    atomic {
+      box(b);
+      was = queued[b];
+      queued[b] = IDLE;
+      assert(was != WOKEN || closed[b] || fresh[b]);
+      fresh[b] = false
+    }
     if
     :: atomic { closed[b] -> box(b) }
       atomic { box(b); queued[b] = WOKEN; was = IDLE }
@@ -158,7 +179,7 @@ inline box_idle(b) {
   fi
 }
 
-/* rawwaker_box_poll of future f under box b. What it gives stands in got, woken and, where b was NIL, in b. */
+/* rawwaker_box_poll of future f under box b. Its results are got, woken and, if b was NIL, b. */
 inline box_poll(f, b) {
   atomic {
     woken = false;
@@ -195,10 +216,16 @@ inline box_poll(f, b) {
     woken = true;
 #endif
     if
-    :: break /* stopwatch_over */
+    :: break /* stopwatch_expired */
     :: polls < POLLS -> polls++
     fi;
-    atomic { box(b); queued[b] = LOOP; assert(!(listed & (1 << b))); assert(fresh[b] || closed[b]); fresh[b] = false }
+    atomic {
+      box(b);
+      queued[b] = LOOP;
+      assert(!(listed & (1 << b)));
+      assert(fresh[b] || closed[b]);
+      fresh[b] = false
+    }
   od;
   polls = 0;
 #ifdef TWIN_UNWOUND_POLL_LEAVES_LOOP
@@ -268,7 +295,7 @@ inline adopt(b) {
     known[b] = true; /* registry.Put; x.mu */
     if
     :: xbox == NIL -> xbox = b
-    :: else -> assert(xmore == NIL); xmore = b
+    :: else -> assert(xextra == NIL); xextra = b
     fi
   }
 #ifdef TWIN_ID_COMES_AFTER_THE_WORD
@@ -287,7 +314,8 @@ inline adopt(b) {
   was = 0
 }
 
-/* Core.PollRaw of future f, with ffiwaker_end, which calls the future's drop slot inside the same call. */
+/* Core.PollRaw of future f, with ffiwaker_end, which calls the future's drop slot inside the same
+ * call. */
 inline poll_raw(f) {
   b = xbox; /* under x.mu */
   box_poll(f, b);
@@ -352,7 +380,7 @@ proctype Task() {
     fi
   od;
   /* Core.End */
-  atomic { ended = true; b = xbox; old = xmore; xbox = NIL; xmore = NIL }
+  atomic { ended = true; b = xbox; old = xextra; xbox = NIL; xextra = NIL }
   if
   :: b != NIL -> known[b] = false; box_close(b)
   :: else
@@ -368,7 +396,7 @@ proctype Task() {
 #endif
 
 #ifdef BORN
-/* Core.Cross on another goroutine, and the thread of C that gets the waker. */
+/* Core.Cross on another goroutine, and the C thread that gets the waker. */
 proctype Lender() {
   byte b = NIL, was;
   bool gone;
@@ -390,7 +418,7 @@ proctype Lender() {
 #endif
 
 #if defined(TWO) || defined(CLOSE)
-/* Another poll under the same box, which a reference of this thread's keeps. */
+/* Another poll under the same box, which this thread's reference keeps. */
 proctype Other() {
   byte b, was, old, polls;
   bool born, looping, got, woken, gone, panics;
@@ -406,7 +434,7 @@ proctype Other() {
   fi;
 #ifdef CLOSE
   if
-  :: !got -> future_drop(1) /* it gives the future up */
+  :: !got -> future_drop(1) /* it abandons the future */
   :: else
   fi;
 #endif
@@ -428,7 +456,7 @@ proctype Drainer() {
   byte b, list, was;
   bool gone, tell;
   do
-  :: atomic { listed != 0 -> list = listed } /* rawwaker_sink_take; each stays marked as listed until it is read */
+  :: atomic { listed != 0 -> list = listed } /* rawwaker_sink_take; each stays listed until read */
     do
     :: list != 0 ->
       atomic {
@@ -437,7 +465,7 @@ proctype Drainer() {
         listed = listed - (1 << b);
         box(b);
         tell = id[b];
-        assert(tell) /* nobody lists a box before it has its id */
+        assert(tell) /* a box has its id before it is listed */
       }
       box_idle(b);
       if

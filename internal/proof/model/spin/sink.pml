@@ -1,17 +1,21 @@
-/* The sink's flag, its list and its descriptor: threads of C that wake (box_push, sink_rouse), the owner that drains and sleeps
- * (dispatch, drain, rawwaker_sink_sleep), and a BlockOn that spins on its own box (BlockOn, Parker.spin, enterLoop, looped) and stays in LOOP
- * over the poll after a spin that was woken. That takes two wakes of its task.
- * Boxes are a bit each here: box.pml has the rest of them; close.pml has how a descriptor and a hook end. Waker i wakes box i, of task i. The
- * first SPINNERS tasks are each a BlockOn; any other is polled by whoever wakes it.
- *   CPOLL  a BlockOn's polls are of a C future, under the same box (rawwaker_box_poll; poll.pml has its loop).
- *   HOOKS  the owner waits for the call of a hook, not for the descriptor; a newer hook is put up meanwhile.
- *   STOP   one thread stops for good between any two of its steps: a waker, or a BlockOn that spins. Every wake of another task
- *          must be delivered; a wake that coalesces with one under way may wait for that one. */
+/* The sink's flag, its list and its descriptor: C threads that wake (box_push, sink_unpark), the
+ * owner that drains and sleeps (dispatch, drain, rawwaker_sink_sleep), and a BlockOn that spins on
+ * its own box (BlockOn, Parker.spin, enterLoop, looped). It stays in LOOP during the poll after a
+ * spin that was woken, which takes two wakes of its task. A box is one bit here: box.pml has the
+ * rest of it, and close.pml how a descriptor and a hook end. Waker i wakes box i, of task i. Each
+ * of the first SPINNERS tasks is a BlockOn; any other is polled by the thread that wakes it.
+ *   CPOLL  a BlockOn polls a C future, under the same box (rawwaker_box_poll; poll.pml has its
+ *          loop).
+ *   HOOKS  the owner waits for the call of a hook, not for the descriptor. A newer hook is set
+ *          meanwhile.
+ *   STOP   one thread stops permanently between any two of its steps: a waker, or a BlockOn that
+ *          spins. Every wake of another task must be delivered; a wake that coalesces with one
+ *          under way may wait for that one. */
 #ifndef SPINNERS
 #define SPINNERS 1
 #endif
 #ifndef ROUNDS
-#define ROUNDS 2 /* wakes of task 0; of task 1 there is ONCE */
+#define ROUNDS 2 /* wakes of task 0; task 1 has ONCE */
 #endif
 #ifndef ONCE
 #define ONCE 1
@@ -37,7 +41,7 @@ byte hook;            /* the newest; 0: none */
 bool hookalive[3];
 bool called;          /* a hook has been called */
 
-bool looped[2];       /* somebody is in LOOP with the box: the parker, whose loop is not nil, or a C poll */
+bool looped[2];       /* a parker, whose loop is not nil, or a C poll is in LOOP with the box */
 bool closed[2];
 
 byte word[2];
@@ -45,7 +49,7 @@ byte token[2];        /* the parkers' channels */
 byte events[2];       /* what the wakers make true, before they wake */
 byte seen[2];         /* events, as the last poll has seen them */
 byte total[2];
-bool fresh[2];        /* a wake's exchange on the box came since it was last drained, or taken by the spinner */
+bool fresh[2];        /* a wake's exchange came since the box was drained or the spinner took it */
 byte out;             /* wakers that have ended */
 byte finished;
 
@@ -66,7 +70,7 @@ bool inside[2];       /* waker x is between a wake's first step and its last */
 #endif
 
 #if SPINNERS
-/* Core.WakeAt and Parker.Rouse, by the drainer */
+/* Core.WakeAt and Parker.Schedule, by the drainer */
 inline wake_core(c) {
   atomic { was = word[c]; word[c] = NOTIFIED }
   if
@@ -89,7 +93,7 @@ inline take_out(c) {
   }
 }
 
-/* drain: rawwaker_sink_take and rawwaker_box_read until there is nothing more */
+/* drain: rawwaker_sink_take and rawwaker_box_read until nothing is left */
 inline drain() {
   do
   :: atomic { head != 0 -> list = head; head = 0 }
@@ -119,7 +123,7 @@ inline drain() {
   od
 }
 
-/* What a waking thread does when it has seen the flag set: sink_rouse. */
+/* What a waking thread does after it has seen the flag set: sink_unpark. */
 inline kick() { readable = true }
 inline call_hook() {
   h = hook;
@@ -141,7 +145,7 @@ inline clear_flag() {
 #endif
 }
 
-/* box_wake_by_ref, box_push, sink_rouse */
+/* box_wake_by_ref, box_push, sink_unpark */
 proctype Waker(byte x; byte n) running {
   byte h, e;
   bool push;
@@ -252,10 +256,16 @@ inline enter_loop(c) {
   }
 }
 
-/* Parker.looped; woken is what it gives */
+/* Parker.looped; its result is woken */
 inline looped_to(c, next) {
 #ifdef TWIN_SPINNER_LEAVES_WITHOUT_A_LOOK
-  atomic { looped[c] = (next == LOOP); loop = looped[c]; woken = loop; queued[c] = next; fresh[c] = false }
+  atomic {
+    looped[c] = (next == LOOP);
+    loop = looped[c];
+    woken = loop;
+    queued[c] = next;
+    fresh[c] = false
+  }
 #else
   atomic {
     assert(looped[c] && (queued[c] == LOOP || queued[c] == WOKEN && fresh[c]));
@@ -269,7 +279,8 @@ inline looped_to(c, next) {
 }
 
 #ifdef CPOLL
-/* Core.PollRaw, whose loop is over after one poll. In a box that is in LOOP already, or listed, it leaves the word alone. */
+/* Core.PollRaw, whose loop ends after one poll. It does not change the word of a box that is in
+ * LOOP already, or listed. */
 inline poll_raw(c) {
   atomic {
     slept = (queued[c] == IDLE);
@@ -286,7 +297,13 @@ inline poll_raw(c) {
   fi;
 #endif
   if
-  :: slept -> atomic { slept = (queued[c] == WOKEN); queued[c] = IDLE; fresh[c] = false; looped[c] = false }
+  :: slept ->
+    atomic {
+      slept = (queued[c] == WOKEN);
+      queued[c] = IDLE;
+      fresh[c] = false;
+      looped[c] = false
+    }
     if
     :: slept -> word[c] = NOTIFIED; slept = false /* Core.Wake */
     :: else
@@ -296,7 +313,7 @@ inline poll_raw(c) {
 }
 #endif
 
-/* Parker.spin; woken is what it gives */
+/* Parker.spin; its result is woken */
 inline spin(c) {
 #ifdef TWIN_SPINNER_TAKES_FLAG_AND_LIST
   if
@@ -339,7 +356,7 @@ inline spin(c) {
     looped_to(c, LOOP)
   :: atomic { !loop || queued[c] != WOKEN -> skip }
     if
-    :: true -> /* not one of the one that may spin */
+    :: true -> /* another BlockOn spins */
     :: true ->
       if
       :: !loop -> enter_loop(c)
@@ -406,9 +423,10 @@ proctype Sleeper(byte c) running {
       :: atomic { word[c] != EMPTY -> skip }
       fi
     fi;
-    atomic { word[c] = EMPTY; woken = false } /* an exchange: a wake found in the box, and one in the word */
+    atomic { word[c] = EMPTY; woken = false } /* an exchange: for wakes of the box and the word */
   od;
-  atomic { closed[c] = true; queued[c] = WOKEN; looped[c] = false } /* Core.End, rawwaker_box_close */
+  /* Core.End, rawwaker_box_close */
+  atomic { closed[c] = true; queued[c] = WOKEN; looped[c] = false }
   finished++
 }
 

@@ -1,6 +1,8 @@
-/* The task's word, its state and its one token: executor/task.go, queue.go, worker.go, executor.go; and the handle: handle.go. Two
- * workers, threads that wake, abort, join, spawn and close. Whether a worker comes at all is in crew.pml; here an idle one sees that
- * something is queued. Without CLOSE nobody closes. With NEVER the futures are never ready, and only an abort or a close ends them. */
+/* The task's word, its state and its one token, and its handle: task.go, queue.go, worker.go,
+ * executor.go and handle.go in executor. Two workers, and threads that wake, abort, join, spawn and
+ * close. idle.pml shows that a worker starts; here an idle worker sees that something is queued.
+ *   CLOSE  a thread closes the executor.
+ *   NEVER  the futures are never ready: only an abort or a close ends them. */
 #ifndef TASKS
 #define TASKS 1
 #endif
@@ -20,7 +22,7 @@
 #define JOINED 16
 #define TAKEN 32
 
-/* Where the token is, for the assertions alone. */
+/* Where the token is. Only assertions use it. */
 #define UNBORN 0
 #define INWORD 1
 #define QUEUED 2
@@ -33,10 +35,10 @@ byte state[TASKS];
 byte token[TASKS];
 byte events[TASKS];
 bool inpoll[TASKS];
-bool future[TASKS];   /* it lives */
+bool future[TASKS];   /* it has not been dropped */
 bool result[TASKS];   /* value and err are written */
 byte list[TASKS];
-bool hw[TASKS];       /* the handle's AtomicWaker */
+bool hw[TASKS];       /* the handle's AtomicWaker holds a waker */
 bool jwoken[TASKS];
 
 byte queue[2];        /* a bit for each task */
@@ -44,13 +46,11 @@ byte global;
 bool shut[2];
 byte linked[2];
 byte polling[2] = NIL;
-byte late;            /* worker.lateSweeps of both: they sweep what came after the queues were shut */
+byte late;            /* threads that sweep what came after the queues were shut: lateSweeps */
 byte out;             /* threads that have ended */
-
-
 #define bit(t) (1 << t)
 
-/* joinBody.complete, task.complete */
+/* task.complete, and of its body */
 inline complete(t) {
   atomic { assert(!inpoll[t] && !result[t]); future[t] = false; result[t] = true }
   atomic { token[t] = VANISHED; f = state[t]; state[t] = f | DONE }
@@ -74,8 +74,8 @@ inline cancel(t) {
   complete(t)
 }
 
-/* task.requestEnd; f is 0 where it was to be ended, ending or over before */
-inline requestEnd(t, why) {
+/* task.requestEnd. f is 0 then, or NIL if the task was to end before, or has. */
+inline request_end(t, why) {
   do
   :: atomic { f = state[t];
       if
@@ -92,9 +92,9 @@ inline requestEnd(t, why) {
   od
 }
 
-/* task.end, for who holds the token */
+/* task.end, by the holder of the token */
 inline end_task(t) {
-  requestEnd(t, CLOSED);
+  request_end(t, CLOSED);
   atomic { assert(state[t] & (ABORTED | CLOSED)); f = 0 }
   cancel(t)
 }
@@ -109,11 +109,11 @@ inline endNow(t) {
   unlink(t)
 }
 
-inline pop_from(q, t, holder) {
+inline pop_from(q, t, now) {
   atomic {
     t = (q & 1 -> 0 : (q & 2 -> 1 : NIL));
     if
-    :: t != NIL -> q = q - bit(t); assert(token[t] == QUEUED); token[t] = holder
+    :: t != NIL -> q = q - bit(t); assert(token[t] == QUEUED); token[t] = now
     :: else
     fi
   }
@@ -172,7 +172,7 @@ inline wake(t, o) {
   fi
 }
 
-/* worker.push, under the lock of any worker: its own queue, or, where that is full, the global one */
+/* worker.push, under the lock of any worker: to its queue, or if that is full to the global one */
 inline push(t) {
   atomic {
     assert(token[t] == CARRIED);
@@ -200,10 +200,10 @@ proctype Aborter(byte t) {
   token[t] != UNBORN;
 #ifdef TWIN_ABORT_WAKES_FIRST
   wake(t, o);
-  requestEnd(t, ABORTED);
+  request_end(t, ABORTED);
   f = 0;
 #else
-  requestEnd(t, ABORTED);
+  request_end(t, ABORTED);
   if
   :: f == 0 -> wake(t, o)
   :: else -> f = 0
@@ -283,10 +283,11 @@ inline park(t) {
 
 /* worker.serve */
 proctype Worker(byte w) {
-  byte t = NIL, polled = NIL, f, i, o, stealBuf;
+  byte t = NIL, polled = NIL, f, i, o, stolen;
   bool shutq, ready, parked;
   do
-  :: /* worker.pop: under the lock, the one that was polled goes to sleep or is queued again, and the next is taken out */
+  :: /* worker.pop: under the lock the task that was polled goes to sleep or is queued again, and
+      * the next one is taken out */
     atomic {
       if
       :: shut[w] -> polling[w] = polled; shutq = true
@@ -305,7 +306,10 @@ proctype Worker(byte w) {
         fi;
         t = (queue[w] & 1 -> 0 : (queue[w] & 2 -> 1 : NIL));
         if
-        :: t != NIL -> queue[w] = queue[w] - bit(t); assert(token[t] == QUEUED); token[t] = WITHWORKER
+        :: t != NIL ->
+          queue[w] = queue[w] - bit(t);
+          assert(token[t] == QUEUED);
+          token[t] = WITHWORKER
         :: else
         fi;
         polling[w] = t
@@ -322,36 +326,36 @@ proctype Worker(byte w) {
       /* worker.refill, worker.steal, worker.accept */
       atomic {
         if
-        :: global != 0 -> stealBuf = global; global = 0
-        :: !shut[1 - w] && queue[1 - w] != 0 -> stealBuf = queue[1 - w]; queue[1 - w] = 0
+        :: global != 0 -> stolen = global; global = 0
+        :: !shut[1 - w] && queue[1 - w] != 0 -> stolen = queue[1 - w]; queue[1 - w] = 0
         :: else
         fi;
         if
-        :: stealBuf & 1 -> token[0] = CARRIED
+        :: stolen & 1 -> token[0] = CARRIED
         :: else
         fi;
 #if TASKS > 1
         if
-        :: stealBuf & 2 -> token[1] = CARRIED
+        :: stolen & 2 -> token[1] = CARRIED
         :: else
         fi
 #endif
       }
       if
-      :: stealBuf != 0 ->
+      :: stolen != 0 ->
         atomic {
           if
-          :: stealBuf & 1 -> assert(token[0] == CARRIED); token[0] = QUEUED
+          :: stolen & 1 -> assert(token[0] == CARRIED); token[0] = QUEUED
           :: else
           fi;
 #if TASKS > 1
           if
-          :: stealBuf & 2 -> assert(token[1] == CARRIED); token[1] = QUEUED
+          :: stolen & 2 -> assert(token[1] == CARRIED); token[1] = QUEUED
           :: else
           fi;
 #endif
-          queue[w] = queue[w] | stealBuf;
-          stealBuf = 0;
+          queue[w] = queue[w] | stolen;
+          stolen = 0;
           shutq = shut[w]
         }
         if
@@ -403,7 +407,11 @@ end_idle:
       if
       :: f & (ABORTED | CLOSED) -> f = 0; cancel(t); unlink(t)
       :: else ->
-        atomic { assert(!inpoll[t] && future[t] && token[t] == WITHWORKER); inpoll[t] = true; f = 0 }
+        atomic {
+          assert(!inpoll[t] && future[t] && token[t] == WITHWORKER);
+          inpoll[t] = true;
+          f = 0
+        }
 #ifdef NEVER
         atomic { inpoll[t] = false }
 #else
@@ -468,7 +476,7 @@ proctype Closer() {
   do
   :: t < TASKS ->
     if
-    :: all & bit(t) -> requestEnd(t, CLOSED); f = 0
+    :: all & bit(t) -> request_end(t, CLOSED); f = 0
     :: else
     fi;
     t++
@@ -531,7 +539,7 @@ proctype Closer() {
     :: !more && late == 0 -> break
     fi
   od;
-  atomic { /* those that nobody polls are over */
+  atomic { /* those that are not being polled have ended */
     do
     :: t < TASKS ->
       assert(!(all & bit(t)) || state[t] & DONE || token[t] == WITHWORKER);

@@ -1,11 +1,11 @@
-/* Runs one of the broken things of ../table.c, or lists them.
+/* Runs one of the faulty programs of ../table.c, or lists them. ./build builds it.
  *
- *   run list                 name, kind, the kit's scenario, the auditor's rule, what is wrong; tab-separated
- *   run kit NAME             holds it to the kit: TAP; status 1 where a scenario fails, 3 where it hangs or crashes
- *   run audit NAME           uses it as a careful program would, audited; findings on standard error; status 1 where there is one
- *
- * gcc -std=c11 -I../../../.. -I../../../../audit -I../../../../wakertest/c -I.. main.c ../table.c ../wakers.c ../futures.c ../executors.c ../users.c \
- *   ../../../../wakertest/c/rawwaker_test.c ../../../../rawwaker.c ../../../../audit/rawwaker_audit.c -pthread -o run
+ *   run list         prints name, kind, the kit's scenario, the auditor's rule and the fault of
+ *                    each, separated by tabs
+ *   run kit NAME     tests it with the kit; prints TAP; status 1 if a scenario fails, 3 if it hangs
+ *                    or crashes
+ *   run audit NAME   uses it correctly, under the auditor; prints findings on standard error;
+ *                    status 1 if there is one
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@
 
 static void nothing(void *arg) { (void)arg; }
 
-/* A careful user of a waker. */
+/* Uses a waker correctly. */
 static void use_waker(const broken *b) {
   rawwaker_test_waker s = broken_waker((void *)(uintptr_t)b);
   rawwaker w = rawwaker_audit(s.waker), c = rawwaker_clone(&w), d = rawwaker_clone(&c);
@@ -28,7 +28,7 @@ static void use_waker(const broken *b) {
   rawwaker_drop(w);
 }
 
-/* A careful executor of a future. */
+/* Executes a future correctly. */
 static void use_future(const broken *b) {
   rawwaker_test_future s = broken_future((void *)(uintptr_t)b);
   rawwaker_future f = rawwaker_audit_future(s.future);
@@ -40,7 +40,7 @@ static void use_future(const broken *b) {
   if (got == RAWWAKER_PENDING) got = f.vtable->poll(f.data, &second, &out);
   if (got == RAWWAKER_PENDING) got = f.vtable->poll(f.data, &second, &out);
   if (!elsewhere) s.complete(s.arg);
-  if (got == RAWWAKER_PENDING && !elsewhere) got = f.vtable->poll(f.data, &second, &out);
+  if (got == RAWWAKER_PENDING && !elsewhere) f.vtable->poll(f.data, &second, &out);
   f.vtable->drop(f.data);
   rawwaker_audit_leaks();
   rawwaker_drop(one);
@@ -70,7 +70,7 @@ static void use_future_on_threads(const broken *b) {
   rawwaker_drop(w);
 }
 
-/* A careful program that spawns. */
+/* Spawns futures on an executor correctly. */
 typedef struct sleeper {
   int polls;
 } sleeper;
@@ -81,7 +81,7 @@ static rawwaker_poll sleeper_poll(void *data, rawwaker_context *cx, void *out) {
 }
 static void sleeper_drop(void *data) { (void)data; }
 static const rawwaker_future_vtable sleeper_vtable = {sleeper_poll, sleeper_drop};
-/* Is still in its poll when its waker's wake comes back. */
+/* Its poll is still running when its waker's wake returns. */
 static rawwaker_poll slow_poll(void *data, rawwaker_context *cx, void *out) {
   rawwaker_poll got = sleeper_poll(data, cx, out);
   struct timespec moment = {0, 20000000};
@@ -94,19 +94,22 @@ static void *run_there(void *arg) {
   x->run(x->arg);
   return NULL;
 }
+static bool take_a_finding(void *rule) {
+  char *text;
+  return rawwaker_audit_take(rule, &text);
+}
 static void use_executor(const broken *b) {
   rawwaker_test_executor x = broken_executor((void *)(uintptr_t)b);
   sleeper s[8] = {{0}};
   bool slow = broken_is(b, "polls_twice_at_once");
-  for (int i = 0; i < 8; i++) x.spawn(x.arg, rawwaker_audit_future((rawwaker_future){&s[i], slow ? &slow_vtable : &sleeper_vtable}));
-  if (slow) { /* it may never end; a moment will do */
+  for (int i = 0; i < 8; i++)
+    x.spawn(x.arg,
+            rawwaker_audit_future((rawwaker_future){&s[i], slow ? &slow_vtable : &sleeper_vtable}));
+  if (slow) { /* it may never complete, so it gets a limited time */
     pthread_t t;
     if (pthread_create(&t, NULL, run_there, &x) != 0) exit(2);
-    struct timespec moment = {0, 300000000};
-    nanosleep(&moment, NULL);
-    const char *rule;
-    char *text;
-    bool found = rawwaker_audit_take(&rule, &text);
+    const char *rule = NULL;
+    bool found = broken_wait(take_a_finding, &rule, 10000);
     if (found) puts(rule);
     fflush(stdout);
     _Exit(found);
@@ -122,24 +125,31 @@ static void use_user(const broken *b) {
 int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "list") == 0) {
     for (const broken *b = broken_all; b->name != NULL; b++)
-      printf("%s\t%s\t%s%s\t%s\t%s\n", b->name, b->kind, b->tsan ? "tsan:" : "", b->kit ? b->kit : "-", b->audit ? b->audit : "-", b->does);
+      printf("%s\t%s\t%s%s\t%s\t%s\n", b->name, b->kind, b->tsan ? "tsan:" : "",
+             b->kit ? b->kit : "-", b->audit ? b->audit : "-", b->does);
     return 0;
   }
   const broken *b = argc == 3 ? broken_find(argv[2]) : NULL;
   if (b == NULL) {
-    fprintf(stderr, argc == 3 ? "run: no %s: see run list\n" : "usage: run list | kit NAME | audit NAME\n", argc == 3 ? argv[2] : "");
+    fprintf(stderr,
+            argc == 3 ? "run: no %s: see run list\n" : "usage: run list | kit NAME | audit NAME\n",
+            argc == 3 ? argv[2] : "");
     return 2;
   }
   void *entry = (void *)(uintptr_t)b;
   if (strcmp(argv[1], "kit") == 0) {
-    if (strcmp(b->kind, "waker") == 0) return rawwaker_test_wakers(b->name, broken_waker, entry) != 0;
-    if (strcmp(b->kind, "future") == 0) return rawwaker_test_futures(b->name, broken_future, entry) != 0;
-    if (strcmp(b->kind, "executor") == 0) return rawwaker_test_executors(b->name, broken_executor, entry) != 0;
-    fprintf(stderr, "run: %s is for the auditor\n", b->name);
+    if (strcmp(b->kind, "waker") == 0)
+      return rawwaker_test_wakers(b->name, broken_waker, entry) != 0;
+    if (strcmp(b->kind, "future") == 0)
+      return rawwaker_test_futures(b->name, broken_future, entry) != 0;
+    if (strcmp(b->kind, "executor") == 0)
+      return rawwaker_test_executors(b->name, broken_executor, entry) != 0;
+    fprintf(stderr, "run: kit: %s is a fault for the auditor (use run audit)\n", b->name);
     return 2;
   }
   if (strcmp(b->kind, "waker") == 0) use_waker(b);
-  if (strcmp(b->kind, "future") == 0) broken_is(b, "knows_one_thread") ? use_future_on_threads(b) : use_future(b);
+  if (strcmp(b->kind, "future") == 0)
+    broken_is(b, "knows_one_thread") ? use_future_on_threads(b) : use_future(b);
   if (strcmp(b->kind, "executor") == 0) use_executor(b);
   if (strcmp(b->kind, "user") == 0) use_user(b);
   rawwaker_audit_leaks();

@@ -1,4 +1,4 @@
-//! rawwaker.h and fixture.c, as Rust sees them.
+//! Rust declarations of rawwaker.h and fixture.c.
 
 use async_ffi::{FfiFuture, FfiPoll};
 use std::ffi::{c_char, c_void, CStr};
@@ -29,7 +29,7 @@ pub struct RawContext {
     pub waker: *const RawWaker,
 }
 
-/// A future whose result is a T. Tests lend wakers that are alive, and poll no future that is done.
+/// A future whose result is a T. Tests poll it with valid wakers, and never after completion.
 #[repr(C)]
 pub struct RawFuture<T> {
     data: *mut c_void,
@@ -50,22 +50,27 @@ impl<T> RawFuture<T> {
     /// Polls once under `waker`.
     pub fn poll(&mut self, waker: &RawWaker, out: &mut T) -> u8 {
         let mut cx = RawContext { waker };
-        // SAFETY: the future is alive and borrowed mutably, out is of its type, and the context outlives the call.
+        // SAFETY: the future is valid and borrowed mutably, out has its type, and the context
+        // outlives the call.
         unsafe { ((*self.vtable).poll)(self.data, &mut cx, (out as *mut T).cast()) }
     }
 
     /// # Safety
-    /// `f`'s result is a T in truth.
+    /// `f`'s result must be a T.
     unsafe fn of<U>(f: RawFuture<U>) -> Self {
         let f = std::mem::ManuallyDrop::new(f);
         RawFuture { data: f.data, vtable: f.vtable, result: PhantomData }
     }
 
-    /// The same future, behind a poll that first shows the waker to `seen`.
+    /// Returns a future that passes each poll's waker to `seen` and then polls this one.
     pub fn spied_on(self, seen: fn(&RawWaker)) -> Self {
         struct Spy<T>(RawFuture<T>, fn(&RawWaker));
-        unsafe extern "C" fn poll<T>(data: *mut c_void, cx: *mut RawContext, out: *mut c_void) -> u8 {
-            // SAFETY: data is the Box below, polled by one at a time; cx is valid during the poll.
+        unsafe extern "C" fn poll<T>(
+            data: *mut c_void,
+            cx: *mut RawContext,
+            out: *mut c_void,
+        ) -> u8 {
+            // SAFETY: data is the Box below; polls do not overlap; cx is valid during the poll.
             unsafe {
                 let spy = &*data.cast::<Spy<T>>();
                 (spy.1)(&*(*cx).waker);
@@ -77,7 +82,11 @@ impl<T> RawFuture<T> {
             unsafe { std::mem::drop(Box::from_raw(data.cast::<Spy<T>>())) }
         }
         let vtable = const { &RawFutureVTable { poll: poll::<T>, drop: drop::<T> } };
-        RawFuture { data: Box::into_raw(Box::new(Spy(self, seen))).cast(), vtable, result: PhantomData }
+        RawFuture {
+            data: Box::into_raw(Box::new(Spy(self, seen))).cast(),
+            vtable,
+            result: PhantomData,
+        }
     }
 }
 
@@ -89,7 +98,9 @@ impl<T> Drop for RawFuture<T> {
 }
 
 macro_rules! fixtures {
-    ($($type:ty: $poll_size:ident $future_size:ident $to_raw:ident $to_ffi:ident $tagged:ident;)*) => {
+    ($(
+        $type:ty: $poll_size:ident $future_size:ident $to_raw:ident $to_ffi:ident $tagged:ident;
+    )*) => {
         extern "C" {
             $(
                 fn $poll_size() -> usize;
@@ -126,14 +137,14 @@ macro_rules! fixtures {
     };
 }
 
-/// A result type that fixture.c knows.
+/// A result type that fixture.c defines.
 pub trait Fixture: Sized {
     fn poll_size() -> usize;
     fn future_size() -> usize;
     fn into_raw(f: FfiFuture<Self>) -> RawFuture<Self>;
     fn from_raw(f: RawFuture<Self>) -> FfiFuture<Self>;
     /// # Safety
-    /// `tag` is one of the three, and zeroed memory is a `Self`.
+    /// `tag` must be one of the three, and zeroed memory a valid `Self`.
     unsafe fn tagged(tag: u8) -> FfiPoll<Self>;
 }
 
@@ -180,13 +191,13 @@ extern "C" {
     ) -> RawWaker;
 }
 
-/// `u32::into_raw` of another file.
+/// `u32::into_raw`, compiled in other.c.
 pub fn other_into_raw(f: FfiFuture<u32>) -> RawFuture<u32> {
     // SAFETY: consumes f, and is of this type.
     unsafe { other_u32_to_raw(f) }
 }
 
-/// `u32::from_raw` of another file.
+/// `u32::from_raw`, compiled in other.c.
 pub fn other_from_raw(f: RawFuture<u32>) -> FfiFuture<u32> {
     // SAFETY: consumes f, and is of this type.
     unsafe { other_u32_to_ffi(f) }
@@ -207,10 +218,12 @@ pub enum End {
     Silently = 4,
 }
 
-/// A future of C whose own thread wakes it; how it ends is `end`, and its result `value`.
+/// Returns a C future that its own thread wakes. It ends as `end` specifies, with `value`.
 pub fn c_thread<T: Fixture + Copy>(end: End, value: T) -> FfiFuture<T> {
-    // SAFETY: the fixture copies the value's bytes and gives them back as the result, which is a T then.
-    T::from_raw(unsafe { RawFuture::of(fixture_thread(end as u8, (&raw const value).cast(), size_of::<T>())) })
+    // SAFETY: the fixture copies the value's bytes and returns them as the result, so that is a T.
+    T::from_raw(unsafe {
+        RawFuture::of(fixture_thread(end as u8, (&raw const value).cast(), size_of::<T>()))
+    })
 }
 
 pub fn c_threads_dropped() -> usize {
@@ -218,19 +231,20 @@ pub fn c_threads_dropped() -> usize {
     unsafe { fixture_threads_dropped() }
 }
 
-/// A future of C that wakes itself `polls` times, and is ready with the number of times when will_wake said no.
+/// Returns a C future that wakes itself `polls` times. Its result counts how often will_wake was
+/// false.
 pub fn c_counting(polls: u32) -> RawFuture<u32> {
     // SAFETY: makes a future.
     unsafe { fixture_counting(polls) }
 }
 
-/// How often this thread has called malloc and free, in either language.
+/// Returns how often this thread has called malloc and free, in either language.
 pub fn allocations() -> (usize, usize) {
     // SAFETY: two thread-local words.
     unsafe { (fixture_mallocs(), fixture_frees()) }
 }
 
-/// C's block_on, of a future of async-ffi: the code and the result.
+/// Runs C's block_on on an async-ffi future, and returns the code and the result.
 pub fn c_blocks_on<T: Fixture + Default>(f: FfiFuture<T>) -> (u8, T) {
     let mut out = T::default();
     // SAFETY: the future is consumed, its result is a T, and out is one.
@@ -253,7 +267,7 @@ pub fn is_box(w: &RawWaker) -> bool {
     unsafe { rawwaker_is_box(w) }
 }
 
-/// A waker of rawwaker_from_fn, dropped with this.
+/// A waker of rawwaker_from_fn, which is dropped with this value.
 pub struct FnWaker(pub RawWaker);
 
 impl FnWaker {
@@ -278,20 +292,21 @@ impl Drop for FnWaker {
 }
 
 /// # Safety
-/// `w` is alive.
+/// `w` must be valid.
 pub unsafe fn clone(w: &RawWaker) -> RawWaker {
     // SAFETY: as promised.
     unsafe { rawwaker_clone(w) }
 }
 
 /// # Safety
-/// `w` is a reference that the caller owns.
+/// `w` must be a reference that the caller owns.
 pub unsafe fn wake(w: RawWaker) {
     // SAFETY: as promised.
     unsafe { rawwaker_wake(w) }
 }
 
-/// One test at a time, because counts are the process's. When it goes, nothing of rawwaker.c's may be left.
+/// Lets one test run at a time, because the counts are those of the process. When it is dropped, no
+/// box of rawwaker.c may be left.
 pub struct Alone(#[allow(dead_code)] MutexGuard<'static, ()>);
 
 pub fn alone() -> Alone {

@@ -1,4 +1,4 @@
-//! Futures and wakers of C and of the crate async-ffi, each under the other.
+//! Tests futures and wakers of C, and of the crate async-ffi, each polled by the other.
 
 use async_ffi::{FfiContext, FfiFuture, FfiPoll, FutureExt};
 use asyncffi_test::*;
@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 
-// ---------------------------------------------------------------------------------------------- what tests are made of
+// ------------------------------------------------------------------------------------- helpers
 
-/// A task of an executor that rawwaker.c knows nothing about. It must outlive its wakers.
+/// A task of an executor that does not use rawwaker.c. It must outlive its wakers.
 #[derive(Default)]
 struct Foreign {
     clones: AtomicUsize,
@@ -26,18 +26,18 @@ struct Foreign {
 }
 
 impl Foreign {
-    /// Lent: not counted.
+    /// Returns the borrowed waker, which is not counted.
     fn waker(&self) -> RawWaker {
         RawWaker { data: (&raw const *self).cast_mut().cast(), vtable: &FOREIGN }
     }
     fn clones(&self) -> usize {
         self.clones.load(SeqCst)
     }
-    /// Wakes of both kinds.
+    /// Returns the number of calls of wake and wake_by_ref.
     fn woken(&self) -> usize {
         self.wakes.load(SeqCst) + self.wakes_by_ref.load(SeqCst)
     }
-    /// Clones that are neither woken nor dropped.
+    /// Returns the number of clones that were neither woken nor dropped.
     fn held(&self) -> usize {
         self.clones() - self.wakes.load(SeqCst) - self.drops.load(SeqCst)
     }
@@ -45,7 +45,7 @@ impl Foreign {
 
 static FOREIGN: RawWakerVTable = {
     /// # Safety
-    /// `data` is a Foreign that is alive.
+    /// `data` must be a valid Foreign.
     unsafe fn of<'a>(data: *mut c_void) -> &'a Foreign {
         // SAFETY: as promised.
         unsafe { &*data.cast::<Foreign>() }
@@ -79,13 +79,13 @@ impl futures::task::ArcWake for Count {
     }
 }
 
-/// A native waker of Rust's that counts.
+/// Returns a Rust waker that counts.
 fn counting_waker() -> (Waker, Arc<Count>) {
     let count = Arc::new(Count(AtomicUsize::new(0)));
     (futures::task::waker(count.clone()), count)
 }
 
-/// Wakes itself n times, and is ready with the number of times when will_wake said no.
+/// Wakes itself n times. Its result counts how often will_wake was false.
 struct Counting {
     left: u32,
     kept: Option<Waker>,
@@ -117,7 +117,7 @@ impl Future for Counting {
     }
 }
 
-/// Pending once, and then woken by a thread.
+/// Returns PENDING once; a thread wakes it.
 #[derive(Default)]
 struct WokenByThread(Option<JoinHandle<()>>);
 
@@ -134,7 +134,7 @@ impl Future for WokenByThread {
     }
 }
 
-/// Says that it was dropped.
+/// Records that it was dropped.
 struct Dropped(Arc<AtomicBool>);
 
 impl Drop for Dropped {
@@ -143,7 +143,8 @@ impl Drop for Dropped {
     }
 }
 
-/// Puts a clone of each poll's waker in the list, in place of the one before it where `exchange`; never ready.
+/// Never ready. Adds a clone of each poll's waker to the list; if `exchange` is set, the clone
+/// replaces the former one.
 fn stashes(list: &Arc<Mutex<Vec<Waker>>>, exchange: bool) -> RawFuture<u32> {
     let list = list.clone();
     let f = poll_fn(move |cx| {
@@ -168,7 +169,7 @@ fn seen() -> Vec<RawWaker> {
     SEEN.take()
 }
 
-// ---------------------------------------------------------------------------------------------------------- the layout
+// ---------------------------------------------------------------------------------- the layout
 
 #[test]
 fn sizes_and_tags_agree_with_the_crate() {
@@ -198,7 +199,7 @@ fn sizes_and_tags_agree_with_the_crate() {
     assert_eq!(async_ffi::ABI_VERSION, 2);
 }
 
-// ------------------------------------------------------------------------------------------------- Rust's futures in C
+// ------------------------------------------------------------------------- Rust's futures in C
 
 #[test]
 fn c_awaits_a_rust_async_block() {
@@ -268,7 +269,7 @@ fn a_rust_future_that_is_never_polled_is_dropped_in_c() {
     assert!(dropped.load(SeqCst));
 }
 
-// ------------------------------------------------------------------------------------------------- C's futures in Rust
+// ------------------------------------------------------------------------- C's futures in Rust
 
 #[test]
 fn tokio_awaits_a_c_future_that_its_thread_wakes() {
@@ -298,7 +299,7 @@ fn a_panic_in_c_is_a_panic_in_rust() {
     assert_eq!(last_panic(), "the thread is unwell");
     assert_eq!(c_threads_dropped(), dropped + 1);
 
-    // One that says nothing does not repeat what another said.
+    // A panic without a text does not repeat the text of another.
     assert!(catch_unwind(|| block_on(c_thread(End::Silently, 0u32))).is_err());
     assert_eq!(last_panic(), "");
     assert_eq!(c_threads_dropped(), dropped + 2);
@@ -331,13 +332,13 @@ fn a_drop_in_rust_cancels_the_c_future() {
 }
 
 #[test]
-fn a_c_future_that_is_polled_again_when_done_panics() {
+fn a_c_future_that_is_polled_after_completion_panics() {
     let _alone = alone();
     let mut f = pin!(u32::from_raw(c_counting(0)));
     assert_eq!(block_on(f.as_mut()), 0);
     let mut cx = Context::from_waker(Waker::noop());
     assert!(catch_unwind(AssertUnwindSafe(|| f.as_mut().poll(&mut cx))).is_err());
-    assert_eq!(last_panic(), "polled again when done");
+    assert_eq!(last_panic(), "future polled after completion");
 }
 
 #[test]
@@ -354,10 +355,13 @@ fn a_code_that_poll_may_not_return_aborts() {
         .unwrap();
     assert!(!died.status.success());
     let text = String::from_utf8_lossy(&died.stderr);
-    assert!(text.contains("rawwaker: async-ffi poll: slot poll gave another code\n"), "{text}");
+    assert!(
+        text.contains("rawwaker: async-ffi poll: slot poll returned an unknown code\n"),
+        "{text}"
+    );
 }
 
-// ----------------------------------------------------------------------------------------------------- kinds of result
+// ----------------------------------------------------------------------------- kinds of result
 
 #[test]
 fn each_way_of_returning_a_result_works_in_both_directions() {
@@ -382,13 +386,13 @@ fn each_way_of_returning_a_result_works_in_both_directions() {
     check([u64::MAX, 1 << 63]); // through memory
 }
 
-// ---------------------------------------------------------------------------------------------------------- the wakers
+// ---------------------------------------------------------------------------------- the wakers
 
 #[test]
 fn a_box_goes_in_and_the_same_box_comes_out() {
     let _alone = alone();
     let w = FnWaker::new();
-    // C polls what looks like Rust's, which polls C's, three times over.
+    // C polls an async-ffi future, which polls a C future, three levels deep.
     let mut f = c_counting(1).spied_on(see);
     for _ in 0..3 {
         f = u32::into_raw(u32::from_raw(f)).spied_on(see);
@@ -438,7 +442,9 @@ fn a_clone_of_a_waker_of_rust_wakes_it_after_the_poll() {
     let _alone = alone();
     thread_local!(static KEPT: RefCell<Vec<RawWaker>> = const { RefCell::new(Vec::new()) });
     // SAFETY: the waker is alive during the poll.
-    let mut f = pin!(u32::from_raw(c_counting(1).spied_on(|w| KEPT.with_borrow_mut(|k| k.push(unsafe { clone(w) })))));
+    let mut f = pin!(u32::from_raw(
+        c_counting(1).spied_on(|w| KEPT.with_borrow_mut(|k| k.push(unsafe { clone(w) })))
+    ));
     let (host, count) = counting_waker();
     assert!(f.as_mut().poll(&mut Context::from_waker(&host)).is_pending());
     assert_eq!(count.0.load(SeqCst), 1);
@@ -450,7 +456,7 @@ fn a_clone_of_a_waker_of_rust_wakes_it_after_the_poll() {
         wake(again);
     }
     assert_eq!(count.0.load(SeqCst), 3);
-    // The counting future keeps one in async-ffi's box.
+    // The counting future keeps one clone, in async-ffi's Box.
     assert_eq!(Arc::strong_count(&count), 3);
 }
 
@@ -465,11 +471,11 @@ fn between_two_files_wakers_are_wrapped_and_wakes_arrive() {
     }
     assert_eq!(f.poll(&task.waker(), &mut misses), READY);
     drop(f);
-    // Wrapped, but the same each time.
+    // Wrapped, but in the same adapter each time.
     assert!(seen().iter().all(|w| *w != task.waker()));
     assert_eq!((misses, task.clones(), task.held(), task.woken()), (0, 1, 0, 3));
 
-    // A box is known in each file.
+    // A box is recognised in each file.
     let w = FnWaker::new();
     let mut f = u32::into_raw(other_from_raw(c_counting(1).spied_on(see)));
     assert_eq!(f.poll(&w.0, &mut misses), PENDING);
@@ -501,7 +507,7 @@ fn a_waker_that_changes_is_followed_and_old_clones_wake_the_old_task() {
         expected[task] += 1;
         assert_eq!(woken(), expected);
     }
-    // Clones outlive the future, and its memory with them.
+    // Clones outlive the future, and keep its memory.
     drop(f);
     for waker in wakers {
         waker.wake();
@@ -512,7 +518,7 @@ fn a_waker_that_changes_is_followed_and_old_clones_wake_the_old_task() {
 }
 
 #[test]
-fn a_waker_that_nobody_waits_for_is_dropped_with_the_next_poll() {
+fn a_waker_that_is_no_longer_used_is_dropped_with_the_next_poll() {
     let _alone = alone();
     let (a, b) = (Foreign::default(), Foreign::default());
     let list = Arc::new(Mutex::new(Vec::new()));
@@ -523,7 +529,7 @@ fn a_waker_that_nobody_waits_for_is_dropped_with_the_next_poll() {
         assert_eq!(f.poll(&b.waker(), &mut 0u32), PENDING);
         assert_eq!((a.held(), b.held()), (0, 1));
     }
-    // Under a box neither is needed any more.
+    // Under a box no adapter is needed.
     let w = FnWaker::new();
     assert_eq!(f.poll(&w.0, &mut 0u32), PENDING);
     assert_eq!((a.held(), b.held()), (0, 0));
@@ -531,7 +537,7 @@ fn a_waker_that_nobody_waits_for_is_dropped_with_the_next_poll() {
 }
 
 #[test]
-fn a_future_that_nobody_can_wake_keeps_no_waker() {
+fn a_future_that_nothing_can_wake_keeps_no_waker() {
     let _alone = alone();
     let task = Foreign::default();
     let mut polled = false;
@@ -545,7 +551,11 @@ fn a_future_that_nobody_can_wake_keeps_no_waker() {
     });
     let mut f = u32::into_raw(f.into_ffi());
     assert_eq!(f.poll(&task.waker(), &mut 0u32), PENDING);
-    assert_eq!((task.held(), task.woken()), (0, 1), "a task that its wakers keep alive would never be freed");
+    assert_eq!(
+        (task.held(), task.woken()),
+        (0, 1),
+        "a task that its wakers keep alive would never be freed"
+    );
     assert_eq!(f.poll(&task.waker(), &mut 0u32), READY);
     assert_eq!((task.clones(), task.held()), (2, 0));
 }
@@ -599,11 +609,11 @@ fn clones_are_woken_and_dropped_on_many_threads_while_the_waker_changes() {
     assert_eq!(tasks.each_ref().map(Foreign::held), [0, 0]);
 }
 
-// ------------------------------------------------------------------------------------------------------- what it costs
+// ------------------------------------------------------------------------------- what it costs
 
 const POLLS: u32 = 1000;
 
-/// Polls f POLLS times and once more: what it said, and how often malloc was called meanwhile.
+/// Polls f POLLS + 1 times, and returns its result and how often malloc was called.
 fn drive(f: &mut RawFuture<u32>, w: &RawWaker) -> (u32, usize) {
     let mut misses = u32::MAX;
     let (before, _) = allocations();
@@ -623,7 +633,7 @@ fn each_conversion_is_one_allocation_and_one_free() {
     assert_eq!(allocations(), (mallocs + 1, frees));
     let f = u32::from_raw(f);
     assert_eq!(allocations(), (mallocs + 2, frees));
-    // The third is async-ffi's own Box of the future.
+    // The third is the Box that async-ffi allocates for the future.
     drop(f);
     assert_eq!(allocations(), (mallocs + 2, frees + 3));
 }
@@ -652,12 +662,16 @@ fn c_polls_c_through_async_ffi_a_thousand_times_without_a_miss_or_an_allocation(
     let (w, task) = (FnWaker::new(), Foreign::default());
     assert_eq!(drive(&mut u32::into_raw(u32::from_raw(c_counting(POLLS))), &w.0), (0, 0));
     assert_eq!(drive(&mut u32::into_raw(u32::from_raw(c_counting(POLLS))), &task.waker()), (0, 0));
-    // One for the future; and one a poll for the adapter, of which nobody keeps a clone.
-    assert_eq!((task.clones(), task.held(), task.woken()), (1 + POLLS as usize + 1, 0, POLLS as usize));
+    // One for the future, and one for each poll's adapter, of which no clone is kept.
+    assert_eq!(
+        (task.clones(), task.held(), task.woken()),
+        (1 + POLLS as usize + 1, 0, POLLS as usize)
+    );
 }
 
-/// With async-ffi's Rust host each poll's waker lies on its stack, and each clone in a Box of its own: will_wake cannot
-/// hit, and a future that keeps its waker costs an allocation a poll. Nothing is added to that; nothing can be saved.
+/// async-ffi's Rust host keeps each poll's waker on its stack, and each clone in a Box of its own.
+/// So will_wake is always false, and a future that keeps its waker costs one allocation for each poll.
+/// The header adds none, and can avoid none.
 #[test]
 fn rust_polls_c_a_thousand_times_at_async_ffis_own_price() {
     let _alone = alone();
@@ -673,7 +687,7 @@ fn rust_polls_c_a_thousand_times_at_async_ffis_own_price() {
     }
     let rust_alone = drive(Counting::ffi(POLLS));
     assert_eq!(drive(u32::from_raw(c_counting(POLLS))), rust_alone);
-    // Through C to Rust again.
+    // From Rust through C to Rust.
     assert_eq!(drive(u32::from_raw(u32::into_raw(Counting::ffi(POLLS)))), rust_alone);
     assert_eq!(rust_alone, (POLLS, POLLS as usize + 1));
 }

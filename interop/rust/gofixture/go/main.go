@@ -1,6 +1,8 @@
 //go:build cgo
 
-// Gofixture is Go's side of the tests of the Rust crate.
+// Gofixture is Go's half of the Rust crate's tests. Each function that takes out writes the two
+// words of a future or waker to it. Each that takes data and vtable takes over the future that they
+// are.
 package main
 
 /*
@@ -23,12 +25,14 @@ import (
 
 func main() {}
 
+// goSleep writes a future that is ready, with no result, after ms milliseconds.
+//
 //export goSleep
 func goSleep(ms C.uint64_t, out unsafe.Pointer) {
 	rawwaker.FutureIntoRaw(future.Sleep(time.Duration(ms) * time.Millisecond)).Put(out)
 }
 
-// v after two awaits.
+// goAsync writes a future that is v after two awaits.
 //
 //export goAsync
 func goAsync(v C.uint64_t, out unsafe.Pointer) {
@@ -39,19 +43,24 @@ func goAsync(v C.uint64_t, out unsafe.Pointer) {
 	})).Put(out)
 }
 
-// v from a goroutine.
+// goGoroutine writes a future that is v, from a goroutine.
 //
 //export goGoroutine
 func goGoroutine(v C.uint64_t, out unsafe.Pointer) {
 	f := future.Go(func(context.Context) (uint64, error) { return uint64(v), nil })
-	rawwaker.FutureIntoRawFunc(f, func(out unsafe.Pointer, r rawwaker.Result[uint64]) { *(*uint64)(out) = r.Value }).Put(out)
+	write := func(out unsafe.Pointer, r rawwaker.Result[uint64]) { *(*uint64)(out) = r.Value }
+	rawwaker.FutureIntoRawFunc(f, write).Put(out)
 }
 
+// goPanics writes a future that panics.
+//
 //export goPanics
 func goPanics(out unsafe.Pointer) {
-	rawwaker.FutureIntoRaw(future.Async(func(*future.Awaiter) uint64 { panic("a panic of Go's") })).Put(out)
+	body := func(*future.Awaiter) uint64 { panic("a panic of Go's") }
+	rawwaker.FutureIntoRaw(future.Async(body)).Put(out)
 }
 
+// cancelled counts the contexts and bodies of goNever that have ended.
 var cancelled struct {
 	sync.Mutex
 	sync.Cond
@@ -60,7 +69,8 @@ var cancelled struct {
 
 func init() { cancelled.L = &cancelled.Mutex }
 
-// Never ready. Dropped, its context ends and its deferred call runs; both are counted.
+// goNever writes a future that is never ready. When it is dropped, its context is cancelled and its
+// deferred call runs; both are counted.
 //
 //export goNever
 func goNever(out unsafe.Pointer) {
@@ -81,7 +91,8 @@ func goNever(out unsafe.Pointer) {
 	})).Put(out)
 }
 
-// Waits until n contexts and n bodies have ended; how many have, of both.
+// goAwaitCancelled waits until n contexts and n bodies have ended. It returns how many have ended,
+// of both kinds together.
 //
 //export goAwaitCancelled
 func goAwaitCancelled(n C.uint64_t) C.uint64_t {
@@ -93,10 +104,13 @@ func goAwaitCancelled(n C.uint64_t) C.uint64_t {
 	return C.uint64_t(cancelled.contexts + cancelled.defers)
 }
 
-// BlockOn of a future of a uint64; 2, and the text, where it panics.
+// goBlockOn runs BlockOn of a future of a uint64, writes its result to *out and returns 0. If the
+// future panics, it returns 2 and writes the text to the n bytes at text, with a 0 at the end.
 //
 //export goBlockOn
-func goBlockOn(data, vtable C.uintptr_t, out *C.uint64_t, text *C.uint8_t, n C.size_t) (code C.uint8_t) {
+func goBlockOn(
+	data, vtable C.uintptr_t, out *C.uint64_t, text *C.uint8_t, n C.size_t,
+) (code C.uint8_t) {
 	defer func() {
 		if v := recover(); v != nil {
 			code = 2
@@ -109,15 +123,16 @@ func goBlockOn(data, vtable C.uintptr_t, out *C.uint64_t, text *C.uint8_t, n C.s
 	return 0
 }
 
-// A future that is one of Go's around the given one.
+// goThrough writes a Go future that awaits the given one.
 //
 //export goThrough
 func goThrough(data, vtable C.uintptr_t, out unsafe.Pointer) {
 	f := rawwaker.FutureFromRaw[uint64](rawwaker.RawFutureOf(uintptr(data), uintptr(vtable)))
-	rawwaker.FutureIntoRaw(future.Async(func(aw *future.Awaiter) uint64 { return future.Await[uint64](aw, f) })).Put(out)
+	body := func(aw *future.Awaiter) uint64 { return future.Await[uint64](aw, f) }
+	rawwaker.FutureIntoRaw(future.Async(body)).Put(out)
 }
 
-// The given future, into Go and out again.
+// goAgain takes the given future into Go and writes it out again.
 //
 //export goAgain
 func goAgain(data, vtable C.uintptr_t, out unsafe.Pointer) {
@@ -125,14 +140,14 @@ func goAgain(data, vtable C.uintptr_t, out unsafe.Pointer) {
 	rawwaker.FutureIntoRaw[uint64](f).Put(out)
 }
 
-// A waker of a Go task that is over: it does nothing, as a box.
+// goWaker writes a Go waker that does nothing when it is woken. In C it is a box.
 //
 //export goWaker
 func goWaker(out unsafe.Pointer) {
 	rawwaker.FromFunc(func() {}).IntoRaw().Put(out)
 }
 
-// Polls a future of a uint64 so many times from one BlockOn, and drops it.
+// goRepoll polls a future of a uint64 polls times inside one BlockOn, and drops it.
 //
 //export goRepoll
 func goRepoll(data, vtable C.uintptr_t, polls C.uint64_t) {

@@ -2,4 +2,4 @@
 
 package main
 
-func main() { panic("gofixture is a library for Rust: it needs cgo") }
+func main() { panic("gofixture is a library for Rust; it needs cgo") }

@@ -1,4 +1,5 @@
-//! Futures of Go for the tests: see `go/main.go`. `W` is any two words.
+//! Go's half of the tests: the functions that `go/main.go` exports, and two of `rawwaker.c`, which
+//! is in the same archive. `out` is memory for the two words of a future or waker.
 #![allow(clippy::missing_safety_doc, missing_docs)]
 
 use std::ffi::c_void;
@@ -19,8 +20,8 @@ extern "C" {
     fn rawwaker_last_panic() -> *const std::ffi::c_char;
 }
 
-/// This thread's, copied.
+/// A copy of the calling thread's last panic text.
 pub fn last_panic() -> String {
-    // SAFETY: never NULL, and this thread's until its next poll.
+    // SAFETY: never NULL, and valid until this thread's next poll.
     unsafe { std::ffi::CStr::from_ptr(rawwaker_last_panic()) }.to_string_lossy().into_owned()
 }

@@ -1,3 +1,4 @@
-//! The conformance kit in C, for the tests: see `wakertest/c/rawwaker_test.h`. It has rawwaker.c in it, so a program links
-//! either this or `gofixture`. What it exports is declared where it is used.
+//! The conformance kit in C (`wakertest/c/rawwaker_test.h`), for the tests. It contains
+//! `rawwaker.c`, so a program links either this or `gofixture`. Its functions are declared where
+//! they are used.
 #![no_std]

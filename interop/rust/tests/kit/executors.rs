@@ -1,4 +1,4 @@
-//! Rust's executors as the kit sees them: its futures of C run there as `Foreign`.
+//! Rust's executors as the kit sees them. They run the kit's C futures as `Foreign`.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -11,7 +11,8 @@ use crate::sys::{Arg, TestExecutor};
 
 type Job = Foreign<()>;
 
-/// The kit calls spawn, run and close on one thread; and spawn on those that poll, where they are others.
+/// The kit calls spawn, run and close on one thread. It also calls spawn inside polls, on whichever
+/// threads poll.
 trait Runs: Sized + 'static {
     fn spawn(&self, job: Job);
     fn run(&self);
@@ -21,7 +22,8 @@ trait Runs: Sized + 'static {
 /// A panic in any of these aborts, which the kit reports as a failure of the scenario.
 fn executor<R: Runs>(r: R) -> TestExecutor {
     unsafe extern "C" fn spawn<R: Runs>(arg: Arg, f: RawFuture) {
-        // SAFETY: arg is the R below until close, here and in what follows; the future is taken over; no result.
+        // SAFETY: arg is the R below until close, here and in the functions that follow. The kit
+        // gives the future away, and it has no result.
         unsafe { (*arg.cast::<R>()).spawn(Foreign::from_raw(f)) }
     }
     unsafe extern "C" fn run<R: Runs>(arg: Arg) {
@@ -29,11 +31,17 @@ fn executor<R: Runs>(r: R) -> TestExecutor {
         unsafe { (*arg.cast::<R>()).run() }
     }
     unsafe extern "C" fn close<R: Runs>(arg: Arg) {
-        // SAFETY: as above; the last call.
+        // SAFETY: as above. This is the last call.
         unsafe { Box::from_raw(arg.cast::<R>()) }.close()
     }
     let arg = Box::into_raw(Box::new(r)).cast();
-    TestExecutor { arg, spawn: spawn::<R>, run: run::<R>, close: Some(close::<R>), spawn_inside: true }
+    TestExecutor {
+        arg,
+        spawn: spawn::<R>,
+        run: run::<R>,
+        close: Some(close::<R>),
+        spawn_inside: true,
+    }
 }
 
 struct Tokio {
@@ -51,7 +59,7 @@ impl Runs for Tokio {
             self.runtime.block_on(t).unwrap();
         }
     }
-    fn close(self) {} // the runtime's drop
+    fn close(self) {} // dropping the runtime drops its tasks
 }
 fn tokio(mut b: tokio::runtime::Builder) -> Tokio {
     Tokio { runtime: b.build().unwrap(), tasks: Mutex::default() }
@@ -105,7 +113,7 @@ impl Runs for Smol {
         }
     }
     fn close(self) {
-        // Not by the tasks' own drop: that the executor's drops their futures is what is tested.
+        // Detached, so that dropping the executor drops the futures: that is what is tested.
         self.tasks.into_inner().unwrap().into_iter().for_each(async_executor::Task::detach);
     }
 }
@@ -153,13 +161,13 @@ impl Runs for Threads {
 }
 pub fn thread_pool() -> TestExecutor {
     let pool = futures::executor::ThreadPool::builder().pool_size(2).create().unwrap();
-    // A task that waits owns itself, and the pool's threads: there is no end to ask for.
+    // A waiting task owns itself and keeps the pool's threads, so there is no close.
     TestExecutor { close: None, ..executor(Threads { pool, left: Arc::default() }) }
 }
 
-// ------------------------------------------------------------------------------------------------ those at fault
+// -------------------------------------------------------------------------------- faulty executors
 
-/// tokio's, but nobody drops it.
+/// tokio's, but it is never dropped.
 pub fn forgotten() -> TestExecutor {
     struct Forgotten(Tokio);
     impl Runs for Forgotten {
@@ -176,7 +184,7 @@ pub fn forgotten() -> TestExecutor {
     executor(Forgotten(tokio(tokio::runtime::Builder::new_current_thread())))
 }
 
-/// async-executor's, but each task is polled once, and no more.
+/// async-executor's, but each task is polled once only.
 pub fn impatient() -> TestExecutor {
     struct Impatient(Smol);
     impl Runs for Impatient {
@@ -196,7 +204,7 @@ pub fn impatient() -> TestExecutor {
     executor(Impatient(Smol { executor: async_executor::Executor::new(), tasks: Mutex::default() }))
 }
 
-/// futures' LocalPool, but every seventh task is thrown away.
+/// futures' LocalPool, but every seventh task is dropped at once.
 pub fn forgetful() -> TestExecutor {
     struct Forgetful(Local, AtomicUsize);
     impl Runs for Forgetful {

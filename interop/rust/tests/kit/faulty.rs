@@ -1,4 +1,5 @@
-//! Rust wakers that each break one rule. Each is counted by hand in a task that stays, so no fault touches freed memory.
+//! Rust wakers that each break one rule. Their tasks are never freed, so no fault touches freed
+//! memory.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::Mutex;
@@ -18,7 +19,7 @@ pub enum Fault {
     DropReleasesNothing,
     DropWakes,
     ForgetsAWakeInsideThePoll,
-    WakesTheDead,
+    WakesAfterTheEnd,
     DropTakesTheLockOfWake,
     CloneWaitsForThePoll,
     CountsWithoutAtomics,
@@ -31,7 +32,7 @@ struct Faulty {
     references: AtomicUsize,
     woken: AtomicBool,
     wakes: AtomicUsize,
-    over: AtomicBool,
+    completed: AtomicBool,
     hook: Mutex<Option<Call>>,
     polling: Mutex<()>,
     waking: Mutex<()>,
@@ -51,8 +52,8 @@ impl Faulty {
         }
     }
     fn notify(&self) {
-        let dead = self.over.load(SeqCst) && self.fault != WakesTheDead;
-        if dead || (self.fault == KnowsOneThread && std::thread::current().id() != self.maker) {
+        let ended = self.completed.load(SeqCst) && self.fault != WakesAfterTheEnd;
+        if ended || (self.fault == KnowsOneThread && std::thread::current().id() != self.maker) {
             return;
         }
         let lock = (self.fault == DropTakesTheLockOfWake).then(|| self.waking.lock().unwrap());
@@ -70,11 +71,11 @@ impl Faulty {
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_slot);
 
 unsafe fn of(data: *const ()) -> &'static Faulty {
-    // SAFETY: data is a Faulty, which is never freed.
+    // SAFETY: data is a Faulty, and no Faulty is freed.
     unsafe { &*data.cast() }
 }
 unsafe fn clone(data: *const ()) -> RawWaker {
-    // SAFETY: the vtable's own data, here and below.
+    // SAFETY: VTABLE is used only with a Faulty as its data, here and below.
     let f = unsafe { of(data) };
     let waits = (f.fault == CloneWaitsForThePoll).then(|| f.polling.lock().unwrap());
     f.count(match f.fault {
@@ -119,7 +120,8 @@ impl Task for Held {
     }
     fn poll(&self, during: Option<Call>) {
         let polling = self.0.polling.lock().unwrap();
-        let forgets = self.0.fault == ForgetsAWakeInsideThePoll; // takes the notification away afterwards
+        // This fault takes the notification after the poll, not before.
+        let forgets = self.0.fault == ForgetsAWakeInsideThePoll;
         self.0.woken.swap(forgets, AcqRel);
         if let Some(f) = during {
             f.call();
@@ -133,7 +135,7 @@ impl Task for Held {
         *self.0.hook.lock().unwrap() = f;
     }
     fn end(&self) {
-        self.0.over.store(true, SeqCst);
+        self.0.completed.store(true, SeqCst);
     }
 }
 
@@ -143,14 +145,14 @@ pub fn faulty(fault: Fault) -> TestWaker {
         references: AtomicUsize::new(1),
         woken: AtomicBool::new(false),
         wakes: AtomicUsize::new(0),
-        over: AtomicBool::new(false),
+        completed: AtomicBool::new(false),
         hook: Mutex::new(None),
         polling: Mutex::new(()),
         waking: Mutex::new(()),
         maker: std::thread::current().id(),
     }));
     let data: *const Faulty = f;
-    // SAFETY: nobody's contract but Waker's, which is broken on purpose.
+    // SAFETY: the vtable breaks Waker's contract on purpose, but is memory-safe.
     let waker = unsafe { Waker::from_raw(RawWaker::new(data.cast(), &VTABLE)) };
     let shows = Shows { live: true, poll: true, on_wake: true, end: true, exact: false };
     TestWaker::new(Way::Each.cross(waker), Held(f), shows)

@@ -1,4 +1,4 @@
-//! Rust's futures as the kit sees them, by `into_raw`.
+//! Rust's futures as the kit sees them, through `into_raw`.
 
 use std::ffi::c_long;
 use std::future::{poll_fn, Future};
@@ -16,7 +16,7 @@ use crate::sys::{Arg, TestFuture};
 
 struct Operation {
     complete: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-    held: Arc<()>, // the future's own is the other one
+    held: Arc<()>, // the future holds the other reference
 }
 
 unsafe extern "C" fn complete(arg: Arg) {
@@ -29,11 +29,11 @@ unsafe extern "C" fn live(arg: Arg) -> c_long {
     unsafe { Arc::strong_count(&(*arg.cast::<Operation>()).held) as c_long - 1 }
 }
 unsafe extern "C" fn free(arg: Arg) {
-    // SAFETY: as above; the kit calls it once, last.
+    // SAFETY: as above. The kit calls it once, after every other function.
     drop(unsafe { Box::from_raw(arg.cast::<Operation>()) });
 }
 
-/// A future that is ready when `done` has been called.
+/// A future that becomes ready when `done` is called.
 pub fn completed<F>(future: F, done: impl FnOnce() + Send + 'static) -> TestFuture
 where
     F: Future<Output = u64> + Send + 'static,
@@ -44,7 +44,9 @@ where
         let _its = its;
         future.await
     });
-    let arg = Box::into_raw(Box::new(Operation { complete: Mutex::new(Some(Box::new(done))), held })).cast();
+    let arg =
+        Box::into_raw(Box::new(Operation { complete: Mutex::new(Some(Box::new(done))), held }))
+            .cast();
     let (complete, live, free) = (Some(complete as _), Some(live as _), Some(free as _));
     TestFuture { future, arg, size: size_of::<u64>(), complete, live, free }
 }
@@ -54,10 +56,12 @@ pub fn by_itself<F: Future<Output = u64> + Send + 'static>(future: F) -> TestFut
     TestFuture { complete: None, ..completed(future, || {}) }
 }
 
-/// tokio's own, for what needs its threads or its clock.
+/// A tokio runtime, for futures that need its threads or its clock.
 fn tokio() -> &'static tokio::runtime::Runtime {
     static ONE: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
-    ONE.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap())
+    ONE.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap()
+    })
 }
 
 pub fn tokio_oneshot() -> TestFuture {
@@ -77,7 +81,7 @@ pub fn tokio_mpsc() -> TestFuture {
     let (tx, mut rx) = tokio::sync::mpsc::channel(1);
     completed(async move { rx.recv().await.unwrap() }, move || _ = tx.try_send(42))
 }
-/// Its task runs, and wakes, inside complete.
+/// Its task runs inside complete, and wakes there.
 pub fn tokio_join_handle() -> TestFuture {
     let (tx, rx) = tokio::sync::oneshot::channel();
     let here = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -87,13 +91,13 @@ pub fn tokio_join_handle() -> TestFuture {
         here.block_on(tokio::task::yield_now());
     })
 }
-/// Its task wakes on a thread of tokio's, some time after complete.
+/// Its task wakes on a tokio thread, some time after complete.
 pub fn tokio_join_handle_elsewhere() -> TestFuture {
     let (tx, rx) = tokio::sync::oneshot::channel();
     let task = tokio().spawn(rx);
     completed(async move { task.await.unwrap().unwrap() }, move || _ = tx.send(42))
 }
-/// Its runtime is entered in each poll, as such a future wants.
+/// Each poll enters the runtime, as tokio requires of such a future.
 pub fn tokio_sleep() -> TestFuture {
     let mut sleep = None;
     by_itself(poll_fn(move |cx| {
@@ -117,7 +121,8 @@ pub fn futures_shared() -> TestFuture {
     completed(async move { one.await.unwrap() + other.await.unwrap() }, move || _ = tx.send(21))
 }
 pub fn futures_unordered() -> TestFuture {
-    let (txs, all): (Vec<_>, FuturesUnordered<_>) = (0..3).map(|_| tokio::sync::oneshot::channel::<u64>()).unzip();
+    let (txs, all): (Vec<_>, FuturesUnordered<_>) =
+        (0..3).map(|_| tokio::sync::oneshot::channel::<u64>()).unzip();
     let sum = all.fold(0, |sum, v| async move { sum + v.unwrap() });
     completed(sum, move || txs.into_iter().for_each(|tx| _ = tx.send(14)))
 }
@@ -157,12 +162,12 @@ pub fn wakes_itself() -> TestFuture {
 pub fn there_and_back() -> TestFuture {
     let (tx, rx) = tokio::sync::oneshot::channel();
     let inner = into_raw(async move { rx.await.unwrap() });
-    // SAFETY: a future of a u64, which is nobody else's.
+    // SAFETY: inner is a future of a u64, and no other code uses it.
     let foreign = unsafe { Foreign::<u64>::from_raw(inner) };
     completed(async move { foreign.await + 1 }, move || _ = tx.send(41))
 }
 
-/// A future of C under a Rust waker that is another one in each poll, as a combinator's are.
+/// A C future that is polled under another Rust waker each time, as some combinators do.
 pub fn relayed() -> TestFuture {
     struct Relay(Waker);
     impl Wake for Relay {
@@ -172,7 +177,8 @@ pub fn relayed() -> TestFuture {
     }
     let (tx, rx) = tokio::sync::oneshot::channel();
     // SAFETY: as above.
-    let mut foreign = unsafe { Foreign::<u64>::from_raw(into_raw(async move { rx.await.unwrap() })) };
+    let mut foreign =
+        unsafe { Foreign::<u64>::from_raw(into_raw(async move { rx.await.unwrap() })) };
     let relayed = poll_fn(move |cx| {
         let own = Waker::from(Arc::new(Relay(cx.waker().clone())));
         Pin::new(&mut foreign).poll(&mut Context::from_waker(&own))
@@ -180,9 +186,9 @@ pub fn relayed() -> TestFuture {
     completed(relayed, move || _ = tx.send(42))
 }
 
-// -------------------------------------------------------------------------------------------- those with a lock
+// ----------------------------------------------------------------------------- futures with a lock
 
-/// What a first version of such a future looks like: one lock around all.
+/// A simple implementation: one lock around all of the state.
 #[derive(Default)]
 struct Locked {
     waker: Option<Waker>,
@@ -218,7 +224,7 @@ fn locked(poll: fn(&Mutex<Locked>, &Context<'_>), complete: fn(&Mutex<Locked>)) 
 }
 fn clones_inside(shared: &Mutex<Locked>, cx: &Context<'_>) {
     let mut s = shared.lock().unwrap();
-    s.waker = Some(cx.waker().clone()); // drops the old one under the lock, too
+    s.waker = Some(cx.waker().clone()); // also drops the old one under the lock
 }
 fn wakes_outside(shared: &Mutex<Locked>) {
     let waker = {
@@ -231,12 +237,13 @@ fn wakes_outside(shared: &Mutex<Locked>) {
     }
 }
 
-/// Its clone under a lock calls no slot: the crate has cloned C's waker before the poll, and this clones that one.
+/// Its clone under a lock calls no slot of C: the crate cloned C's waker before the poll, and this
+/// clones that clone.
 pub fn clones_under_its_lock() -> TestFuture {
     locked(clones_inside, wakes_outside)
 }
 
-// ------------------------------------------------------------------------------------------------ those at fault
+// ---------------------------------------------------------------------------------- faulty futures
 
 pub fn wakes_under_its_lock() -> TestFuture {
     locked(clones_inside, |shared| {
@@ -267,13 +274,13 @@ pub fn leaks_when_dropped_early() -> TestFuture {
         let _its = its;
         rx.await.unwrap()
     }));
-    let mut over = false;
+    let mut completed = false;
     let future = into_raw(poll_fn(move |cx| {
-        assert!(!over, "polled after it was ready");
+        assert!(!completed, "polled after it was ready");
         let polled = Pin::as_mut(&mut inner).poll(cx);
         if polled.is_ready() {
-            over = true;
-            // SAFETY: once, because of over.
+            completed = true;
+            // SAFETY: once, because completed was false.
             unsafe { std::mem::ManuallyDrop::drop(&mut inner) };
         }
         polled

@@ -1,4 +1,4 @@
-//! `rawwaker_test.h`, word for word, and what fills its functions in from a Rust object.
+//! The declarations of `rawwaker_test.h`, and how a Rust object provides its functions.
 
 use std::ffi::{c_char, c_int, c_long, c_void};
 
@@ -6,14 +6,14 @@ use ffiwaker::{RawFuture, RawWaker};
 
 pub type Arg = *mut c_void;
 
-/// A function that the kit wants called.
+/// A function that the kit asks to call.
 #[derive(Clone, Copy)]
 pub struct Call {
     f: unsafe extern "C" fn(Arg),
     with: Arg,
 }
 
-// SAFETY: the kit has its functions called on any thread.
+// SAFETY: the kit lets any thread call its functions.
 unsafe impl Send for Call {}
 
 impl Call {
@@ -21,7 +21,7 @@ impl Call {
         f.map(|f| Call { f, with })
     }
     pub fn call(self) {
-        // SAFETY: the kit keeps what it points to until the call is over.
+        // SAFETY: the kit keeps what with points to until the call returns.
         unsafe { (self.f)(self.with) }
     }
 }
@@ -65,9 +65,16 @@ pub struct Rule {
 }
 
 extern "C" {
-    pub fn rawwaker_test_wakers(name: *const c_char, make: unsafe extern "C" fn(Arg) -> TestWaker, arg: Arg) -> c_int;
-    pub fn rawwaker_test_futures(name: *const c_char, make: unsafe extern "C" fn(Arg) -> TestFuture, arg: Arg)
-        -> c_int;
+    pub fn rawwaker_test_wakers(
+        name: *const c_char,
+        make: unsafe extern "C" fn(Arg) -> TestWaker,
+        arg: Arg,
+    ) -> c_int;
+    pub fn rawwaker_test_futures(
+        name: *const c_char,
+        make: unsafe extern "C" fn(Arg) -> TestFuture,
+        arg: Arg,
+    ) -> c_int;
     pub fn rawwaker_test_executors(
         name: *const c_char,
         make: unsafe extern "C" fn(Arg) -> TestExecutor,
@@ -83,7 +90,8 @@ extern "C" {
     ) -> RawWaker;
 }
 
-/// What can be seen of a task from outside; what is false is left NULL for the kit, which then skips by name.
+/// What a task shows to the kit. For each false, the function is NULL, and the kit skips the
+/// scenarios that need it.
 #[derive(Clone, Copy, Default)]
 pub struct Shows {
     pub live: bool,
@@ -93,22 +101,22 @@ pub struct Shows {
     pub exact: bool,
 }
 
-/// The task behind a waker: `rawwaker_test_waker`'s functions.
+/// The task behind a waker: the functions of `rawwaker_test_waker`.
 pub trait Task: Sync + Sized + 'static {
     fn wakes(&self) -> usize;
     fn live(&self) -> usize {
-        unreachable!("it does not show this")
+        unreachable!("the task does not show this")
     }
     fn poll(&self, _during: Option<Call>) {
-        unreachable!("it does not show this")
+        unreachable!("the task does not show this")
     }
     fn on_wake(&self, _f: Option<Call>) {
-        unreachable!("it does not show this")
+        unreachable!("the task does not show this")
     }
     fn end(&self) {
-        unreachable!("it does not show this")
+        unreachable!("the task does not show this")
     }
-    /// Every reference of the kit's is gone: what is amiss then, it says.
+    /// Called when the kit holds no reference any more. An error names what is left by mistake.
     fn free(self) -> Result<(), String> {
         Ok(())
     }
@@ -118,18 +126,26 @@ pub trait Task: Sync + Sized + 'static {
 impl TestWaker {
     pub fn new<T: Task>(waker: RawWaker, task: T, shows: Shows) -> TestWaker {
         unsafe extern "C" fn wakes<T: Task>(arg: Arg) -> usize {
-            // SAFETY: arg is the T below until free, here and in what follows.
+            // SAFETY: arg is the T below until free, here and in the functions that follow.
             unsafe { (*arg.cast::<T>()).wakes() }
         }
         unsafe extern "C" fn live<T: Task>(arg: Arg) -> c_long {
             // SAFETY: as above.
             unsafe { (*arg.cast::<T>()).live() as c_long }
         }
-        unsafe extern "C" fn poll<T: Task>(arg: Arg, f: Option<unsafe extern "C" fn(Arg)>, with: Arg) {
+        unsafe extern "C" fn poll<T: Task>(
+            arg: Arg,
+            f: Option<unsafe extern "C" fn(Arg)>,
+            with: Arg,
+        ) {
             // SAFETY: as above.
             unsafe { (*arg.cast::<T>()).poll(Call::new(f, with)) }
         }
-        unsafe extern "C" fn on_wake<T: Task>(arg: Arg, f: Option<unsafe extern "C" fn(Arg)>, with: Arg) {
+        unsafe extern "C" fn on_wake<T: Task>(
+            arg: Arg,
+            f: Option<unsafe extern "C" fn(Arg)>,
+            with: Arg,
+        ) {
             // SAFETY: as above.
             unsafe { (*arg.cast::<T>()).on_wake(Call::new(f, with)) }
         }
@@ -138,7 +154,7 @@ impl TestWaker {
             unsafe { (*arg.cast::<T>()).end() }
         }
         unsafe extern "C" fn free<T: Task>(arg: Arg) {
-            // SAFETY: as above, and the kit calls free once, last.
+            // SAFETY: as above. The kit calls free once, after every other function.
             let task = unsafe { Box::from_raw(arg.cast::<T>()) };
             if let Err(amiss) = task.free() {
                 eprintln!("# {amiss}");

@@ -1,4 +1,5 @@
-//! Rust's wakers as the kit sees them: each of std, tokio, async-task, async-executor and futures, and this crate's own.
+//! Rust's wakers as the kit sees them: those of std, tokio, async-task, async-executor and futures,
+//! and this crate's.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -16,24 +17,28 @@ use futures::StreamExt;
 
 use crate::sys::{rawwaker_from_fn, Arg, Call, Shows, Task, TestWaker};
 
-// ------------------------------------------------------------------------------------------------- how they cross
+// ---------------------------------------------------------------------------------- how they cross
 
-/// How a `Waker` becomes one of C.
+/// How a `Waker` becomes a C waker.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Way {
-    /// Each reference that C has is one `Waker`, so its own clone, wake and drop are what is tested.
+    /// Each reference in C is one `Waker`. This tests the `Waker`'s own clone, wake and drop.
     Each,
-    /// By `waker_into_raw`, which counts C's references by itself: the task sees one of them at most.
+    /// By `waker_into_raw`, which counts C's references itself: the task sees at most one of them.
     Crate,
-    /// C's two words as a `Waker` (`waker_from_raw`), and each reference one of those.
+    /// By `waker_from_raw` of such a C waker. Each reference in C is one of the resulting `Waker`s.
     Back,
 }
 
-static EACH: RawWakerVTable =
-    RawWakerVTable { clone: each_clone, wake: each_wake, wake_by_ref: each_wake_by_ref, drop: each_drop };
+static EACH: RawWakerVTable = RawWakerVTable {
+    clone: each_clone,
+    wake: each_wake,
+    wake_by_ref: each_wake_by_ref,
+    drop: each_drop,
+};
 
 unsafe extern "C" fn each_clone(data: Arg) -> RawWaker {
-    // SAFETY: data is a boxed Waker that lives, here and below.
+    // SAFETY: data is a boxed Waker with a live reference, here and below.
     each(unsafe { (*data.cast::<Waker>()).clone() })
 }
 unsafe extern "C" fn each_wake(data: Arg) {
@@ -58,27 +63,27 @@ impl Way {
         match self {
             Way::Each => each(w),
             Way::Crate => waker_into_raw(w),
-            // SAFETY: the reference goes along.
+            // SAFETY: each gives its reference away.
             Way::Back => each(unsafe { waker_from_raw(each(w)) }),
         }
     }
 }
 
-// --------------------------------------------------------------------------------- tasks whose waker is an Arc's own
+// ---------------------------------------------------------------- tasks with an Arc as their waker
 
-/// A task that is woken by hand: with `exact` each wake counts, else one for each poll.
+/// A task that counts its wakes: each one if `exact`, else one per poll.
 #[derive(Default)]
 pub struct Own {
     exact: bool,
     woken: AtomicBool,
     wakes: AtomicUsize,
-    over: AtomicBool,
+    completed: AtomicBool,
     hook: Mutex<Option<Call>>,
 }
 
 impl Own {
     fn notify(&self) {
-        if self.over.load(SeqCst) {
+        if self.completed.load(SeqCst) {
             return;
         }
         let hook = *self.hook.lock().unwrap();
@@ -105,7 +110,7 @@ impl futures::task::ArcWake for ByArcWake {
     }
 }
 
-/// What the kit holds of it: T, or what counts T's references.
+/// The kit's hold on a task.
 struct Held<T> {
     task: Arc<T>,
     own: fn(&T) -> &Own,
@@ -128,7 +133,7 @@ impl<T: Send + Sync + 'static> Task for Held<T> {
         *(self.own)(&self.task).hook.lock().unwrap() = f;
     }
     fn end(&self) {
-        (self.own)(&self.task).over.store(true, SeqCst);
+        (self.own)(&self.task).completed.store(true, SeqCst);
     }
     fn free(self) -> Result<(), String> {
         match Arc::strong_count(&self.task) {
@@ -141,64 +146,81 @@ impl<T: Send + Sync + 'static> Task for Held<T> {
 const ALL: Shows = Shows { live: true, poll: true, on_wake: true, end: true, exact: false };
 const EXACT: Shows = Shows { live: true, poll: false, on_wake: true, end: true, exact: true };
 
-/// Where a crossing counts C's references by itself, the task's own count is no count of them; free looks at it.
+/// Only with `Way::Each` does the task's own count show each reference in C. Otherwise only `free`
+/// checks it.
 fn seen(shows: Shows, way: Way) -> Shows {
     Shows { live: shows.live && way == Way::Each, ..shows }
 }
 
 pub fn std_wake(way: Way) -> TestWaker {
     let task = Arc::new(ByWake(Own::default()));
-    TestWaker::new(way.cross(Waker::from(task.clone())), Held { task, own: |t| &t.0 }, seen(ALL, way))
+    TestWaker::new(
+        way.cross(Waker::from(task.clone())),
+        Held { task, own: |t| &t.0 },
+        seen(ALL, way),
+    )
 }
 pub fn std_wake_exact(way: Way) -> TestWaker {
     let task = Arc::new(ByWake(Own { exact: true, ..Own::default() }));
-    TestWaker::new(way.cross(Waker::from(task.clone())), Held { task, own: |t| &t.0 }, seen(EXACT, way))
+    TestWaker::new(
+        way.cross(Waker::from(task.clone())),
+        Held { task, own: |t| &t.0 },
+        seen(EXACT, way),
+    )
 }
 pub fn arc_wake(way: Way) -> TestWaker {
     let task = Arc::new(ByArcWake(Own::default()));
-    TestWaker::new(way.cross(futures::task::waker(task.clone())), Held { task, own: |t| &t.0 }, seen(ALL, way))
+    TestWaker::new(
+        way.cross(futures::task::waker(task.clone())),
+        Held { task, own: |t| &t.0 },
+        seen(ALL, way),
+    )
 }
 
-/// A box of the C library as a `Waker`: what a Rust future sees of Go's and of `rawwaker_block_on`'s.
+/// A box of the C library as a `Waker`, like those that Go and `rawwaker_block_on` make.
 pub fn boxed(way: Way) -> TestWaker {
     unsafe extern "C" fn wake(arg: Arg) {
-        // SAFETY: arg is an Arc's, alive until dropped below.
+        // SAFETY: arg is an Arc, alive until it is dropped below.
         unsafe { (*arg.cast::<ByWake>()).0.notify() }
     }
     unsafe extern "C" fn dropped(arg: Arg) {
-        // SAFETY: as above; the box's own reference.
+        // SAFETY: as above. The box owned this reference.
         drop(unsafe { Arc::from_raw(arg.cast::<ByWake>()) });
     }
     let task = Arc::new(ByWake(Own { exact: true, ..Own::default() }));
     let arg = Arc::into_raw(task.clone()).cast_mut().cast();
-    // SAFETY: a function waker, and its one reference.
+    // SAFETY: waker_from_raw takes over the one reference to a new waker.
     let waker = unsafe { waker_from_raw(rawwaker_from_fn(wake, arg, Some(dropped))) };
     TestWaker::new(way.cross(waker), Held { task, own: |t| &t.0 }, Shows { live: false, ..EXACT })
 }
 
-/// std's no-op: it has no task, so nothing that it is told is noticed.
+/// std's no-op. It has no task, so no wake of it is noticed.
 pub fn noop(way: Way) -> TestWaker {
-    struct Nobody;
-    impl Task for Nobody {
+    struct NoTask;
+    impl Task for NoTask {
         fn wakes(&self) -> usize {
             0
         }
         fn end(&self) {}
     }
-    TestWaker::new(way.cross(Waker::noop().clone()), Nobody, Shows { end: true, ..Shows::default() })
+    TestWaker::new(
+        way.cross(Waker::noop().clone()),
+        NoTask,
+        Shows { end: true, ..Shows::default() },
+    )
 }
 
-// -------------------------------------------------------------------------- tasks whose waker is an executor's own
+// ------------------------------------------------------------------ tasks with an executor's waker
 
-/// How long a runtime may take over what it will do anyhow.
+/// How long a runtime may take for something that it must do.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Blocks of memory that hold a `Driven`: the allocator counts them by their alignment.
+/// The number of blocks of memory that hold a `Driven`, which the allocator knows by its alignment.
 pub static MARKED: AtomicUsize = AtomicUsize::new(0);
 pub const MARK: usize = 512;
-/// Subjects that the kit has: two at once in one scenario.
+/// The number of subjects that the kit holds. One scenario holds two.
 static SUBJECTS: AtomicUsize = AtomicUsize::new(0);
-/// What was marked before the first one: `FuturesUnordered` has a stub that is as large as a child.
+/// The number before the first subject: `FuturesUnordered` has a stub as large as a child.
 static BEFORE: OnceLock<usize> = OnceLock::new();
 
 fn one_more() {
@@ -215,7 +237,7 @@ struct State {
     noticed: usize,
     ask: Option<Option<Call>>,
     answered: usize,
-    over: bool,
+    completed: bool,
     gone: bool,
 }
 
@@ -223,17 +245,21 @@ struct State {
 struct Control {
     state: Mutex<State>,
     changed: Condvar,
-    told: AtomicBool, // the kit has woken since the last poll
+    told: AtomicBool, // whether the kit has woken since the last poll
 }
 
-/// What the kit holds of a `Driven`'s waker: the slots of any other, and `told`.
+/// A `Driven`'s waker as the kit holds it. It calls the slots of the raw one, and sets `told`.
 struct Watched {
     raw: RawWaker,
     control: Arc<Control>,
 }
 
-static WATCHED: RawWakerVTable =
-    RawWakerVTable { clone: watched_clone, wake: watched_wake, wake_by_ref: watched_wake_by_ref, drop: watched_drop };
+static WATCHED: RawWakerVTable = RawWakerVTable {
+    clone: watched_clone,
+    wake: watched_wake,
+    wake_by_ref: watched_wake_by_ref,
+    drop: watched_drop,
+};
 
 impl Watched {
     fn into_raw(self) -> RawWaker {
@@ -241,7 +267,7 @@ impl Watched {
     }
 }
 unsafe extern "C" fn watched_clone(data: Arg) -> RawWaker {
-    // SAFETY: data is a boxed Watched that lives, and its raw a waker that does, here and below.
+    // SAFETY: data is a boxed Watched with a live reference, and so is its raw, here and below.
     let (raw, control) = unsafe {
         let w = &*data.cast::<Watched>();
         (((*w.raw.vtable).clone)(w.raw.data), w.control.clone())
@@ -287,8 +313,8 @@ impl Control {
     }
 }
 
-/// The future that a runtime is given. A poll that the kit has asked for does what it says; any other one is a wake that
-/// was noticed, and so is one that both asked for.
+/// The future that a runtime is given. A poll that the kit asked for does what the kit says. Any
+/// other poll is a wake that was noticed, and so is a poll that both the kit and a wake asked for.
 pub struct Driven {
     control: Arc<Control>,
     _mark: Mark,
@@ -306,7 +332,7 @@ impl Future for Driven {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut s = self.control.state.lock().unwrap();
-        if s.over {
+        if s.completed {
             return Poll::Ready(());
         }
         let told = self.control.told.swap(false, SeqCst);
@@ -338,14 +364,14 @@ impl Drop for Driven {
 
 pub trait Runtime: Send + Sync + Sized + 'static {
     fn spawn(&self, f: Driven);
-    /// Runs what is scheduled, where no thread does it by itself.
+    /// Runs the scheduled tasks, if no thread of the runtime does.
     fn drive(&self);
-    /// Waits until what is scheduled has been polled, as far as that can be seen from outside.
+    /// Waits until the scheduled tasks have been polled, as far as that can be seen from outside.
     fn settle(&self) {
         self.drive();
     }
     fn on_wake(&self, _f: Option<Call>) {
-        unreachable!("it does not show this")
+        unreachable!("the task does not show this")
     }
 }
 
@@ -358,7 +384,7 @@ impl<R: Runtime> UnderRuntime<R> {
     fn finish(&self) {
         let waker = {
             let mut s = self.control.state.lock().unwrap();
-            s.over = true;
+            s.completed = true;
             s.waker.take()
         };
         if let Some(w) = waker {
@@ -378,7 +404,7 @@ impl<R: Runtime> Task for UnderRuntime<R> {
         let (w, n) = {
             let mut s = self.control.state.lock().unwrap();
             s.ask = Some(during);
-            (s.waker.clone().expect("not over"), s.answered)
+            (s.waker.clone().expect("it has not completed"), s.answered)
         };
         w.wake();
         self.control.wait(&*self.runtime, "polled a task that was woken", |s| s.answered > n);
@@ -396,13 +422,15 @@ impl<R: Runtime> Task for UnderRuntime<R> {
     }
 }
 
-/// One subject fewer: and memory of a task for each of the others at most.
+/// Removes one subject, and checks that at most one task's memory is left for each other subject.
 fn all_freed(drive: impl Fn()) -> Result<(), String> {
     let others = SUBJECTS.fetch_sub(1, SeqCst) - 1 + BEFORE.get().expect("there was a first");
     let end = Instant::now() + PATIENCE / 10;
     while MARKED.load(SeqCst) > others {
         if Instant::now() > end {
-            return Err("the memory of a task that is over, and of which no waker is left, was not freed".into());
+            return Err(
+                "a task has completed and has no waker left, but its memory was not freed".into()
+            );
         }
         drive();
         std::thread::sleep(Duration::from_micros(50));
@@ -421,13 +449,16 @@ pub fn driven<R: Runtime>(runtime: &Arc<R>, way: Way, shows: Shows) -> TestWaker
     TestWaker::new(waker, UnderRuntime { runtime: runtime.clone(), control }, shows)
 }
 
-pub const DRIVEN: Shows = Shows { live: false, poll: true, on_wake: false, end: true, exact: false };
+pub const DRIVEN: Shows =
+    Shows { live: false, poll: true, on_wake: false, end: true, exact: false };
 
-/// tokio, on whatever thread asks.
+/// tokio, on the thread that calls drive.
 pub struct TokioHere(Mutex<tokio::runtime::Runtime>);
 impl TokioHere {
     pub fn new() -> Arc<TokioHere> {
-        Arc::new(TokioHere(Mutex::new(tokio::runtime::Builder::new_current_thread().build().unwrap())))
+        Arc::new(TokioHere(Mutex::new(
+            tokio::runtime::Builder::new_current_thread().build().unwrap(),
+        )))
     }
 }
 impl Runtime for TokioHere {
@@ -447,7 +478,9 @@ impl Runtime for TokioHere {
 pub struct TokioThreads(tokio::runtime::Runtime);
 impl TokioThreads {
     pub fn new() -> Arc<TokioThreads> {
-        Arc::new(TokioThreads(tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap()))
+        Arc::new(TokioThreads(
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap(),
+        ))
     }
 }
 impl Runtime for TokioThreads {
@@ -455,7 +488,7 @@ impl Runtime for TokioThreads {
         drop(self.0.spawn(f));
     }
     fn drive(&self) {}
-    // What was queued before is taken before these, but for what another thread has just stolen.
+    // The runtime takes these after the tasks that were queued before, except for stolen ones.
     fn settle(&self) {
         for _ in 0..2 {
             self.0.block_on(self.0.spawn(async {})).unwrap();
@@ -463,7 +496,7 @@ impl Runtime for TokioThreads {
     }
 }
 
-/// async-executor, on whatever thread asks.
+/// async-executor, on the thread that calls drive.
 pub struct Smol(async_executor::Executor<'static>);
 impl Smol {
     pub fn new() -> Arc<Smol> {
@@ -479,7 +512,7 @@ impl Runtime for Smol {
     }
 }
 
-/// futures' thread pool.
+/// futures' ThreadPool.
 pub struct Pool(futures::executor::ThreadPool);
 impl Pool {
     pub fn new() -> Arc<Pool> {
@@ -500,7 +533,7 @@ impl Runtime for Pool {
     }
 }
 
-/// A child of `FuturesUnordered`, which is what `LocalPool`, `join_all` and `buffer_unordered` wake.
+/// A child of `FuturesUnordered`, as in `LocalPool`, `join_all` and `buffer_unordered`.
 pub struct Unordered {
     children: Mutex<FuturesUnordered<Driven>>,
     parent: Arc<ByWake>,
@@ -531,9 +564,10 @@ impl Runtime for Unordered {
     }
 }
 
-// ----------------------------------------------------------------------------- async-task, under an executor by hand
+// ------------------------------------------------------- async-task, with an executor of this test
 
-thread_local!(static OURS: Cell<bool> = const { Cell::new(false) }); // this thread's wake is not one of the kit's
+// Whether this test, and not the kit, wakes on this thread.
+thread_local!(static OURS: Cell<bool> = const { Cell::new(false) });
 
 #[derive(Default)]
 struct Queue {
@@ -574,9 +608,12 @@ impl AsyncTask {
         OURS.set(true);
         w.wake();
         OURS.set(false);
-        // Where another thread's wake has come first, that one schedules it, in a moment.
-        let r = std::iter::repeat_with(|| self.queue.pop()).inspect(|_| std::thread::yield_now()).flatten().next();
-        // Where one has come second, it has found the task scheduled by us: the poll has noticed it.
+        // If another thread's wake came first, that thread is about to schedule the task.
+        let r = std::iter::repeat_with(|| self.queue.pop())
+            .inspect(|_| std::thread::yield_now())
+            .flatten()
+            .next();
+        // If it came second, it found the task scheduled by this thread, and the poll noticed it.
         let noticed = || self.control.state.lock().unwrap().noticed;
         let before = noticed();
         r.expect("it repeats").run();
@@ -596,16 +633,16 @@ impl Task for AsyncTask {
         *self.queue.hook.lock().unwrap() = f;
     }
     fn end(&self) {
-        self.control.state.lock().unwrap().over = true;
+        self.control.state.lock().unwrap().completed = true;
         self.run();
         let kept = self.control.state.lock().unwrap().waker.take();
         drop(kept);
     }
     fn free(self) -> Result<(), String> {
-        drop(self.task.into_inner().unwrap()); // cancels what is not over: it is scheduled once more
+        drop(self.task.into_inner().unwrap()); // cancels the task, which schedules it once more
         let kept = {
             let mut s = self.control.state.lock().unwrap();
-            s.over = true;
+            s.completed = true;
             s.waker.take()
         };
         drop(kept);
@@ -616,7 +653,7 @@ impl Task for AsyncTask {
     }
 }
 
-/// A task of async-task's: `detached`, it is held by nothing but its wakers.
+/// A task of async-task. If `detached`, only its wakers keep it alive.
 fn async_task(way: Way, detached: bool) -> TestWaker {
     one_more();
     let (f, control) = Driven::new();

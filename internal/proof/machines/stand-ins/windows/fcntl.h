@@ -7,7 +7,7 @@
 
 enum { F_GETFD = 1 };
 
-/* Whether the event is there. */
+/* Returns at least 0 if the event exists. */
 static inline int fcntl(int fd, int what) {
   DWORD flags;
   if (what != F_GETFD) abort();

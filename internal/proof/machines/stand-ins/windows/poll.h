@@ -1,5 +1,5 @@
-/* What the programs of internal/test/purec ask of a unix, by Windows' own calls: each descriptor that they wait for is a sink's, which
- * is an event there. */
+/* The unix calls of the programs in internal/test/purec, by Windows' own calls. Each descriptor
+ * that they wait for belongs to a sink, so it is an event on Windows. */
 #ifndef STAND_IN_POLL_H
 #define STAND_IN_POLL_H
 
@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <windows.h>
 
-/* mingw's sleeps not at all for less than a millisecond. */
+/* mingw's usleep does not sleep for less than a millisecond. */
 #define usleep(us) Sleep(((us) + 999) / 1000)
 
 enum { POLLIN = 1 };

@@ -1,5 +1,6 @@
-//! Go's words, under the names of internal/wake/core.go, internal/wake/parker.go, rawwaker/atomic_waker.go and executor/task.go. Go's
-//! atomics are sequentially consistent; acq_rel is less, shows more, and is enough for all of these.
+//! Go's words, under the names of internal/wake/core.go, parker.go, spin_cgo.go and inbox.go, of
+//! rawwaker/atomic_waker.go and of executor/task.go. Go's atomics are sequentially consistent;
+//! acq_rel is weaker, so it shows more, and it is enough for all of these.
 
 use std::collections::VecDeque;
 
@@ -13,7 +14,7 @@ const EMPTY: usize = 0;
 const NOTIFIED: usize = 1;
 const PARKED: usize = 2;
 
-/// wake.Core, but for its target.
+/// wake.Core, without its target.
 pub struct Core {
     word: Word,
 }
@@ -23,14 +24,14 @@ impl Core {
         Core { word: Word::new(EMPTY) }
     }
     fn notify(&self) -> bool {
-        if broken(Twin::wake_only_looks) && self.word.load(ACQ_REL) == NOTIFIED {
+        if broken(Twin::wake_only_reads) && self.word.load(ACQ_REL) == NOTIFIED {
             return false;
         }
         let was = self.word.exchange(NOTIFIED, ACQ_REL);
         was == PARKED || (broken(Twin::token_copied) && was == EMPTY)
     }
     fn sleep(&self) -> bool {
-        if broken(Twin::parks_without_looking) {
+        if broken(Twin::parks_without_checking) {
             self.word.exchange(PARKED, ACQ_REL);
             return true;
         }
@@ -62,7 +63,7 @@ impl Parker {
     /// Closes done, which Park was given.
     pub fn cancel(&self) {
         self.done.exchange(1, ACQ_REL);
-        self.ch.post(); // a select that waits looks
+        self.ch.post(); // a waiting select checks done
     }
     pub fn park(&self) -> bool {
         self.park_after(|| false)
@@ -81,7 +82,7 @@ impl Parker {
             return true;
         }
         self.ch.wait();
-        // The select: what came is the token, or done.
+        // The select: the token or done has come.
         if self.done.exchange(0, ACQ_REL) != 0 {
             if word.compare_exchange(&mut { PARKED }, EMPTY, ACQ_REL) {
                 return false;
@@ -93,13 +94,13 @@ impl Parker {
         word.exchange(EMPTY, ACQ_REL);
         true
     }
-    /// What is in the channel for the next one who parks; nothing, ever.
+    /// What is in the channel for the next park; must be 0.
     pub fn tokens_left(&self) -> usize {
         self.ch.count() - self.done.load(RELAXED)
     }
 }
 
-/// What a Parker does that has crossed to C: its box, and Parker.loop.
+/// A Parker that has crossed to C: its box, and Parker.loop.
 pub struct Spinner {
     pub p: &'static Parker,
     pub b: &'static RawBox,
@@ -117,7 +118,7 @@ impl Spinner {
     fn is_woken(&self) -> bool {
         self.looping && self.b.queued.load(ACQ_REL) == WOKEN
     }
-    /// Looks once; spinTries in Go.
+    /// Checks once; spinTries times in Go.
     fn spin(&mut self) -> bool {
         if self.is_woken() {
             return self.looped(LOOP);
@@ -160,10 +161,10 @@ impl Spinner {
     }
 }
 
-/// Inbox.Asleep, with the number that is to come.
+/// Inbox.Asleep, with the next number.
 pub fn asleep(armed: &Word, next: usize, idle: impl FnOnce() -> bool) -> bool {
     loop {
-        let mut sleep = armed.load(RELAXED); // what an old number would spoil, the compare-and-swap finds
+        let mut sleep = armed.load(RELAXED); // the compare-and-swap detects an old number
         if sleep == 0 {
             return false;
         }
@@ -192,7 +193,7 @@ impl AtomicWaker {
     fn wake(&self) {
         let p = self.waker.exchange(0, ACQ_REL);
         if p != 0 {
-            // SAFETY: what was registered is a Parker that keep() keeps.
+            // SAFETY: only a Parker that keep() keeps is registered.
             unsafe { &*(p as *const Parker) }.wake();
         }
     }
@@ -209,7 +210,7 @@ pub struct Task {
     core: Core,
     state: Word,
     waker: AtomicWaker,
-    /// The future: how often it was polled. Only who holds the token touches it.
+    /// The future: how often it was polled. Only the holder of the token touches it.
     future: Mem<usize>,
     alive: Life,
     value: Mem<usize>,
@@ -235,14 +236,14 @@ impl Queue {
         self.there.wait();
         self.all.lock().unwrap().pop_front().unwrap()
     }
-    /// A worker: until the one task is over.
+    /// A worker: until the one task has ended.
     pub fn work(&'static self, ready: impl Fn() -> bool) {
         while let Some(t) = self.pop() {
-            let (again, over) = t.run(&ready);
+            let (again, ended) = t.run(&ready);
             if again {
                 self.push(Some(t));
             }
-            if over {
+            if ended {
                 return self.push(None); // to the other worker, if there is one
             }
         }
@@ -276,8 +277,8 @@ impl Task {
             if f & (ABORTED | ENDING | DONE) != 0 {
                 return false;
             }
-            let with = f | why;
-            if self.state.compare_exchange(&mut f, with, ACQ_REL) {
+            let ending = f | why;
+            if self.state.compare_exchange(&mut f, ending, ACQ_REL) {
                 return true;
             }
             f = self.state.load(ACQ_REL);
@@ -291,7 +292,7 @@ impl Task {
     fn end_requested(&self) -> bool {
         self.state.load(ACQ_REL) & ABORTED != 0
     }
-    /// Gives again, over.
+    /// Returns whether to queue it again, and whether it has ended.
     fn run(&self, ready: impl Fn() -> bool) -> (bool, bool) {
         self.core.clear();
         if self.end_requested() {
@@ -321,7 +322,7 @@ impl Task {
         self.complete(true);
     }
     fn complete(&self, err: bool) {
-        self.alive.free(); // the future is dropped, or let go of
+        self.alive.free(); // the future is dropped, or released
         self.err.set(err);
         if self.state.fetch_or(DONE, ACQ_REL) & JOINED != 0 {
             self.waker.wake();
@@ -329,9 +330,9 @@ impl Task {
     }
     /// JoinHandle.join.
     pub fn join(&self, p: &'static Parker) -> bool {
-        let looks_first = broken(Twin::join_looks_first);
+        let checks_first = broken(Twin::join_checks_first);
         if self.state.load(ACQ_REL) & DONE == 0 {
-            if looks_first {
+            if checks_first {
                 if self.state.fetch_or(JOINED, ACQ_REL) & DONE == 0 {
                     self.waker.register(p);
                     return false;

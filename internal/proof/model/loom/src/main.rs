@@ -1,4 +1,4 @@
-//! Weak-memory models of the state words. `run` beside it says how to run them.
+//! Weak-memory models of the state words. The script `run` builds and runs them.
 
 mod go;
 mod models;
@@ -14,15 +14,16 @@ use world::Twin;
 
 static RUNNING: Mutex<&str> = Mutex::new("");
 
-/// A panic ends the process: loom's state is of no use after one.
-/// 1: a property does not hold. 2: the model itself, or its bounds, are at fault.
+/// Makes a panic end the process, because loom's state is unusable after one. Exit status 1: a
+/// property does not hold. 2: the fault is in the model itself, or in its bounds.
 fn on_panic(orders: bool) {
     std::panic::set_hook(Box::new(move |info| {
         let what = info.payload();
         let text = what.downcast_ref::<String>().map(String::as_str);
         let text = text.or(what.downcast_ref::<&str>().copied()).unwrap_or("?");
         let name = *RUNNING.lock().unwrap();
-        let found = ["property: ", "Causality violation", "deadlock"].iter().find(|f| text.contains(**f));
+        let found =
+            ["property: ", "Causality violation", "deadlock"].iter().find(|f| text.contains(**f));
         let line = text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("?");
         match found {
             Some(_) => println!("FAIL loom {name}: {line}"),
@@ -35,7 +36,7 @@ fn on_panic(orders: bool) {
     }));
 }
 
-/// Gives how many executions it took.
+/// Returns the number of executions.
 fn check(m: &Model, bound: usize) -> u64 {
     *RUNNING.lock().unwrap() = m.name;
     let before = world::executions();
@@ -61,20 +62,26 @@ fn read_orders() {
     }
 }
 
-/// Each twin in a process of its own, since it ends by a panic.
+/// Runs each twin in a process of its own, since a twin ends by a panic.
 fn twins() -> ! {
     let (mut found, mut all) = (0, 0);
     for m in MODELS {
         for t in m.twins {
             all += 1;
             let me = std::env::current_exe().expect("this program has a path");
-            let out = Command::new(me).args(["twin", m.name, &format!("{t:?}")]).output().expect("it runs");
+            let out = Command::new(me)
+                .args(["twin", m.name, &format!("{t:?}")])
+                .output()
+                .expect("it runs");
             let said = String::from_utf8_lossy(&out.stdout);
             if out.status.code() == Some(1) && said.contains("FAIL loom") {
                 found += 1;
                 println!("ok loom {}: broken twin {t:?} is found", m.name);
             } else {
-                println!("FAIL loom {}: broken twin {t:?} is not found: {} {said}", m.name, out.status);
+                println!(
+                    "FAIL loom {}: broken twin {t:?} is not found: {} {said}",
+                    m.name, out.status
+                );
             }
         }
     }
@@ -117,7 +124,7 @@ fn main() {
     }
     let unused = orders::unused();
     if only.is_empty() && !unused.is_empty() {
-        println!("FAIL loom: no model has met {}", unused.join(", "));
+        println!("FAIL loom: no model has used {}", unused.join(", "));
         exit(2);
     }
     println!("states {}", world::executions());

@@ -1,5 +1,6 @@
-//! The models: what runs against what, and what must hold at the end. A flag or a payload is relaxed or plain, so only what the
-//! code under the model orders makes it visible. A wake that is lost leaves a sleeper for ever, which loom reports.
+//! The models: what runs against what, and what must hold at the end. Flags are relaxed and
+//! payloads plain, so only the orders of the modelled code make them visible. A lost wake leaves a
+//! sleeper permanently, which loom reports as a deadlock.
 
 use std::sync::atomic::{AtomicUsize as Counter, Ordering::Relaxed};
 
@@ -13,7 +14,8 @@ use crate::world::*;
 pub struct Model {
     pub name: &'static str,
     pub run: fn(),
-    /// How often a thread may be preempted: in full, quick, and for the orders. ALL: as often as there is a place for it; OFF: left out.
+    /// How often threads may be preempted: in full, in quick, and for the orders. ALL: at every
+    /// place; OFF: the model is left out.
     pub bounds: [usize; 3],
     pub twins: &'static [Twin],
 }
@@ -27,13 +29,13 @@ pub const MODELS: &[Model] = &[
         name: "parker",
         run: parker,
         bounds: [ALL, ALL, ALL],
-        twins: &[Twin::sleeps_without_looking, Twin::clears_by_store, Twin::unref_relaxed],
+        twins: &[Twin::sleeps_without_checking, Twin::clears_by_store, Twin::unref_relaxed],
     },
     Model {
         name: "parker_of_two",
         run: parker_of_two,
         bounds: [3, 2, 2],
-        twins: &[Twin::wake_only_looks, Twin::unref_relaxed],
+        twins: &[Twin::wake_only_reads, Twin::unref_relaxed],
     },
     Model {
         name: "cell",
@@ -44,13 +46,18 @@ pub const MODELS: &[Model] = &[
             Twin::wakes_before_it_sets,
             Twin::cell_take_ignores_a_register,
             Twin::cell_wakes_what_it_keeps,
-            Twin::register_keeps_nothing_and_wakes_nobody,
+            Twin::register_keeps_nothing_and_does_not_wake,
             Twin::register_drops_what_it_was_to_wake,
             Twin::register_gives_back_by_load_and_store,
             Twin::take_gives_back_by_load_and_store,
         ],
     },
-    Model { name: "cell_once", run: cell_once, bounds: [ALL, ALL, ALL], twins: &[Twin::cell_take_ignores_a_register] },
+    Model {
+        name: "cell_once",
+        run: cell_once,
+        bounds: [ALL, ALL, ALL],
+        twins: &[Twin::cell_take_ignores_a_register],
+    },
     Model {
         name: "cell_of_two",
         run: cell_of_two,
@@ -62,7 +69,7 @@ pub const MODELS: &[Model] = &[
         run: sleep,
         bounds: [3, 2, 1],
         twins: &[
-            Twin::sleeps_without_looking,
+            Twin::sleeps_without_checking,
             Twin::flag_set_plainly,
             Twin::flag_read_plainly,
             Twin::flag_cleared_by_store,
@@ -73,7 +80,12 @@ pub const MODELS: &[Model] = &[
     Model { name: "stopped_1", run: stopped::<1>, bounds: [3, 2, OFF], twins: &[] },
     Model { name: "stopped_2", run: stopped::<2>, bounds: [3, 2, OFF], twins: &[] },
     Model { name: "stopped_3", run: stopped::<3>, bounds: [3, 2, OFF], twins: &[] },
-    Model { name: "stopped_4", run: stopped::<4>, bounds: [3, 2, OFF], twins: &[Twin::flag_cleared_before_the_write] },
+    Model {
+        name: "stopped_4",
+        run: stopped::<4>,
+        bounds: [3, 2, OFF],
+        twins: &[Twin::flag_cleared_before_the_write],
+    },
     Model {
         name: "spin",
         run: spin,
@@ -101,46 +113,89 @@ pub const MODELS: &[Model] = &[
         name: "list",
         run: list,
         bounds: [3, 2, 2],
-        twins: &[Twin::idle_before_unlink, Twin::wake_only_looks, Twin::poll_clears_queued],
+        twins: &[Twin::idle_before_unlink, Twin::wake_only_reads, Twin::poll_clears_queued],
     },
     Model {
         name: "list_and_sleep",
         run: list_and_sleep,
         bounds: [2, 2, 1],
-        twins: &[Twin::wake_only_looks, Twin::touches_after_push],
+        twins: &[Twin::wake_only_reads, Twin::touches_after_push],
     },
-    Model { name: "close", run: close, bounds: [4, 2, 2], twins: &[Twin::idle_without_second_look, Twin::close_leaves_queued] },
+    Model {
+        name: "close",
+        run: close,
+        bounds: [4, 2, 2],
+        twins: &[Twin::idle_without_second_check, Twin::close_leaves_queued],
+    },
     Model {
         name: "sink_drop",
         run: sink_drop,
         bounds: [3, 2, 2],
-        twins: &[Twin::drop_without_mark, Twin::drop_takes_by_load_and_store, Twin::push_without_sink_ref],
+        twins: &[
+            Twin::drop_without_mark,
+            Twin::drop_takes_by_load_and_store,
+            Twin::push_without_sink_ref,
+        ],
     },
-    Model { name: "closed_asleep", run: closed_asleep, bounds: [3, 2, 2], twins: &[Twin::use_looks_then_counts] },
-    Model { name: "closed_by_one", run: closed_by_one, bounds: [4, 3, OFF], twins: &[Twin::refused_uses_are_counted] },
-    Model { name: "last", run: last, bounds: [ALL, 3, 2], twins: &[Twin::last_drop_untold] },
+    Model {
+        name: "closed_asleep",
+        run: closed_asleep,
+        bounds: [3, 2, 2],
+        twins: &[Twin::use_checks_then_counts],
+    },
+    Model {
+        name: "closed_by_one",
+        run: closed_by_one,
+        bounds: [4, 3, OFF],
+        twins: &[Twin::refused_uses_are_counted],
+    },
+    Model { name: "last", run: last, bounds: [ALL, 3, 2], twins: &[Twin::last_drop_not_reported] },
     Model {
         name: "retire",
         run: retire,
         bounds: [3, 2, 2],
-        twins: &[Twin::retires_regardless, Twin::last_drop_falls_through, Twin::wake_from_idle_only],
+        twins: &[
+            Twin::retires_regardless,
+            Twin::last_drop_falls_through,
+            Twin::wake_from_idle_only,
+        ],
     },
-    Model { name: "last_close", run: last_close, bounds: [4, 2, 2], twins: &[Twin::late_last_ignored] },
+    Model {
+        name: "last_close",
+        run: last_close,
+        bounds: [4, 2, 2],
+        twins: &[Twin::late_last_ignored],
+    },
     Model {
         name: "poll_loop",
         run: poll_loop,
         bounds: [3, 2, 1],
         twins: &[
-            Twin::loop_does_not_tell,
+            Twin::loop_does_not_report,
             Twin::loop_takes_by_load_and_store,
             Twin::loop_leaves_by_store,
             Twin::wake_from_idle_only,
-            Twin::wake_only_looks,
+            Twin::wake_only_reads,
         ],
     },
-    Model { name: "poll_loop_close", run: poll_loop_close, bounds: [3, 2, 2], twins: &[Twin::idle_without_second_look] },
-    Model { name: "poll_by_two", run: poll_by_two, bounds: [4, 2, 2], twins: &[Twin::loop_from_any] },
-    Model { name: "born", run: born, bounds: [3, 2, 2], twins: &[Twin::born_always_freed, Twin::adopt_does_not_tell] },
+    Model {
+        name: "poll_loop_close",
+        run: poll_loop_close,
+        bounds: [3, 2, 2],
+        twins: &[Twin::idle_without_second_check],
+    },
+    Model {
+        name: "poll_by_two",
+        run: poll_by_two,
+        bounds: [4, 2, 2],
+        twins: &[Twin::loop_from_any],
+    },
+    Model {
+        name: "born",
+        run: born,
+        bounds: [3, 2, 2],
+        twins: &[Twin::born_always_freed, Twin::adopt_does_not_report],
+    },
     Model {
         name: "hook",
         run: hook,
@@ -148,26 +203,41 @@ pub const MODELS: &[Model] = &[
         twins: &[Twin::hook_before_its_fields, Twin::hook_frees_older, Twin::a_wake_drops_the_hook],
     },
     Model {
-        name: "leave",
-        run: leave,
+        name: "defer",
+        run: defer,
         bounds: [ALL, 3, OFF],
-        twins: &[Twin::left_taken_by_load_and_store, Twin::left_pushed_by_load_and_store],
+        twins: &[Twin::deferred_taken_by_load_and_store, Twin::deferred_pushed_by_load_and_store],
     },
     Model {
         name: "task",
         run: task,
         bounds: [3, 2, OFF],
-        twins: &[Twin::token_copied, Twin::parks_without_looking, Twin::wake_only_looks],
+        twins: &[Twin::token_copied, Twin::parks_without_checking, Twin::wake_only_reads],
     },
-    Model { name: "task_abort", run: task_abort, bounds: [3, 2, OFF], twins: &[Twin::parks_without_looking] },
-    Model { name: "task_abort_asleep", run: task_abort_asleep, bounds: [ALL, ALL, OFF], twins: &[Twin::abort_without_wake] },
+    Model {
+        name: "task_abort",
+        run: task_abort,
+        bounds: [3, 2, OFF],
+        twins: &[Twin::parks_without_checking],
+    },
+    Model {
+        name: "task_abort_asleep",
+        run: task_abort_asleep,
+        bounds: [ALL, ALL, OFF],
+        twins: &[Twin::abort_without_wake],
+    },
     Model {
         name: "task_join",
         run: task_join,
         bounds: [4, 2, OFF],
-        twins: &[Twin::join_looks_first, Twin::done_before_result],
+        twins: &[Twin::join_checks_first, Twin::done_before_result],
     },
-    Model { name: "park_cancel", run: park_cancel, bounds: [ALL, 2, OFF], twins: &[Twin::cancel_leaves_the_token] },
+    Model {
+        name: "park_cancel",
+        run: park_cancel,
+        bounds: [ALL, 2, OFF],
+        twins: &[Twin::cancel_leaves_the_token],
+    },
 ];
 
 /// Store buffering, under loom: with seq_cst, one of the two sees the other.
@@ -206,7 +276,7 @@ fn parker() {
     assert!(p.head.is_freed(), "property: freed with the last reference");
 }
 
-/// Two wakers, three wakes: one may find NOTIFIED, and publishes all the same.
+/// Two wakers, three wakes: one may find NOTIFIED, and publishes nevertheless.
 fn parker_of_two() {
     let p = Parker::new();
     let flags = Flags::new(3);
@@ -229,7 +299,7 @@ fn parker_of_two() {
     assert!(p.head.is_freed(), "property: freed with the last reference");
 }
 
-/// Register, then test; set, then wake. Two who wake, one who waits.
+/// Register, then test; set, then wake. Two threads wake, one waits.
 fn cell() {
     let c = Cell::new();
     let p = Parker::new();
@@ -259,7 +329,8 @@ fn cell() {
     assert!(p.head.is_freed(), "property: the cell's references are given up once");
 }
 
-/// One who registers once, and after the wake looks at the flag without the cell: the wake alone makes it visible.
+/// One thread registers once, and after the wake reads the flag without the cell: the wake alone
+/// makes it visible.
 fn cell_once() {
     let c = Cell::new();
     let p = Parker::new();
@@ -281,7 +352,8 @@ fn cell_once() {
     assert!(p.head.is_freed(), "property: the cell's references are given up once");
 }
 
-/// Two threads register the waker of one task, as when it has moved; a third sets the flag and wakes.
+/// Two threads register the waker of one task, as after it has moved; a third sets the flag and
+/// wakes.
 fn cell_of_two() {
     let c = Cell::new();
     let p = Parker::new();
@@ -314,7 +386,8 @@ fn drain(s: &Sink, mut each: impl FnMut(Notice)) {
     }
 }
 
-/// A host: drains, polls what was woken, sleeps, until poll says that all is done. Gives how many polls it made.
+/// A host: drains, polls what was woken, sleeps, until poll returns that all is done. Returns the
+/// number of polls.
 fn host(s: &Sink, mut poll: impl FnMut(usize) -> bool) -> usize {
     let (mut polls, mut done) = (0, false);
     loop {
@@ -333,8 +406,8 @@ fn host(s: &Sink, mut poll: impl FnMut(usize) -> bool) -> usize {
     }
 }
 
-/// A host that sleeps against two producers, each with a box of its own, on a sink that is for ever: no step but those of the flag
-/// and the list.
+/// A host that sleeps against two producers, each with its own box, on a sink that is never freed:
+/// no steps but those of the flag and the list.
 fn sleep() {
     let s = rawwaker_sink_new(true);
     let flags = Flags::new(2);
@@ -348,7 +421,10 @@ fn sleep() {
     });
     let mut seen = [false; 2];
     let polls = host(s, |id| {
-        assert!(flags.is_set(id), "property: what was before a wake is seen by the poll after it");
+        assert!(
+            flags.is_set(id),
+            "property: the poll after a wake sees what was written before it"
+        );
         seen[id] = true;
         seen == [true; 2]
     });
@@ -360,7 +436,8 @@ fn sleep() {
     }
 }
 
-/// The same, but one of the two threads stops for good after so many steps of its wake. The other's wake is delivered.
+/// The same, but one of the two threads stops permanently after STEPS steps of its wake. The
+/// other's wake is delivered.
 fn stopped<const STEPS: usize>() {
     let s = rawwaker_sink_new(true);
     let flags = Flags::new(2);
@@ -376,19 +453,23 @@ fn stopped<const STEPS: usize>() {
         })
     });
     host(s, |id| {
-        assert!(flags.is_set(id), "property: what was before a wake is seen by the poll after it");
+        assert!(
+            flags.is_set(id),
+            "property: the poll after a wake sees what was written before it"
+        );
         id == 1
     });
     join(threads);
 }
 
-/// A BlockOn of Go that spins (Parker.spin) on its own box, in LOOP, stays there over the poll after a spin that was woken, and parks when
-/// no wake has come; the dispatcher, which sleeps on the sink, delivers what the spinner has not found. A second box ends the dispatcher.
+/// A Go BlockOn that spins (Parker.spin) on its own box in LOOP. It stays in LOOP during the poll
+/// after a spin that was woken, and parks if no wake has come. The dispatcher, which sleeps on the
+/// sink, delivers what the spinner has not found. A second box ends the dispatcher.
 fn spin() {
     block_on_that_spins(|flags, _, _| flags.all_set());
 }
 
-/// The same, whose polls are of a C future under its box: they leave LOOP alone, or loop themselves.
+/// The same with polls of a C future under its box: they do not change LOOP, or loop themselves.
 fn spin_poll() {
     block_on_that_spins(|flags, s, spinner| {
         let (ready, woken) = rawwaker_box_poll(s, &mut Some(spinner.b), 2, |_| flags.all_set());
@@ -428,13 +509,14 @@ fn block_on_that_spins(poll: impl Fn(&Flags, &'static Sink, &go::Spinner) -> boo
     }
     rawwaker_box_close(b); // Core.End
     join([wakes, dispatcher]);
-    assert!(parks <= 2 + 1, "property: one poll for each wake, and for what a C poll has told");
+    assert!(parks <= 2 + 1, "property: one poll for each wake, and for each that a C poll reports");
     rawwaker_box_close(last);
     assert!(b.head.is_freed() && last.head.is_freed(), "property: freed with the last reference");
 }
 
-/// A host sets a hook while it sleeps and two wakes are under way, then gives its sleep a new number and looks once more (Inbox.Asleep). A wake
-/// that has not found the hook ends no sleep that is to be ended by the hook.
+/// A host sets a hook while it sleeps and two wakes are under way. Then it gives its sleep a new
+/// number and checks once more (Inbox.Asleep). A wake that has not found the hook ends no sleep
+/// that the hook is to end.
 fn asleep() {
     let s = rawwaker_sink_new(true);
     let boxes = [0, 1].map(|i| rawwaker_box_new(s, i, false));
@@ -468,7 +550,7 @@ fn asleep() {
     }
 }
 
-/// Two producers wake one box, and whoever drains it never sleeps: it takes twice, and once more when all is over.
+/// Two producers wake one box. The drainer never sleeps: it takes twice, and once more at the end.
 fn list() {
     let s = rawwaker_sink_new(false);
     let b = rawwaker_box_new(s, 7, false);
@@ -489,7 +571,10 @@ fn list() {
     let mut seen = false;
     let mut polls = 0;
     let mut poll = |n: Notice| {
-        assert!(n.id == 7 && n.woken, "property: a notice says who and what");
+        assert!(
+            n.id == 7 && n.woken,
+            "property: a notice has the box's number, and reports the wake"
+        );
         polls += 1;
         seen = flags.all_set();
         if broken(Twin::poll_clears_queued) {
@@ -500,14 +585,15 @@ fn list() {
     drain(s, &mut poll);
     join(threads);
     drain(s, &mut poll);
-    assert!(seen, "property: what was before a wake is seen by the poll after it");
+    assert!(seen, "property: the poll after a wake sees what was written before it");
     assert!(polls <= 3, "property: one poll for each wake at most");
     rawwaker_box_close(b);
     rawwaker_sink_drop(s);
     assert!(b.head.is_freed() && s.is_freed(), "property: freed with the last reference");
 }
 
-/// The same with a host that sleeps, closes the box while the producers are perhaps in the push, and drops the sink.
+/// The same with a host that sleeps, closes the box, perhaps while the producers push, and drops
+/// the sink.
 fn list_and_sleep() {
     let s = rawwaker_sink_new(false);
     let b = rawwaker_box_new(s, 7, false);
@@ -532,7 +618,7 @@ fn list_and_sleep() {
     assert!(b.head.is_freed() && s.is_freed(), "property: freed with the last reference");
 }
 
-/// A wake, the drainer, and close, each on a thread of its own.
+/// A wake, the drainer, and close, each on its own thread.
 fn close() {
     let s = rawwaker_sink_new(false);
     let b = rawwaker_box_new(s, 7, false);
@@ -568,10 +654,14 @@ fn sink_drop() {
     }
     rawwaker_sink_drop(s);
     join(threads);
-    assert!(boxes.iter().all(|b| b.head.is_freed()) && s.is_freed(), "property: freed with the last reference");
+    assert!(
+        boxes.iter().all(|b| b.head.is_freed()) && s.is_freed(),
+        "property: freed with the last reference"
+    );
 }
 
-/// Two wakes find a sleeper, and its owner drops the sink meanwhile: nothing is written to a closed descriptor, and it is closed once.
+/// Two wakes find a sleeper, and its owner drops the sink meanwhile: nothing is written to a closed
+/// descriptor, which is closed once.
 fn closed_asleep() {
     closed_by(&[0, 1]);
 }
@@ -596,11 +686,15 @@ fn closed_by(ids: &[usize]) {
     }
     rawwaker_sink_drop(s);
     join(threads);
-    assert!(s.descriptor.is_closed(), "property: the descriptor is closed when nobody writes any more");
-    assert!(boxes.iter().all(|b| b.head.is_freed()) && s.is_freed(), "property: freed with the last reference");
+    assert!(s.descriptor.is_closed(), "property: the descriptor is closed after the last write");
+    assert!(
+        boxes.iter().all(|b| b.head.is_freed()) && s.is_freed(),
+        "property: freed with the last reference"
+    );
 }
 
-/// A box that tells: of its two references one is woken and one dropped. The wake must be told; so must the last drop, once.
+/// A box that tells: of its two references one is woken and one dropped. The wake must be reported,
+/// and the last drop too, once.
 fn last() {
     let s = rawwaker_sink_new(false);
     let b = rawwaker_box_new(s, 7, true);
@@ -625,14 +719,14 @@ fn last() {
     drain(s, &mut poll);
     join(threads);
     drain(s, &mut poll);
-    assert!(seen, "property: what was before a wake is seen by the poll after it");
-    assert!(retired == 1, "property: the last drop is told, once");
+    assert!(seen, "property: the poll after a wake sees what was written before it");
+    assert!(retired == 1, "property: the last drop is reported, once");
     rawwaker_sink_drop(s);
     assert!(b.head.is_freed() && s.is_freed(), "property: freed when it is retired");
 }
 
-/// The last drop of a box that tells, and close, under the lock that excludes retire. A last notice that comes late is answered all
-/// the same.
+/// The last drop of a box that tells, and close, under the lock that excludes retire. A last notice
+/// that comes late is answered nevertheless.
 fn last_close() {
     let s = rawwaker_sink_new(false);
     let b = rawwaker_box_new(s, 7, true);
@@ -657,7 +751,8 @@ fn last_close() {
     assert!(b.head.is_freed() && s.is_freed(), "property: freed with the last reference");
 }
 
-/// C's last drop, against a new reference that the runtime gives out under the lock that excludes retire.
+/// C's last drop, against a new reference that the runtime gives out under the lock that excludes
+/// retire.
 fn retire() {
     let s = rawwaker_sink_new(false);
     let b = rawwaker_box_new(s, 7, true);
@@ -680,7 +775,10 @@ fn retire() {
     let mut poll = |n: Notice| {
         if n.woken {
             seen = flags.is_set(0);
-            assert!(seen, "property: what was before a wake is seen by the poll after it, and a drop is no wake");
+            assert!(
+                seen,
+                "property: the poll after a wake sees what was written before it; a drop is no wake"
+            );
         }
         if !n.last {
             return;
@@ -695,17 +793,20 @@ fn retire() {
     drain(s, &mut poll);
     join(threads);
     drain(s, &mut poll);
-    assert!(seen == flags.is_set(0), "property: what was before a wake is seen by the poll after it");
-    assert!(retired == 1, "property: the last drop is told, once");
+    assert!(
+        seen == flags.is_set(0),
+        "property: the poll after a wake sees what was written before it"
+    );
+    assert!(retired == 1, "property: the last drop is reported, once");
     rawwaker_sink_drop(s);
     assert!(b.head.is_freed() && s.is_freed(), "property: freed when it is retired");
 }
 
-/// loom's lock, for what the runtime excludes.
+/// loom's lock, for what the runtime must exclude.
 struct Lock(Mutex<bool>);
 
-/// Two futures of one task share the waker. The first is polled under the box; the second beside it, once for each poll of the task.
-/// Each waits for a flag that another thread sets.
+/// Two futures of one task share the waker. The first is polled under the box, the second once for
+/// each poll of the task. Each waits for a flag that another thread sets.
 fn poll_loop() {
     let s = rawwaker_sink_new(false);
     let mut b = Some(rawwaker_box_new(s, 7, false));
@@ -742,7 +843,7 @@ fn poll_loop() {
     assert!(b.unwrap().head.is_freed() && s.is_freed(), "property: freed with the last reference");
 }
 
-/// The loop, a wake, and close on a third thread. Who polls has a reference of its own.
+/// The loop, a wake, and close on a third thread. The polling thread has a reference of its own.
 fn poll_loop_close() {
     let s = rawwaker_sink_new(false);
     let mut b = Some(rawwaker_box_new(s, 7, false));
@@ -762,16 +863,16 @@ fn poll_loop_close() {
     assert!(closed.head.is_freed() && s.is_freed(), "property: freed with the last reference");
 }
 
-/// Two threads poll two futures under one box, and a third wakes it. A future that has not seen the flag is told: by what its poll or
-/// the other's says, or by a notice.
+/// Two threads poll two futures under one box, and a third wakes it. To a future that has not seen
+/// the flag the wake is reported: by its own poll, by the other's, or by a notice.
 fn poll_by_two() {
     let s = rawwaker_sink_new(false);
     let b = rawwaker_box_new(s, 7, false);
     let flags = Flags::new(1);
-    let (told, blind) = (keep(Counter::new(0)), keep(Counter::new(0)));
+    let (reported, blind) = (keep(Counter::new(0)), keep(Counter::new(0)));
     let poll = move || {
         let (ready, woken) = rawwaker_box_poll(s, &mut Some(b), 2, |_| flags.is_set(0));
-        told.fetch_add(usize::from(woken), Relaxed);
+        reported.fetch_add(usize::from(woken), Relaxed);
         blind.fetch_add(usize::from(!ready), Relaxed);
     };
     let w = rawwaker_box_ref(b);
@@ -786,15 +887,19 @@ fn poll_by_two() {
     join(threads);
     let mut notices = 0;
     drain(s, |n| notices += usize::from(n.woken));
-    let told = told.load(Relaxed) + notices;
-    assert!(told > 0 || blind.load(Relaxed) == 0, "property: a wake is told to who has not seen its flag");
+    let reported = reported.load(Relaxed) + notices;
+    assert!(
+        reported > 0 || blind.load(Relaxed) == 0,
+        "property: a wake is reported to a future that has not seen its flag"
+    );
     assert!(notices <= 1, "property: a wake lists the box once");
     rawwaker_box_close(b);
     rawwaker_sink_drop(s);
     assert!(b.head.is_freed() && s.is_freed(), "property: freed with the last reference");
 }
 
-/// The first poll of a task, under a box that is born for it. The future gives its waker to two threads: one wakes it, one drops it.
+/// The first poll of a task, under a box that is made for it. The future gives its waker to two
+/// threads: one wakes it, one drops it.
 fn born() {
     let s = rawwaker_sink_new(false);
     let mut b = None;
@@ -827,13 +932,13 @@ fn born() {
     }
     if !ready && b.is_some() {
         polls += host(s, |id| {
-            assert!(id == 7, "property: a notice says who");
+            assert!(id == 7, "property: a notice has the box's number");
             flags.all_set()
         });
         ready = true;
     }
     join(threads);
-    assert!(ready, "property: what was before a wake is seen by the poll after it");
+    assert!(ready, "property: the poll after a wake sees what was written before it");
     assert!(polls <= 2, "property: one poll for each wake at most");
     if let Some(b) = b {
         rawwaker_box_close(b);
@@ -842,7 +947,8 @@ fn born() {
     assert!(s.is_freed(), "property: freed with the last reference");
 }
 
-/// A host that sleeps has a waker put up, and another put up by somebody else, while a wake is under way.
+/// A host that sleeps has set a hook, and another thread sets a second one, while a wake is under
+/// way.
 fn hook() {
     let s = rawwaker_sink_new(false);
     let b = rawwaker_box_new(s, 7, false);
@@ -865,19 +971,19 @@ fn hook() {
     assert!(p.head.is_freed(), "property: every hook's waker is dropped with the sink, once");
 }
 
-/// Two wakes each leave a hook, and it is reaped meanwhile: each is dropped once.
-fn leave() {
-    let left = keep(Word::new(0));
+/// Two wakes each defer a hook, and a thread reaps meanwhile: each is dropped once.
+fn defer() {
+    let deferred = keep(Word::new(0));
     let p = Parker::new();
     let threads = [0, 1].map(|_| {
         let w = Waker::Parker(p).clone_ref();
-        go(move || leave_one(left, w))
+        go(move || defer_one(deferred, w))
     });
-    reap(left);
+    reap(deferred);
     join(threads);
-    reap(left);
+    reap(deferred);
     parker_drop(p);
-    assert!(p.head.is_freed(), "property: what a wake leaves is dropped, once");
+    assert!(p.head.is_freed(), "property: a hook that a wake defers is dropped, once");
 }
 
 /// A task of two workers, woken by two threads.
@@ -928,7 +1034,7 @@ fn task_abort_asleep() {
     assert!(t.polls() <= 2, "property: one poll for each wake at most, and the first");
 }
 
-/// The task and who awaits its handle.
+/// The task, and a thread that awaits its handle.
 fn task_join() {
     let q = go::Queue::new();
     let flags = Flags::new(1);
@@ -946,7 +1052,7 @@ fn task_join() {
     join([wakes, worker]);
 }
 
-/// Two wakes against a sleeper that is cancelled: no token is left for who parks next.
+/// Two wakes against a sleeper that is cancelled: no token is left for the next park.
 fn park_cancel() {
     let p = go::Parker::new();
     let threads = [go(move || p.wake()), go(move || p.cancel())];

@@ -16,7 +16,7 @@ pub enum Order {
     SeqCst,
 }
 
-/// What an access is given: a name of the table, or an order that the code itself spells.
+/// What an access is given: a name of the table, or an order that the C code writes out.
 #[derive(Clone, Copy)]
 pub enum Ord {
     Table(usize),
@@ -33,16 +33,16 @@ macro_rules! table {
         static USED: [Mark; NAMES.len()] = [const { Mark::new(false) }; NAMES.len()];
     };
 }
-table!(ORD_REF ORD_UNREF ORD_NOTIFY ORD_CONSUME ORD_CONSUMED ORD_KEPT ORD_CLOSE ORD_LIST ORD_SLEEP ORD_REGISTER ORD_REGISTERED
-    ORD_TAKE ORD_TAKEN ORD_USE ORD_HOOK ORD_HOOKED);
+table!(ORD_REF ORD_UNREF ORD_NOTIFY ORD_CONSUME ORD_CONSUMED ORD_KEPT ORD_CLOSE ORD_LIST ORD_SLEEP
+    ORD_REGISTER ORD_REGISTERED ORD_TAKE ORD_TAKEN ORD_USE ORD_HOOK ORD_HOOKED);
 
-/// Where the C code says memory_order_relaxed itself.
+/// For the places at which the C code itself writes memory_order_relaxed.
 pub const RELAXED: Ord = Ord::Is(Order::Relaxed);
 pub const SEQ_CST: Ord = Ord::Is(Order::SeqCst);
 pub const ACQ_REL: Ord = Ord::Is(Order::AcqRel);
 pub const ACQUIRE: Ord = Ord::Is(Order::Acquire);
 
-/// Statistics order nothing.
+/// Orders of statistics, which order nothing.
 const NOT_MODELLED: &[&str] = &["ORD_COUNT"];
 
 /// Reads the table out of a rawwaker.c.
@@ -62,13 +62,13 @@ pub fn read(source: &str) -> Result<(), String> {
             Some("memory_order_release") => Order::Release,
             Some("memory_order_acq_rel") => Order::AcqRel,
             Some("memory_order_seq_cst") => Order::SeqCst,
-            other => return Err(format!("{name} is {other:?}, which is no order")),
+            other => return Err(format!("{name} is {other:?}, which is not an order")),
         };
         if NOT_MODELLED.contains(&name) {
             continue;
         }
         let Some(i) = NAMES.iter().position(|n| *n == name) else {
-            return Err(format!("{name} is in the table and in no model"));
+            return Err(format!("{name} is in the table, but in no model"));
         };
         if std::mem::replace(&mut found[i], true) {
             return Err(format!("{name} is in the table twice"));
@@ -76,12 +76,12 @@ pub fn read(source: &str) -> Result<(), String> {
         VALUES[i].store(order as u8, Relaxed);
     }
     match found.iter().position(|f| !f) {
-        Some(i) => Err(format!("{} is in the models and not in the table", NAMES[i])),
+        Some(i) => Err(format!("{} is in the models, but not in the table", NAMES[i])),
         None => Ok(()),
     }
 }
 
-/// The names that no execution has met so far.
+/// The names that no execution has used so far.
 pub fn unused() -> Vec<&'static str> {
     let used = |i: &usize| !USED[*i].load(Relaxed);
     (0..NAMES.len()).filter(used).map(|i| NAMES[i]).collect()
@@ -103,8 +103,8 @@ impl Ord {
         }
     }
 
-    // To loom a seq_cst access is an acq_rel one and only fences are real, so it gets one before it. A load takes the acquire
-    // part of an order, a store the release part.
+    // To loom a seq_cst access is an acq_rel one and only its fences are real, so each such access
+    // gets a fence before it. A load takes the acquire part of an order, a store the release part.
     fn load(self) -> Ordering {
         match self.order() {
             Order::Relaxed | Order::Release => Ordering::Relaxed,
@@ -130,8 +130,9 @@ impl Ord {
     }
 }
 
-/// loom takes a fence for no step, so it tries no other order of two fences, and no thread comes between a fence and what its own
-/// thread did before. A step on a word that all fences share makes up for that; being relaxed, it orders nothing.
+/// To loom a fence is not a step: it tries no other order of two fences, and lets no thread come
+/// between a fence and what its thread did before. A step on a word that all fences share makes up
+/// for that. It is relaxed, so it orders nothing.
 fn fenced(o: Ordering) -> Ordering {
     let step = FENCES.load(Relaxed);
     // SAFETY: keep() keeps it until the next execution begins, which sets another.
@@ -142,7 +143,7 @@ fn fenced(o: Ordering) -> Ordering {
 
 static FENCES: AtomicPtr<AtomicUsize> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Every execution begins with it.
+/// Begins an execution.
 pub fn begin() {
     FENCES.store(keep(AtomicUsize::new(0)) as *const AtomicUsize as *mut AtomicUsize, Relaxed);
 }
@@ -161,7 +162,7 @@ impl Word {
     pub fn of(life: &'static Life, v: usize) -> Word {
         Word { a: AtomicUsize::new(v), life: Some(life) }
     }
-    /// After the fence, which would order the look at the memory and not the access itself.
+    /// Called after the fence, which would otherwise order the check and not the access itself.
     fn touch(&self) -> &AtomicUsize {
         if let Some(life) = self.life {
             life.touch();
@@ -176,9 +177,10 @@ impl Word {
         let o = o.store();
         self.touch().store(v, o)
     }
-    /// A store to a word that others exchange meanwhile. What an exchange has stored stands right behind what it has read, so no
-    /// store comes between; loom does not know that, and lets a load take the exchange's value for the newer one. An exchange
-    /// that acquires nothing is placed right.
+    /// A store to a word that other threads exchange meanwhile. What an exchange stores comes
+    /// directly after what it has read, so no store comes between. loom does not know that, and
+    /// lets a load take the exchange's value for the newer one. An exchange that acquires nothing
+    /// is ordered correctly.
     pub fn store_among_exchanges(&self, v: usize, o: Ord) {
         let o = o.store();
         self.touch().swap(v, o);
@@ -199,11 +201,18 @@ impl Word {
         let o = o.both();
         self.touch().fetch_or(n, o)
     }
-    /// A compare-and-swap whose failure is relaxed, as nearly each in rawwaker.c. False: expected is what was found.
+    /// A compare-and-swap whose failure is relaxed, as almost all in rawwaker.c. If it returns
+    /// false, expected is what it has found.
     pub fn compare_exchange(&self, expected: &mut usize, new: usize, o: Ord) -> bool {
         self.compare_exchange_or(expected, new, o, RELAXED)
     }
-    pub fn compare_exchange_or(&self, expected: &mut usize, new: usize, o: Ord, failed: Ord) -> bool {
+    pub fn compare_exchange_or(
+        &self,
+        expected: &mut usize,
+        new: usize,
+        o: Ord,
+        failed: Ord,
+    ) -> bool {
         let (o, failed) = (o.both(), failed.load());
         match self.touch().compare_exchange(*expected, new, o, failed) {
             Ok(_) => true,

@@ -1,4 +1,5 @@
-//! rawwaker.c, function by function, under the same names. Pointers in atomic words are addresses of what [`keep`] keeps.
+//! rawwaker.c, function by function, under the same names. Pointers in atomic words are addresses
+//! of objects that [`keep`] keeps.
 
 use std::sync::atomic::{AtomicUsize as Counter, Ordering::Relaxed};
 
@@ -7,7 +8,7 @@ use loom::thread;
 use crate::orders::*;
 use crate::world::*;
 
-// ------------------------------------------------------------------------------------------------------ the verbs
+// ---- the verbs
 
 #[derive(Clone, Copy)]
 pub enum Waker {
@@ -50,7 +51,7 @@ impl Waker {
     }
 }
 
-// ------------------------------------------------------------------------------------------------- counted wakers
+// ---- counted wakers
 
 pub struct Counted {
     refs: Word,
@@ -62,18 +63,18 @@ impl Counted {
         let life = keep(Life::new());
         Counted { refs: Word::of(life, refs), life }
     }
-    /// A word of what this is the head of.
+    /// A word of the object whose head this is.
     fn word(&self, v: usize) -> Word {
         Word::of(self.life, v)
     }
     pub fn is_freed(&self) -> bool {
-        self.life.is_over()
+        self.life.has_ended()
     }
 }
 
 fn counted_ref(c: &Counted, n: usize) {
     let was = c.refs.fetch_add(n, ORD_REF);
-    assert!(was != 0, "property: a reference was made of none");
+    assert!(was != 0, "property: a reference was made from none");
 }
 
 fn counted_unref(c: &Counted) -> bool {
@@ -81,7 +82,7 @@ fn counted_unref(c: &Counted) -> bool {
     c.refs.fetch_sub(1, order) == 1
 }
 
-// ----------------------------------------------------------------------------------------------------- the parker
+// ---- the parker
 
 const EMPTY: usize = 0;
 const NOTIFIED: usize = 1;
@@ -102,7 +103,7 @@ impl Parker {
 }
 
 fn parker_wake_by_ref(p: &Parker) {
-    if broken(Twin::wake_only_looks) && p.state.load(ACQUIRE) == NOTIFIED {
+    if broken(Twin::wake_only_reads) && p.state.load(ACQUIRE) == NOTIFIED {
         return;
     }
     if p.state.exchange(NOTIFIED, ORD_NOTIFY) == PARKED {
@@ -124,7 +125,7 @@ fn parker_wake(p: &Parker) {
 }
 
 pub fn parker_park(p: &Parker) {
-    if broken(Twin::sleeps_without_looking) {
+    if broken(Twin::sleeps_without_checking) {
         p.state.exchange(PARKED, ORD_CONSUME);
         p.sleep.wait();
     } else if p.state.compare_exchange(&mut { EMPTY }, PARKED, ORD_CONSUME) {
@@ -137,7 +138,7 @@ pub fn parker_park(p: &Parker) {
     p.state.exchange(EMPTY, ORD_CONSUME);
 }
 
-/// Gives how many polls it took.
+/// Returns the number of polls.
 pub fn rawwaker_block_on(p: &'static Parker, mut poll: impl FnMut(Waker) -> bool) -> usize {
     let mut polls = 1;
     while !poll(Waker::Parker(p)) {
@@ -148,7 +149,7 @@ pub fn rawwaker_block_on(p: &'static Parker, mut poll: impl FnMut(Waker) -> bool
     polls
 }
 
-// ------------------------------------------------------------------------------------------------------- the cell
+// ---- the cell
 
 const WAITING: usize = 0;
 const REGISTERING: usize = 1;
@@ -167,9 +168,9 @@ impl Cell {
 
 pub fn rawwaker_cell_register(c: &Cell, w: Waker) {
     if !c.word.compare_exchange_or(&mut { WAITING }, REGISTERING, ORD_REGISTER, ORD_REGISTER) {
-        if !broken(Twin::register_keeps_nothing_and_wakes_nobody) {
+        if !broken(Twin::register_keeps_nothing_and_does_not_wake) {
             w.wake_by_ref();
-            thread::yield_now(); // for loom: whoever owns the cell goes on before the next register comes
+            thread::yield_now(); // for loom: the cell's owner continues before the next register
         }
         return;
     }
@@ -235,7 +236,7 @@ pub fn rawwaker_cell_drop(c: &Cell) {
     }
 }
 
-// ------------------------------------------------------------------------------------------------------- the sink
+// ---- the sink
 
 const CLOSED: usize = 1;
 const GONE: usize = 2;
@@ -247,7 +248,7 @@ fn use_begin(u: &Word) -> bool {
         if n & CLOSED != 0 && !broken(Twin::refused_uses_are_counted) {
             return false;
         }
-        if broken(Twin::use_looks_then_counts) {
+        if broken(Twin::use_checks_then_counts) {
             u.fetch_add(USER, ORD_USE);
             return true;
         }
@@ -265,10 +266,11 @@ fn use_end(u: &Word) -> bool {
     if u.fetch_sub(USER, ORD_USE) != USER | CLOSED {
         return false;
     }
-    broken(Twin::refused_uses_are_counted) || u.compare_exchange(&mut { CLOSED }, CLOSED | GONE, ORD_USE)
+    broken(Twin::refused_uses_are_counted)
+        || u.compare_exchange(&mut { CLOSED }, CLOSED | GONE, ORD_USE)
 }
 
-/// Counted in, unless the word says CLOSED: use_begin, used, use_end, and ended by the last one out.
+/// use_begin, used, use_end, and ended by the last one out; nothing if the word is CLOSED.
 fn while_open(u: &Word, used: impl FnOnce(), ended: impl FnOnce()) {
     if use_begin(u) {
         used();
@@ -289,8 +291,9 @@ pub struct Sink {
     hooked: Word,
     hook: Word,
     pub descriptor: Descriptor,
-    /// What wakes have left to rawwaker_sink_reap. In C it is one for all sinks, and stays when this one goes.
-    left: Word,
+    /// The hooks that wakes have left to rawwaker_sink_reap. In C there is one such list for all
+    /// sinks, which stays when this sink is freed.
+    deferred: Word,
     life: &'static Life,
     /// How often the flag was set, and the descriptor written.
     pub sleeps: Counter,
@@ -332,7 +335,7 @@ pub fn rawwaker_sink_new(forever: bool) -> &'static Sink {
         hooked: Word::of(life, 0),
         hook: Word::of(life, NULL),
         descriptor: Descriptor::new(),
-        left: Word::new(NULL),
+        deferred: Word::new(NULL),
         life,
         sleeps: Counter::new(0),
         kicks: Counter::new(0),
@@ -341,7 +344,7 @@ pub fn rawwaker_sink_new(forever: bool) -> &'static Sink {
 
 impl Sink {
     pub fn is_freed(&self) -> bool {
-        self.life.is_over()
+        self.life.has_ended()
     }
 }
 
@@ -365,7 +368,7 @@ fn hooks_drop(mut h: usize) {
     }
 }
 
-fn hooks_leave(left: &Word, newest: usize) {
+fn hooks_defer(deferred: &Word, newest: usize) {
     if newest == NULL {
         return;
     }
@@ -376,35 +379,35 @@ fn hooks_leave(left: &Word, newest: usize) {
     while oldest.older.get() != NULL {
         oldest = Hook::at(oldest.older.get());
     }
-    let mut older = left.load(RELAXED);
+    let mut older = deferred.load(RELAXED);
     oldest.older.set(older);
-    if broken(Twin::left_pushed_by_load_and_store) {
-        oldest.older.set(left.load(ORD_LIST));
-        left.store(newest, ORD_LIST);
+    if broken(Twin::deferred_pushed_by_load_and_store) {
+        oldest.older.set(deferred.load(ORD_LIST));
+        deferred.store(newest, ORD_LIST);
         return;
     }
-    while !left.compare_exchange(&mut older, newest, ORD_LIST) {
+    while !deferred.compare_exchange(&mut older, newest, ORD_LIST) {
         oldest.older.set(older);
     }
 }
 
-/// A hook that a wake leaves.
-pub fn leave_one(left: &Word, w: Waker) {
+/// A wake defers a hook.
+pub fn defer_one(deferred: &Word, w: Waker) {
     let h = keep(Hook { w: Mem::new(Some(w)), older: Mem::new(NULL), life: Life::new() });
-    hooks_leave(left, h as *const Hook as usize);
+    hooks_defer(deferred, h as *const Hook as usize);
 }
 
-pub fn reap(left: &Word) {
-    if broken(Twin::left_taken_by_load_and_store) {
-        let all = left.load(ORD_LIST);
-        left.store(NULL, ORD_LIST);
+pub fn reap(deferred: &Word) {
+    if broken(Twin::deferred_taken_by_load_and_store) {
+        let all = deferred.load(ORD_LIST);
+        deferred.store(NULL, ORD_LIST);
         return hooks_drop(all);
     }
-    hooks_drop(left.exchange(NULL, ORD_LIST));
+    hooks_drop(deferred.exchange(NULL, ORD_LIST));
 }
 
 pub fn rawwaker_sink_reap(s: &Sink) {
-    reap(&s.left);
+    reap(&s.deferred);
 }
 
 pub fn rawwaker_sink_on_wake(s: &Sink, w: Waker) {
@@ -468,7 +471,7 @@ fn flag_cleared(s: &Sink, sleep: usize) {
     }
 }
 
-fn sink_rouse(s: &Sink, sleep: usize) {
+fn sink_unpark(s: &Sink, sleep: usize) {
     if broken(Twin::flag_cleared_before_the_write) {
         flag_cleared(s, sleep);
         if stops() {
@@ -483,7 +486,7 @@ fn sink_rouse(s: &Sink, sleep: usize) {
         sink_call(s);
     } else {
         while_open(&s.uses, || sink_write(s), || s.descriptor.close());
-        while_open(&s.hooked, || sink_call(s), || hooks_leave(&s.left, sink_hooks(s)));
+        while_open(&s.hooked, || sink_call(s), || hooks_defer(&s.deferred, sink_hooks(s)));
     }
     flag_cleared(s, sleep);
 }
@@ -506,20 +509,20 @@ pub fn rawwaker_sink_sleep(s: &Sink) -> bool {
     } else {
         s.sleeping.store_among_exchanges(sleep, ORD_SLEEP);
     }
-    if broken(Twin::sleeps_without_looking) || s.head.load(ORD_LIST) == NULL {
+    if broken(Twin::sleeps_without_checking) || s.head.load(ORD_LIST) == NULL {
         return true;
     }
     s.sleeping.store_among_exchanges(0, ORD_SLEEP);
     false
 }
 
-/// What a host does when rawwaker_sink_sleep said so.
+/// What a host does if rawwaker_sink_sleep has returned true.
 pub fn wait_and_ack(s: &Sink) {
     s.life.touch();
     s.descriptor.wait_and_ack();
 }
 
-// -------------------------------------------------------------------------------------------------------- the box
+// ---- the box
 
 pub const IDLE: usize = 0;
 pub const WOKEN: usize = 1;
@@ -539,7 +542,8 @@ pub struct RawBox {
 }
 
 impl RawBox {
-    // SAFETY: every address in a list is that of a RawBox that keep() keeps, but for DROPPED, which nobody asks for.
+    // SAFETY: every address in a list is that of a RawBox that keep() keeps, except DROPPED, for
+    // which this is never called.
     fn at(address: usize) -> &'static RawBox {
         unsafe { &*(address as *const RawBox) }
     }
@@ -585,7 +589,7 @@ fn box_push(b: &RawBox) {
         return;
     }
     if sleep != 0 {
-        sink_rouse(s, sleep);
+        sink_unpark(s, sleep);
     }
     if keeps {
         sink_unref(s);
@@ -601,7 +605,7 @@ fn box_free(b: &RawBox) {
 fn box_unref(b: &RawBox) {
     if !b.tell {
         let refs = b.head.refs.fetch_sub(REF, ORD_UNREF);
-        assert!(refs >= REF, "property: a reference was given up that nobody had");
+        assert!(refs >= REF, "property: a reference was given up that did not exist");
         if refs == REF {
             box_free(b);
         }
@@ -613,19 +617,19 @@ fn box_unref(b: &RawBox) {
 fn box_unref_telling(b: &RawBox) {
     let mut refs = b.head.refs.load(RELAXED);
     loop {
-        if refs == REF + HOLD && !broken(Twin::last_drop_untold) {
+        if refs == REF + HOLD && !broken(Twin::last_drop_not_reported) {
             if b.queued.compare_exchange(&mut { IDLE }, LAST, ORD_NOTIFY) {
                 return box_push(b);
             }
             if !broken(Twin::last_drop_falls_through) && b.closed.load(ORD_CLOSE) == 0 {
-                thread::yield_now(); // for loom: what has been seen is not seen for ever
+                thread::yield_now(); // for loom: an old value is not read permanently
                 refs = b.head.refs.load(RELAXED);
                 continue;
             }
         }
         let less = refs.wrapping_sub(REF);
         if b.head.refs.compare_exchange(&mut refs, less, ORD_UNREF) {
-            assert!(refs >= REF, "property: a reference was given up that nobody had");
+            assert!(refs >= REF, "property: a reference was given up that did not exist");
             if refs == REF {
                 box_free(b);
             }
@@ -634,9 +638,9 @@ fn box_unref_telling(b: &RawBox) {
     }
 }
 
-/// The exchange of both wakes, and what it is when it is broken.
+/// The exchange of both wakes, and its broken twins.
 fn box_notify(b: &RawBox) -> usize {
-    if broken(Twin::wake_only_looks) && b.queued.load(ACQUIRE) == WOKEN {
+    if broken(Twin::wake_only_reads) && b.queued.load(ACQUIRE) == WOKEN {
         return WOKEN;
     }
     if broken(Twin::wake_from_idle_only) {
@@ -693,7 +697,9 @@ pub fn rawwaker_box_close(b: &RawBox) {
 }
 
 pub fn rawwaker_box_retire(b: &RawBox) -> bool {
-    if broken(Twin::retires_regardless) || b.head.refs.compare_exchange(&mut { REF + HOLD }, 0, ORD_UNREF) {
+    if broken(Twin::retires_regardless)
+        || b.head.refs.compare_exchange(&mut { REF + HOLD }, 0, ORD_UNREF)
+    {
         box_free(b);
         return true;
     }
@@ -744,7 +750,7 @@ pub fn box_idle(b: &RawBox) -> usize {
         return IDLE;
     }
     let was = b.queued.exchange(IDLE, ORD_CLOSE);
-    if !broken(Twin::idle_without_second_look) && b.closed.load(ORD_CLOSE) != 0 {
+    if !broken(Twin::idle_without_second_check) && b.closed.load(ORD_CLOSE) != 0 {
         b.queued.exchange(WOKEN, ORD_CLOSE);
         return IDLE;
     }
@@ -758,7 +764,7 @@ pub struct Notice {
     pub last: bool,
 }
 
-/// One notice, as rawwaker_box_read reads each of its n.
+/// Reads one notice, as rawwaker_box_read does n times.
 pub fn rawwaker_box_read(list: &mut usize) -> Option<Notice> {
     if *list == NULL {
         return None;
@@ -782,9 +788,10 @@ pub fn rawwaker_box_read(list: &mut usize) -> Option<Notice> {
     Some(Notice { id, woken: was == WOKEN, last })
 }
 
-// ------------------------------------------------------------------------------------------------------ box_poll
+// ---- box_poll
 
-/// Gives whether f was ready, and *woken. The clock is left out; so polls, which is 64 in C, is what ends the loop.
+/// Returns whether f was ready, and *woken. There is no clock here: only the number of polls, which
+/// is 64 in C, ends the loop.
 pub fn rawwaker_box_poll(
     s: &'static Sink,
     box_: &mut Option<&'static RawBox>,
@@ -822,7 +829,7 @@ pub fn rawwaker_box_poll(
         if b.queued.load(RELAXED) != WOKEN {
             break ready;
         }
-        if !broken(Twin::loop_does_not_tell) {
+        if !broken(Twin::loop_does_not_report) {
             woken = true;
         }
         if polls == most {
@@ -840,7 +847,7 @@ pub fn rawwaker_box_poll(
         if looping {
             if broken(Twin::loop_leaves_by_store) {
                 b.queued.store(IDLE, ORD_CLOSE);
-            } else if box_idle(b) == WOKEN && !broken(Twin::loop_does_not_tell) {
+            } else if box_idle(b) == WOKEN && !broken(Twin::loop_does_not_report) {
                 woken = true;
             }
         }
@@ -863,5 +870,5 @@ pub fn rawwaker_box_poll(
 
 pub fn rawwaker_box_adopt(b: &RawBox, id: usize) -> bool {
     b.id.store(id, RELAXED);
-    box_idle(b) == WOKEN && !broken(Twin::adopt_does_not_tell)
+    box_idle(b) == WOKEN && !broken(Twin::adopt_does_not_report)
 }

@@ -1,4 +1,5 @@
-//! What the models stand on: plain memory that loom watches, what the system gives, and the switch of the broken twins.
+//! What all models use: plain memory that loom watches, what the system provides, and the switch
+//! that selects a broken twin.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -12,7 +13,7 @@ use crate::orders::{self, Word, ACQ_REL, RELAXED};
 static EXECUTIONS: AtomicU64 = AtomicU64::new(0);
 static ARENA: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
 
-/// Every model's closure begins with it.
+/// Begins an execution: each model's closure calls it first.
 pub fn begin() {
     EXECUTIONS.fetch_add(1, Relaxed);
     ARENA.lock().unwrap().clear();
@@ -25,10 +26,11 @@ pub fn executions() -> u64 {
     EXECUTIONS.load(Relaxed)
 }
 
-/// Memory that stays until the next execution begins: what the model frees is marked as freed, and watched.
+/// Memory that stays until the next execution begins. What the model frees is marked as freed, and
+/// watched.
 pub fn keep<T: Any + Send>(t: T) -> &'static T {
     let t = Box::new(t);
-    // SAFETY: the box stays where it is until the next execution begins, and nothing of this one is left then.
+    // SAFETY: the box stays in place until the next execution begins; this one has ended by then.
     let r = unsafe { &*(&*t as *const T) };
     ARENA.lock().unwrap().push(t);
     r
@@ -54,8 +56,8 @@ impl<T: Copy> Mem<T> {
     }
 }
 
-/// Whether a piece of memory has been freed. Every access to that memory looks first, so an access that is not ordered before
-/// the free is a race, and one after it fails.
+/// Whether a piece of memory has been freed. Every access to that memory checks this first, so an
+/// access that is not ordered before the free is a race, and one after it fails.
 pub struct Life(Mem<bool>);
 
 impl Life {
@@ -69,13 +71,14 @@ impl Life {
         assert!(self.0.get(), "property: freed twice");
         self.0.set(false);
     }
-    pub fn is_over(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         !self.0.get()
     }
 }
 
-/// Threads that sleep. loom switches threads at its own operations only, and here are none: to fail at an atomic step and to sleep
-/// is one step, and so is to take another and to rouse. Who is roused has seen what was before.
+/// Threads that sleep. loom switches threads only at its own operations, and here are none: failing
+/// an atomic step and then sleeping is one step, and so is another atomic step and the unpark after
+/// it. A thread that is unparked has seen what came before.
 pub struct Sleepers(Mutex<Vec<Thread>>);
 
 impl Sleepers {
@@ -86,7 +89,7 @@ impl Sleepers {
         self.0.lock().unwrap().push(thread::current());
         thread::park();
     }
-    pub fn rouse_one(&self) {
+    pub fn unpark_one(&self) {
         let sleeper = self.0.lock().unwrap().pop();
         if let Some(t) = sleeper {
             t.unpark();
@@ -94,7 +97,8 @@ impl Sleepers {
     }
 }
 
-/// A semaphore. What was before a post is before the wait that it ends, as POSIX promises.
+/// A semaphore. What comes before a post comes before the return of the wait that it ends, as in
+/// POSIX.
 pub struct Semaphore {
     count: Word,
     asleep: Sleepers,
@@ -106,7 +110,7 @@ impl Semaphore {
     }
     pub fn post(&self) {
         self.count.fetch_add(1, ACQ_REL);
-        self.asleep.rouse_one();
+        self.asleep.unpark_one();
     }
     pub fn wait(&self) {
         let mut n = 1;
@@ -126,7 +130,7 @@ impl Semaphore {
     }
 }
 
-/// A sink's descriptor. It orders nothing by itself, unless somebody sleeps on it.
+/// A sink's descriptor. It orders nothing by itself, unless a thread sleeps on it.
 pub struct Descriptor {
     readable: Word,
     asleep: Sleepers,
@@ -140,13 +144,13 @@ impl Descriptor {
     pub fn kick(&self) {
         self.open.touch();
         self.readable.exchange(1, RELAXED);
-        self.asleep.rouse_one();
+        self.asleep.unpark_one();
     }
     pub fn close(&self) {
         self.open.free();
     }
     pub fn is_closed(&self) -> bool {
-        self.open.is_over()
+        self.open.has_ended()
     }
     /// Waits until it is readable, and makes it unreadable: poll() and rawwaker_sink_ack.
     pub fn wait_and_ack(&self) {
@@ -156,14 +160,14 @@ impl Descriptor {
     }
 }
 
-/// The thread that stops for good, and after how many of the steps of a wake.
+/// The thread that stops permanently, and after how many steps of a wake.
 static STOPS: Mutex<Option<(ThreadId, usize)>> = Mutex::new(None);
 
-/// This thread will stop for good after so many steps of its wake.
+/// Makes this thread stop permanently after that many steps of its wake.
 pub fn stop_after(steps: usize) {
     *STOPS.lock().unwrap() = Some((thread::current().id(), steps));
 }
-/// Whether this thread is to stop here: between two steps. It ends then, and the wake is never finished.
+/// Whether this thread is to stop here, between two steps. Then it ends without finishing the wake.
 pub fn stops() -> bool {
     let mut stops = STOPS.lock().unwrap();
     match stops.as_mut() {
@@ -221,12 +225,12 @@ macro_rules! twins {
 twins! {
     /// A seq_cst access is an acq_rel one.
     no_fence
-    /// A wake that finds the word set only looks.
-    wake_only_looks
+    /// A wake that finds the word set only reads it.
+    wake_only_reads
     /// The last reference frees without having seen the others' ends.
     unref_relaxed
-    /// The sleeper goes to sleep without looking once more.
-    sleeps_without_looking
+    /// The sleeper goes to sleep without checking once more.
+    sleeps_without_checking
     /// A BlockOn that has spun leaves LOOP by a store of IDLE.
     spin_leaves_by_a_store
     /// A BlockOn that stays in LOOP takes a wake by a load and a store.
@@ -241,19 +245,19 @@ twins! {
     tests_before_it_registers
     /// The completing side wakes, then makes the condition true.
     wakes_before_it_sets
-    /// A take that finds a register takes the waker all the same.
+    /// A take that finds a register takes the waker nevertheless.
     cell_take_ignores_a_register
     /// A wake leaves the waker in the cell.
     cell_wakes_what_it_keeps
-    /// A register that finds another, or a wake, keeps nothing and wakes nobody.
-    register_keeps_nothing_and_wakes_nobody
+    /// A register that finds another, or a wake, keeps nothing and does not wake.
+    register_keeps_nothing_and_does_not_wake
     /// A register ends by a store, whatever has come meanwhile.
     register_ends_by_a_store
-    /// A register that a take has met gives the cell back by a load and a store.
+    /// A register that meets a take gives the cell back by a load and a store.
     register_gives_back_by_load_and_store
     /// A take gives the cell back by a load and a store.
     take_gives_back_by_load_and_store
-    /// A register that a take has met empties the cell and wakes nobody.
+    /// A register that meets a take empties the cell and does not wake.
     register_drops_what_it_was_to_wake
     /// A producer reads the box once more after the push.
     touches_after_push
@@ -263,9 +267,9 @@ twins! {
     idle_before_unlink
     /// A push does not keep the sink.
     push_without_sink_ref
-    /// The drainer does not look at closed again after IDLE.
-    idle_without_second_look
-    /// close leaves queued alone.
+    /// The drainer does not check closed again after IDLE.
+    idle_without_second_check
+    /// close does not change queued.
     close_leaves_queued
     /// The sink's head is emptied, not marked.
     drop_without_mark
@@ -274,8 +278,8 @@ twins! {
     /// A last notice frees whatever the count is.
     retires_regardless
     /// The last drop does not list the box.
-    last_drop_untold
-    /// A drop that was the last one, and finds the box listed, goes on as if it were closed.
+    last_drop_not_reported
+    /// The last drop, if it finds the box listed, continues as if the box were closed.
     last_drop_falls_through
     /// The runtime does not answer a last notice of a box that it has closed.
     late_last_ignored
@@ -283,11 +287,11 @@ twins! {
     wake_from_idle_only
     /// The sleeper sets the flag by a plain store.
     flag_set_plainly
-    /// A producer looks at the flag by a plain load.
+    /// A producer reads the flag by a plain load.
     flag_read_plainly
     /// A wake clears the flag by a store.
     flag_cleared_by_store
-    /// A wake looks whether the flag is still its own, then clears it.
+    /// A wake checks whether the flag is still its own, then clears it.
     flag_cleared_by_load_and_store
     /// A host that has set a hook gives its sleep the new number by a plain load and store.
     asleep_sets_plainly
@@ -297,40 +301,40 @@ twins! {
     flag_of_a_constant
     /// A wake clears the flag, then writes.
     flag_cleared_before_the_write
-    /// A use looks whether the thing is closed, then counts itself in.
-    use_looks_then_counts
-    /// A use that is refused is counted, in and out; no bit says who the last one out is.
+    /// A use checks whether the object is closed, then counts itself in.
+    use_checks_then_counts
+    /// A use that is refused is counted, in and out; no bit marks the last one out.
     refused_uses_are_counted
-    /// What wakes have left is taken by a load and a store.
-    left_taken_by_load_and_store
-    /// A wake leaves a hook by a load and a store.
-    left_pushed_by_load_and_store
+    /// The hooks that wakes have deferred are taken by a load and a store.
+    deferred_taken_by_load_and_store
+    /// A wake defers a hook by a load and a store.
+    deferred_pushed_by_load_and_store
     /// The wake that is the last to use a hook drops it.
     a_wake_drops_the_hook
-    /// The loop takes a wake and does not say so.
-    loop_does_not_tell
+    /// The loop takes a wake and does not report it.
+    loop_does_not_report
     /// The loop takes a wake away by a load and a store.
     loop_takes_by_load_and_store
     /// The loop leaves by a store of IDLE.
     loop_leaves_by_store
-    /// A listed box is looped over, too.
+    /// A poll loops under a listed box, too.
     loop_from_any
-    /// A box that was born is freed, whoever has it.
+    /// A box that was born is freed, even if the future keeps it.
     born_always_freed
-    /// A wake between the poll and adopt is not told.
-    adopt_does_not_tell
-    /// A hook is put up, then filled.
+    /// A wake between the poll and adopt is not reported.
+    adopt_does_not_report
+    /// A hook is published, then filled.
     hook_before_its_fields
-    /// The hook before is freed when a new one comes.
+    /// A new hook frees the one before.
     hook_frees_older
     /// A wake that finds EMPTY queues the task as well.
     token_copied
-    /// The poller parks without looking.
-    parks_without_looking
-    /// abort says so and wakes nobody.
+    /// The poller parks without checking.
+    parks_without_checking
+    /// abort sets its bit and does not wake.
     abort_without_wake
-    /// The handle looks at done, then registers.
-    join_looks_first
+    /// The handle checks done, then registers.
+    join_checks_first
     /// done is set, then the result.
     done_before_result
     /// A sleeper that was cancelled too late leaves the token in the channel.

@@ -1,5 +1,6 @@
-/* Darwin's semaphores over POSIX ones, under which rawwaker.c's branch for them compiles and runs elsewhere. It says that the
- * branch is C and that its steps are the right ones, and nothing of Darwin. */
+/* Darwin's semaphores, implemented by POSIX ones, so that rawwaker.c's branch for Darwin compiles
+ * and runs on other systems. This shows that the branch is valid C and its steps are right; it
+ * shows nothing about Darwin itself. */
 #ifndef STAND_IN_DISPATCH_H
 #define STAND_IN_DISPATCH_H
 

@@ -1,4 +1,4 @@
-/* A loop that watches one event. */
+/* An epoll that watches one event. */
 #ifndef STAND_IN_EPOLL_H
 #define STAND_IN_EPOLL_H
 

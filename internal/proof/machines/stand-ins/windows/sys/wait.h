@@ -1,4 +1,5 @@
-/* There is no fork, so what forks is not run there. And no signals but those of C, of which this is one. */
+/* Windows has no fork, so tests that fork are not run there. It has only the signals of ISO C, of
+ * which SIGTERM is one. */
 #ifndef STAND_IN_WAIT_H
 #define STAND_IN_WAIT_H
 

@@ -1,8 +1,9 @@
-/* No worker sleeps while work waits: push, startWorker, runWorker, serve, pop, endSearch, search,
- * refill, steal and hasWork in executor/worker.go. Queues are counts; a poll is one step. With BLOCK
- * one poll lasts until all else has been polled, and the watchdog is there: its timer fires when
- * nothing else can happen, the first EARLY times at any time; and LOOKS times in all, which is more
- * than is needed, so that work that no worker comes for ends the run. */
+/* No worker sleeps while work waits: idleState, push, startWorker, runWorker, serve, pop,
+ * endSearch, search, refill, steal and hasWork in executor/worker.go. Queues are counts; a poll is
+ * one step.
+ *   BLOCK  one poll lasts until all else has been polled, and there is the watchdog. Its timer
+ *          fires when nothing else can happen, the first EARLY times at any time, and FIRES times
+ *          in all. That is more than is needed, so work that no worker takes ends the run. */
 #ifndef N
 #define N 2 /* workers */
 #endif
@@ -18,8 +19,8 @@
 #ifndef EARLY
 #define EARLY 1
 #endif
-#ifndef LOOKS
-#define LOOKS 4
+#ifndef FIRES
+#define FIRES 4
 #endif
 #define TOTAL (PUSHERS * PUSHES)
 #define OTHER (1 - w)
@@ -29,18 +30,18 @@
 
 byte queue[N];
 bool awake[N];
-bool blocked[N];
-bool moved[N];       /* polls != pollsSeen */
+bool blocked[N];     /* its poll has been running since the watchdog's last check */
+bool moved[N];       /* polls != seen */
 byte global;
-byte awakes;         /* idleState, its low half */
+byte awakes;         /* the low half of idleState */
 byte searches;       /* and its high half: one word, changed in one step */
-byte starts;         /* goroutines that have been asked for */
-byte busy;           /* those that run, a bit for each: the first that does not is the next to start, as one is like another */
+byte starts;         /* goroutines to be started */
+byte busy;           /* those that run, a bit for each: the first that does not is next to start */
 byte done;
-bool watched;
-bool lasts;          /* there is a poll that lasts */
+bool armed;          /* the watchdog's timer */
+bool lasting;        /* there is a poll that lasts */
 
-/* idleState.admit; ok is what it gives */
+/* idleState.admit; its result is ok */
 inline admit() {
   do
   :: atomic { searches != 0 || awakes >= N -> ok = false; break }
@@ -56,27 +57,27 @@ inline admit() {
 }
 
 /* Executor.armWatchdog */
-inline armWatchdog() {
+inline arm_watchdog() {
 #ifdef BLOCK
-  watched = true
+  armed = true
 #else
   skip
 #endif
 }
 
 /* Executor.startWorker */
-inline startWorker() {
+inline start_worker() {
   admit();
   if
-  :: ok -> ok = false; armWatchdog(); starts++
+  :: ok -> ok = false; arm_watchdog(); starts++
   :: else
   fi
 }
 
 #define forOthers(v) (queue[v] > 0 && (queue[v] > 1 || blocked[v] || !awake[v]))
 
-/* Executor.hasWork; ok is what it gives */
-inline hasWork() {
+/* Executor.hasWork; its result is ok */
+inline has_work() {
   if
   :: atomic { forOthers(0) -> ok = true }
   :: atomic { !forOthers(0) -> skip }
@@ -91,7 +92,7 @@ inline hasWork() {
   fi
 }
 
-/* worker.push, from a spawn or a wake, into any worker */
+/* worker.push, from a spawn or a wake, for any worker */
 proctype Pusher() {
   byte n = PUSHES, w, ca, cs;
   bool ok, alone;
@@ -101,7 +102,7 @@ proctype Pusher() {
     :: w = 0
     :: w = 1
     fi;
-#ifdef TWIN_CREW_READ_BEFORE_THE_PUSH
+#ifdef TWIN_IDLE_STATE_READ_BEFORE_THE_PUSH
     ok = (searches == 0 && awakes < N);
 #endif
     atomic {
@@ -117,12 +118,12 @@ proctype Pusher() {
 #endif
     }
     if
-#ifdef TWIN_CREW_READ_BEFORE_THE_PUSH
+#ifdef TWIN_IDLE_STATE_READ_BEFORE_THE_PUSH
     :: alone || !ok -> ok = false
 #else
     :: alone
 #endif
-    :: else -> startWorker()
+    :: else -> start_worker()
     fi;
     atomic { alone = false; w = 0 }
   :: else -> break
@@ -130,16 +131,16 @@ proctype Pusher() {
 }
 
 /* worker.endSearch */
-inline endSearch() {
+inline end_search() {
   if
   :: searching ->
     atomic { searching = false; searches--; ok = (searches == 0 && awakes < N) }
-#ifndef TWIN_LAST_SEARCHER_CALLS_NOBODY
+#ifndef TWIN_LAST_SEARCHER_STARTS_NONE
     if
     :: ok ->
-      hasWork();
+      has_work();
       if
-      :: ok -> startWorker()
+      :: ok -> start_worker()
       :: else
       fi
     :: else
@@ -157,7 +158,8 @@ inline accept() {
   fi
 }
 
-/* Executor.runWorker: a goroutine. There may be one more than workers: one that is counted out and looks. */
+/* Executor.runWorker: a goroutine. There may be one more than workers, one that is no longer
+ * counted and checks for work once more. */
 proctype Goroutine(byte k) {
   byte w, got, ca, cs;
   bool ok, searching, t, more;
@@ -165,7 +167,7 @@ end:
   do
   :: atomic { starts > 0 && (busy & (2 * k - 1)) == k - 1 -> starts--; busy = busy | k }
     do
-    :: /* Executor.claim */
+    :: /* it claims a worker */
       if
       :: w = 0
       :: w = 1
@@ -188,9 +190,9 @@ end:
         }
         if
         :: t ->
-          endSearch();
+          end_search();
           if
-          :: more -> more = false; startWorker()
+          :: more -> more = false; start_worker()
           :: else
           fi
         :: else ->
@@ -206,7 +208,9 @@ end:
           accept();
           atomic { /* worker.steal */
             if
-            :: forOthers(OTHER) -> got = (queue[OTHER] + 1) / 2; queue[OTHER] = queue[OTHER] - got
+            :: forOthers(OTHER) ->
+              got = (queue[OTHER] + 1) / 2;
+              queue[OTHER] = queue[OTHER] - got
             :: else
             fi
           }
@@ -218,14 +222,14 @@ end:
             fi
           }
           if
-          :: t -> endSearch()
+          :: t -> end_search()
           :: else -> break
           fi
         fi;
         /* the poll */
 #ifdef BLOCK
         if
-        :: atomic { !lasts -> lasts = true; done++ }
+        :: atomic { !lasting -> lasting = true; done++ }
           done == TOTAL
         :: done++
         fi;
@@ -234,11 +238,17 @@ end:
 #endif
         t = false
       od;
-      atomic { assert(searching && awakes > 0 && searches > 0); awakes--; searches--; searching = false; w = 0 }
-#ifdef TWIN_LEAVES_WITHOUT_A_LOOK
+      atomic {
+        assert(searching && awakes > 0 && searches > 0);
+        awakes--;
+        searches--;
+        searching = false;
+        w = 0
+      }
+#ifdef TWIN_STOPS_WITHOUT_A_CHECK
       break
 #else
-      hasWork();
+      has_work();
       if
       :: ok ->
         admit();
@@ -254,14 +264,14 @@ end:
   od
 }
 
-#if defined(BLOCK) && !defined(TWIN_NOBODY_LOOKS)
+#if defined(BLOCK) && !defined(TWIN_NO_WATCHDOG)
 /* Executor.watchdog */
 proctype Watchdog() {
   byte ca, cs, w, n;
   bool ok, some;
 end:
   do
-  :: atomic { watched && n < LOOKS && (n < EARLY || timeout) -> n++; watched = false }
+  :: atomic { armed && n < FIRES && (n < EARLY || timeout) -> n++; armed = false }
     if
     :: awakes == 0
     :: awakes != 0 ->
@@ -278,10 +288,10 @@ end:
       :: else -> w = 0; break
       od;
       if
-      :: some -> some = false; startWorker()
+      :: some -> some = false; start_worker()
       :: else
       fi;
-      armWatchdog()
+      arm_watchdog()
     fi
   od
 }
@@ -292,10 +302,13 @@ init {
   atomic {
     for (n : 1 .. PUSHERS) { run Pusher() }
     for (n : 0 .. N) { run Goroutine(1 << n) }
-#if defined(BLOCK) && !defined(TWIN_NOBODY_LOOKS)
+#if defined(BLOCK) && !defined(TWIN_NO_WATCHDOG)
     run Watchdog()
 #endif
   }
   (done == TOTAL);
-  atomic { (starts == 0 && awakes == 0) -> assert(searches == 0 && queue[0] == 0 && queue[1] == 0 && global == 0) }
+  atomic {
+    (starts == 0 && awakes == 0) ->
+    assert(searches == 0 && queue[0] == 0 && queue[1] == 0 && global == 0)
+  }
 }
