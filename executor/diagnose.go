@@ -162,7 +162,9 @@ func (w *worker) reportBlocked(to []string) []string {
 
 const blockedAfter = 100 * time.Millisecond
 
-func (d *diagnosis) String() string { return fmt.Sprintf("task %d, spawned at %s,", d.number, d.site) }
+func (d *diagnosis) String() string {
+	return fmt.Sprintf("task %d, spawned at %s,", d.number, d.site)
+}
 
 // report writes a line of the watchdog.
 func report(format string, args ...any) {

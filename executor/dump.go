@@ -20,7 +20,6 @@ var registry struct {
 // dumpable is an executor as Dump sees it.
 type dumpable interface {
 	taskLists() []*taskList
-	polled(to map[*task]bool)
 	String() string
 }
 
@@ -82,14 +81,14 @@ func Dump(w io.Writer) error {
 
 func dump(w io.Writer, ex dumpable) error {
 	var tasks []*task
-	for _, h := range ex.taskLists() {
+	lists := ex.taskLists()
+	for _, h := range lists {
 		tasks = h.alive(tasks)
 	}
 	if len(tasks) == 0 {
 		return nil
 	}
-	polled := make(map[*task]bool)
-	ex.polled(polled)
+	polled := polledOf(lists)
 	hint := ""
 	if slices.ContainsFunc(tasks, func(t *task) bool { return t.diag() == nil }) {
 		hint = " (where they were spawned, and more, is known with FFIWAKERDEBUG=tasks=1)"
@@ -137,15 +136,6 @@ func (ex *Executor) taskLists() (all []*taskList) {
 	return all
 }
 
-func (ex *Executor) polled(to map[*task]bool) {
-	for i := range ex.workers {
-		w := &ex.workers[i]
-		w.mu.Lock()
-		to[w.polling] = true
-		w.mu.Unlock()
-	}
-}
-
 // String returns how many workers there are, and how many are awake.
 func (ex *Executor) String() string {
 	awake := awakeOf(ex.idle.Load())
@@ -153,12 +143,6 @@ func (ex *Executor) String() string {
 }
 
 func (l *Local) taskLists() []*taskList { return []*taskList{&l.taskList} }
-
-func (l *Local) polled(to map[*task]bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	to[l.polling] = true
-}
 
 // String names l.
 func (l *Local) String() string { return fmt.Sprintf("Local %p", l) }

@@ -103,21 +103,10 @@ func Detach(ex *Executor, f rawwaker.Future[struct{}]) {
 	}
 	w := ex.workerHint.Get().(*worker)
 	w.mu.Lock()
-	d := w.taskList.detached(f)
+	d := w.detached(f)
 	w.spawn(&d.task)
 	ex.workerHint.Put(w)
 }
-
-// enqueue implements owner.
-func (ex *Executor) enqueue(t *task, at wake.Place) {
-	w := ex.workerHint.Get().(*worker)
-	w.mu.Lock()
-	w.push(t, at)
-	ex.workerHint.Put(w)
-}
-
-// inbox implements owner.
-func (ex *Executor) inbox() *wake.Inbox { return nil }
 
 // Wait returns nil when every task has ended, or ctx's error if ctx ends first. Inside a task it
 // never returns.
@@ -145,6 +134,17 @@ func (ex *Executor) nextEmpty() <-chan struct{} {
 	}
 	return ex.waiters.ch
 }
+
+// enqueue implements owner.
+func (ex *Executor) enqueue(t *task, at wake.Place) {
+	w := ex.workerHint.Get().(*worker)
+	w.mu.Lock()
+	w.push(t, at)
+	ex.workerHint.Put(w)
+}
+
+// inbox implements owner.
+func (ex *Executor) inbox() *wake.Inbox { return nil }
 
 // emptied implements owner.
 func (ex *Executor) emptied() {
@@ -193,23 +193,12 @@ func (ex *Executor) Close() error {
 }
 
 func (ex *Executor) end() {
-	for i := range ex.workers {
-		ex.workers[i].shut() // from here on no poll begins
-	}
-	var all []*task
-	for i := range ex.workers {
-		all = ex.workers[i].alive(all)
-	}
-	for _, t := range all {
-		t.requestEnd(closed)
-	}
+	lists := ex.taskLists()
+	all := shut(lists)
 	inside := ex.sweeping() && insideTask() // a late sweep may have called this
-	defer persist(func() {
-		for ex.sweep(); inTransit(ex, all) || !inside && ex.sweeping(); ex.sweep() {
-			runtime.Gosched()
-		}
+	endTasks(all, ex.sweep, func() bool {
+		return inTransit(lists, all) || !inside && ex.sweeping()
 	})
-	each(all, endAsleep)
 }
 
 // sweeping reports whether a goroutine sweeps tasks that came late.

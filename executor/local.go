@@ -32,7 +32,6 @@ type Local struct {
 	hosted  bool // by WakeWith
 	hooked  bool // the inbox calls unpark
 	stopped bool // Close has ended all tasks
-	polling *task
 	closing closing
 
 	hookMu  sync.RWMutex // read-locked while OnWake's function is called; Close locks it
@@ -93,13 +92,12 @@ func DetachLocal(l *Local, f rawwaker.Future[struct{}]) {
 		panic("executor: DetachLocal: nil future")
 	}
 	l.mu.Lock()
-	l.spawn(&l.taskList.detached(f).task)
+	l.spawn(&l.detached(f).task)
 }
 
 // spawn queues a new task. mu is held, and is released.
 func (l *Local) spawn(t *task) {
 	if l.closed {
-		l.mu.Unlock()
 		l.refuse(t)
 		return
 	}
@@ -311,15 +309,15 @@ func (l *Local) Run() {
 // Close.
 func (l *Local) drive(done func() bool) {
 	for !done() {
-		if !l.Tick() && !done() && !l.park() {
+		if !l.Tick() && !done() && !l.sleep() {
 			return
 		}
 	}
 	l.endTicking()
 }
 
-// park sleeps until there is something to tick. False: l is closed.
-func (l *Local) park() bool {
+// sleep parks until there is something to tick. False: l is closed.
+func (l *Local) sleep() bool {
 	l.mu.Lock()
 	switch {
 	case l.stopped:
@@ -478,11 +476,8 @@ func (l *Local) Close() error {
 }
 
 func (l *Local) end() {
-	l.shut()
-	all := l.alive(nil)
-	for _, t := range all {
-		t.requestEnd(closed)
-	}
+	lists := l.taskLists()
+	all := shut(lists)
 	defer func() {
 		l.in.Close()
 		defer l.stopHook()
@@ -494,10 +489,5 @@ func (l *Local) end() {
 			p.Wake()
 		}
 	}()
-	defer persist(func() {
-		for l.sweep(); inTransit(l, all); l.sweep() {
-			runtime.Gosched()
-		}
-	})
-	each(all, endAsleep)
+	endTasks(all, l.sweep, func() bool { return inTransit(lists, all) })
 }

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -61,14 +62,22 @@ func (r *ring) take(into []*task) []*task {
 type taskList struct {
 	owner owner
 
-	mu     sync.Mutex
-	queue  ring
-	live   []*task // the list, with ended tasks that were not removed yet; each has its index
-	closed bool    // permanently: no task is spawned, and Close owns the queue
-	free   []*detached
+	mu      sync.Mutex
+	queue   ring
+	polling *task   // last taken out of the queue; it may have ended
+	live    []*task // the list, with ended tasks that were not removed yet; each has its index
+	closed  bool    // permanently: no task is spawned, and Close owns the queue
+	free    []*detached
 
 	// unfinished counts the listed tasks that have no result yet.
 	unfinished atomic.Int64
+}
+
+// link puts t on the list. mu is held.
+func (h *taskList) link(t *task) {
+	t.index = len(h.live)
+	h.live = append(h.live, t)
+	h.unfinished.Add(1)
 }
 
 // detached returns a task without a handle. mu is held.
@@ -86,19 +95,19 @@ func (h *taskList) detached(f rawwaker.Future[struct{}]) (d *detached) {
 
 const maxFree = 1024
 
+// refuse ends a new task: h is closed, and does not list it. mu is held, and is released.
+func (h *taskList) refuse(t *task) {
+	h.mu.Unlock()
+	t.state.Or(refused)
+	t.end(closed)
+}
+
 // recycle keeps a task that was unlinked, if its waker has not escaped. mu is held.
 func (h *taskList) recycle(t *task) {
 	reusable := t.extra == nil && !h.closed && len(h.free) < maxFree && !t.core.Escaped()
 	if d, ok := t.core.Target().(*detached); ok && reusable {
 		h.free = append(h.free, d)
 	}
-}
-
-// link puts t on the list. mu is held.
-func (h *taskList) link(t *task) {
-	t.index = len(h.live)
-	h.live = append(h.live, t)
-	h.unfinished.Add(1)
 }
 
 // unlink takes t out, and puts the last in its place. mu is held.
@@ -128,18 +137,44 @@ func (h *taskList) alive(to []*task) []*task {
 // count returns how many have not ended.
 func (h *taskList) count() int { return int(h.unfinished.Load()) }
 
-// shut refuses further tasks, and releases those that were kept for reuse.
-func (h *taskList) shut() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.closed = true
-	h.free = nil
+// shut refuses further tasks and polls, releases the tasks that were kept for reuse, and requests
+// the end of the living ones, which it returns.
+func shut(lists []*taskList) (all []*task) {
+	for _, h := range lists {
+		h.mu.Lock()
+		h.closed = true
+		h.free = nil
+		h.mu.Unlock()
+	}
+	for _, h := range lists {
+		all = h.alive(all)
+	}
+	for _, t := range all {
+		t.requestEnd(closed)
+	}
+	return all
 }
 
-// refuse ends a new task: h is closed, and does not list it.
-func (h *taskList) refuse(t *task) {
-	t.state.Or(refused)
-	t.end(closed)
+// endTasks is the rest of Close: it ends the sleeping tasks, and sweeps the queues while busy
+// reports that a task is on its way into one.
+func endTasks(all []*task, sweep func(), busy func() bool) {
+	defer persist(func() {
+		for sweep(); busy(); sweep() {
+			runtime.Gosched()
+		}
+	})
+	each(all, endAsleep)
+}
+
+// polledOf returns the tasks that these lists' owners have last taken out of a queue.
+func polledOf(lists []*taskList) map[*task]bool {
+	polled := make(map[*task]bool)
+	for _, h := range lists {
+		h.mu.Lock()
+		polled[h.polling] = true
+		h.mu.Unlock()
+	}
+	return polled
 }
 
 // remove takes an ended task off its list, and notifies the owner if that was the last.
@@ -207,9 +242,8 @@ func each[E any](all []E, f func(E)) {
 
 // inTransit reports whether a goroutine is about to queue one of these tasks: it was woken, and is
 // neither queued nor being polled nor ended. That takes a few instructions.
-func inTransit(ex dumpable, all []*task) bool {
-	polled := make(map[*task]bool)
-	ex.polled(polled)
+func inTransit(lists []*taskList, all []*task) bool {
+	polled := polledOf(lists)
 	for _, t := range all {
 		if t.state.Load()&(ending|done) == 0 && !polled[t] {
 			return true

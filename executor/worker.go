@@ -20,7 +20,6 @@ type worker struct {
 	// Of mu.
 	awake     bool    // it has a goroutine, which reads the queue once more before it clears this
 	blocked   bool    // its poll takes long: all of its queue is for others
-	polling   *task   // last taken out of the queue; it may have ended
 	polls     uint64  // how many were taken out
 	pollsSeen uint64  // polls, when the watchdog last read it
 	bubble    int     // 1: the goroutine belongs to a synctest bubble
@@ -72,7 +71,6 @@ func (c *idleState) admit(all int) bool {
 // spawn queues a new task. mu is held, and is released.
 func (w *worker) spawn(t *task) {
 	if w.closed {
-		w.mu.Unlock()
 		w.refuse(t)
 		return
 	}
