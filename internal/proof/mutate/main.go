@@ -127,6 +127,10 @@ func run(temp string) int {
 			all = append(all, m)
 		}
 	}
+	if n == 0 && !*unhinted {
+		fmt.Fprintln(os.Stderr, "mutate: no mutant matches (-list names them)")
+		return 2
+	}
 	if *list {
 		for _, m := range all {
 			fmt.Printf("%s:%d\t%s\n", m.file, m.line, m.key)
