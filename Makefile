@@ -1,56 +1,68 @@
-# The front doors. Everything here is also what .ci/run uses.
+# Short names for what is run most often. `make` alone lists them; .ci/run is all that CI runs.
 
 GO ?= go
 
-.PHONY: tour test race soak asan nocgo systems debug c hosts rust vendor proof model tools bench plots diagrams ci
+.PHONY: help tour test race soak asan nocgo systems debug c hosts rust vendor lint api proof model tools bench plots diagrams ci
 
-tour:            ## every example of the article, with what it costs
+help:            ## list these targets
+	@sed -nE 's/^([a-z]+): +## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'
+
+tour:            ## run every example of the article, and print what it costs
 	$(GO) run ./cmd/wakelab
 
-test:            ## the tests
+test:            ## run the tests
 	$(GO) test ./...
 
-race:            ## the tests under the race detector
+race:            ## run the tests under the race detector
 	$(GO) test -race ./...
 
-soak:            ## a minute of random spawns, wakes, aborts, panics and closes under the race detector, and the counts at its end
+soak:            ## spawn, wake, abort, panic and close at random for a minute under the race detector
 	FFIWAKER_SOAK=60s $(GO) test -count=1 -race -run TestSoak -v ./executor
 
-asan:            ## the tests with C under AddressSanitizer and LeakSanitizer
+asan:            ## run the tests with C under AddressSanitizer and LeakSanitizer
 	$(GO) test -asan ./...
 
-nocgo:           ## the tests of a build without cgo
+nocgo:           ## run the tests of a build without cgo
 	CGO_ENABLED=0 $(GO) test ./...
 
-systems:         ## go vet of the Go half, for each system of docs/COMPAT.md
+systems:         ## vet the Go half for each system of docs/COMPAT.md
 	for at in linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64; do \
 		CGO_ENABLED=0 GOOS=$${at%/*} GOARCH=$${at#*/} $(GO) vet ./... || exit 1; done
 
-debug:           ## a collection before each use of a C pointer, and a collector that never rests
+debug:           ## run the tests with GOGC=1 and a collection before each use of a C pointer
 	GOGC=1 $(GO) test -count=1 -short -tags ffiwakerdebug ./...
 
-c:               ## the programs in pure C: strict warnings, C++, ASan, TSan, valgrind
+c:               ## run the programs in pure C: strict warnings, C++, ASan, TSan, valgrind
 	internal/test/purec/run
 
-hosts:           ## libffiwaker, and every C host built, run and compared
+hosts:           ## build libffiwaker and every C host, run them, compare their output
 	$(MAKE) -C hosts check
 
-rust:            ## the Rust crate's tests, and async-ffi's
+rust:            ## test the Rust crate and the async-ffi adapter
 	cargo test --manifest-path interop/rust/Cargo.toml
 	interop/asyncffi/test/run
 
 vendor:          ## copy rawwaker.h, rawwaker.c and LICENSE into the Rust crate
 	cp rawwaker.h rawwaker.c LICENSE interop/rust/vendor/
 
-proof:           ## kits, broken things, faults, models, fuzzing, other machines, mutants: one table, under 20 minutes (docs/PROOF.md)
+lint:            ## staticcheck, shellcheck and clang's analyzer
+	.ci/lint staticcheck
+	.ci/lint shellcheck
+	.ci/lint analyzer
+
+api:             ## write api/ anew, when a change of an API is intended; add it to CHANGELOG.md too
+	.ci/api go write
+	.ci/api c write
+
+proof:           ## run every layer of docs/PROOF.md, in under 20 minutes, and print one table
 	@.ci/install
 	internal/proof/run
 
-model:           ## the state words in spin and in loom, and their broken twins
+model:           ## check the state words in spin and loom, and that broken twins fail
 	@.ci/install
 	internal/proof/model/run
 
-tools:           ## what those need, by apt
+tools:           ## install, with apt, what the checks need
 	.ci/install
 
 bench:           ## measure every figure, print it, keep it in bench/results and bench/RESULTS.md
@@ -59,8 +71,8 @@ bench:           ## measure every figure, print it, keep it in bench/results and
 plots:           ## measure the cost curves, keep them there too, and draw them in docs/
 	$(GO) run ./bench -plots
 
-diagrams:        ## the diagrams of docs/CONCURRENCY.md: each docs/diagrams/*.dot as an SVG, by graphviz
+diagrams:        ## draw the diagrams of docs/CONCURRENCY.md with graphviz
 	docs/diagrams/draw
 
-ci:              ## all that CI runs
+ci:              ## run all that CI runs
 	.ci/run

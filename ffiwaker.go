@@ -4,7 +4,7 @@
 //   - [blockon] to wait for one future in a goroutine
 //   - [executor] to run many futures as tasks, on worker goroutines or in the loop of a host
 //   - [future] for ready-made futures, combinators, async and await
-//   - [wakertest] to test a waker, future or executor of your own against the contract of rawwaker.h
+//   - [wakertest] to test a waker, future or executor against the contract in rawwaker.h
 //   - [audit] to link the C auditor into a C program; Go tests want wakertest.Audit
 //
 // A C program that has no Go in it copies rawwaker.h and rawwaker.c and needs nothing else.

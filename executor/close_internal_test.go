@@ -17,9 +17,9 @@ func (f pendingUntilDropped) Poll(*rawwaker.Context) rawwaker.Poll[int] {
 }
 func (f pendingUntilDropped) Drop() { f() }
 
-// A wake has taken the task's token, and has not queued it yet; the last that was polled there was this very task. (The model task.pml
-// found that Close took it for one that is being polled.)
-func TestCloseWaitsForATokenThatIsOnItsWay(t *testing.T) {
+// A wake has taken the task's token, and has not queued it yet; the last that was polled there
+// was this very task. (The model task.pml found that Close took it for one that is being polled.)
+func TestCloseToken(t *testing.T) {
 	for _, on := range []string{"Local", "Executor"} {
 		t.Run(on, func(t *testing.T) {
 			var order string // -race tells, if nothing orders it
@@ -47,7 +47,7 @@ func TestCloseWaitsForATokenThatIsOnItsWay(t *testing.T) {
 			for range 1000 {
 				runtime.Gosched()
 			}
-			h.task.rouse(wake.Anywhere) // and its push
+			h.task.schedule(wake.Anywhere) // and its push
 			<-closed
 			require.Equal(t, "dc", order)
 		})

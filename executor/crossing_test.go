@@ -31,7 +31,7 @@ func sum(vs []uint64) (s uint64) {
 	return s
 }
 
-func TestManyCFuturesAreAwaitedAtOnce(t *testing.T) {
+func TestCFutures(t *testing.T) {
 	n := 20_000
 	if testing.Short() {
 		n = 2_000
@@ -43,14 +43,18 @@ func TestManyCFuturesAreAwaitedAtOnce(t *testing.T) {
 		all := future.JoinAll(fs...)
 		done := make(chan struct{})
 		polled := false
-		require.Equal(t, want, sum(blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[[]uint64] {
-			p := all.Poll(cx)
-			if !polled {
-				polled = true
-				go func() { ctest.CompleteAll(ops, 4); close(done) }()
-			}
-			return p
-		}))))
+		require.Equal(
+			t,
+			want,
+			sum(blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[[]uint64] {
+				p := all.Poll(cx)
+				if !polled {
+					polled = true
+					go func() { ctest.CompleteAll(ops, 4); close(done) }()
+				}
+				return p
+			}))),
+		)
 		<-done
 	})
 	t.Run("as tasks", func(t *testing.T) {
@@ -108,100 +112,104 @@ func TestManyCFuturesAreAwaitedAtOnce(t *testing.T) {
 	require.Zero(t, ctest.OpsLive())
 }
 
-func TestAWakeOfCMakesTheDescriptorReadableAndCallsTheHook(t *testing.T) {
-	balance.Check(t)
-	l := executor.NewLocal()
-	defer l.Close()
-	s := ctest.NewScript("k.r")
-	h := executor.SpawnLocal[uint64](l, rawwaker.FutureFromRaw[uint64](s.Raw()))
-	for l.Tick() {
-	}
-	fd := l.FD()
-	for readable(fd, 0) {
-		l.Tick()
-	}
-	s.Wake() // a thread of C; when it is through, so is the descriptor
-	require.True(t, readable(fd, 0))
-	require.True(t, l.Tick())
-	require.False(t, l.Tick())
-	require.False(t, readable(fd, 0))
-	called := make(chan struct{}, 1)
-	l.OnWake(func() {
-		select {
-		case called <- struct{}{}:
-		default:
+func TestFD(t *testing.T) {
+	t.Run("is_readable_after_a_wake_from_C_and_the_hook_is_called", func(t *testing.T) {
+		balance.Check(t)
+		l := executor.NewLocal()
+		defer l.Close()
+		s := ctest.NewScript("k.r")
+		h := executor.SpawnLocal[uint64](l, rawwaker.FutureFromRaw[uint64](s.Raw()))
+		for l.Tick() {
 		}
-	})
-	s.Wake()
-	<-called
-	for l.Tick() {
-	}
-	require.EqualValues(t, 42, blockon.BlockOn[uint64](h))
-	s.Free()
-}
-
-// A host may stop after any number of ticks.
-func TestFDIsReadableWhileThereIsSomethingToTick(t *testing.T) {
-	for _, by := range []string{"C", "Go", "spawn"} {
-		t.Run("after_wakes_by_"+by, func(t *testing.T) {
-			balance.Check(t)
-			l := executor.NewLocal()
-			defer l.Close()
-			fd := l.FD()
-			const tasks = 3
-			var scripts [tasks]*ctest.Script
-			var wakers [tasks]*rawwaker.Waker
-			spawn := func(i int) {
-				executor.DetachLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
-					if wakers[i] == nil {
-						wakers[i] = cx.Waker().Clone()
-						return rawwaker.Pending[struct{}]()
-					}
-					return rawwaker.Ready(struct{}{})
-				}))
-			}
-			left := tasks
-			switch by {
-			case "C":
-				for i := range scripts {
-					scripts[i] = ctest.NewScript("kr")
-					executor.SpawnLocal(l, rawwaker.Future[uint64](rawwaker.FutureFromRaw[uint64](scripts[i].Raw())))
-				}
-			case "Go":
-				for i := range wakers {
-					spawn(i)
-				}
-			}
-			for l.Tick() {
-			}
-			require.False(t, readable(fd, 0))
-			switch by {
-			case "C":
-				for _, s := range scripts {
-					s.Wake()
-				}
-			case "Go":
-				for _, w := range wakers {
-					w.WakeByRef()
-				}
-			case "spawn":
-				for i := range wakers {
-					spawn(i)
-				}
-			}
-			for ; left > 0; left-- {
-				require.True(t, readable(fd, 0), "%d are left", left)
-				require.True(t, l.Tick())
-			}
-			require.False(t, l.Tick())
-			require.False(t, readable(fd, 0))
-			for i := range tasks {
-				if by == "C" {
-					scripts[i].Free()
-				} else {
-					wakers[i].Drop()
-				}
+		fd := l.FD()
+		for readable(fd, 0) {
+			l.Tick()
+		}
+		s.Wake() // a thread of C; when it is through, so is the descriptor
+		require.True(t, readable(fd, 0))
+		require.True(t, l.Tick())
+		require.False(t, l.Tick())
+		require.False(t, readable(fd, 0))
+		called := make(chan struct{}, 1)
+		l.OnWake(func() {
+			select {
+			case called <- struct{}{}:
+			default:
 			}
 		})
-	}
+		s.Wake()
+		<-called
+		for l.Tick() {
+		}
+		require.EqualValues(t, 42, blockon.BlockOn[uint64](h))
+		s.Free()
+	})
+	// A host may stop after any number of ticks.
+	t.Run("is_readable_while_there_is_something_to_tick", func(t *testing.T) {
+		for _, by := range []string{"C", "Go", "spawn"} {
+			t.Run("after_wakes_by_"+by, func(t *testing.T) {
+				balance.Check(t)
+				l := executor.NewLocal()
+				defer l.Close()
+				fd := l.FD()
+				const tasks = 3
+				var scripts [tasks]*ctest.Script
+				var wakers [tasks]*rawwaker.Waker
+				spawn := func(i int) {
+					executor.DetachLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
+						if wakers[i] == nil {
+							wakers[i] = cx.Waker().Clone()
+							return rawwaker.Pending[struct{}]()
+						}
+						return rawwaker.Ready(struct{}{})
+					}))
+				}
+				left := tasks
+				switch by {
+				case "C":
+					for i := range scripts {
+						scripts[i] = ctest.NewScript("kr")
+						executor.SpawnLocal(
+							l,
+							rawwaker.Future[uint64](rawwaker.FutureFromRaw[uint64](scripts[i].Raw())),
+						)
+					}
+				case "Go":
+					for i := range wakers {
+						spawn(i)
+					}
+				}
+				for l.Tick() {
+				}
+				require.False(t, readable(fd, 0))
+				switch by {
+				case "C":
+					for _, s := range scripts {
+						s.Wake()
+					}
+				case "Go":
+					for _, w := range wakers {
+						w.WakeByRef()
+					}
+				case "spawn":
+					for i := range wakers {
+						spawn(i)
+					}
+				}
+				for ; left > 0; left-- {
+					require.True(t, readable(fd, 0), "%d are left", left)
+					require.True(t, l.Tick())
+				}
+				require.False(t, l.Tick())
+				require.False(t, readable(fd, 0))
+				for i := range tasks {
+					if by == "C" {
+						scripts[i].Free()
+					} else {
+						wakers[i].Drop()
+					}
+				}
+			})
+		}
+	})
 }

@@ -10,33 +10,32 @@ import (
 	"weak"
 )
 
-// registry is every executor of the program. It keeps none alive.
+// registry holds every executor of the program, and keeps none alive.
 var registry struct {
 	mu   sync.Mutex
 	last int
-	all  map[int]func() dumped // which gives nil once it was collected
+	all  map[int]func() dumpable // returns nil if it was collected
 }
 
-// dumped is an executor as Dump sees it.
-type dumped interface {
-	homes() []*home
-	polled(to map[*task]bool)
+// dumpable is an executor as Dump sees it.
+type dumpable interface {
+	taskLists() []*taskList
 	String() string
 }
 
-// known makes ex known to Dump.
-func known[E any, P interface {
+// register makes ex known to Dump.
+func register[E any, P interface {
 	*E
-	dumped
+	dumpable
 }](ex P) {
 	w := weak.Make((*E)(ex))
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
 	if registry.all == nil {
-		registry.all = make(map[int]func() dumped)
+		registry.all = make(map[int]func() dumpable)
 	}
 	registry.last++
-	registry.all[registry.last] = func() dumped {
+	registry.all[registry.last] = func() dumpable {
 		if ex := w.Value(); ex != nil {
 			return P(ex)
 		}
@@ -49,11 +48,14 @@ func known[E any, P interface {
 	}, registry.last)
 }
 
-// Dump writes a line for every executor and Local that has tasks, and one for each task that is not over: its number and where it
-// was spawned, whether it is asleep, queued, being polled or about to end, how often it was polled, how long ago a wake queued it,
-// and how many clones of its waker live in Go, or that C has some. All but the state is known of those tasks only that were spawned
-// after [Diagnose], or with FFIWAKERDEBUG=tasks=1 in the environment. Others may be running: what was true of one line need not be
-// of the next.
+// Dump writes a line for each executor and Local that has tasks, and one for each task that has
+// not ended: its number and where it was spawned; whether it is asleep, queued, being polled or
+// about to end; how often it was polled; how long ago a wake queued it; and how many clones of
+// its waker live in Go, and whether C has some.
+//
+// For tasks that were spawned before [Diagnose], and without FFIWAKERDEBUG=tasks=1 in the
+// environment, only the state is known. Tasks may run meanwhile, so the lines are not of one
+// moment. Dump returns w's first error.
 func Dump(w io.Writer) error {
 	registry.mu.Lock()
 	all := registry.all
@@ -62,7 +64,7 @@ func Dump(w io.Writer) error {
 		order = append(order, n)
 	}
 	slices.Sort(order)
-	var live []dumped
+	var live []dumpable
 	for _, n := range order {
 		if ex := all[n](); ex != nil {
 			live = append(live, ex)
@@ -77,16 +79,16 @@ func Dump(w io.Writer) error {
 	return nil
 }
 
-func dump(w io.Writer, ex dumped) error {
+func dump(w io.Writer, ex dumpable) error {
 	var tasks []*task
-	for _, h := range ex.homes() {
+	lists := ex.taskLists()
+	for _, h := range lists {
 		tasks = h.alive(tasks)
 	}
 	if len(tasks) == 0 {
 		return nil
 	}
-	polled := make(map[*task]bool)
-	ex.polled(polled)
+	polled := polledOf(lists)
 	hint := ""
 	if slices.ContainsFunc(tasks, func(t *task) bool { return t.diag() == nil }) {
 		hint = " (where they were spawned, and more, is known with FFIWAKERDEBUG=tasks=1)"
@@ -105,7 +107,7 @@ func dump(w io.Writer, ex dumped) error {
 func (t *task) describe(polled bool) string {
 	state := "queued"
 	switch {
-	case t.doomed() != nil:
+	case t.endReason() != nil:
 		state = "about to end"
 	case t.core.Asleep():
 		state = "asleep"
@@ -117,8 +119,8 @@ func (t *task) describe(polled bool) string {
 		return "a task: " + state
 	}
 	woken := "never woken"
-	if at := d.woken.Load(); at != 0 {
-		woken = fmt.Sprintf("woken %v ago", time.Duration(sinceBegan()-at).Round(time.Microsecond))
+	if at := d.wokenAt.Load(); at != 0 {
+		woken = fmt.Sprintf("woken %v ago", time.Duration(sinceStart()-at).Round(time.Microsecond))
 	}
 	wakers := fmt.Sprintf("wakers %d", d.clones.Load())
 	if t.core.Lent() {
@@ -127,34 +129,20 @@ func (t *task) describe(polled bool) string {
 	return fmt.Sprintf("%s %s, polls %d, %s, %s", d, state, d.polls.Load(), woken, wakers)
 }
 
-func (ex *Executor) homes() (all []*home) {
+func (ex *Executor) taskLists() (all []*taskList) {
 	for i := range ex.workers {
-		all = append(all, &ex.workers[i].home)
+		all = append(all, &ex.workers[i].taskList)
 	}
 	return all
 }
 
-func (ex *Executor) polled(to map[*task]bool) {
-	for i := range ex.workers {
-		w := &ex.workers[i]
-		w.mu.Lock()
-		to[w.polling] = true
-		w.mu.Unlock()
-	}
-}
-
-// String says how many workers there are, and how many are awake.
+// String returns how many workers there are, and how many are awake.
 func (ex *Executor) String() string {
-	return fmt.Sprintf("Executor %p, %d of %d workers awake", ex, awakeOf(ex.crew.Load()), len(ex.workers))
+	awake := awakeOf(ex.idle.Load())
+	return fmt.Sprintf("Executor %p, %d of %d workers awake", ex, awake, len(ex.workers))
 }
 
-func (l *Local) homes() []*home { return []*home{&l.home} }
-
-func (l *Local) polled(to map[*task]bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	to[l.polling] = true
-}
+func (l *Local) taskLists() []*taskList { return []*taskList{&l.taskList} }
 
 // String names l.
 func (l *Local) String() string { return fmt.Sprintf("Local %p", l) }

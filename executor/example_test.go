@@ -67,13 +67,16 @@ func ExampleLocal_OnWake() {
 	// Output: ticked
 }
 
-// A group with one end: the first panic aborts the rest, and Wait returns when all are over.
+// A group with one end: the first panic aborts the rest, and Wait returns when all have ended.
 func ExampleScope() {
 	ex := executor.New()
 	defer ex.Close()
 	s := executor.NewScope(context.Background(), ex)
 	slow := executor.SpawnIn(s, future.Sleep(time.Hour))
-	executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic(errors.New("out of ink")) }))
+	executor.SpawnIn(
+		s,
+		future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic(errors.New("out of ink")) }),
+	)
 	err := s.Wait()
 	fmt.Println(errors.Unwrap(err))
 	fmt.Println(blockon.BlockOn(slow.Outcome()).Err)
@@ -105,6 +108,9 @@ func ExampleRunUntil() {
 	l := executor.NewLocal()
 	defer l.Close()
 	executor.SpawnLocal(l, future.Sleep(time.Hour)) // stays
-	fmt.Println(executor.RunUntil(l, future.Map(future.Yield(), func(struct{}) string { return "done" })), l.Len())
+	fmt.Println(
+		executor.RunUntil(l, future.Map(future.Yield(), func(struct{}) string { return "done" })),
+		l.Len(),
+	)
 	// Output: done 1
 }

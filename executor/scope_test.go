@@ -20,7 +20,8 @@ type held struct{ drops *atomic.Int32 }
 func (held) Poll(cx *rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Pending[int]() }
 func (h held) Drop()                                      { h.drops.Add(1) }
 
-// onBoth runs a test with the scope's tasks on an Executor, and on a Local that another goroutine runs.
+// onBoth runs a test with the scope's tasks on an Executor, and on a Local that another goroutine
+// runs.
 func onBoth(t *testing.T, test func(t *testing.T, on executor.Spawner)) {
 	t.Run("Executor", func(t *testing.T) {
 		ex := executor.New()
@@ -38,96 +39,101 @@ func onBoth(t *testing.T, test func(t *testing.T, on executor.Spawner)) {
 	})
 }
 
-func TestAScopeEndsWhenItsTasksHave(t *testing.T) {
-	onBoth(t, func(t *testing.T, on executor.Spawner) {
-		s := executor.NewScope(context.Background(), on)
-		var over atomic.Int32
-		for range 100 {
-			executor.SpawnIn(s, future.Async(func(aw *future.Awaiter) int {
-				future.Await(aw, future.Yield())
-				// One that a task spawns belongs to the scope too, though Wait has begun.
-				executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+func TestNewScope(t *testing.T) {
+	t.Run("ends_when_its_tasks_have", func(t *testing.T) {
+		onBoth(t, func(t *testing.T, on executor.Spawner) {
+			s := executor.NewScope(context.Background(), on)
+			var over atomic.Int32
+			for range 100 {
+				executor.SpawnIn(s, future.Async(func(aw *future.Awaiter) int {
+					future.Await(aw, future.Yield())
+					// One that a task spawns belongs to the scope too, though Wait has begun.
+					executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+						over.Add(1)
+						return rawwaker.Ready(0)
+					}))
 					over.Add(1)
-					return rawwaker.Ready(0)
+					return 0
 				}))
-				over.Add(1)
-				return 0
+			}
+			require.NoError(t, s.Wait())
+			require.EqualValues(t, 200, over.Load())
+			require.Error(t, s.Context().Err())
+		})
+	})
+	t.Run("is_aborted_by_the_first_panic", func(t *testing.T) {
+		onBoth(t, func(t *testing.T, on executor.Spawner) {
+			s := executor.NewScope(context.Background(), on)
+			var drops atomic.Int32
+			held1 := executor.SpawnIn[int](s, held{&drops})
+			executor.SpawnIn[int](s, held{&drops})
+			boom := errors.New("boom")
+			executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic(boom) }))
+			err := s.Wait()
+			require.ErrorIs(t, err, boom)
+			require.ErrorAs(t, err, new(*executor.PanicError))
+			require.EqualValues(t, 2, drops.Load())
+			require.ErrorIs(t, blockon.BlockOn(held1.Outcome()).Err, executor.ErrAborted)
+			require.ErrorIs(t, context.Cause(s.Context()), boom)
+		})
+	})
+	t.Run("is_aborted_by_the_end_of_its_context", func(t *testing.T) {
+		onBoth(t, func(t *testing.T, on executor.Spawner) {
+			ctx, cancel := context.WithCancel(context.Background())
+			s := executor.NewScope(ctx, on)
+			var drops atomic.Int32
+			h := executor.SpawnIn[int](s, held{&drops})
+			cancel()
+			require.ErrorIs(t, s.Wait(), context.Canceled)
+			require.ErrorIs(t, blockon.BlockOn(h.Outcome()).Err, executor.ErrAborted)
+			require.EqualValues(t, 1, drops.Load())
+		})
+	})
+	t.Run("refuses_a_spawn_after_its_end_or_abort", func(t *testing.T) {
+		onBoth(t, func(t *testing.T, on executor.Spawner) {
+			var drops atomic.Int32
+			s := executor.NewScope(context.Background(), on)
+			s.Abort()
+			s.Abort()
+			require.ErrorIs(
+				t,
+				blockon.BlockOn(executor.SpawnIn[int](s, held{&drops}).Outcome()).Err,
+				executor.ErrAborted,
+			)
+			require.NoError(t, s.Wait())
+			require.ErrorIs(
+				t,
+				blockon.BlockOn(executor.SpawnIn[int](s, held{&drops}).Outcome()).Err,
+				executor.ErrClosed,
+			)
+			require.EqualValues(t, 2, drops.Load())
+		})
+	})
+	t.Run("has_its_end_as_a_future", func(t *testing.T) {
+		onBoth(t, func(t *testing.T, on executor.Spawner) {
+			s := executor.NewScope(context.Background(), on)
+			tx, rx := future.Oneshot[int]()
+			h := executor.SpawnIn(s, rx)
+			done := s.Done()
+			polls := 0
+			err := blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[error] {
+				if polls++; polls == 1 {
+					defer tx.Send(7)
+				}
+				return done.Poll(cx)
 			}))
-		}
-		require.NoError(t, s.Wait())
-		require.EqualValues(t, 200, over.Load())
-		require.Error(t, s.Context().Err())
+			require.NoError(t, err)
+			require.Equal(t, 7, blockon.BlockOn(h.Outcome()).Value.Value)
+			require.NoError(t, s.Wait())
+		})
 	})
-}
-
-func TestTheFirstPanicAbortsTheScope(t *testing.T) {
-	onBoth(t, func(t *testing.T, on executor.Spawner) {
-		s := executor.NewScope(context.Background(), on)
+	t.Run("is_ended_by_the_Close_of_its_executor", func(t *testing.T) {
+		ex := executor.New()
+		s := executor.NewScope(context.Background(), ex)
 		var drops atomic.Int32
-		held1 := executor.SpawnIn[int](s, held{&drops})
 		executor.SpawnIn[int](s, held{&drops})
-		boom := errors.New("boom")
-		executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic(boom) }))
-		err := s.Wait()
-		require.ErrorIs(t, err, boom)
-		require.ErrorAs(t, err, new(*executor.PanicError))
-		require.EqualValues(t, 2, drops.Load())
-		require.ErrorIs(t, blockon.BlockOn(held1.Outcome()).Err, executor.ErrAborted)
-		require.ErrorIs(t, context.Cause(s.Context()), boom)
-	})
-}
-
-func TestTheEndOfTheContextAbortsTheScope(t *testing.T) {
-	onBoth(t, func(t *testing.T, on executor.Spawner) {
-		ctx, cancel := context.WithCancel(context.Background())
-		s := executor.NewScope(ctx, on)
-		var drops atomic.Int32
-		h := executor.SpawnIn[int](s, held{&drops})
-		cancel()
-		require.ErrorIs(t, s.Wait(), context.Canceled)
-		require.ErrorIs(t, blockon.BlockOn(h.Outcome()).Err, executor.ErrAborted)
+		ex.Close()
+		require.NoError(t, s.Wait())
 		require.EqualValues(t, 1, drops.Load())
 	})
-}
-
-func TestASpawnInAScopeThatWasAbortedOrIsOverIsRefused(t *testing.T) {
-	onBoth(t, func(t *testing.T, on executor.Spawner) {
-		var drops atomic.Int32
-		s := executor.NewScope(context.Background(), on)
-		s.Abort()
-		s.Abort()
-		require.ErrorIs(t, blockon.BlockOn(executor.SpawnIn[int](s, held{&drops}).Outcome()).Err, executor.ErrAborted)
-		require.NoError(t, s.Wait())
-		require.ErrorIs(t, blockon.BlockOn(executor.SpawnIn[int](s, held{&drops}).Outcome()).Err, executor.ErrClosed)
-		require.EqualValues(t, 2, drops.Load())
-	})
-}
-
-func TestTheEndOfAScopeIsAFuture(t *testing.T) {
-	onBoth(t, func(t *testing.T, on executor.Spawner) {
-		s := executor.NewScope(context.Background(), on)
-		tx, rx := future.Oneshot[int]()
-		h := executor.SpawnIn(s, rx)
-		done := s.Done()
-		polls := 0
-		err := blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[error] {
-			if polls++; polls == 1 {
-				defer tx.Send(7)
-			}
-			return done.Poll(cx)
-		}))
-		require.NoError(t, err)
-		require.Equal(t, 7, blockon.BlockOn(h.Outcome()).Value.Value)
-		require.NoError(t, s.Wait())
-	})
-}
-
-func TestTheCloseOfItsExecutorEndsAScope(t *testing.T) {
-	ex := executor.New()
-	s := executor.NewScope(context.Background(), ex)
-	var drops atomic.Int32
-	executor.SpawnIn[int](s, held{&drops})
-	ex.Close()
-	require.NoError(t, s.Wait())
-	require.EqualValues(t, 1, drops.Load())
 }

@@ -9,32 +9,36 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// task is one spawned future: the header of a [JoinHandle], with which it shares its one allocation.
+// task is one spawned future: the header of a [JoinHandle], with which it shares one allocation.
 //
-// Who may poll it, or end it, is who holds the task's one token. The core's word says where the token is:
+// A task has one token. The goroutine that holds it may poll the task, or end it. The core's word
+// shows where the token is:
 //
-//	Parked    in the word itself: the wake that takes Parked away has the token, and queues it
-//	Notified  in a queue; or with the goroutine that polls, which will find the wake when the poll is over
-//	Empty     in a queue for the first time; with the goroutine that polls it or ends it; or, when the task is over, nowhere
+//	Parked    in the word: the wake that takes Parked away gets the token, and queues it
+//	Notified  in a queue; or held by the polling goroutine, which finds the wake after the poll
+//	Empty     in a queue for the first time; or held by the goroutine that polls or ends the task;
+//	          or, if the task has ended, nowhere
 //
-// So a task is in one queue at most, once, and is polled by one goroutine at a time. fate says what is to come of it.
+// So a task is in at most one queue, once, and is polled by one goroutine at a time. state records
+// how it is to end and has ended.
 type task struct {
-	core wake.Core
-	cx   rawwaker.Context
-	fate atomic.Uint32
-	home *home
-	at   int   // in the home's list
-	more *more // nil for most
+	core  wake.Core
+	cx    rawwaker.Context
+	state atomic.Uint32
+	list  *taskList
+	index int        // in the list
+	extra *taskExtra // nil for most
 }
 
-// The bits of fate. Each is set once and stays.
+// The bits of state. Each is set once and stays.
 //
-//	aborted, closed  it is to end before it is ready; at most one of the two. Set before a wake, looked at by who holds the
-//	                 token before each poll and after it. One that comes after the last look does nothing: Ready wins.
-//	ending           who holds the token has begun to give the future up
-//	done             the result, or the error, is there; the future is gone. The token has vanished
-//	joined           the handle's waker is registered: who sets done wakes it
-//	taken            a poll of the handle has returned the result; of the handle's poller. Only with done
+//	aborted, closed  it is to end before it is ready; at most one of the two. Set before a wake; the
+//	                 token's holder reads it before and after each poll. If it comes after the last
+//	                 read it has no effect: Ready wins.
+//	ending           the token's holder has begun to give the future up
+//	done             the result, or the error, is written and the future is gone. There is no token
+//	joined           the handle's waker is registered: the goroutine that sets done wakes it
+//	taken            a poll of the handle has returned the result. Only with done
 //	refused          it was spawned after Close, and is on no list. Set before it ends
 const (
 	aborted uint32 = 1 << iota
@@ -46,13 +50,13 @@ const (
 	refused
 )
 
-// work is a task's handle, of whatever type, as the target of its core.
-type work interface {
+// taskBody is a task's handle, of any type, as the target of its core.
+type taskBody interface {
 	wake.Task
 	wake.Counter
 	poll(cx *rawwaker.Context) (ready bool)
 	drop()
-	finish(err error)
+	complete(err error)
 }
 
 // owner is the executor of a task.
@@ -62,85 +66,87 @@ type owner interface {
 	emptied() // a list has become empty
 }
 
-// init makes t the task of a future that w knows. f is that future again, for a diagnosis.
-func (t *task) init(h *home, w work, f any) {
-	t.home = h
-	t.core.InitTask(w)
+// init makes t the task of body's future. f is that future, for a diagnosis.
+func (t *task) init(list *taskList, body taskBody, f any) {
+	t.list = list
+	t.core.InitTask(body)
 	wake.Rawwaker.Bind(&t.cx, &t.core)
 	t.diagnose(f)
 }
 
-func (t *task) work() work { return t.core.Target().(work) }
+func (t *task) body() taskBody { return t.core.Target().(taskBody) }
 
-// rouse queues the task: the caller has the token.
-func (t *task) rouse(at wake.Place) {
+// schedule queues the task. The caller has the token.
+func (t *task) schedule(at wake.Place) {
 	if d := t.diag(); d != nil {
-		d.woken.Store(sinceBegan())
+		d.wokenAt.Store(sinceStart())
 	}
-	t.home.of.enqueue(t, at)
+	t.list.owner.enqueue(t, at)
 }
 
-// doom asks for the task's end; false: somebody has, or it is over.
-func (t *task) doom(why uint32) bool {
+// requestEnd asks for the task's end; false: that was requested before, or it has ended.
+func (t *task) requestEnd(why uint32) bool {
 	for {
-		f := t.fate.Load()
-		if f&(aborted|closed|ending|done) != 0 {
+		s := t.state.Load()
+		if s&(aborted|closed|ending|done) != 0 {
 			return false
 		}
-		if t.fate.CompareAndSwap(f, f|why) {
+		if t.state.CompareAndSwap(s, s|why) {
 			return true
 		}
 	}
 }
 
-// abort asks for the task's end, and wakes it for that.
+// abort requests the task's end, and wakes it for that.
 func (t *task) abort() {
-	if t.doom(aborted) {
+	if t.requestEnd(aborted) {
 		t.core.Wake()
 	}
 }
 
-// doomed is why the task is to end; nil: it is not.
-func (t *task) doomed() error {
-	switch f := t.fate.Load(); {
-	case f&aborted != 0:
+// endReason returns why the task is to end; nil: it is not.
+func (t *task) endReason() error {
+	switch s := t.state.Load(); {
+	case s&aborted != 0:
 		return ErrAborted
-	case f&closed != 0:
+	case s&closed != 0:
 		return ErrClosed
 	}
 	return nil
 }
 
-// run polls the task once, for who holds the token, and keeps it. Where that panics, [task.panicked] must be called. pending: [task.park] is
-// to follow. over: the task is, and the token gone.
-func (t *task) run() (pending, over bool) {
+// run polls the task once. The caller holds the token, and keeps it. If run panics, the caller
+// calls [task.panicked]. pending: the caller calls [task.park]. ended: the task has ended, and
+// there is no token any more.
+func (t *task) run() (pending, ended bool) {
 	t.core.Clear()
-	if m := t.more; m != nil && m.scope != nil {
-		m.scope.look() // its context may have ended, and nobody has aborted the task yet
+	if x := t.extra; x != nil && x.scope != nil {
+		x.scope.checkParent() // its context may have ended before the task was aborted
 	}
-	if why := t.doomed(); why != nil {
-		t.giveUp(why)
+	if why := t.endReason(); why != nil {
+		t.cancel(why)
 		return false, true
 	}
 	var ready bool
-	if t.more == nil && !trace.IsEnabled() {
-		ready = t.work().poll(&t.cx)
+	if t.extra == nil && !trace.IsEnabled() {
+		ready = t.body().poll(&t.cx)
 	} else {
-		ready = t.traced()
+		ready = t.pollTraced()
 	}
 	if ready {
-		t.finish(nil)
+		t.complete(nil)
 		return false, true
 	}
-	if why := t.doomed(); why != nil {
-		t.giveUp(why)
+	if why := t.endReason(); why != nil {
+		t.cancel(why)
 		return false, true
 	}
 	return true, false
 }
 
-// park is the end of a poll that gave Pending, under the lock of the queue that it was taken from: whoever finds the task there as the one
-// that is polled can rely on it. False: it was woken meanwhile, the token is still the caller's. polls is for [task.asleep].
+// park ends a poll that gave Pending. The caller holds the lock of the queue that the task was
+// taken from, so a goroutine that finds the task there as the polled one can rely on it. False:
+// it was woken meanwhile, and the caller still has the token. polls is for [task.reportLost].
 func (t *task) park() (polls uint64, parked bool) {
 	if d := t.diag(); d != nil {
 		polls = d.polls.Load()
@@ -148,23 +154,23 @@ func (t *task) park() (polls uint64, parked bool) {
 	return polls, t.core.Sleep()
 }
 
-// panicked ends a task out of whose run a panic came, or a Goexit, where v is nil.
+// panicked ends a task whose run panicked with v, or called Goexit if v is nil.
 func (t *task) panicked(v any) {
-	if t.fate.Load()&(ending|done) == 0 {
-		t.giveUp(&PanicError{Value: v, Stack: debug.Stack()})
+	if t.state.Load()&(ending|done) == 0 {
+		t.cancel(&PanicError{Value: v, Stack: debug.Stack()})
 	}
 }
 
-// end ends the task, for who holds the token and does not poll.
+// end ends the task. The caller holds the token and does not poll.
 func (t *task) end(why uint32) {
-	t.doom(why) // or it was doomed before
-	t.giveUp(t.doomed())
+	t.requestEnd(why) // it may have been requested before
+	t.cancel(t.endReason())
 }
 
-// giveUp ends a task that has not been ready: its future is dropped first. A panic there becomes the outcome, where the future has not
-// panicked before; a Goexit goes on when the task is over.
-func (t *task) giveUp(why error) {
-	t.fate.Or(ending)
+// cancel ends a task that was not ready: it drops the future first. A panic there becomes the
+// outcome, unless the future had panicked before. A Goexit continues after the task has ended.
+func (t *task) cancel(why error) {
+	t.state.Or(ending)
 	returned := false
 	defer func() {
 		if !returned {
@@ -173,25 +179,26 @@ func (t *task) giveUp(why error) {
 				why = &PanicError{Value: v, Stack: debug.Stack()}
 			}
 		}
-		t.finish(why)
+		t.complete(why)
 	}()
-	t.work().drop()
+	t.body().drop()
 	returned = true
 }
 
-// finish tells the handle, and the scope, also where a waker of the handle's calls runtime.Goexit.
-func (t *task) finish(err error) {
+// complete writes the outcome to the handle and the scope, also if a waker of the handle calls
+// runtime.Goexit.
+func (t *task) complete(err error) {
 	wake.Rawwaker.End(&t.cx)
-	if m := t.more; m != nil && m.scope != nil {
-		defer m.scope.over(t, err)
+	if x := t.extra; x != nil && x.scope != nil {
+		defer x.scope.taskCompleted(t, err)
 	}
 	if err != nil && wake.Tracing() {
 		t.core.TraceMore("ended", "error", firstLine(err))
 	}
-	if t.fate.Load()&refused == 0 {
-		t.home.unfinished.Add(-1) // before the handle is woken: who awaits it finds the task counted out
+	if t.state.Load()&refused == 0 {
+		t.list.unfinished.Add(-1) // before the handle is woken: its poller finds the task counted out
 	}
-	t.work().finish(err)
+	t.body().complete(err)
 }
 
 // PanicError is the error of a task whose Poll panicked, or whose future's Drop did.

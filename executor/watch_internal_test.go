@@ -23,21 +23,22 @@ type polled func()
 
 func (f polled) Poll(*rawwaker.Context) rawwaker.Poll[int] { f(); return rawwaker.Ready(1) }
 
-func TestLook(t *testing.T) {
-	// What was asked for long ago, on this clock, will not come; nor does it go on if it comes after all.
+func TestNextCheck(t *testing.T) {
+	// What was asked for long ago, on this clock, will not come; nor does it go on if it comes
+	// after all.
 	t.Run("that_was_given_up_for_lost_starts_no_second_chain", func(t *testing.T) {
 		ex := New(Workers(1))
-		l := &ex.looks[0]
-		l.asked.Store(1)
+		l := &ex.watchdogs[0]
+		l.armedAt.Store(1)
 		l.chain.Store(7)
-		began = began.Add(-time.Hour) // an hour has gone by since
-		defer func() { began = began.Add(time.Hour) }()
-		require.Zero(t, ex.watch())
+		programStart = programStart.Add(-time.Hour) // an hour has gone by since
+		defer func() { programStart = programStart.Add(time.Hour) }()
+		require.Zero(t, ex.armWatchdog())
 		require.EqualValues(t, 8, l.chain.Load())
-		asked := l.asked.Load()
-		ex.look(0, 7)
-		require.Equal(t, asked, l.asked.Load(), "it leaves the look alone that is to come")
-		ex.watch()
+		asked := l.armedAt.Load()
+		ex.watchdog(0, 7)
+		require.Equal(t, asked, l.armedAt.Load(), "it leaves the look alone that is to come")
+		ex.armWatchdog()
 		require.EqualValues(t, 8, l.chain.Load())
 	})
 	t.Run("is_asked_for_again_while_a_worker_is_awake", func(t *testing.T) {
@@ -45,34 +46,35 @@ func TestLook(t *testing.T) {
 		inside, goOn := make(chan struct{}), make(chan struct{})
 		Spawn(ex, blocked(inside, goOn))
 		<-inside
-		for ex.looks[0].chain.Load() < 3 {
+		for ex.watchdogs[0].chain.Load() < 3 {
 			runtime.Gosched()
 		}
 		close(goOn)
 		require.NoError(t, ex.Wait(t.Context()))
 	})
-	// A goroutine of a bubble wakes or spawns something on an executor outside, one of whose workers is busy there. The looks of the bubble go by
-	// its clock, which jumps: an hour of it are 360,000 looks. They are not for the worker outside, and do not take its own away.
+	// A goroutine of a bubble wakes or spawns something on an executor outside, one of whose
+	// workers is busy there. The looks of the bubble go by its clock, which jumps: an hour of it
+	// are 360,000 looks. They are not for the worker outside, and do not take its own away.
 	t.Run("in_a_bubble_is_not_for_workers_outside", func(t *testing.T) {
 		ex := New(Workers(2))
 		inside, goOn := make(chan struct{}), make(chan struct{})
 		Spawn(ex, blocked(inside, goOn))
 		<-inside
 		synctest.Test(t, func(t *testing.T) {
-			ex.call(wake.Anywhere) // what such a wake does
+			ex.startWorker(wake.Anywhere) // what such a wake does
 			time.Sleep(time.Hour)
 		})
-		require.Positive(t, ex.looks[1].chain.Load())
-		require.Less(t, ex.looks[1].chain.Load(), uint32(10))
-		for before := ex.looks[0].chain.Load(); ex.looks[0].chain.Load() < before+2; {
+		require.Positive(t, ex.watchdogs[1].chain.Load())
+		require.Less(t, ex.watchdogs[1].chain.Load(), uint32(10))
+		for before := ex.watchdogs[0].chain.Load(); ex.watchdogs[0].chain.Load() < before+2; {
 			runtime.Gosched() // those outside go on
 		}
 		// The bubble has ended, perhaps with a look that never comes. The next bubble's begin anew.
 		synctest.Test(t, func(t *testing.T) {
-			chain := ex.looks[1].chain.Load()
-			ex.looks[1].asked.Store(time.Now().Add(time.Hour).UnixNano())
-			require.Equal(t, 1, ex.watch())
-			require.Equal(t, chain+1, ex.looks[1].chain.Load())
+			chain := ex.watchdogs[1].chain.Load()
+			ex.watchdogs[1].armedAt.Store(time.Now().Add(time.Hour).UnixNano())
+			require.Equal(t, 1, ex.armWatchdog())
+			require.Equal(t, chain+1, ex.watchdogs[1].chain.Load())
 		})
 		close(goOn)
 		require.NoError(t, ex.Wait(t.Context()))
@@ -85,11 +87,11 @@ func TestTurn(t *testing.T) {
 		ex := New(Workers(3))
 		ex.next.Store(n)
 		for range 8 {
-			require.Contains(t, []int{0, 1, 2}, ex.turn())
+			require.Contains(t, []int{0, 1, 2}, ex.nextWorker())
 		}
 		ex.next.Store(n)
-		for i := range ex.looks {
-			ex.looks[i].chain.Store(n)
+		for i := range ex.watchdogs {
+			ex.watchdogs[i].chain.Store(n)
 		}
 		for range 20 {
 			Spawn(ex, polled(func() {}))
@@ -115,7 +117,7 @@ func TestCount(t *testing.T) {
 	for ex.Len() > 0 {
 		runtime.Gosched()
 	}
-	for awakeOf(ex.crew.Load()) > 0 {
+	for awakeOf(ex.idle.Load()) > 0 {
 		runtime.Gosched()
 	}
 	l.live, ex.workers[0].live = nil, nil

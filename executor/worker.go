@@ -7,44 +7,45 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// worker is a place for one goroutine that runs tasks. Its queue is filled by whoever is near, and emptied by its goroutine or by
-// others that have nothing to do.
+// worker has the queue of one goroutine that runs tasks. Goroutines on its CPU fill the queue;
+// its own goroutine, and others that have nothing to do, empty it.
 //
-// A task that comes alone into the queue of a worker that is awake starts nobody: the worker will look when its poll is over, and to
-// rouse another for it would cost more than most polls take. Should that poll last, [Executor.look] sees it.
+// A task pushed onto the empty queue of an awake worker starts no other worker: that worker sees it
+// when its current poll returns, and starting another would cost more than most polls take. If the
+// poll takes long, [Executor.watchdog] sees it.
 type worker struct {
-	home
+	taskList
 	ex *Executor
 
 	// Of mu.
-	awake   bool    // a goroutine is here: it looks at the queue once more before it takes this away
-	stuck   bool    // its poll lasts: what is queued is for others, to the last one
-	polling *task   // taken out of the queue last, and perhaps over
-	polls   uint64  // how many were taken out
-	seen    uint64  // polls at the latest look
-	bubble  int     // 1: the goroutine belongs to a synctest bubble
-	stolen  []*task // over, and to be taken off the lists of other workers: up to batch of them, each in one go
+	awake     bool    // it has a goroutine, which reads the queue once more before it clears this
+	blocked   bool    // its poll takes long: all of its queue is for others
+	polls     uint64  // how many were taken out
+	pollsSeen uint64  // polls, when the watchdog last read it
+	bubble    int     // 1: the goroutine belongs to a synctest bubble
+	stolen    []*task // ended, to be taken off other workers' lists: up to batch of them
 
-	late atomic.Int32 // goroutines that sweep what was queued after Close had begun
+	lateSweeps atomic.Int32 // goroutines that sweep tasks that were queued after Close had begun
 
 	// Of the goroutine.
-	searching bool
-	inside    *task           // it runs, or ends: should a panic come out, it is this one's
-	owed      int             // how many it has put into stolen since it has cleaned
-	hands     [room / 2]*task // what it carries from queue to queue; not on its stack, which would grow for it
+	searching   bool
+	running     *task               // the one that it runs or ends: a panic is this one's
+	stolenCount int                 // how many it has put into stolen since it last removed those
+	stealBuf    [queueCap / 2]*task // tasks that it moves; not on its stack, which would grow
 
 	_ [64]byte
 }
 
 const (
-	room    = 1024 // of a worker's queue; what does not fit goes to the global one
-	batch   = 64
-	atTimes = 61 // polls between two looks at the global queue
-	tick    = 10 * time.Millisecond
+	queueCap            = 1024 // of a worker's queue; the rest goes to the global queue
+	batch               = 64
+	globalQueueInterval = 61 // polls between two reads of the global queue
+	watchdogInterval    = 10 * time.Millisecond
 )
 
-// crew is how many workers are awake, in the low half, and how many of them look for something to do, in the high half.
-type crew struct{ atomic.Uint64 }
+// idleState counts the awake workers, in the low half, and those of them that search for tasks,
+// in the high half.
+type idleState struct{ atomic.Uint64 }
 
 const (
 	oneAwake     uint64 = 1
@@ -54,8 +55,8 @@ const (
 func awakeOf(c uint64) int     { return int(uint32(c)) }
 func searchingOf(c uint64) int { return int(c >> 32) }
 
-// admit counts one more in, which searches: unless one does, or all are awake.
-func (c *crew) admit(all int) bool {
+// admit counts one more worker in, which searches: unless one searches, or all are awake.
+func (c *idleState) admit(all int) bool {
 	for {
 		v := c.Load()
 		if searchingOf(v) != 0 || awakeOf(v) >= all {
@@ -67,10 +68,9 @@ func (c *crew) admit(all int) bool {
 	}
 }
 
-// spawn queues a new task. mu is held, and is not when it returns.
+// spawn queues a new task. mu is held, and is released.
 func (w *worker) spawn(t *task) {
 	if w.closed {
-		w.mu.Unlock()
 		w.refuse(t)
 		return
 	}
@@ -78,9 +78,9 @@ func (w *worker) spawn(t *task) {
 	w.push(t, wake.Anywhere)
 }
 
-// push queues t and sees that somebody comes for it. mu is held, and is not when it returns.
+// push queues t, and starts a worker for it if that is needed. mu is held, and is released.
 func (w *worker) push(t *task, at wake.Place) {
-	if w.queue.n >= room {
+	if w.queue.n >= queueCap {
 		g := &w.ex.global
 		g.mu.Lock()
 		g.queue.push(t)
@@ -88,70 +88,71 @@ func (w *worker) push(t *task, at wake.Place) {
 	} else {
 		w.queue.push(t)
 	}
-	alone := w.awake && w.queue.n == 1 && !w.stuck
+	alone := w.awake && w.queue.n == 1 && !w.blocked
 	late := w.closed
 	w.mu.Unlock()
 	switch {
 	case late:
 		w.sweepLate(at)
 	case !alone:
-		w.ex.call(at)
+		w.ex.startWorker(at)
 	}
 }
 
-// sweepLate sweeps on a goroutine, which Close waits for: it may have been here before.
+// sweepLate sweeps on a goroutine, for which Close waits: Close may have swept here already.
 func (w *worker) sweepLate(at wake.Place) {
-	w.late.Add(1)
+	w.lateSweeps.Add(1)
 	at.Go(func() {
-		defer w.late.Add(-1)
+		defer w.lateSweeps.Add(-1)
 		w.ex.sweep()
 	})
 }
 
-// call starts a worker, unless all are awake or one looks for something to do.
-func (ex *Executor) call(at wake.Place) {
-	if ex.crew.admit(len(ex.workers)) {
-		at.Go(ex.start[ex.watch()])
+// startWorker starts a worker, unless all are awake or one searches.
+func (ex *Executor) startWorker(at wake.Place) {
+	if ex.idle.admit(len(ex.workers)) {
+		at.Go(ex.runWorkerFuncs[ex.armWatchdog()])
 	}
 }
 
-// work is the goroutine of a worker: of w, where another goroutine has left it in the middle. bubble: it belongs to a synctest bubble.
-func (ex *Executor) work(w *worker, bubble int) {
+// runWorker is the goroutine of a worker: of w, if another goroutine has left it during a task.
+// bubble: it belongs to a synctest bubble.
+func (ex *Executor) runWorker(w *worker, bubble int) {
 	over := false
 	defer func() {
 		if !over {
-			go ex.work(w, bubble) // a task called runtime.Goexit
+			go ex.runWorker(w, bubble) // a task called runtime.Goexit
 		}
 	}()
 	for {
 		if w == nil {
-			w = ex.occupy(bubble)
+			w = ex.claim(bubble)
 		}
 		for !w.serve() {
 		}
 		w = nil
-		ex.crew.Add(^(oneAwake + oneSearching - 1))
-		// What was queued by somebody who saw us awake is ours.
-		if !ex.waiting() || !ex.crew.admit(len(ex.workers)) {
+		ex.idle.Add(^(oneAwake + oneSearching - 1))
+		// A goroutine that saw this worker awake may have queued a task.
+		if !ex.hasWork() || !ex.idle.admit(len(ex.workers)) {
 			break
 		}
-		ex.watch()
+		ex.armWatchdog()
 	}
 	over = true
 }
 
-// occupy finds a worker without a goroutine: there is one for each that crew has let in.
-func (ex *Executor) occupy(bubble int) *worker {
-	w := ex.near.Get().(*worker)
-	for i := 0; !w.occupy(bubble); i++ {
+// claim finds a worker without a goroutine. There is one for each that idleState has admitted.
+func (ex *Executor) claim(bubble int) *worker {
+	w := ex.workerHint.Get().(*worker)
+	for i := 0; !w.claim(bubble); i++ {
 		w = &ex.workers[i%len(ex.workers)]
 	}
-	ex.near.Put(w)
+	ex.workerHint.Put(w)
 	w.searching = true
 	return w
 }
 
-func (w *worker) occupy(bubble int) bool {
+func (w *worker) claim(bubble int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.awake {
@@ -169,10 +170,10 @@ func (w *worker) serve() (over bool) {
 		}
 	}()
 	var polled *task // pending
-	var ended *task  // over, and still on its list
+	var ended *task  // has ended, and is still on its list
 	for polls := 1; ; polls++ {
-		if polls%atTimes == 0 {
-			w.settle()
+		if polls%globalQueueInterval == 0 {
+			w.maintain()
 		}
 		t := w.pop(polled, ended)
 		if t == nil {
@@ -180,9 +181,9 @@ func (w *worker) serve() (over bool) {
 				return true
 			}
 		}
-		w.inside = t
+		w.running = t
 		pending, over := t.run()
-		w.inside, polled, ended = nil, nil, nil
+		w.running, polled, ended = nil, nil, nil
 		switch {
 		case pending:
 			polled = t
@@ -194,44 +195,44 @@ func (w *worker) serve() (over bool) {
 
 // contain ends the task whose run has panicked with v.
 func (w *worker) contain(v any) {
-	if t := w.inside; t != nil {
-		w.inside = nil
-		defer t.home.remove(t)
+	if t := w.running; t != nil {
+		w.running = nil
+		defer t.list.remove(t)
 		t.panicked(v)
 	}
 }
 
-// clean takes what w has stolen and finished off the lists.
-func (w *worker) clean() {
-	if w.owed == 0 {
+// unlinkStolen takes the tasks that w has stolen and ended off their lists.
+func (w *worker) unlinkStolen() {
+	if w.stolenCount == 0 {
 		return
 	}
-	w.owed = 0
+	w.stolenCount = 0
 	w.mu.Lock()
-	got := w.yield(w.hands[:0])
+	got := w.takeStolen(w.stealBuf[:0])
 	w.mu.Unlock()
 	w.ex.remove(got)
 }
 
-// yield appends what is in stolen, and empties that. mu is held.
-func (w *worker) yield(to []*task) []*task {
+// takeStolen appends what is in stolen, and empties it. mu is held.
+func (w *worker) takeStolen(to []*task) []*task {
 	to = append(to, w.stolen...)
 	clear(w.stolen)
 	w.stolen = w.stolen[:0]
 	return to
 }
 
-// remove takes finished tasks off their lists, each list's in one go, and clears all.
+// remove takes ended tasks off their lists, each list's in one go, and clears all.
 func (ex *Executor) remove(all []*task) {
 	empty := false
 	for i, first := range all {
 		if first == nil {
 			continue
 		}
-		h := first.home
+		h := first.list
 		h.mu.Lock()
 		for j, t := range all[i:] {
-			if t != nil && t.home == h {
+			if t != nil && t.list == h {
 				h.unlink(t)
 				h.recycle(t)
 				all[i+j] = nil
@@ -245,21 +246,23 @@ func (ex *Executor) remove(all []*task) {
 	}
 }
 
-// settle is done now and then: what waits in the global queue gets its turn, and who runs on this CPU finds w near.
-func (w *worker) settle() {
-	w.clean()
+// maintain is called every globalQueueInterval polls: it takes tasks from the global queue, and
+// makes w the workerHint of this CPU.
+func (w *worker) maintain() {
+	w.unlinkStolen()
 	w.refill(batch / 2)
-	w.ex.near.Get()
-	w.ex.near.Put(w)
+	w.ex.workerHint.Get()
+	w.ex.workerHint.Put(w)
 }
 
-// pop lets polled go to sleep, where it is not nil, or queues it again where it was woken; takes ended off its list, or has that done soon;
-// and takes out the next. The lock is taken once for all of it.
+// pop lets polled sleep, unless it is nil, or queues it again if it was woken; removes ended from
+// its list, or has that done later; and takes out the next task. It takes the lock once for all
+// of that.
 func (w *worker) pop(polled, ended *task) *task {
 	w.mu.Lock()
 	empty := false
 	if ended != nil {
-		empty = w.drop(ended)
+		empty = w.removeEnded(ended)
 	}
 	if w.closed {
 		w.polling = polled
@@ -268,10 +271,10 @@ func (w *worker) pop(polled, ended *task) *task {
 			w.ex.emptied()
 		}
 		if polled != nil {
-			w.inside = polled
-			polled.end(closed) // Close has looked at the queue already, perhaps
-			w.inside = nil
-			polled.home.remove(polled)
+			w.running = polled
+			polled.end(closed) // Close may have read the queue already
+			w.running = nil
+			polled.list.remove(polled)
 		}
 		return nil
 	}
@@ -286,28 +289,29 @@ func (w *worker) pop(polled, ended *task) *task {
 	more := w.queue.n > 0
 	w.mu.Unlock()
 	if parked {
-		polled.asleep(polls)
+		polled.reportLost(polls)
 	}
 	if empty {
 		w.ex.emptied()
 	}
-	if w.owed >= batch {
-		w.clean()
+	if w.stolenCount >= batch {
+		w.unlinkStolen()
 	}
 	if t != nil {
-		w.found()
+		w.endSearch()
 		if more {
-			w.ex.call(wake.Anywhere)
+			w.ex.startWorker(wake.Anywhere)
 		}
 	}
 	return t
 }
 
-// drop takes a finished task off w's list, and says whether that is empty now; one of another list waits for the next clean. mu is held.
-func (w *worker) drop(t *task) (empty bool) {
-	if t.home != &w.home {
+// removeEnded takes an ended task off w's list, and reports whether that is empty now. A task of
+// another list waits for unlinkStolen. mu is held.
+func (w *worker) removeEnded(t *task) (empty bool) {
+	if t.list != &w.taskList {
 		w.stolen = append(w.stolen, t)
-		w.owed++
+		w.stolenCount++
 		return false
 	}
 	w.unlink(t)
@@ -320,58 +324,60 @@ func (w *worker) next() *task {
 	t := w.queue.pop()
 	w.polling = t
 	w.polls++
-	w.stuck = false
+	w.blocked = false
 	return t
 }
 
-// found ends the search, where there is one. The last to end its search sees that somebody goes on with it.
-func (w *worker) found() {
+// endSearch ends w's search, if it searches. The last searcher that finds work checks for more
+// and, if there is any, starts another.
+func (w *worker) endSearch() {
 	if w.searching {
 		w.searching = false
-		if c := w.ex.crew.Add(^(oneSearching - 1)); searchingOf(c) == 0 && awakeOf(c) < len(w.ex.workers) && w.ex.waiting() {
-			w.ex.call(wake.Anywhere)
+		c := w.ex.idle.Add(^(oneSearching - 1))
+		if searchingOf(c) == 0 && awakeOf(c) < len(w.ex.workers) && w.ex.hasWork() {
+			w.ex.startWorker(wake.Anywhere)
 		}
 	}
 }
 
-// search looks for a task elsewhere; nil: there was none, and w is asleep.
+// search takes a task from elsewhere; nil: there was none, and w is asleep.
 func (w *worker) search() *task {
-	w.clean()
+	w.unlinkStolen()
 	if !w.searching {
 		w.searching = true
-		w.ex.crew.Add(oneSearching)
+		w.ex.idle.Add(oneSearching)
 	}
 	w.refill(batch)
 	w.steal()
 	w.mu.Lock()
 	if w.closed || w.queue.n == 0 {
-		w.awake, w.stuck, w.polling = false, false, nil
+		w.awake, w.blocked, w.polling = false, false, nil
 		w.mu.Unlock()
 		return nil
 	}
 	t := w.next()
 	w.mu.Unlock()
-	w.found()
+	w.endSearch()
 	return t
 }
 
-// refill brings some of the global queue.
+// refill takes some tasks from the global queue.
 func (w *worker) refill(most int) {
 	g := &w.ex.global
 	g.mu.Lock()
 	n := min(most, g.queue.n/len(w.ex.workers)+1)
-	got := g.queue.take(w.hands[:n])
+	got := g.queue.take(w.stealBuf[:n])
 	g.mu.Unlock()
 	w.accept(got)
 }
 
-// steal brings half of another's queue.
+// steal takes half of another worker's queue.
 func (w *worker) steal() {
 	all := w.ex.workers
 	if len(all) == 1 {
 		return
 	}
-	for i, at := 0, w.ex.turn(); i < len(all); i++ {
+	for i, at := 0, w.ex.nextWorker(); i < len(all); i++ {
 		v := &all[(at+i)%len(all)]
 		if v == w {
 			continue
@@ -379,7 +385,7 @@ func (w *worker) steal() {
 		v.mu.Lock()
 		var got []*task
 		if v.forOthers() {
-			got = v.queue.take(w.hands[:min((v.queue.n+1)/2, len(w.hands))])
+			got = v.queue.take(w.stealBuf[:min((v.queue.n+1)/2, len(w.stealBuf))])
 		}
 		v.mu.Unlock()
 		if len(got) > 0 {
@@ -389,12 +395,12 @@ func (w *worker) steal() {
 	}
 }
 
-// forOthers says whether w's queue has something that w itself will not take next. mu is held.
+// forOthers reports whether w's queue has a task that w itself will not take next. mu is held.
 func (w *worker) forOthers() bool {
-	return !w.closed && w.queue.n > 0 && (w.queue.n > 1 || w.stuck || !w.awake)
+	return !w.closed && w.queue.n > 0 && (w.queue.n > 1 || w.blocked || !w.awake)
 }
 
-// accept queues what w has brought.
+// accept queues the tasks that w has taken from elsewhere.
 func (w *worker) accept(got []*task) {
 	if len(got) == 0 {
 		return
@@ -406,15 +412,15 @@ func (w *worker) accept(got []*task) {
 	}
 	late := w.closed
 	w.mu.Unlock()
-	if late { // Close has been here, and waits
-		w.late.Add(1)
-		defer w.late.Add(-1)
+	if late { // Close has swept here, and waits
+		w.lateSweeps.Add(1)
+		defer w.lateSweeps.Add(-1)
 		w.sweep()
 	}
 }
 
-// waiting says whether there is something for a worker that has nothing.
-func (ex *Executor) waiting() bool {
+// hasWork reports whether there is a task for a worker that has none.
+func (ex *Executor) hasWork() bool {
 	for i := range ex.workers {
 		w := &ex.workers[i]
 		w.mu.Lock()
@@ -429,46 +435,50 @@ func (ex *Executor) waiting() bool {
 	return ex.global.queue.n > 0
 }
 
-// looks is the chain of looks of one clock: the process's, or that of a synctest bubble, where a goroutine of the bubble has started the
-// worker. Each look asks for the next one, while there is a worker of its clock.
-type looks struct {
-	asked atomic.Int64  // when the look that is to come was asked for, on its clock; 0: none is
-	chain atomic.Uint32 // changes with each look that is asked for: one that is not the latest ends its chain
+// watchdogTimer is the watchdog's timer of one clock: the process's, or a synctest bubble's, if a
+// goroutine of the bubble has started a worker. Each check arms the next, while a worker of its
+// clock is awake.
+type watchdogTimer struct {
+	armedAt atomic.Int64  // when the next check was armed, on its clock; 0: none is
+	chain   atomic.Uint32 // the number of the check that was armed last; others do nothing
 }
 
-// lost is how late a look may be. One that is later never comes: its synctest bubble has ended.
-const lost = int64(time.Second)
+// staleAfter is how late a check may be. A later one never comes: its synctest bubble has ended.
+const staleAfter = int64(time.Second)
 
-// watch sees that there is a look soon, on the clock that the caller's timers go by, and returns which: 1 in a synctest bubble.
-func (ex *Executor) watch() (bubble int) {
+// armWatchdog arms a check soon, on the clock of the caller's timers, and returns which: 1 in a
+// synctest bubble.
+func (ex *Executor) armWatchdog() (bubble int) {
 	now := time.Now()
-	at := int64(now.Sub(began)) + 1 // monotonic, outside bubbles
+	at := int64(now.Sub(programStart)) + 1 // monotonic, outside bubbles
 	if inBubble(now) {
 		bubble, at = 1, now.UnixNano()
 	}
-	l := &ex.looks[bubble]
-	last := l.asked.Load()
-	if late := at - last; last != 0 && late >= 0 && late < lost {
+	l := &ex.watchdogs[bubble]
+	last := l.armedAt.Load()
+	if late := at - last; last != 0 && late >= 0 && late < staleAfter {
 		return bubble
 	}
-	if l.asked.CompareAndSwap(last, at) {
+	if l.armedAt.CompareAndSwap(last, at) {
 		bubble, chain := bubble, l.chain.Add(1) // a copy: the result would be on the heap in each call
-		time.AfterFunc(tick, func() { ex.look(bubble, chain) })
+		time.AfterFunc(watchdogInterval, func() { ex.watchdog(bubble, chain) })
 	}
 	return bubble
 }
 
-// inBubble says whether t was read in a synctest bubble: there, and nowhere else, time.Now has no monotonic reading.
+// inBubble reports whether t was read in a synctest bubble: only there, time.Now has no monotonic
+// reading.
 func inBubble(t time.Time) bool { return t == t.Round(0) }
 
-// look is for workers that are in one poll since the look before: what waits behind it is for others, and what they have stolen and
-// finished leaves its list. While nobody is awake there are no looks.
-func (ex *Executor) look(bubble int, chain uint32) {
-	l := &ex.looks[bubble]
+// watchdog checks for workers that have been in one poll since the last check. It gives what waits
+// behind that poll to others, and removes what they have stolen and ended from its list. While no
+// worker is awake there are no checks.
+func (ex *Executor) watchdog(bubble int, chain uint32) {
+	l := &ex.watchdogs[bubble]
 	if l.chain.Load() != chain {
-		return // it was given up for lost
+		return // it was late, and another was armed
 	}
-	l.asked.Store(0)
+	l.armedAt.Store(0)
 	all, awake, stuck := 0, false, false
 	var held []string
 	var done []*task
@@ -480,23 +490,23 @@ func (ex *Executor) look(bubble int, chain uint32) {
 		}
 		if w.awake && w.bubble == bubble {
 			awake = true
-			if w.polls == w.seen {
+			if w.polls == w.pollsSeen {
 				if w.queue.n > 0 {
-					w.stuck, stuck = true, true
+					w.blocked, stuck = true, true
 				}
-				held = w.lasts(held)
-				done = w.yield(done)
+				held = w.reportBlocked(held)
+				done = w.takeStolen(done)
 			}
-			w.seen = w.polls
+			w.pollsSeen = w.polls
 		}
 		w.mu.Unlock()
 	}
 	ex.remove(done)
 	if stuck {
-		ex.call(wake.Anywhere)
+		ex.startWorker(wake.Anywhere)
 	}
-	if awake || all < awakeOf(ex.crew.Load()) { // one may be on its way to its place
-		ex.watch()
+	if awake || all < awakeOf(ex.idle.Load()) { // one may be about to claim its worker
+		ex.armWatchdog()
 	}
 	for _, line := range held {
 		report("%s", line)

@@ -85,7 +85,9 @@ func TestCFuture(t *testing.T) {
 				}
 			},
 			"Async": func(f rawwaker.Future[uint64]) uint64 {
-				return blockon.BlockOn(future.Async(func(aw *future.Awaiter) uint64 { return future.Await(aw, f) }))
+				return blockon.BlockOn(
+					future.Async(func(aw *future.Awaiter) uint64 { return future.Await(aw, f) }),
+				)
 			},
 			"Join": func(f rawwaker.Future[uint64]) uint64 {
 				return blockon.BlockOn(future.Join(future.Sleep(time.Millisecond), f)).Second
@@ -215,27 +217,31 @@ func TestCFuture(t *testing.T) {
 		lent := make(chan rawwaker.RawWaker, 1)
 		polls := 0
 		f := fromScript(s)
-		require.EqualValues(t, 42, blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
-			polls++
-			switch polls {
-			case 1:
-				w := cx.Waker().Clone()
-				go func() {
-					s.AwaitInside()
-					lent <- w.IntoRaw()
-					s.Release()
-				}()
-				p := f.Poll(cx)
-				go s.Wake() // by the box that the poll has made
-				return p
-			case 2:
-				p := f.Poll(cx)
-				other := <-lent
-				go ctest.Wake(other)
-				return p
-			}
-			return f.Poll(cx)
-		})))
+		require.EqualValues(
+			t,
+			42,
+			blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+				polls++
+				switch polls {
+				case 1:
+					w := cx.Waker().Clone()
+					go func() {
+						s.AwaitInside()
+						lent <- w.IntoRaw()
+						s.Release()
+					}()
+					p := f.Poll(cx)
+					go s.Wake() // by the box that the poll has made
+					return p
+				case 2:
+					p := f.Poll(cx)
+					other := <-lent
+					go ctest.Wake(other)
+					return p
+				}
+				return f.Poll(cx)
+			})),
+		)
 		require.Equal(t, 3, polls)
 	})
 	t.Run("is_dropped_once_if_cancelled_and_late_wakes_do_nothing", func(t *testing.T) {
@@ -260,7 +266,12 @@ func TestCFuture(t *testing.T) {
 		_, err = blockon.Await[uint64](ctx, rawwaker.FutureFromRaw[uint64](second.Raw()))
 		second.Complete(2)
 		require.ErrorIs(t, err, context.Canceled)
-		require.Equal(t, before+2, ctest.OpsDropped(), "a context that has ended before drops too, without a poll")
+		require.Equal(
+			t,
+			before+2,
+			ctest.OpsDropped(),
+			"a context that has ended before drops too, without a poll",
+		)
 	})
 	t.Run("dropped_during_a_poll_is_dropped_when_the_poll_returns", func(t *testing.T) {
 		s := script(t, "b")
@@ -272,7 +283,11 @@ func TestCFuture(t *testing.T) {
 			require.False(t, f.Poll(rawwaker.NewContext(w)).IsReady())
 		})
 		s.AwaitInside()
-		require.PanicsWithValue(t, "rawwaker: Poll of a CFuture that is being polled", func() { f.Poll(nil) })
+		require.PanicsWithValue(
+			t,
+			"rawwaker: Poll of a CFuture that is being polled",
+			func() { f.Poll(nil) },
+		)
 		f.Drop()
 		require.Zero(t, s.Drops())
 		s.Release()
@@ -292,8 +307,11 @@ func TestCFuture(t *testing.T) {
 		}
 		for name, drive := range drivers {
 			t.Run(name, func(t *testing.T) {
-				require.PanicsWithValue(t, "rawwaker: slot poll of a C future returned 9, which is not a rawwaker_poll",
-					func() { drive(fromScript(script(t, "9"))) })
+				require.PanicsWithValue(
+					t,
+					"rawwaker: slot poll of a C future returned 9, which is not a rawwaker_poll",
+					func() { drive(fromScript(script(t, "9"))) },
+				)
 				for letters, want := range map[string]string{"p": "why not", "q": ""} {
 					func() {
 						defer func() { require.Equal(t, &rawwaker.ForeignPanic{Message: want}, recover()) }()
@@ -380,10 +398,12 @@ func TestCFuture(t *testing.T) {
 	})
 	t.Run("that_was_ready_at_once_may_keep_its_waker", func(t *testing.T) {
 		var kept *rawwaker.Waker
-		atOnce := rawwaker.FutureFromRaw[int](rawwaker.FutureIntoRaw(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
-			kept = cx.Waker().Clone()
-			return rawwaker.Ready(1)
-		})))
+		atOnce := rawwaker.FutureFromRaw[int](
+			rawwaker.FutureIntoRaw(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+				kept = cx.Waker().Clone()
+				return rawwaker.Ready(1)
+			})),
+		)
 		var set atomic.Bool
 		started := false
 		blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
@@ -461,7 +481,11 @@ func TestFutureFromRaw(t *testing.T) {
 		"error":                  func() { rawwaker.FutureFromRaw[error](s.Raw()) },
 	} {
 		for range 2 { // the second time it is remembered
-			require.PanicsWithValue(t, "rawwaker: FutureFromRaw of "+name+", which has Go pointers: C cannot write those", f)
+			require.PanicsWithValue(
+				t,
+				"rawwaker: FutureFromRaw of "+name+", which has Go pointers: C cannot write those",
+				f,
+			)
 		}
 	}
 	require.NotPanics(t, func() {
@@ -481,7 +505,10 @@ type plain struct {
 }
 
 // pollUnlessDropped polls a future that another goroutine may have dropped.
-func pollUnlessDropped(f *rawwaker.CFuture[uint64], cx *rawwaker.Context) (p rawwaker.Poll[uint64], over bool) {
+func pollUnlessDropped(
+	f *rawwaker.CFuture[uint64],
+	cx *rawwaker.Context,
+) (p rawwaker.Poll[uint64], over bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			if fmt.Sprint(v) != "rawwaker: Poll of a CFuture after Drop" {

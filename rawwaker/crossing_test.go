@@ -112,7 +112,11 @@ func TestForeignWaker(t *testing.T) {
 			inside.Go(w.WakeByRef)
 		}
 		task.AwaitInside(2)
-		require.PanicsWithValue(t, "rawwaker: IntoRaw during another call on the same Waker", func() { w.IntoRaw() })
+		require.PanicsWithValue(
+			t,
+			"rawwaker: IntoRaw during another call on the same Waker",
+			func() { w.IntoRaw() },
+		)
 		require.PanicsWithValue(t, "rawwaker: CloneFrom during another call on the same Waker",
 			func() { w.CloneFrom(rawwaker.Noop()) })
 		w.Drop()
@@ -243,7 +247,11 @@ func TestAsRaw(t *testing.T) {
 }
 
 func TestFromRaw(t *testing.T) {
-	require.PanicsWithValue(t, "rawwaker: FromRaw of a nil vtable", func() { rawwaker.FromRaw(rawwaker.RawWaker{Data: 1}) })
+	require.PanicsWithValue(
+		t,
+		"rawwaker: FromRaw of a nil vtable",
+		func() { rawwaker.FromRaw(rawwaker.RawWaker{Data: 1}) },
+	)
 	for slot, name := range []string{"clone", "wake", "wake_by_ref", "drop"} {
 		require.PanicsWithValue(t, "rawwaker: FromRaw of a vtable with an empty slot "+name,
 			func() { rawwaker.FromRaw(ctest.Holed(slot)) })
@@ -286,7 +294,7 @@ func TestBox(t *testing.T) {
 	})
 }
 
-// taskWakerOf lets use have a clone of a live task's waker, and returns it after that task has ended.
+// taskWakerOf gives use a clone of a live task's waker, and returns it after that task has ended.
 func taskWakerOf(t *testing.T, use func(w *rawwaker.Waker)) (w *rawwaker.Waker) {
 	t.Helper()
 	blockon.BlockOn(poll(func(cx *rawwaker.Context) rawwaker.Poll[int] {
@@ -340,7 +348,11 @@ func TestWakeFromC(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				balance.Check(t)
 				// Joined before the poll returns: the wake came during it, for certain.
-				require.Equal(t, "pppp", blockon.BlockOn(&needs{n: 3, send: func(w *rawwaker.Waker) { wake(w)() }}))
+				require.Equal(
+					t,
+					"pppp",
+					blockon.BlockOn(&needs{n: 3, send: func(w *rawwaker.Waker) { wake(w)() }}),
+				)
 			})
 		}
 	})
@@ -448,7 +460,11 @@ func TestFromFuncInC(t *testing.T) {
 		w := rawwaker.FromFunc(func() { close(entered); <-leave })
 		ctest.Start(w.IntoRaw(), "w").Join()
 		<-entered
-		require.Equal(t, "pp", blockon.BlockOn(&needs{n: 1, send: func(w *rawwaker.Waker) { byThread("w")(w)() }}))
+		require.Equal(
+			t,
+			"pp",
+			blockon.BlockOn(&needs{n: 1, send: func(w *rawwaker.Waker) { byThread("w")(w)() }}),
+		)
 		close(leave)
 	})
 	t.Run("lent_by_AsRaw_is_given_back_with_its_handle", func(t *testing.T) {

@@ -43,10 +43,16 @@ func TestForgotten(t *testing.T) {
 	inside := map[string]func(f rawwaker.Future[uint64]) rawwaker.Future[uint64]{
 		"Race": func(f rawwaker.Future[uint64]) rawwaker.Future[uint64] { return future.Race(f, never[uint64]()) },
 		"Join": func(f rawwaker.Future[uint64]) rawwaker.Future[uint64] {
-			return future.Map(future.Join(f, never[int]()), func(p future.Pair[uint64, int]) uint64 { return p.First })
+			return future.Map(
+				future.Join(f, never[int]()),
+				func(p future.Pair[uint64, int]) uint64 { return p.First },
+			)
 		},
 		"JoinAll": func(f rawwaker.Future[uint64]) rawwaker.Future[uint64] {
-			return future.Map(future.JoinAll(f, never[uint64]()), func(all []uint64) uint64 { return all[0] })
+			return future.Map(
+				future.JoinAll(f, never[uint64]()),
+				func(all []uint64) uint64 { return all[0] },
+			)
 		},
 		"Race in Race": func(f rawwaker.Future[uint64]) rawwaker.Future[uint64] {
 			return future.Race(future.Race(f, never[uint64]()), never[uint64]())
@@ -102,7 +108,10 @@ func TestForgotten(t *testing.T) {
 			polled, got := make(chan struct{}), make(chan uint64, 1)
 			func() {
 				f := in(rawwaker.FutureFromRaw[uint64](op.Raw()))
-				executor.Detach(executor.New(), future.Map(once(f, polled), func(v uint64) struct{} { got <- v; return struct{}{} }))
+				executor.Detach(
+					executor.New(),
+					future.Map(once(f, polled), func(v uint64) struct{} { got <- v; return struct{}{} }),
+				)
 			}()
 			<-polled
 			for range 10 {
@@ -121,11 +130,13 @@ func TestForgotten(t *testing.T) {
 			dropped := new(atomic.Int32)
 			for i := range kept {
 				polls := 0
-				raw := rawwaker.FutureIntoRaw[uint64](&dropping[uint64]{dropped, func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
-					polls++
-					kept[i].Register(cx.Waker())
-					return rawwaker.Pending[uint64]()
-				}})
+				raw := rawwaker.FutureIntoRaw[uint64](
+					&dropping[uint64]{dropped, func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+						polls++
+						kept[i].Register(cx.Waker())
+						return rawwaker.Pending[uint64]()
+					}},
+				)
 				f := in(rawwaker.FutureFromRaw[uint64](raw))
 				blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
 					f.Poll(cx)

@@ -64,7 +64,13 @@ func TestGoFuture(t *testing.T) {
 				require.EqualValues(t, 42, v)
 				require.GreaterOrEqual(t, polls, 1)
 				// And Go's, through C.
-				require.EqualValues(t, 42, blockon.BlockOn(rawwaker.Future[uint64](rawwaker.FutureFromRaw[uint64](rawwaker.FutureIntoRaw(f())))))
+				require.EqualValues(
+					t,
+					42,
+					blockon.BlockOn(
+						rawwaker.Future[uint64](rawwaker.FutureFromRaw[uint64](rawwaker.FutureIntoRaw(f()))),
+					),
+				)
 			})
 		}
 		require.Zero(t, ffiLive())
@@ -79,8 +85,11 @@ func TestGoFuture(t *testing.T) {
 		ctest.DropFuture(s.Raw())
 		g := fromScript(script(t, "r"))
 		blockon.BlockOn[uint64](g)
-		require.PanicsWithValue(t, "rawwaker: FutureIntoRaw of a CFuture that has ended or is being polled",
-			func() { rawwaker.FutureIntoRaw[uint64](g) })
+		require.PanicsWithValue(
+			t,
+			"rawwaker: FutureIntoRaw of a CFuture that has ended or is being polled",
+			func() { rawwaker.FutureIntoRaw[uint64](g) },
+		)
 	})
 	t.Run("that_panics_gives_C_its_text", func(t *testing.T) {
 		withoutAudit(t)
@@ -96,7 +105,9 @@ func TestGoFuture(t *testing.T) {
 			strings.Repeat("x", 1024): strings.Repeat("x", 5000),
 		} {
 			var dropped atomic.Int32
-			f := rawwaker.FutureIntoRaw[uint64](&dropping[uint64]{&dropped, func(*rawwaker.Context) rawwaker.Poll[uint64] { panic(v) }})
+			f := rawwaker.FutureIntoRaw[uint64](
+				&dropping[uint64]{&dropped, func(*rawwaker.Context) rawwaker.Poll[uint64] { panic(v) }},
+			)
 			code, _ := ctest.PollOnce(f, raw)
 			require.EqualValues(t, panicked, code)
 			require.Equal(t, want, ctest.LastPanic())
@@ -107,7 +118,11 @@ func TestGoFuture(t *testing.T) {
 			ctest.DropFuture(f)
 			require.EqualValues(t, 1, dropped.Load())
 		}
-		code, _ := ctest.BlockOn(rawwaker.FutureIntoRaw[uint64](future.PollFn(func(*rawwaker.Context) rawwaker.Poll[uint64] { panic(1) })))
+		code, _ := ctest.BlockOn(
+			rawwaker.FutureIntoRaw[uint64](
+				future.PollFn(func(*rawwaker.Context) rawwaker.Poll[uint64] { panic(1) }),
+			),
+		)
 		require.EqualValues(t, panicked, code)
 		// Through C and back it is a Go panic again.
 		require.PanicsWithError(t, "rawwaker: a C future panicked: there", func() {
@@ -146,8 +161,16 @@ func TestGoFuture(t *testing.T) {
 		polls := 0
 		f := rawwaker.FutureIntoRaw(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 			if polls++; polls == 1 {
-				require.PanicsWithValue(t, "rawwaker: Wake of a borrowed waker: Clone it first", func() { cx.Waker().Wake() })
-				require.PanicsWithValue(t, "rawwaker: Drop of a borrowed waker: Clone it first", func() { cx.Waker().Drop() })
+				require.PanicsWithValue(
+					t,
+					"rawwaker: Wake of a borrowed waker: Clone it first",
+					func() { cx.Waker().Wake() },
+				)
+				require.PanicsWithValue(
+					t,
+					"rawwaker: Drop of a borrowed waker: Clone it first",
+					func() { cx.Waker().Drop() },
+				)
 				require.Equal(t, w, cx.Waker().AsRaw())
 				cx.Waker().WakeByRef()
 				kept = cx.Waker()
@@ -156,8 +179,11 @@ func TestGoFuture(t *testing.T) {
 		}))
 		ctest.PollOnce(f, w)
 		require.Equal(t, "r", task.Log())
-		require.PanicsWithValue(t, "rawwaker: WakeByRef of a borrowed waker whose task or poll has ended: Clone it to keep it",
-			func() { kept.WakeByRef() })
+		require.PanicsWithValue(
+			t,
+			"rawwaker: WakeByRef of a borrowed waker whose task or poll has ended: Clone it to keep it",
+			func() { kept.WakeByRef() },
+		)
 		// Of C's noop too, and of a Go task's.
 		ctest.PollOnce(f, rawwaker.Noop().IntoRaw())
 		ctest.PollOnce(f, w)
@@ -214,8 +240,16 @@ func TestGoFuture(t *testing.T) {
 			return runtime.NumCgoCall() - before
 		}
 		var a future.AtomicWaker
-		require.Equal(t, calls(func(*rawwaker.Context) {}), calls(func(cx *rawwaker.Context) { a.Register(cx.Waker()) }))
-		require.Greater(t, calls(func(cx *rawwaker.Context) { cx.Waker().Clone().Drop() }), calls(func(*rawwaker.Context) {})+100)
+		require.Equal(
+			t,
+			calls(func(*rawwaker.Context) {}),
+			calls(func(cx *rawwaker.Context) { a.Register(cx.Waker()) }),
+		)
+		require.Greater(
+			t,
+			calls(func(cx *rawwaker.Context) { cx.Waker().Clone().Drop() }),
+			calls(func(*rawwaker.Context) {})+100,
+		)
 		a.Drop()
 	})
 	t.Run("of_a_Go_task_polled_through_C_is_woken_as_itself", func(t *testing.T) {
@@ -237,7 +271,11 @@ func TestGoFuture(t *testing.T) {
 	t.Run("aborts_with_one_line_for_misuse_by_C", func(t *testing.T) {
 		withoutAudit(t)
 		pollFn := func(f func()) rawwaker.RawFuture {
-			return rawwaker.FutureIntoRaw(future.PollFn(func(*rawwaker.Context) rawwaker.Poll[uint64] { f(); return rawwaker.Pending[uint64]() }))
+			return rawwaker.FutureIntoRaw(
+				future.PollFn(
+					func(*rawwaker.Context) rawwaker.Poll[uint64] { f(); return rawwaker.Pending[uint64]() },
+				),
+			)
 		}
 		noop := rawwaker.Noop().AsRaw
 		deaths := map[string]struct {
@@ -279,7 +317,10 @@ func TestGoFuture(t *testing.T) {
 		for name, d := range deaths {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				cmd := exec.Command(os.Args[0], "-test.run=^TestGoFuture$/^aborts_with_one_line_for_misuse_by_C$")
+				cmd := exec.Command(
+					os.Args[0],
+					"-test.run=^TestGoFuture$/^aborts_with_one_line_for_misuse_by_C$",
+				)
 				cmd.Env = append(os.Environ(), "FFIWAKER_DEATH="+name)
 				out, err := cmd.CombinedOutput()
 				require.Error(t, err)
@@ -378,15 +419,26 @@ func TestFutureIntoRawFunc(t *testing.T) {
 	f := func() rawwaker.Future[rawwaker.Result[string]] {
 		return future.Go(func(context.Context) (string, error) { return "hello", errors.New("no") })
 	}
-	require.PanicsWithValue(t, "rawwaker: FutureIntoRaw of rawwaker.Result[string], which has Go pointers: use FutureIntoRawFunc",
-		func() { rawwaker.FutureIntoRaw(f()) })
-	require.PanicsWithValue(t, "rawwaker: FutureIntoRawFunc of a nil function", func() { rawwaker.FutureIntoRawFunc(f(), nil) })
-	code, v := ctest.BlockOn(rawwaker.FutureIntoRawFunc(f(), func(out unsafe.Pointer, r rawwaker.Result[string]) {
-		*(*uint64)(out) = uint64(len(r.Value)*100 + len(r.Err.Error()))
-	}))
+	require.PanicsWithValue(
+		t,
+		"rawwaker: FutureIntoRaw of rawwaker.Result[string], which has Go pointers: use FutureIntoRawFunc",
+		func() { rawwaker.FutureIntoRaw(f()) },
+	)
+	require.PanicsWithValue(
+		t,
+		"rawwaker: FutureIntoRawFunc of a nil function",
+		func() { rawwaker.FutureIntoRawFunc(f(), nil) },
+	)
+	code, v := ctest.BlockOn(
+		rawwaker.FutureIntoRawFunc(f(), func(out unsafe.Pointer, r rawwaker.Result[string]) {
+			*(*uint64)(out) = uint64(len(r.Value)*100 + len(r.Err.Error()))
+		}),
+	)
 	require.EqualValues(t, ready, code)
 	require.EqualValues(t, 502, v)
-	code, _ = ctest.BlockOn(rawwaker.FutureIntoRawFunc(f(), func(unsafe.Pointer, rawwaker.Result[string]) { panic("put") }))
+	code, _ = ctest.BlockOn(
+		rawwaker.FutureIntoRawFunc(f(), func(unsafe.Pointer, rawwaker.Result[string]) { panic("put") }),
+	)
 	require.EqualValues(t, panicked, code)
 	code, _ = ctest.BlockOn(rawwaker.FutureIntoRaw(future.Sleep(0)))
 	require.EqualValues(t, ready, code, "an empty result is not written")
@@ -396,5 +448,9 @@ func ffiLive() int { return ctest.OpsLive() }
 
 type dropPanics struct{}
 
-func (dropPanics) Poll(*rawwaker.Context) rawwaker.Poll[uint64] { return rawwaker.Pending[uint64]() }
-func (dropPanics) Drop()                                        { panic("no") }
+func (dropPanics) Poll(
+	*rawwaker.Context,
+) rawwaker.Poll[uint64] {
+	return rawwaker.Pending[uint64]()
+}
+func (dropPanics) Drop() { panic("no") }

@@ -70,7 +70,10 @@ func TestWakeAll(t *testing.T) {
 		return panicked
 	}
 	for name, at := range map[string]wake.Place{"anywhere": wake.Anywhere, "worker": wake.Worker, "dispatcher": wake.Dispatcher} {
-		t.Run(name+"/a_goexit_takes_no_other", func(t *testing.T) { run(t, at, runtime.Goexit, func() {}) })
+		t.Run(
+			name+"/a_goexit_takes_no_other",
+			func(t *testing.T) { run(t, at, runtime.Goexit, func() {}) },
+		)
 		t.Run(name+"/a_blocked_one_delays_no_other", func(t *testing.T) {
 			block := make(chan struct{})
 			run(t, at, func() { <-block }, func() { close(block) })

@@ -237,7 +237,10 @@ func TestFutureIntoRaw(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	noop := rawwaker.Noop().AsRaw
 	ready := func(dropped *atomic.Int32) *dropping[uint64] {
-		return &dropping[uint64]{dropped, func(*rawwaker.Context) rawwaker.Poll[uint64] { return rawwaker.Ready[uint64](42) }}
+		return &dropping[uint64]{
+			dropped,
+			func(*rawwaker.Context) rawwaker.Poll[uint64] { return rawwaker.Ready[uint64](42) },
+		}
 	}
 	t.Run("a_NULL_out_is_a_panic", func(t *testing.T) {
 		if trace.AuditAll() {
@@ -248,7 +251,11 @@ func TestFutureIntoRaw(t *testing.T) {
 		d := ready(&dropped)
 		f := rawwaker.FutureIntoRaw[uint64](d)
 		require.EqualValues(t, capi.CodePanicked, ctest.PollNowhere(f, noop()))
-		require.Equal(t, "rawwaker: poll: out is NULL, and the result has 8 bytes (give poll memory for it)", ctest.LastPanic())
+		require.Equal(
+			t,
+			"rawwaker: poll: out is NULL, and the result has 8 bytes (give poll memory for it)",
+			ctest.LastPanic(),
+		)
 		ctest.DropFuture(f)
 		require.Zero(t, dropped.Load(), "it has been ready")
 	})
@@ -272,14 +279,20 @@ func TestFutureIntoRaw(t *testing.T) {
 	t.Run("put_gets_the_NULL", func(t *testing.T) {
 		balance.Check(t)
 		got := unsafe.Pointer(t)
-		f := rawwaker.FutureIntoRawFunc(ready(new(atomic.Int32)), func(out unsafe.Pointer, v uint64) { got = out })
+		f := rawwaker.FutureIntoRawFunc(
+			ready(new(atomic.Int32)),
+			func(out unsafe.Pointer, v uint64) { got = out },
+		)
 		require.EqualValues(t, capi.CodeReady, ctest.PollNowhere(f, noop()))
 		require.Nil(t, got)
 		ctest.DropFuture(f)
 	})
 	t.Run("a_put_that_writes_to_NULL_panics", func(t *testing.T) {
 		balance.Check(t)
-		f := rawwaker.FutureIntoRawFunc(ready(new(atomic.Int32)), func(out unsafe.Pointer, v uint64) { *(*uint64)(out) = v })
+		f := rawwaker.FutureIntoRawFunc(
+			ready(new(atomic.Int32)),
+			func(out unsafe.Pointer, v uint64) { *(*uint64)(out) = v },
+		)
 		require.EqualValues(t, capi.CodePanicked, ctest.PollNowhere(f, noop()))
 		require.Contains(t, ctest.LastPanic(), "nil pointer")
 		ctest.DropFuture(f)

@@ -12,7 +12,11 @@ import (
 
 func TestWithoutCgo(t *testing.T) {
 	w := rawwaker.FromFunc(func() {})
-	require.PanicsWithValue(t, "rawwaker: FromRaw needs cgo", func() { rawwaker.FromRaw(rawwaker.RawWaker{}) })
+	require.PanicsWithValue(
+		t,
+		"rawwaker: FromRaw needs cgo",
+		func() { rawwaker.FromRaw(rawwaker.RawWaker{}) },
+	)
 	require.PanicsWithValue(t, "rawwaker: IntoRaw needs cgo", func() { w.IntoRaw() })
 	require.PanicsWithValue(t, "rawwaker: AsRaw needs cgo", func() { w.AsRaw() })
 	w.Wake()

@@ -11,8 +11,8 @@ import "sync/atomic"
 //
 //   - dropped, woken, moved: consumed, by Drop, Wake or IntoRaw. At most one of them, permanently.
 //     Never with kind held or view, whose calls go to another Waker.
-//   - last: consumed by Drop or Wake while the count was not 0. The call that counts down to 0 calls
-//     the slot, or gives up what ref stands for. Only with dropped or woken.
+//   - last: consumed by Drop or Wake while the count was not 0. The call that counts down to 0
+//     calls the slot, or gives up what ref stands for. Only with dropped or woken.
 //   - ref: a Go-made waker that has crossed to C and holds one reference of its box in data. Never
 //     with kind foreign.
 //   - busy: link or data are being set, for a few instructions and not during a slot; every other

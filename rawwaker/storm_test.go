@@ -91,7 +91,14 @@ func TestStorm(t *testing.T) {
 		}
 		c := task.Counts()
 		require.Equal(t, made/goroutines*goroutines, c.Made)
-		t.Logf("%d made, %d clones, %d wakes, %d drops; %d operations on C threads", c.Made, c.Clones, c.Wakes, c.Drops, ops)
+		t.Logf(
+			"%d made, %d clones, %d wakes, %d drops; %d operations on C threads",
+			c.Made,
+			c.Clones,
+			c.Wakes,
+			c.Drops,
+			ops,
+		)
 	})
 	// Eight C threads wake one box. It ends with Go's side first or with C's; it is woken from Go as
 	// well. A lost wake hangs the test, a circle in the list hangs the dispatcher, and what is freed

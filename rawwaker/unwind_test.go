@@ -55,8 +55,12 @@ func TestUnwind(t *testing.T) {
 				balance.Check(t)
 				s, after := script(t, c.letters), script(t, "kr")
 				f, g := fromScript(s), fromScript(after)
-				wakes := c.letters[len(c.letters)-1] == 'S' || c.letters[len(c.letters)-1] == 'c' && len(c.letters) > 1 && c.letters[len(c.letters)-2] == 's'
-				ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // a lost wake fails the test
+				wakes := c.letters[len(c.letters)-1] == 'S' ||
+					c.letters[len(c.letters)-1] == 'c' && len(c.letters) > 1 && c.letters[len(c.letters)-2] == 's'
+				ctx, cancel := context.WithTimeout(
+					context.Background(),
+					time.Minute,
+				) // a lost wake fails the test
 				defer cancel()
 				polls, next := 0, 0
 				v, err := blockon.Await(ctx, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
@@ -117,7 +121,11 @@ func TestUnwind(t *testing.T) {
 					}
 					f.Drop()
 					require.Equal(t, 1, s.Drops(), "its drop slot was called")
-					require.PanicsWithValue(t, "future polled after completion", func() { f.Poll(rawwaker.NewContext(rawwaker.Noop())) })
+					require.PanicsWithValue(
+						t,
+						"future polled after completion",
+						func() { f.Poll(rawwaker.NewContext(rawwaker.Noop())) },
+					)
 				}
 			})
 		}

@@ -231,13 +231,25 @@ func TestWaker(t *testing.T) {
 			if call == "CloneFrom" {
 				continue
 			}
-			require.PanicsWithValue(t, "rawwaker: "+call+" of an empty Waker", func() { use(new(rawwaker.Waker)) })
+			require.PanicsWithValue(
+				t,
+				"rawwaker: "+call+" of an empty Waker",
+				func() { use(new(rawwaker.Waker)) },
+			)
 		}
 	})
 	t.Run("panics_for_nil", func(t *testing.T) {
-		require.PanicsWithValue(t, "rawwaker: FromFunc of a nil function", func() { rawwaker.FromFunc(nil) })
+		require.PanicsWithValue(
+			t,
+			"rawwaker: FromFunc of a nil function",
+			func() { rawwaker.FromFunc(nil) },
+		)
 		require.PanicsWithValue(t, "rawwaker: FromWake of nil", func() { rawwaker.FromWake(nil) })
-		require.PanicsWithValue(t, "rawwaker: NewContext of a nil Waker", func() { rawwaker.NewContext(nil) })
+		require.PanicsWithValue(
+			t,
+			"rawwaker: NewContext of a nil Waker",
+			func() { rawwaker.NewContext(nil) },
+		)
 	})
 	t.Run("consumed_by_many_at_once_panics_in_all_but_one", func(t *testing.T) {
 		balance.Check(t)
@@ -347,5 +359,9 @@ func TestContext(t *testing.T) {
 func TestPoll(t *testing.T) {
 	require.False(t, rawwaker.Pending[int]().IsReady())
 	require.Equal(t, 3, rawwaker.Ready(3).Value())
-	require.PanicsWithValue(t, "rawwaker: Value of Pending", func() { rawwaker.Pending[int]().Value() })
+	require.PanicsWithValue(
+		t,
+		"rawwaker: Value of Pending",
+		func() { rawwaker.Pending[int]().Value() },
+	)
 }

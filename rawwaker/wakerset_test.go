@@ -48,7 +48,9 @@ func TestWoken(t *testing.T) {
 		s.Init(1)
 		keep := make([]*rawwaker.Waker, 1)
 		var order []int
-		parent := rawwaker.FromFunc(func() { order = woken(&s, rawwaker.Noop(), keep) }) // as an executor on another CPU would
+		parent := rawwaker.FromFunc(
+			func() { order = woken(&s, rawwaker.Noop(), keep) },
+		) // as an executor on another CPU would
 		require.Equal(t, []int{0}, woken(&s, parent, keep))
 		keep[0].Clone().Wake()
 		require.Equal(t, []int{0}, order)
@@ -67,7 +69,12 @@ func TestWoken(t *testing.T) {
 			}
 			require.Equal(t, 2, polled)
 		}
-		require.Equal(t, 3, wakes, "the first of each round takes the parent's waker, which the next poll registers again")
+		require.Equal(
+			t,
+			3,
+			wakes,
+			"the first of each round takes the parent's waker, which the next poll registers again",
+		)
 		s.Drop()
 	})
 	t.Run("asks_at_a_break_for_the_poll_of_the_rest", func(t *testing.T) {
@@ -110,33 +117,36 @@ func TestWokenNext(t *testing.T) {
 		}
 		return -1
 	}
-	t.Run("yields_one_at_a_time_in_the_order_of_the_wakes_and_a_break_wakes_no_task", func(t *testing.T) {
-		var s rawwaker.WakerSet
-		s.Init(4)
-		wakes := 0
-		parent := rawwaker.FromFunc(func() { wakes++ })
-		cx := rawwaker.NewContext(parent)
-		var keep []*rawwaker.Waker
-		for _, cx := range s.WokenNext(cx) {
-			keep = append(keep, cx.Waker().Clone())
-		}
-		require.Equal(t, -1, next(&s, cx))
-		keep[3].WakeByRef()
-		require.Equal(t, 1, wakes)
-		keep[1].WakeByRef()
-		require.Equal(t, 3, next(&s, cx))
-		require.Equal(t, 1, wakes, "the break has left one and wakes no task")
-		keep[0].WakeByRef() // the list that the break has left comes first
-		require.Equal(t, 2, wakes)
-		require.Equal(t, 1, next(&s, cx))
-		require.Equal(t, 0, next(&s, cx))
-		require.Equal(t, 2, wakes)
-		require.Equal(t, -1, next(&s, cx))
-		keep[2].WakeByRef()
-		require.Equal(t, 3, wakes, "registered where nothing was left")
-		require.Equal(t, 2, next(&s, cx))
-		s.Drop()
-	})
+	t.Run(
+		"yields_one_at_a_time_in_the_order_of_the_wakes_and_a_break_wakes_no_task",
+		func(t *testing.T) {
+			var s rawwaker.WakerSet
+			s.Init(4)
+			wakes := 0
+			parent := rawwaker.FromFunc(func() { wakes++ })
+			cx := rawwaker.NewContext(parent)
+			var keep []*rawwaker.Waker
+			for _, cx := range s.WokenNext(cx) {
+				keep = append(keep, cx.Waker().Clone())
+			}
+			require.Equal(t, -1, next(&s, cx))
+			keep[3].WakeByRef()
+			require.Equal(t, 1, wakes)
+			keep[1].WakeByRef()
+			require.Equal(t, 3, next(&s, cx))
+			require.Equal(t, 1, wakes, "the break has left one and wakes no task")
+			keep[0].WakeByRef() // the list that the break has left comes first
+			require.Equal(t, 2, wakes)
+			require.Equal(t, 1, next(&s, cx))
+			require.Equal(t, 0, next(&s, cx))
+			require.Equal(t, 2, wakes)
+			require.Equal(t, -1, next(&s, cx))
+			keep[2].WakeByRef()
+			require.Equal(t, 3, wakes, "registered where nothing was left")
+			require.Equal(t, 2, next(&s, cx))
+			s.Drop()
+		},
+	)
 	t.Run("costs_the_same_for_each_of_many", func(t *testing.T) {
 		const n = 200_000 // with a cost for each that is left it would take minutes
 		var s rawwaker.WakerSet

@@ -76,12 +76,23 @@ func Report(to io.Writer) error {
 // Check makes t fail at its end if there are findings by then, leaks included. Earlier findings are
 // removed, and none are printed while t runs. The process has one auditor, so do not run tests that
 // use Check in parallel with others that audit. It panics in a build without cgo.
+//
+// From Go 1.27 on, t also fails for each goroutine that began to sleep in blockon.BlockOn or
+// blockon.Await meanwhile and that nothing can wake any more, and prints its stack. Such a goroutine
+// cannot be found while a C waker that is not dropped, or the registry of what C may wake, reaches it.
 func Check(t testing.TB) {
 	t.Helper()
 	needCgo("Check")
 	capi.AuditPrint(false)
 	Findings()
+	before := asleepForever()
 	t.Cleanup(func() {
+		for stack, n := range asleepForever() {
+			if n -= before[stack]; n > 0 {
+				t.Errorf("wakertest: Check: %d goroutines sleep and nothing can wake them "+
+					"(a future must keep its waker, or have woken it):\n%s", n, stack)
+			}
+		}
 		Leaks()
 		for _, f := range Findings() {
 			t.Error(f.Text)

@@ -81,7 +81,8 @@ extern void ffiwakerFutureDrop(uint64_t id);
 static rawwaker_poll ffiwaker_go_poll(void *data, rawwaker_context *cx, void *out) {
 	const rawwaker *w = cx->waker;
 	if (ffiwaker_forked()) {
-		static const char why[] = "ffiwaker: poll of a Go future in a forked child: Go's threads do not exist there";
+		static const char why[] = "ffiwaker: poll of a Go future in a forked child: "
+		                          "Go's threads do not exist there";
 		rawwaker_set_panic(why, sizeof why - 1);
 		return RAWWAKER_PANICKED;
 	}

@@ -90,7 +90,10 @@ func TestGroup(t *testing.T) {
 	t.Run("is_one_though_two_make_it", func(t *testing.T) {
 		b := newBrood(2)
 		first := b.group
-		NewGroup(b, func(b *brood, i int32) *Core { return &b.members[i].core }) // the loser's: its end has nothing to close
+		NewGroup(
+			b,
+			func(b *brood, i int32) *Core { return &b.members[i].core },
+		) // the loser's: its end has nothing to close
 		w, ok := b.members[0].core.Cross()
 		require.True(t, ok)
 		require.Same(t, first, b.members[0].core.crossing.Load().group)

@@ -101,18 +101,21 @@ func TestInbox(t *testing.T) {
 		require.True(t, readable(t, fd))
 		require.False(t, in.Asleep(nothing))
 	})
-	t.Run("a_late_wake_after_the_descriptor_was_read_leaves_it_asleep_or_readable", func(t *testing.T) {
-		in, _ := inHook(t)
-		fd := fd(t, in)
-		looks := 0
-		require.True(t, in.Arm(func() bool {
-			if looks++; looks == 2 {
-				in.Take(Anywhere) // its task was run before
-			}
-			return true
-		}))
-		require.True(t, in.Asleep(nothing) || readable(t, fd))
-	})
+	t.Run(
+		"a_late_wake_after_the_descriptor_was_read_leaves_it_asleep_or_readable",
+		func(t *testing.T) {
+			in, _ := inHook(t)
+			fd := fd(t, in)
+			looks := 0
+			require.True(t, in.Arm(func() bool {
+				if looks++; looks == 2 {
+					in.Take(Anywhere) // its task was run before
+				}
+				return true
+			}))
+			require.True(t, in.Asleep(nothing) || readable(t, fd))
+		},
+	)
 	t.Run("a_descriptor_asked_for_during_a_wake_is_heard_of", func(t *testing.T) {
 		var in *Inbox
 		in, _ = inHook(t, func() { fd(t, in) }) // the wake has not written

@@ -3,7 +3,7 @@ package wake
 // Parker is a core whose target is one goroutine, which sleeps on it.
 type Parker struct {
 	Core
-	ch   chan struct{} // made at the first park, because it belongs to that goroutine's synctest bubble
+	ch   chan struct{} // made at the first park: it belongs to that goroutine's synctest bubble
 	loop *uint32       // the word of its box, while that is in LOOP: see spin
 }
 

@@ -100,7 +100,12 @@ func TestParker(t *testing.T) {
 			woken := p.Park(done)
 			wg.Wait()
 			require.Empty(t, p.ch)
-			require.Equal(t, !woken, p.word.Load() == Notified, "the wake was consumed, or is there for the next look")
+			require.Equal(
+				t,
+				!woken,
+				p.word.Load() == Notified,
+				"the wake was consumed, or is there for the next look",
+			)
 		}
 	})
 	// For the race detector: a wake may come at each step of Park, and what it finds is exchanged,

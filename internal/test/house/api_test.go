@@ -1,0 +1,119 @@
+package house_test
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// edited copies files of the repository, each after edits, and returns their folder.
+func edited(t *testing.T, files map[string][]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for file, edits := range files {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		require.NoError(t, err)
+		changed := string(text)
+		for i := 0; i < len(edits); i += 2 {
+			require.Contains(t, changed, edits[i], file)
+			changed = strings.ReplaceAll(changed, edits[i], edits[i+1])
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(changed), 0o644))
+	}
+	return dir
+}
+
+// The check of the C ABI, on copies of rawwaker.h and rawwaker.c: a shared object of each is compared
+// with api/rawwaker.abi.
+func TestCABI(t *testing.T) {
+	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
+		t.Skip("api/rawwaker.abi is for linux/amd64")
+	}
+	need(t, "gcc")
+	need(t, "abidiff")
+	read(t, ".ci/api", "api/rawwaker.abi")
+	const declared, defined = "rawwaker_abi_version(void)", "uint32_t rawwaker_abi_version(void)"
+	for name, c := range map[string]struct {
+		header, source []string
+		says           string // "" if the change is compatible
+	}{
+		"that_did_not_change_passes": {},
+		"with_an_added_function_passes": {
+			source: []string{defined + " {", "int rawwaker_added(int);\n" +
+				"int rawwaker_added(int n) { return n; }\n" + defined + " {"},
+		},
+		"with_an_added_parameter_fails": {
+			header: []string{declared, "rawwaker_abi_version(int added)"},
+			source: []string{defined + " {", "uint32_t rawwaker_abi_version(int added) {\n  (void)added;"},
+			says:   "parameter 1 of type 'int' was added",
+		},
+		"with_another_result_fails": {
+			header: []string{"uint32_t " + declared, "uint64_t " + declared},
+			source: []string{defined, "uint64_t rawwaker_abi_version(void)"},
+			says:   "return type changed",
+		},
+		"without_a_function_fails": {
+			header: []string{declared, "rawwaker_abi_version_gone(void)"},
+			source: []string{declared, "rawwaker_abi_version_gone(void)"},
+			says:   "1 Removed",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := edited(t, map[string][]string{"rawwaker.h": c.header, "rawwaker.c": c.source})
+			out, err := run(t, ".ci/api", "c", "check", dir)
+			if c.says == "" {
+				require.NoError(t, err, out)
+				require.Empty(t, out)
+				return
+			}
+			require.Error(t, err)
+			require.Contains(t, out, c.says)
+			require.Contains(t, out, "CHANGELOG.md")
+		})
+	}
+}
+
+// The check of the Go API, on a module of its own.
+func TestGoAPI(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds apidiff")
+	}
+	read(t, ".ci/api")
+	dir := t.TempDir()
+	put := func(name, text string) {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	baseline := filepath.Join(dir, "baseline")
+	put("go.mod", "module example.com/api\n\ngo 1.26\n")
+	put("p/p.go", "package p\n\nfunc F() {}\n\ntype T struct{ A int }\n")
+	put("internal/q/q.go", "package q\n\nfunc G() {}\n")
+	out, err := run(t, ".ci/api", "go", "write", dir, baseline)
+	if err != nil && strings.Contains(out, "dial tcp") {
+		t.Skip("apidiff cannot be downloaded")
+	}
+	require.NoError(t, err, out)
+	for _, c := range []struct{ name, p, q, says string }{
+		{"that_did_not_change_passes", "package p\n\nfunc F() {}\n\ntype T struct{ A int }\n", "package q\n", ""},
+		{"with_additions_passes", "package p\n\nfunc F() {}\nfunc H() {}\n\ntype T struct{ A, B int }\n", "package q\n", ""},
+		{"with_an_added_parameter_fails", "package p\n\nfunc F(n int) {}\n\ntype T struct{ A int }\n", "package q\n", "F: changed"},
+		{"without_a_field_fails", "package p\n\nfunc F() {}\n\ntype T struct{}\n", "package q\n", "T.A: removed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			put("p/p.go", c.p)
+			put("internal/q/q.go", c.q)
+			out, err := run(t, ".ci/api", "go", "check", dir, baseline)
+			if c.says == "" {
+				require.NoError(t, err, out)
+				require.Empty(t, out)
+				return
+			}
+			require.Error(t, err)
+			require.Contains(t, out, c.says)
+		})
+	}
+}
