@@ -736,7 +736,8 @@ func TestScope(t *testing.T) {
 	}
 }
 
-// The wakers of tasks that await tasks and a scope block, on an executor that has one goroutine for all.
+// The wakers of tasks that await tasks and a scope block, on an executor that has one goroutine
+// for all.
 func TestBlockedWaker(t *testing.T) {
 	for _, on := range []string{"Executor", "Local"} {
 		t.Run("delays_no_other_task_of_its_"+on, func(t *testing.T) {

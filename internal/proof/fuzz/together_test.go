@@ -48,17 +48,17 @@ type many struct {
 	merged atomic.Int64 // wakes from C: at least one arrives after each
 	seen   atomic.Int64
 
-	core   wake.Core
-	cx     rawwaker.Context
-	dirty  atomic.Bool // a wake was made that no Consume has reported
-	unsure atomic.Bool // or its waker was consumed, so there was none
-	asleep bool        // of thread 0, the only one that polls
-	roused atomic.Int64
-	ended  atomic.Bool
-	token  ctask
+	core      wake.Core
+	cx        rawwaker.Context
+	dirty     atomic.Bool // a wake was made that no Consume has reported
+	unsure    atomic.Bool // or its waker was consumed, so there was none
+	asleep    bool        // of thread 0, the only one that polls
+	scheduled atomic.Int64
+	ended     atomic.Bool
+	token     ctask
 }
 
-func (t *many) Schedule(wake.Place) { t.roused.Add(1) }
+func (t *many) Schedule(wake.Place) { t.scheduled.Add(1) }
 func (t *many) Wake()               { t.seen.Add(1) }
 
 // gate is a future that becomes ready after a number of wakes.
@@ -283,7 +283,7 @@ func (w *crowd) step(who int, own *ownC, o Operation) {
 		}
 	case "sleep":
 		if who == 0 && h != nil && h.t.kind == core && !h.t.asleep {
-			h.t.roused.Store(0)
+			h.t.scheduled.Store(0)
 			h.t.asleep = h.t.core.Sleep()
 		}
 	default:
@@ -395,7 +395,7 @@ func (w *crowd) judge(t *many) {
 		byValue, byRef, _, _ := t.token.counts()
 		seen = int64(byValue + byRef)
 	case t.kind == core:
-		if t.asleep && !t.core.Asleep() && t.roused.Load() == 0 {
+		if t.asleep && !t.core.Asleep() && t.scheduled.Load() == 0 {
 			w.fail("a task that slept was woken, but not scheduled: a wake was lost")
 		}
 		// The box of a task that has ended wakes nothing.

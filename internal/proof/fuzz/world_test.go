@@ -49,7 +49,7 @@ type task struct {
 	cx        rawwaker.Context
 	word      uint32 // of a core, and of the parkers
 	schedules int
-	roused    atomic.Int64
+	scheduled atomic.Int64
 	ended     bool
 	polled    bool // under its own Context: then it does not end
 
@@ -65,7 +65,7 @@ type ctask interface {
 }
 
 // Schedule implements [wake.Target].
-func (t *task) Schedule(wake.Place) { t.roused.Add(1) }
+func (t *task) Schedule(wake.Place) { t.scheduled.Add(1) }
 
 // Wake implements [rawwaker.Wake].
 func (t *task) Wake() { t.seen.Add(1) }
@@ -781,7 +781,7 @@ func (w *world) compare() {
 		got := int(t.seen.Load())
 		w.expect(got == t.wakes, "task %d: %d of %d wakes of a function have arrived%s",
 			t.index, got, t.wakes, lost(got < t.wakes))
-		got = int(t.roused.Load())
+		got = int(t.scheduled.Load())
 		w.expect(got == t.schedules, "task %d was scheduled %d times, want %d%s",
 			t.index, got, t.schedules, lost(got < t.schedules))
 		if t.token == nil {
