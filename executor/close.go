@@ -6,11 +6,12 @@ import (
 	"sync"
 )
 
-// closing is the part of Close that [Executor] and [Local] share. mu is held by the Close that is under way.
+// closing is what [Executor] and [Local] share of Close. The Close that is under way holds mu.
 type closing struct{ mu sync.Mutex }
 
-// run runs end, or waits until the call that is running it has returned. Inside a task it does not wait: what runs there may be a
-// Drop that the other Close has called, and that waits for it.
+// run runs end or, if another call is running it, waits until that one has returned. Inside a
+// task it does not wait: the task may be in a Drop that the other Close has called, and that
+// Close waits for it.
 func (c *closing) run(end func()) {
 	if !c.mu.TryLock() {
 		if !insideTask() {
@@ -24,11 +25,12 @@ func (c *closing) run(end func()) {
 	end()
 }
 
-// insideTask says whether the calling goroutine is in the Poll or Drop of a task, or runs the body of a future.Async. It walks the
-// stack, which takes microseconds: only a Close that would have to wait for another asks.
+// insideTask reports whether the calling goroutine is in the Poll or Drop of a task, or in the
+// body of a future.Async. It walks the stack, which takes microseconds: only a Close that would
+// have to wait for another one calls it.
 func insideTask() bool { return onStack("/ffiwaker/executor.(*task).", "/ffiwaker/future.(*async") }
 
-// onStack says whether a function whose name has one of these in it is under way on this goroutine.
+// onStack reports whether this goroutine is in a function whose name contains one of names.
 func onStack(names ...string) bool {
 	var pcs [64]uintptr
 	for skip := 2; ; skip += len(pcs) {
@@ -48,7 +50,7 @@ func onStack(names ...string) bool {
 	}
 }
 
-// persist calls step, also again where it does not return because of runtime.Goexit, until it has returned once.
+// persist calls step until it has returned once: again if it ends by runtime.Goexit or a panic.
 func persist(step func()) {
 	returned := false
 	defer func() {

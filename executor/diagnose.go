@@ -20,7 +20,7 @@ type taskExtra struct {
 	diag  *diagnosis
 }
 
-// diagnosing says whether new tasks are diagnosed.
+// diagnosing is whether new tasks are diagnosed.
 var diagnosing atomic.Bool
 
 func init() {
@@ -29,24 +29,27 @@ func init() {
 	}
 }
 
-// Diagnose has every task that is spawned from now on, in any executor, remember where that was, count its polls, and show itself in
-// profiles under the label "task"; on standard error a line names each one that nobody can wake any more, and each that
-// holds its worker for over 100 ms. The environment variable FFIWAKERDEBUG=tasks=1 does so from the start. It costs each task
-// some hundred bytes and each poll some hundred nanoseconds.
+// Diagnose turns the diagnosis of tasks on or off, for tasks that any executor spawns from now
+// on. A diagnosed task stores where it was spawned, and counts its polls, for [Dump]; in
+// profiles, its polls have the label "task". On standard error, one line names each task that
+// nothing can wake any more, and each that holds its worker for over 100 ms.
+//
+// FFIWAKERDEBUG=tasks=1 in the environment turns it on at the start. It costs some hundred bytes
+// for each task, and some hundred nanoseconds for each poll.
 func Diagnose(on bool) { diagnosing.Store(on) }
 
-// diagnosis is what is known of a task beside what it needs.
+// diagnosis is what is stored about a diagnosed task.
 type diagnosis struct {
 	number uint64
 	site   string // where it was spawned
 	labels context.Context
 
-	clones       atomic.Int64 // wakers of it that live in Go
+	clones       atomic.Int64 // of its waker, alive in Go
 	polls        atomic.Uint64
-	wokenAt      atomic.Int64 // when a wake queued it last, in nanoseconds since the program began; 0: never
-	polledAt     atomic.Int64 // when its latest poll began
-	lostReported atomic.Bool  // named already
-	blockedPoll  atomic.Uint64
+	wokenAt      atomic.Int64  // when a wake last queued it, by sinceStart; 0: never
+	polledAt     atomic.Int64  // when its latest poll began
+	lostReported atomic.Bool   // by reportLost
+	blockedPoll  atomic.Uint64 // the poll that reportBlocked has reported
 }
 
 var (
@@ -54,9 +57,10 @@ var (
 	programStart = time.Now()
 )
 
+// sinceStart returns nanoseconds since the start of the program, never 0.
 func sinceStart() int64 { return int64(time.Since(programStart)) + 1 }
 
-// diagnose makes t one that is diagnosed, where that is wanted. t is nobody else's yet.
+// diagnose makes t a diagnosed task, if diagnosis is on. No other goroutine has t yet.
 func (t *task) diagnose(f any) {
 	if !diagnosing.Load() {
 		return
@@ -91,7 +95,7 @@ func (t *task) diag() *diagnosis {
 	return t.extra.diag
 }
 
-// spawnSite is the first line outside this package.
+// spawnSite returns the first line of the stack that is outside this package.
 func spawnSite() string {
 	var pcs [16]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
@@ -112,7 +116,7 @@ func (t *task) count(n int) {
 	}
 }
 
-// pollTraced is a poll in a trace, and under a label in a profile.
+// pollTraced is a poll that shows in a trace, and under a label in a profile.
 func (t *task) pollTraced() (ready bool) {
 	ctx, name := context.Background(), "poll"
 	if d := t.diag(); d != nil {
@@ -129,35 +133,50 @@ func (t *task) pollTraced() (ready bool) {
 	return t.body().poll(&t.cx)
 }
 
-// reportLost looks whether a task that has gone to sleep after that many polls can be woken at all. Another goroutine may wake and
-// run it meanwhile: then it is awake, or has been polled once more, which is looked at last.
+// reportLost reports a task that has parked after that many polls, if nothing can wake it.
+// Another goroutine may wake and poll it meanwhile: then it is awake, or polls has changed, which
+// is read last.
 func (t *task) reportLost(polls uint64) {
-	if d := t.diag(); d != nil && d.clones.Load() <= 0 && !t.core.Lent() && t.state.Load()&(ending|done) == 0 && t.core.Asleep() && d.polls.Load() == polls && !d.lostReported.Swap(true) {
-		report("%s returned Pending, no clone of its waker lives and no wake has come: nothing can wake it", d)
+	d := t.diag()
+	if d == nil || d.clones.Load() > 0 || t.core.Lent() {
+		return
+	}
+	if t.state.Load()&(ending|done) == 0 && t.core.Asleep() && d.polls.Load() == polls &&
+		!d.lostReported.Swap(true) {
+		report("%s returned Pending, no clone of its waker lives and no wake has come: "+
+			"nothing can wake it", d)
 	}
 }
 
-// reportBlocked looks whether the poll that holds w lasts, and says so, once. mu is held.
+// reportBlocked appends a line about the poll that holds w, if it lasts too long, once. mu is
+// held.
 func (w *worker) reportBlocked(to []string) []string {
 	t := w.polling
 	if t == nil || t.diag() == nil || t.state.Load()&done != 0 {
 		return to
 	}
 	d := t.diag()
-	if in := sinceStart() - d.polledAt.Load(); in > int64(blockedAfter) && d.blockedPoll.Swap(w.polls) != w.polls {
-		to = append(to, fmt.Sprintf("%s holds its worker for %v", d, time.Duration(in).Round(time.Millisecond)))
+	in := time.Duration(sinceStart() - d.polledAt.Load())
+	if in > blockedAfter && d.blockedPoll.Swap(w.polls) != w.polls {
+		line := fmt.Sprintf("%s holds its worker for %v", d, in.Round(time.Millisecond))
+		to = append(to, line)
 	}
 	return to
 }
 
+// blockedAfter is how long a poll may last before it is reported.
 const blockedAfter = 100 * time.Millisecond
 
-func (d *diagnosis) String() string { return fmt.Sprintf("task %d, spawned at %s,", d.number, d.site) }
+func (d *diagnosis) String() string {
+	return fmt.Sprintf("task %d, spawned at %s,", d.number, d.site)
+}
 
-// Report is where the watchdog's lines go.
-func report(format string, args ...any) { fmt.Fprintf(os.Stderr, "executor: "+format+"\n", args...) }
+// report writes a line of diagnosis to standard error.
+func report(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "executor: "+format+"\n", args...)
+}
 
-// firstLine leaves a panic's stack out.
+// firstLine returns err's text without a panic's stack.
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	return line

@@ -10,20 +10,20 @@ import (
 	"weak"
 )
 
-// registry is every executor of the program. It keeps none alive.
+// registry holds every executor of the program, and keeps none alive.
 var registry struct {
 	mu   sync.Mutex
 	last int
-	all  map[int]func() dumpable // which gives nil once it was collected
+	all  map[int]func() dumpable // each returns nil once its executor was collected
 }
 
-// dumpable is an executor as Dump sees it.
+// dumpable is an executor, as Dump sees it.
 type dumpable interface {
 	taskLists() []*taskList
 	String() string
 }
 
-// register makes ex register to Dump.
+// register makes ex known to Dump.
 func register[E any, P interface {
 	*E
 	dumpable
@@ -48,11 +48,14 @@ func register[E any, P interface {
 	}, registry.last)
 }
 
-// Dump writes a line for every executor and Local that has tasks, and one for each task that is not over: its number and where it
-// was spawned, whether it is asleep, queued, being polled or about to end, how often it was polled, how long ago a wake queued it,
-// and how many clones of its waker live in Go, or that C has some. All but the state is known of those tasks only that were spawned
-// after [Diagnose], or with FFIWAKERDEBUG=tasks=1 in the environment. Others may be running: what was true of one line need not be
-// of the next.
+// Dump writes one line for each executor and Local that has tasks, and one for each task that has
+// not ended: its number and spawn site, whether it is asleep, queued, being polled or about to
+// end, how often it was polled, how long ago a wake queued it, how many clones of its waker live
+// in Go, and whether C has some. It returns the first error of w.
+//
+// All but the state is known only of tasks that were spawned after [Diagnose], or under
+// FFIWAKERDEBUG=tasks=1. Dump may be called on any goroutine; the tasks run on meanwhile, so each
+// line holds for its own moment.
 func Dump(w io.Writer) error {
 	registry.mu.Lock()
 	all := registry.all
@@ -79,8 +82,8 @@ func Dump(w io.Writer) error {
 func dump(w io.Writer, ex dumpable) error {
 	var tasks []*task
 	lists := ex.taskLists()
-	for _, h := range lists {
-		tasks = h.alive(tasks)
+	for _, l := range lists {
+		tasks = l.alive(tasks)
 	}
 	if len(tasks) == 0 {
 		return nil
@@ -88,7 +91,7 @@ func dump(w io.Writer, ex dumpable) error {
 	polled := polledOf(lists)
 	hint := ""
 	if slices.ContainsFunc(tasks, func(t *task) bool { return t.diag() == nil }) {
-		hint = " (where they were spawned, and more, is known with FFIWAKERDEBUG=tasks=1)"
+		hint = " (FFIWAKERDEBUG=tasks=1 adds their spawn sites)"
 	}
 	if _, err := fmt.Fprintf(w, "%v: tasks %d%s\n", ex, len(tasks), hint); err != nil {
 		return err
@@ -133,12 +136,13 @@ func (ex *Executor) taskLists() (all []*taskList) {
 	return all
 }
 
-// String says how many workers there are, and how many are awake.
+// String returns how many workers there are, and how many are awake.
 func (ex *Executor) String() string {
-	return fmt.Sprintf("Executor %p, %d of %d workers awake", ex, awakeOf(ex.idle.Load()), len(ex.workers))
+	awake := awakeOf(ex.idle.Load())
+	return fmt.Sprintf("Executor %p, %d of %d workers awake", ex, awake, len(ex.workers))
 }
 
 func (l *Local) taskLists() []*taskList { return []*taskList{&l.taskList} }
 
-// String names l.
+// String returns a name for l.
 func (l *Local) String() string { return fmt.Sprintf("Local %p", l) }

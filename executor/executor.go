@@ -11,49 +11,56 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// Executor runs tasks on several goroutines, its workers. They start when there is something to run and end when there is
-// nothing, so an idle executor costs neither CPU nor goroutines. Use [New]; Spawn, Wait and Close may be called on any goroutine.
+// Executor runs tasks on several goroutines, its workers. A worker's goroutine starts when there is
+// something to run and ends when there is nothing: an idle executor has no goroutine. Make one with
+// [New]. All functions and methods may be called on any goroutine, also inside its tasks.
 type Executor struct {
-	workers        []worker
-	workerHint     sync.Pool // of *worker: the one that runs, or ran last, on the caller's CPU. A hint
-	next           atomic.Uint32
-	runWorkerFuncs [2]func() // runWorker, as a value; by the index of watchdogs
+	workers []worker
 
-	// global takes what a worker's own queue has no room for. A worker looks there now and then, and when it has nothing.
+	// workerHint is a sync.Pool for its per-CPU slots: it gives the worker that runs, or ran last,
+	// on the caller's CPU. Any worker is correct.
+	workerHint sync.Pool
+
+	next           atomic.Uint32
+	runWorkerFuncs [2]func() // runWorker as a value, so that to start one allocates nothing
+
+	// global takes what a worker's own queue has no room for. A worker takes from it every
+	// globalQueueInterval polls, and when it has nothing else.
 	global struct {
 		mu    sync.Mutex
 		queue ring
 	}
 
 	idle      idleState
-	watchdogs [2]watchdogTimer // outside synctest bubbles, and inside one
+	watchdogs [2]watchdogTimer // 0: outside synctest bubbles; 1: inside one
 	closing   closing
 
 	waiters struct {
-		registered atomic.Bool // somebody waits: ch is there
+		registered atomic.Bool // ch is not nil
 		mu         sync.Mutex
 		ch         chan struct{} // closed when a worker's list has become empty
 	}
 }
 
-// Option is for [New].
+// Option is an option of [New].
 type Option func(*Executor)
 
-// Each worker is some kilobytes from the beginning.
+// maxWorkers bounds what Workers allocates: each worker has some kilobytes from the start.
 const maxWorkers = 1 << 16
 
-// Workers sets how many tasks are polled at once: GOMAXPROCS where it is not given. It panics for less than 1 and for more than 65,536.
+// Workers sets how many tasks are polled at once. The default is GOMAXPROCS. Workers panics if n is
+// less than 1 or more than 65,536.
 func Workers(n int) Option {
 	if n < 1 {
-		panic("executor: Workers of less than 1")
+		panic("executor: Workers: less than 1")
 	}
 	if n > maxWorkers {
-		panic(fmt.Sprintf("executor: Workers of more than %d", maxWorkers))
+		panic(fmt.Sprintf("executor: Workers: more than %d", maxWorkers))
 	}
 	return func(ex *Executor) { ex.workers = make([]worker, n) }
 }
 
-// New returns an executor.
+// New returns an executor. Close it to end its tasks; an executor without tasks needs no Close.
 func New(opts ...Option) *Executor {
 	ex := new(Executor)
 	for _, o := range opts {
@@ -74,13 +81,15 @@ func New(opts ...Option) *Executor {
 	return ex
 }
 
-// nextWorker is another worker's index each time. The counter comes round.
+// nextWorker returns the index of the next worker, in turn. The counter wraps.
 func (ex *Executor) nextWorker() int { return int(ex.next.Add(1) % uint32(len(ex.workers))) }
 
-// Spawn makes f a task, and owns it. It never polls f itself. After Close it drops f, and the handle says [ErrClosed].
+// Spawn makes f a task of ex, which owns f from then on, and returns the task's handle. Spawn
+// itself never polls f: a worker does. It panics if f is nil. After Close it drops f, and the
+// handle's error is [ErrClosed].
 func Spawn[T any](ex *Executor, f rawwaker.Future[T]) *JoinHandle[T] {
 	if f == nil {
-		panic("executor: Spawn of a nil future")
+		panic("executor: Spawn: nil future")
 	}
 	w := ex.workerHint.Get().(*worker)
 	h := newHandle(&w.taskList, f)
@@ -90,12 +99,13 @@ func Spawn[T any](ex *Executor, f rawwaker.Future[T]) *JoinHandle[T] {
 	return h
 }
 
-// Detach is Spawn for a future without a result, and without a handle: what a goroutine is to `go`. A task whose future was ready
-// before it asked for its waker allocates nothing. A panic of f's ends that task and
-// nothing else; where the program runs with FFIWAKERDEBUG=tasks=1, a line on standard error tells of it.
+// Detach is [Spawn] without a result and without a handle, as a go statement is. A panic of f ends
+// only that task; under FFIWAKERDEBUG=tasks=1 or [Diagnose], a line on standard error reports it.
+// If f is ready before it has asked for its waker, the task's memory is used again for the next
+// one: such tasks allocate nothing.
 func Detach(ex *Executor, f rawwaker.Future[struct{}]) {
 	if f == nil {
-		panic("executor: Detach of a nil future")
+		panic("executor: Detach: nil future")
 	}
 	w := ex.workerHint.Get().(*worker)
 	w.mu.Lock()
@@ -104,7 +114,8 @@ func Detach(ex *Executor, f rawwaker.Future[struct{}]) {
 	ex.workerHint.Put(w)
 }
 
-// Wait returns when every task is over, or ctx is, with its error then. Called inside a task it waits for ever.
+// Wait returns nil when ex has no tasks left, or ctx's error if ctx ends first. Inside a task of ex
+// it returns only when ctx ends, because that task has not ended.
 func (ex *Executor) Wait(ctx context.Context) error {
 	for {
 		idle := ex.nextEmpty()
@@ -119,7 +130,7 @@ func (ex *Executor) Wait(ctx context.Context) error {
 	}
 }
 
-// nextEmpty is closed when a worker's list becomes empty, from now on.
+// nextEmpty returns a channel that is closed when the list of a worker next becomes empty.
 func (ex *Executor) nextEmpty() <-chan struct{} {
 	ex.waiters.mu.Lock()
 	defer ex.waiters.mu.Unlock()
@@ -155,7 +166,7 @@ func (ex *Executor) emptied() {
 	}
 }
 
-// linked is how many are on the lists.
+// linked returns how many tasks are on the lists.
 func (ex *Executor) linked() (n int) {
 	for i := range ex.workers {
 		w := &ex.workers[i]
@@ -166,7 +177,7 @@ func (ex *Executor) linked() (n int) {
 	return n
 }
 
-// Len is how many tasks are not over.
+// Len returns how many tasks have not ended.
 func (ex *Executor) Len() (n int) {
 	for i := range ex.workers {
 		n += ex.workers[i].count()
@@ -174,12 +185,18 @@ func (ex *Executor) Len() (n int) {
 	return n
 }
 
-// Close refuses further tasks, ends those that are left with [ErrClosed] and drops each of their futures exactly once: before it
-// returns all but those that a worker is polling or has just taken out to poll, one for each worker at most, which it drops when that is over. So
-// it may be called inside a task. The error is always nil.
+// Close ends every task with [ErrClosed], drops each of their futures exactly once, and refuses
+// further tasks. The error is always nil.
 //
-// A Close beside another one returns when that one does. Only inside a task, which may be one that the other is dropping, it returns at once.
-// A Drop that panics makes that the outcome of its own task; one that calls runtime.Goexit ends the goroutine that closes, when all are dropped.
+// When Close returns, all are dropped except those that a worker is polling, or has just taken out
+// to poll: at most one for each worker, which drops it when that poll returns. So Close may be
+// called inside a task.
+//
+// A second Close returns when the first one does. If it is called inside a task, which may be one
+// that the first Close is dropping, it returns at once.
+//
+// If a Drop panics, the panic is the outcome of its own task. If one calls runtime.Goexit, the
+// goroutine that called Close ends, after all have been dropped.
 func (ex *Executor) Close() error {
 	ex.closing.run(ex.end)
 	return nil
@@ -188,11 +205,11 @@ func (ex *Executor) Close() error {
 func (ex *Executor) end() {
 	lists := ex.taskLists()
 	all := shut(lists)
-	inside := ex.sweeping() && insideTask() // a late sweep may be what calls this
+	inside := ex.sweeping() && insideTask() // this may be a Drop inside a late sweep
 	endTasks(all, ex.sweep, func() bool { return inTransit(lists, all) || !inside && ex.sweeping() })
 }
 
-// sweeping says whether a goroutine sweeps what came late.
+// sweeping reports whether a goroutine sweeps tasks that were queued after Close had begun.
 func (ex *Executor) sweeping() bool {
 	for i := range ex.workers {
 		if ex.workers[i].lateSweeps.Load() != 0 {
@@ -202,7 +219,7 @@ func (ex *Executor) sweeping() bool {
 	return false
 }
 
-// sweep ends what is queued, after Close has begun.
+// sweep ends the tasks in the queues, after Close has begun.
 func (ex *Executor) sweep() {
 	persist(func() {
 		for i := range ex.workers {

@@ -266,7 +266,7 @@ func TestNestedTick(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			balance.Check(t)
 			l := executor.NewLocal()
-			text := "executor: " + name + " inside a task of the same Local, or beside another Tick (await there instead)"
+			text := "executor: " + name + ": called inside a task of the same Local, or beside another Tick (await instead)"
 			closes := executor.SpawnLocal(l, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
 				require.PanicsWithValue(t, text, func() { nest(l) })
 				return rawwaker.Ready(1)
@@ -349,12 +349,12 @@ func TestNilFuture(t *testing.T) {
 		"Detach":      func() { executor.Detach(ex, nil) },
 		"DetachLocal": func() { executor.DetachLocal(l, nil) },
 	} {
-		require.PanicsWithValue(t, "executor: "+call+" of a nil future", f)
+		require.PanicsWithValue(t, "executor: "+call+": nil future", f)
 	}
 	//lint:ignore SA1012 the test is of a nil context
-	require.PanicsWithValue(t, "executor: NewScope of a nil context", func() { executor.NewScope(nil, ex) })
-	require.PanicsWithValue(t, "executor: NewScope on a nil Spawner", func() { executor.NewScope(context.Background(), nil) })
-	require.PanicsWithValue(t, "executor: Workers of more than 65536", func() { executor.Workers(1 << 30) })
+	require.PanicsWithValue(t, "executor: NewScope: nil context", func() { executor.NewScope(nil, ex) })
+	require.PanicsWithValue(t, "executor: NewScope: nil Spawner", func() { executor.NewScope(context.Background(), nil) })
+	require.PanicsWithValue(t, "executor: Workers: more than 65536", func() { executor.Workers(1 << 30) })
 	require.Zero(t, ex.Len()+l.Len())
 }
 

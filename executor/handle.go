@@ -9,33 +9,35 @@ import (
 )
 
 var (
-	// ErrAborted is what came of a task that [JoinHandle.Abort] ended.
+	// ErrAborted is the error of a task that [JoinHandle.Abort], or its [Scope], ended.
 	ErrAborted = errors.New("executor: task aborted")
-	// ErrClosed is what came of a task that Close ended, or that was spawned after.
+	// ErrClosed is the error of a task that Close ended, or that was spawned after Close.
 	ErrClosed = errors.New("executor: closed")
 )
 
-// JoinHandle is a spawned task, seen from outside: a future of its result. To let go of it detaches the task. It may be polled
-// by one goroutine at a time, and like any future once to its end.
+// JoinHandle is a spawned task, as seen by its spawner: a future of the task's result. If the
+// handle is forgotten, the task runs on. Like any future, it is polled by one goroutine at a
+// time, and not again after Ready.
 type JoinHandle[T any] struct {
 	task  task
-	f     rawwaker.Future[T] // of who holds the task's token
+	f     rawwaker.Future[T] // of the token's holder
 	waker rawwaker.AtomicWaker
-	value T // both written before done is set, and read after
-	err   error
+	value T     // written before done is set, and read after
+	err   error // likewise
 
-	turn atomic.Uint32 // changes with each poll that has registered a waker: whose it is
-	mine uint32        // turn of the handle's own latest poll; 0: none has registered
+	turn atomic.Uint32 // a new number for each poll that registers a waker
+	mine uint32        // turn of the handle's own latest registration; 0: none
 }
 
-func newHandle[T any](h *taskList, f rawwaker.Future[T]) *JoinHandle[T] {
+func newHandle[T any](list *taskList, f rawwaker.Future[T]) *JoinHandle[T] {
 	j := &JoinHandle[T]{f: f}
-	j.task.init(h, joinBody[T]{j}, f)
+	j.task.init(list, joinBody[T]{j}, f)
 	return j
 }
 
-// Poll implements [rawwaker.Future]. It panics with the error of a task that panicked ([*PanicError], with the task's own
-// stack), was aborted ([ErrAborted]) or refused ([ErrClosed]).
+// Poll implements [rawwaker.Future]. If the task panicked, Poll panics with its [*PanicError],
+// which has the task's own stack. If the task was ended, Poll panics with [ErrAborted] or
+// [ErrClosed]. For an error instead of a panic, await [JoinHandle.Outcome].
 func (h *JoinHandle[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	if !h.join(cx, &h.mine) {
 		return rawwaker.Pending[T]()
@@ -47,18 +49,21 @@ func (h *JoinHandle[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	return rawwaker.Ready(v)
 }
 
-// Drop ends the wait that a poll has begun: the handle lets go of the waker that it was polled with. The task goes on, and the handle
-// may be polled again. It is for who gives the handle up as a future, as [future.Timeout] does.
+// Drop ends the wait that a poll has begun: the handle lets go of the waker that it was polled
+// with. The task continues, and the handle may be polled again. Combinators that abandon a future,
+// such as [future.Timeout], call it.
 //
 // [future.Timeout]: https://pkg.go.dev/github.com/seed-8a1b3254/ffiwaker/future#Timeout
 func (h *JoinHandle[T]) Drop() { h.unregister(h.mine) }
 
-// Outcome is the handle as a future that does not panic: the error is in the result. To drop it ends the wait and not the task.
+// Outcome returns a future of the task's result that does not panic: the error is in the result.
+// Its Drop ends the wait, not the task. The result is taken once, by the handle or by one
+// Outcome: after that, a poll of any of them panics.
 func (h *JoinHandle[T]) Outcome() rawwaker.Future[rawwaker.Result[T]] { return &outcome[T]{h: h} }
 
 type outcome[T any] struct {
 	h    *JoinHandle[T]
-	mine uint32 // as the handle's
+	mine uint32 // like JoinHandle.mine
 }
 
 func (o *outcome[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
@@ -72,14 +77,16 @@ func (o *outcome[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]
 // Drop implements [rawwaker.Dropper].
 func (o *outcome[T]) Drop() { o.h.unregister(o.mine) }
 
-// unregister drops the waker that was registered in that turn, unless a later poll, of the handle or of another Outcome, has replaced it.
+// unregister drops the waker that was registered in that turn, unless a later poll, of the handle
+// or of another Outcome, has replaced it.
 func (h *JoinHandle[T]) unregister(turn uint32) {
 	if turn != 0 && h.turn.Load() == turn {
 		h.waker.Drop()
 	}
 }
 
-// take takes the result out: who else knows the task, by a clone of its waker, keeps nothing of it.
+// take moves the result out: clones of the task's waker keep the handle alive, but not the
+// result.
 func (h *JoinHandle[T]) take() (v T, err error) {
 	var none T
 	v, err = h.value, h.err
@@ -87,7 +94,8 @@ func (h *JoinHandle[T]) take() (v T, err error) {
 	return v, err
 }
 
-// join says whether the task is over; if it is not, it registers cx's waker and notes the turn.
+// join reports whether the task has ended. If it has not, join registers cx's waker and stores
+// the turn in *turn.
 func (h *JoinHandle[T]) join(cx *rawwaker.Context, turn *uint32) bool {
 	state := &h.task.state
 	s := state.Load()
@@ -95,7 +103,7 @@ func (h *JoinHandle[T]) join(cx *rawwaker.Context, turn *uint32) bool {
 		panic(rawwaker.PolledAfterCompletion)
 	}
 	if s&done == 0 {
-		// Register, then look again: who sets done sees joined, or this sees done.
+		// The goroutine that sets done sees joined, or this one sees done.
 		h.waker.Register(cx.Waker())
 		*turn = h.turn.Add(1)
 		if state.Or(joined)&done == 0 {
@@ -107,14 +115,15 @@ func (h *JoinHandle[T]) join(cx *rawwaker.Context, turn *uint32) bool {
 	return true
 }
 
-// IsDone says whether the task is over.
+// IsDone reports whether the task has ended. It may be called on any goroutine.
 func (h *JoinHandle[T]) IsDone() bool { return h.task.state.Load()&done != 0 }
 
-// Abort ends the task with [ErrAborted], unless it is over. A poll in progress is not interrupted; if it is ready, Ready wins. Abort
-// may be called more than once, on any goroutine, and does not wait.
+// Abort ends the task with [ErrAborted], unless it has ended. A poll under way is not
+// interrupted: if it is ready, Ready wins. Abort does not wait. It may be called on any
+// goroutine, and more than once.
 func (h *JoinHandle[T]) Abort() { h.task.abort() }
 
-// joinBody is a JoinHandle as its task knows it.
+// joinBody is a JoinHandle as its task sees it.
 type joinBody[T any] struct{ *JoinHandle[T] }
 
 func (h joinBody[T]) Schedule(at wake.Place) { h.task.schedule(at) }
@@ -139,11 +148,12 @@ func (h joinBody[T]) drop() {
 func (h joinBody[T]) complete(err error) {
 	h.f, h.err = nil, err
 	if h.task.state.Or(done)&joined != 0 {
-		wake.Rawwaker.Wake(&h.waker, wake.Worker) // what a user wrote runs elsewhere: this goroutine has other tasks
+		// wake.Worker: a user's function runs on another goroutine, since this one has other tasks.
+		wake.Rawwaker.Wake(&h.waker, wake.Worker)
 	}
 }
 
-// detached is a task without a handle. Where its waker was given to nobody it is used again for another.
+// detached is a task without a handle. If its waker has not escaped, it is used again.
 type detached struct {
 	task task
 	f    rawwaker.Future[struct{}]

@@ -11,38 +11,46 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// Local runs tasks on the goroutine that calls [Local.Run] or [Local.Tick], and starts none itself. For an event loop: wait for
-// [Local.FD] to be readable, or for the call of the function given to [Local.OnWake], and Tick until it says false.
+// Local runs tasks on the goroutine that calls [Local.Run] or [Local.Tick], and starts no
+// goroutine. An event loop waits for [Local.FD] to be readable, or for the call of the function
+// given to [Local.OnWake], and then calls Tick until it returns false.
 //
-// Tick and Run are for one goroutine at a time. Everything else, the wakes above all, may come from anywhere. A thread of C that
-// wakes a task makes the descriptor readable itself, without waiting for Go's scheduler.
+// Tick, TickN, TickFor, Run and RunUntil are for one goroutine at a time. Inside a task of the
+// same Local they panic: await there instead. Everything else may be called on any goroutine, and
+// wakes may come from any thread: a C thread that wakes a task makes the descriptor readable
+// itself, without waiting for Go's scheduler.
 //
-// A task that calls runtime.Goexit ends the goroutine that ticks; another one may go on: the hook is called, and the descriptor readable, as
-// after any wake, if tasks are left to be polled. Tick, Run and RunUntil inside a task of the same Local panic: await there instead.
+// If a task calls runtime.Goexit, the goroutine that ticks ends, and another one may continue. If
+// tasks are left to be polled, the hook is called and the descriptor is readable, as after any
+// wake.
 type Local struct {
 	taskList
 	in *wake.Inbox
 
-	// Of mu.
+	// Guarded by mu.
 	ticking bool         // the host will look at the queue again before it sleeps
 	parker  *wake.Parker // of Run, from its first park on
 	hook    *wake.Call
 	hosted  bool // by WakeWith
-	hooked  bool // the inbox calls unpark
-	stopped bool // Close has come to its end
+	hooked  bool // the inbox has a hook: unpark, or the waker of WakeWith
+	stopped bool // Close has ended every task: Run returns
+
 	closing closing
 
-	hookMu  sync.RWMutex // read-locked, if it can be at once, while the function of OnWake is called; Close locks it
-	hookOff atomic.Bool  // by Close: it is not called any more
+	// hookMu is read-locked during a call of OnWake's function; a call that cannot lock it at once
+	// is left out. Close locks it to wait for such calls.
+	hookMu  sync.RWMutex
+	hookOff atomic.Bool // set by Close: no such call begins any more
 
-	// Of the goroutine that ticks.
+	// Used only by the goroutine that ticks.
 	ticks   int
 	running bool  // a task is being polled or ended
-	ended   *task // over, and still on the list
+	ended   *task // has ended, and is still on the list
 }
 
-// NewLocal returns a Local. In a build with cgo it has a descriptor, and it panics where there is none to be had: [OpenLocal]
-// returns the error instead. Close gives the descriptor back; so, some time later, does the collector.
+// NewLocal returns a Local. In a build with cgo it has a descriptor, and NewLocal panics if there
+// is none to be had; [OpenLocal] returns the error instead. Close gives the descriptor back; so
+// does the collector, some time after the Local was forgotten.
 func NewLocal() *Local {
 	l, err := OpenLocal()
 	if err != nil {
@@ -51,14 +59,15 @@ func NewLocal() *Local {
 	return l
 }
 
-// OpenLocal is NewLocal with an error.
+// OpenLocal is [NewLocal] with an error instead of a panic.
 func OpenLocal() (*Local, error) {
 	inbox, err := wake.NewInbox()
 	if err != nil {
 		return nil, err
 	}
-	// On the inbox, which nothing of it points back to: a Local and its tasks are a cycle, and those are not finalized.
-	// Soon and not at once: what it drops may be foreign, and finalizers share one goroutine.
+	// The inbox has the finalizer because nothing in it points back to it: a Local and its tasks
+	// are a cycle, and cycles are not finalized. wake.Later, because what Close drops may be
+	// foreign, and finalizers share one goroutine.
 	runtime.SetFinalizer(inbox, func(in *wake.Inbox) { wake.Later(in.Close) })
 	l := &Local{in: inbox}
 	l.owner = l
@@ -66,11 +75,12 @@ func OpenLocal() (*Local, error) {
 	return l, nil
 }
 
-// SpawnLocal makes f a task of l, and owns it. It never polls f itself, and may be called on any goroutine. After Close it drops f,
-// and the handle says [ErrClosed].
+// SpawnLocal makes f a task of l, which owns f from then on, and returns the task's handle. It
+// never polls f itself, panics if f is nil, and may be called on any goroutine. After Close it
+// drops f, and the handle's error is [ErrClosed].
 func SpawnLocal[T any](l *Local, f rawwaker.Future[T]) *JoinHandle[T] {
 	if f == nil {
-		panic("executor: SpawnLocal of a nil future")
+		panic("executor: SpawnLocal: nil future")
 	}
 	return spawnLocal(l, f)
 }
@@ -85,13 +95,13 @@ func spawnLocal[T any](l *Local, f rawwaker.Future[T]) *JoinHandle[T] {
 // DetachLocal is [Detach] on a Local.
 func DetachLocal(l *Local, f rawwaker.Future[struct{}]) {
 	if f == nil {
-		panic("executor: DetachLocal of a nil future")
+		panic("executor: DetachLocal: nil future")
 	}
 	l.mu.Lock()
 	l.spawn(&l.detached(f).task)
 }
 
-// spawn queues a new task. mu is held, and is not when it returns.
+// spawn queues a new task. mu is held, and is not when spawn returns.
 func (l *Local) spawn(t *task) {
 	if l.closed {
 		l.refuse(t)
@@ -107,13 +117,13 @@ func (l *Local) enqueue(t *task, at wake.Place) {
 	l.push(t, at)
 }
 
-// push queues t. mu is held, and is not when it returns.
+// push queues t. mu is held, and is not when push returns.
 func (l *Local) push(t *task, at wake.Place) {
 	l.queue.push(t)
 	asleep, late := !l.ticking, l.closed
 	l.mu.Unlock()
 	switch {
-	case late: // Close sweeps until no task is on its way into the queue, so that its goroutine ends all that nobody polls
+	case late: // Close sweeps until no token is in transit, so its own goroutine ends t
 	case asleep:
 		l.in.Take(at)
 	}
@@ -122,11 +132,11 @@ func (l *Local) push(t *task, at wake.Place) {
 // inbox implements owner.
 func (l *Local) inbox() *wake.Inbox { return l.in }
 
-// emptied implements owner: Run looks itself.
+// emptied implements owner. Run counts the tasks itself.
 func (l *Local) emptied() {}
 
-// Tick polls one runnable task. It returns false where there was none; from then on the first wake or spawn makes the
-// descriptor readable and calls the hook.
+// Tick polls one runnable task and returns true. If there is none, it returns false: from then
+// on, the first wake or spawn makes the descriptor readable and calls the hook.
 func (l *Local) Tick() bool {
 	if l.ticks++; l.ticks%globalQueueInterval == 0 {
 		l.in.Drain()
@@ -143,15 +153,17 @@ func (l *Local) Tick() bool {
 	}
 }
 
-// mustNotNest panics for a call inside a task of l.
+// mustNotNest panics if call comes from inside a task of l.
 func (l *Local) mustNotNest(call string) {
 	if l.running {
-		panic("executor: " + call + " inside a task of the same Local, or beside another Tick (await there instead)")
+		panic("executor: " + call + ": called inside a task of the same Local, or beside another Tick " +
+			"(await instead)")
 	}
 }
 
-// TickN ticks up to n times and returns how many tasks it has polled. If that is less than n, none is left, as after a Tick that
-// returned false; otherwise perhaps more are left, and FD stays readable.
+// TickN ticks up to n times and returns how many tasks it has polled. If that is less than n,
+// none is left, as after a Tick that returned false. Otherwise more may be left, and FD stays
+// readable.
 func (l *Local) TickN(n int) int {
 	polled := 0
 	for polled < n && l.Tick() {
@@ -160,8 +172,9 @@ func (l *Local) TickN(n int) int {
 	return polled
 }
 
-// TickFor ticks until d has passed, but once at least, and returns how many tasks it has polled. 0 means that none is left, as after
-// a Tick that returned false; otherwise perhaps some are, and then FD stays readable. If d is not positive, it does nothing.
+// TickFor ticks until d has passed, but at least once, and returns how many tasks it has polled.
+// 0 means that none is left, as after a Tick that returned false. Otherwise more may be left, and
+// FD stays readable. If d is not positive, TickFor does nothing and returns 0.
 func (l *Local) TickFor(d time.Duration) int {
 	polled := 0
 	for began := time.Now(); d > 0 && l.Tick(); {
@@ -172,7 +185,8 @@ func (l *Local) TickFor(d time.Duration) int {
 	return polled
 }
 
-// pop takes out the next. Where there is none, the next wake takes the flag away.
+// pop takes out the next task. If there is none, ticking becomes false: the next wake is
+// announced.
 func (l *Local) pop() *task {
 	l.mustNotNest("Tick")
 	l.mu.Lock()
@@ -187,7 +201,7 @@ func (l *Local) pop() *task {
 	return t
 }
 
-// empty says whether there is nothing for a Tick.
+// empty reports whether a Tick would find nothing to poll.
 func (l *Local) empty() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -196,34 +210,35 @@ func (l *Local) empty() bool {
 
 func (l *Local) run(t *task) {
 	l.running = true
-	over := true // panicked, or ended
+	ended := true // also if run panics
 	returned := false
 	defer func() {
 		if returned {
-			l.endRun(t, over)
+			l.endRun(t, ended)
 			return
 		}
 		v := recover()
-		if v == nil { // runtime.Goexit: this goroutine ends, and ticks no more
+		if v == nil { // runtime.Goexit: this goroutine ends
 			defer l.endTicking()
 		}
-		defer l.endRun(t, over)
+		defer l.endRun(t, ended)
 		t.panicked(v)
 	}()
 	var pending bool
-	pending, over = t.run()
+	pending, ended = t.run()
 	if pending {
-		over = l.suspend(t)
+		ended = l.suspend(t)
 	}
 	returned = true
 }
 
-// suspend lets t go to sleep, or queues it again where it was woken while it was polled. If l was closed meanwhile, t is over.
-func (l *Local) suspend(t *task) (over bool) {
+// suspend parks t, or queues it again if it was woken while it was polled. If l was closed
+// meanwhile, t has ended.
+func (l *Local) suspend(t *task) (ended bool) {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		t.end(closed) // Close has looked at the queue already, perhaps
+		t.end(closed) // Close may have swept the queue before
 		return true
 	}
 	polls, parked := t.park()
@@ -238,10 +253,11 @@ func (l *Local) suspend(t *task) (over bool) {
 	return false
 }
 
-// endRun is the end of run. A task that is over leaves the list with the next pop, which takes the lock anyway.
-func (l *Local) endRun(t *task, over bool) {
+// endRun is the end of run. A task that has ended leaves the list with the next pop, which takes
+// the lock anyway.
+func (l *Local) endRun(t *task, ended bool) {
 	l.running = false
-	if over {
+	if ended {
 		l.ended = t
 	}
 }
@@ -255,8 +271,8 @@ func (l *Local) removeEnded() {
 	}
 }
 
-// endTicking is the end of ticking on this goroutine, without a Tick that has returned false: from here on a wake or spawn is announced again, and
-// what is queued already is announced now.
+// endTicking stops ticking on this goroutine, though no Tick has returned false: from here on,
+// wakes and spawns are announced, and if tasks are queued already, that is announced now.
 func (l *Local) endTicking() {
 	l.mu.Lock()
 	l.removeEnded()
@@ -269,14 +285,15 @@ func (l *Local) endTicking() {
 	}
 }
 
-// Len is how many tasks are not over.
+// Len returns how many tasks have not ended.
 func (l *Local) Len() int { return l.count() }
 
-// RunUntil runs l's tasks until f is ready, which it makes one of them, and returns f's result at once; the others stay, and may be
-// runnable. It panics with f's error as [JoinHandle.Poll] does.
+// RunUntil makes f a task of l and runs l's tasks until that one has ended. It returns f's result
+// at once; the other tasks stay, and may be runnable. It panics if f is nil, and with f's error,
+// as [JoinHandle.Poll] does.
 func RunUntil[T any](l *Local, f rawwaker.Future[T]) T {
 	if f == nil {
-		panic("executor: RunUntil of a nil future")
+		panic("executor: RunUntil: nil future")
 	}
 	l.mustNotNest("RunUntil")
 	h := spawnLocal(l, f)
@@ -288,13 +305,14 @@ func RunUntil[T any](l *Local, f rawwaker.Future[T]) T {
 	return v
 }
 
-// Run ticks until every task is over, and parks in between. A task that nobody wakes makes it park until Close.
+// Run ticks until every task has ended, and parks while none is runnable. While a task is left
+// that nothing wakes, it returns only after Close.
 func (l *Local) Run() {
 	l.mustNotNest("Run")
 	l.drive(func() bool { return l.Len() == 0 })
 }
 
-// drive ticks and parks until done, which a poll makes true, or another goroutine's Close.
+// drive ticks and parks until done, which a poll makes true, or until another goroutine's Close.
 func (l *Local) drive(done func() bool) {
 	for !done() {
 		if !l.Tick() && !done() && !l.sleep() {
@@ -313,7 +331,7 @@ func (l *Local) sleep() bool {
 		return false
 	case l.hosted:
 		l.mu.Unlock()
-		panic("executor: Run of a Local after WakeWith: its host ticks it")
+		panic("executor: Run: called after WakeWith (the host ticks this Local)")
 	}
 	first := l.parker == nil
 	if first {
@@ -323,7 +341,7 @@ func (l *Local) sleep() bool {
 	l.mu.Unlock()
 	if first {
 		l.hookInbox()
-		return true // a wake may have come before: look again
+		return true // a wake may have come before the hook was set
 	}
 	p.Park(nil)
 	return true
@@ -332,10 +350,10 @@ func (l *Local) sleep() bool {
 // hookInbox has the inbox call unpark, from now on.
 func (l *Local) hookInbox() {
 	l.mu.Lock()
-	told := l.hooked
+	hooked := l.hooked
 	l.hooked = true
 	l.mu.Unlock()
-	if told {
+	if hooked {
 		return
 	}
 	w := weak.Make(l)
@@ -346,7 +364,7 @@ func (l *Local) hookInbox() {
 	})
 }
 
-// unpark calls whoever sleeps.
+// unpark wakes a Run that is parked, and calls the hook.
 func (l *Local) unpark(at wake.Place) {
 	l.mu.Lock()
 	p, f := l.parker, l.hook
@@ -370,7 +388,8 @@ func (l *Local) callHook(f func()) {
 	}
 }
 
-// stopHook returns when no call of the function of OnWake is under way, and none begins any more. Inside one it does not wait.
+// stopHook waits until no call of the function of OnWake is under way; none begins any more.
+// Inside such a call it does not wait.
 func (l *Local) stopHook() {
 	l.hookOff.Store(true)
 	if !l.hookMu.TryLock() {
@@ -382,8 +401,9 @@ func (l *Local) stopHook() {
 	l.hookMu.Unlock()
 }
 
-// FD returns the descriptor: readable while there is something to Tick, and now and then when there is not. It is l's; do not
-// read from it or close it. It panics where there is none to be had, and returns -1 after Close.
+// FD returns the descriptor, or -1 after Close. It is readable while there is something to Tick;
+// spurious readiness is possible: Tick then returns false. It belongs to l: do not read from it
+// or close it. FD panics if there is no descriptor to be had, as in a build without cgo.
 func (l *Local) FD() int {
 	fd, err := l.in.FD(l.empty)
 	if err != nil {
@@ -392,11 +412,17 @@ func (l *Local) FD() int {
 	return fd
 }
 
-// OnWake sets the function that a wake or spawn calls that finds l asleep: after the creation of l, or after a Tick that has
-// returned false. It is called at least once each time, perhaps again, and perhaps by several goroutines at once; so let it do what may be done
-// twice, such as a send that gives up if the channel is full. It runs on any goroutine, must not block and must not Tick. Set while something
-// is runnable, it is called at once. nil takes it away. After Close has returned no call begins, unless that Close was called inside f:
-// Close waits for the call that is under way, so f must not need a lock that Close's caller holds.
+// OnWake sets the function that is called when a wake or spawn finds l asleep: new, or after a
+// Tick that returned false. If something is runnable already, f is called at once. A nil f
+// removes it.
+//
+// f is called at least once for each sleep, perhaps more often, and perhaps by several goroutines
+// at once, so it must be idempotent, like a send that gives up if the channel is full. It runs on
+// any goroutine. It must not block, and must not Tick.
+//
+// Close waits for a call that is under way, so f must not need a lock that Close's caller holds.
+// After Close has returned, no call begins, unless that Close was called inside f. OnWake panics
+// after WakeWith.
 func (l *Local) OnWake(f func()) {
 	var hook *wake.Call
 	if f != nil {
@@ -409,7 +435,7 @@ func (l *Local) OnWake(f func()) {
 	}
 	l.mu.Unlock()
 	if hosted {
-		panic("executor: OnWake after WakeWith")
+		panic("executor: OnWake: called after WakeWith (a Local has one of the two)")
 	}
 	if f == nil {
 		return
@@ -420,15 +446,18 @@ func (l *Local) OnWake(f func()) {
 	}
 }
 
-// WakeWith is OnWake with a waker, which it takes over: where w is one of C, a thread of C that wakes a task wakes w itself,
-// on that thread, without waiting for Go's scheduler; at least once each time l is found asleep, perhaps by several threads at once. It is
-// called once, before the first Tick, in place of OnWake; Run cannot be used then. When no wake calls it any more, w is dropped: by Close, or
-// on a goroutine of the library's; never inside a wake. In a build without cgo it panics.
+// WakeWith sets a waker that is called as OnWake's function would be, and takes it over. If w is
+// C's waker, a C thread that wakes a task calls w itself, on its own thread, without waiting for
+// Go's scheduler: at least once for each sleep, perhaps by several threads at once.
+//
+// Call it once, before the first Tick, instead of OnWake and Run: after those it panics, and so
+// do they after it. w is dropped when no wake calls it any more: by Close, or on a goroutine of
+// this module, never inside a wake. In a build without cgo, WakeWith panics.
 func (l *Local) WakeWith(w *rawwaker.Waker) {
 	l.mu.Lock()
 	if l.hooked {
 		l.mu.Unlock()
-		panic("executor: WakeWith after OnWake, Run or WakeWith")
+		panic("executor: WakeWith: called after OnWake, Run or WakeWith (call it once, first)")
 	}
 	l.hooked, l.hosted = true, true
 	l.mu.Unlock()
@@ -444,9 +473,12 @@ func (l *Local) WakeWith(w *rawwaker.Waker) {
 	}
 }
 
-// Close refuses further tasks, ends those that are left with [ErrClosed], drops each of their futures exactly once, and gives the
-// descriptor back; all that on the calling goroutine. Inside a task it may be called too: that one's future is dropped when its poll returns.
-// A Run on another goroutine returns. The error is always nil. A Close beside another one, and a Drop that panics or calls runtime.Goexit: as [Executor.Close].
+// Close ends every task with [ErrClosed], drops each of their futures exactly once, all on the
+// calling goroutine, gives the descriptor back, and refuses further tasks. A Run on another
+// goroutine returns. The error is always nil.
+//
+// It may be called inside a task, whose future is then dropped when its poll returns. About a
+// second Close, and a Drop that panics or calls runtime.Goexit, see [Executor.Close].
 func (l *Local) Close() error {
 	l.closing.run(l.end)
 	return nil

@@ -8,13 +8,15 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// ring is a queue, first in first out. It grows, and gives its memory back when it has been long and is empty.
+// ring is a FIFO queue. It grows. When a ring that has been long is empty, it gives its memory
+// back.
 type ring struct {
-	all  []*task // a power of two, or none
+	all  []*task // its length is a power of two, or 0
 	head int
 	n    int
 }
 
+// ringKept is the length up to which an empty ring, or list, keeps its memory.
 const ringKept = 1024
 
 func (r *ring) push(t *task) {
@@ -33,7 +35,7 @@ func (r *ring) grow() {
 	r.all, r.head = all, 0
 }
 
-// pop is nil where the queue is empty.
+// pop returns nil if the queue is empty.
 func (r *ring) pop() *task {
 	if r.n == 0 {
 		return nil
@@ -47,7 +49,7 @@ func (r *ring) pop() *task {
 	return t
 }
 
-// take pops as many as there are, and as fit.
+// take pops as many tasks as fit.
 func (r *ring) take(into []*task) []*task {
 	n := min(r.n, len(into))
 	for i := range n {
@@ -56,75 +58,77 @@ func (r *ring) take(into []*task) []*task {
 	return into[:n]
 }
 
-// taskList is where a task was spawned: a queue of those that are to be polled, and the list of those that are alive, whose
-// tasks may be queued elsewhere. One lock for both, so that a spawn takes one.
+// taskList is where a task was spawned: a queue of tasks to be polled, and the list of the live
+// tasks, which may be queued elsewhere. Both have one lock, so that a spawn takes one.
 type taskList struct {
 	owner owner
 
 	mu      sync.Mutex
 	queue   ring
-	polling *task   // taken out of the queue last, and perhaps over
-	live    []*task // the list, with those that are over and not yet taken out; each knows where it stands
-	closed  bool    // for ever; nothing is spawned, and the queue is Close's
-	free    []*detached
+	polling *task       // was taken out of the queue last; it may have ended
+	live    []*task     // the list, with tasks that have ended and are not yet unlinked
+	closed  bool        // by Close, permanently: nothing is spawned, and the queue is Close's
+	free    []*detached // for other futures
 
-	// unfinished counts the listed tasks that have no result yet.
+	// unfinished counts the tasks on the list that have no result yet.
 	unfinished atomic.Int64
 }
 
 // link puts t on the list. mu is held.
-func (h *taskList) link(t *task) {
-	t.index = len(h.live)
-	h.live = append(h.live, t)
-	h.unfinished.Add(1)
+func (l *taskList) link(t *task) {
+	t.index = len(l.live)
+	l.live = append(l.live, t)
+	l.unfinished.Add(1)
 }
 
-// detached returns a task without a handle. mu is held.
-func (h *taskList) detached(f rawwaker.Future[struct{}]) (d *detached) {
-	if n := len(h.free); n > 0 && !h.closed {
-		d, h.free = h.free[n-1], h.free[:n-1]
+// detached returns a task without a handle: a new one, or one from free. mu is held.
+func (l *taskList) detached(f rawwaker.Future[struct{}]) (d *detached) {
+	if n := len(l.free); n > 0 && !l.closed {
+		d, l.free = l.free[n-1], l.free[:n-1]
 		d.task.state.Store(0)
 	} else {
 		d = new(detached)
-		d.task.init(h, d, f)
+		d.task.init(l, d, f)
 	}
 	d.f = f
 	return d
 }
 
+// maxFree is how many unused tasks a list keeps.
 const maxFree = 1024
 
-// refuse ends a new task: h is closed, and does not list it. mu is held, and is not when it returns.
-func (h *taskList) refuse(t *task) {
-	h.mu.Unlock()
+// refuse ends a new task, because l is closed. mu is held, and is not when refuse returns.
+func (l *taskList) refuse(t *task) {
+	l.mu.Unlock()
 	t.state.Or(refused)
 	t.end(closed)
 }
 
-// recycle keeps a task that was unlinked, where nobody knows it any more. mu is held.
-func (h *taskList) recycle(t *task) {
-	if d, ok := t.core.Target().(*detached); ok && t.extra == nil && !h.closed && len(h.free) < maxFree && !t.core.Escaped() {
-		h.free = append(h.free, d)
+// recycle keeps a task that was unlinked, if nothing else refers to it any more. mu is held.
+func (l *taskList) recycle(t *task) {
+	d, ok := t.core.Target().(*detached)
+	if ok && t.extra == nil && !l.closed && len(l.free) < maxFree && !t.core.Escaped() {
+		l.free = append(l.free, d)
 	}
 }
 
-// unlink takes t out, and puts the last in its place. mu is held.
-func (h *taskList) unlink(t *task) {
-	n := len(h.live) - 1
-	last := h.live[n]
-	h.live[t.index], last.index = last, t.index
-	h.live[n] = nil
-	h.live = h.live[:n]
-	if n == 0 && cap(h.live) > ringKept {
-		h.live = nil
+// unlink takes t off the list, and moves the last task to its index. mu is held.
+func (l *taskList) unlink(t *task) {
+	n := len(l.live) - 1
+	last := l.live[n]
+	l.live[t.index], last.index = last, t.index
+	l.live[n] = nil
+	l.live = l.live[:n]
+	if n == 0 && cap(l.live) > ringKept {
+		l.live = nil
 	}
 }
 
-// alive appends the tasks that are not over.
-func (h *taskList) alive(to []*task) []*task {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, t := range h.live {
+// alive appends the tasks that have not ended.
+func (l *taskList) alive(to []*task) []*task {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, t := range l.live {
 		if t.state.Load()&done == 0 {
 			to = append(to, t)
 		}
@@ -132,19 +136,20 @@ func (h *taskList) alive(to []*task) []*task {
 	return to
 }
 
-// count is how many are not over.
-func (h *taskList) count() int { return int(h.unfinished.Load()) }
+// count returns how many tasks have not ended.
+func (l *taskList) count() int { return int(l.unfinished.Load()) }
 
-// shut refuses further tasks and polls, lets go of those that were kept for later use, and asks for the end of those that are alive.
+// shut begins a Close: from here on no poll begins, and each spawn is refused. It requests the
+// end of the live tasks, and returns them.
 func shut(lists []*taskList) (all []*task) {
-	for _, h := range lists {
-		h.mu.Lock()
-		h.closed = true
-		h.free = nil
-		h.mu.Unlock()
+	for _, l := range lists {
+		l.mu.Lock()
+		l.closed = true
+		l.free = nil
+		l.mu.Unlock()
 	}
-	for _, h := range lists {
-		all = h.alive(all)
+	for _, l := range lists {
+		all = l.alive(all)
 	}
 	for _, t := range all {
 		t.requestEnd(closed)
@@ -152,7 +157,8 @@ func shut(lists []*taskList) (all []*task) {
 	return all
 }
 
-// endTasks is the rest of Close: it ends those that are asleep, and sweeps the queues while there is something on its way into one.
+// endTasks is the rest of a Close. It ends the tasks that are asleep, then sweeps the queues
+// while busy. A runtime.Goexit in a Drop does not end it early.
 func endTasks(all []*task, sweep func(), busy func() bool) {
 	defer persist(func() {
 		for sweep(); busy(); sweep() {
@@ -162,33 +168,34 @@ func endTasks(all []*task, sweep func(), busy func() bool) {
 	each(all, endAsleep)
 }
 
-// polledOf are the tasks that these lists' owners have taken out of a queue last.
+// polledOf returns the tasks that were taken out of the queues last.
 func polledOf(lists []*taskList) map[*task]bool {
 	polled := make(map[*task]bool)
-	for _, h := range lists {
-		h.mu.Lock()
-		polled[h.polling] = true
-		h.mu.Unlock()
+	for _, l := range lists {
+		l.mu.Lock()
+		polled[l.polling] = true
+		l.mu.Unlock()
 	}
 	return polled
 }
 
-// remove takes a finished task off its list, and tells the owner if that was the last.
-func (h *taskList) remove(t *task) {
-	h.mu.Lock()
-	h.unlink(t)
-	h.recycle(t)
-	empty := len(h.live) == 0
-	h.mu.Unlock()
+// remove takes a task that has ended off its list.
+func (l *taskList) remove(t *task) {
+	l.mu.Lock()
+	l.unlink(t)
+	l.recycle(t)
+	empty := len(l.live) == 0
+	l.mu.Unlock()
 	if empty {
-		h.owner.emptied()
+		l.owner.emptied()
 	}
 }
 
-// sweep ends what is queued in a list that is shut.
-func (h *taskList) sweep() { endAll(&h.mu, &h.queue) }
+// sweep ends the tasks in the queue of a closed list.
+func (l *taskList) sweep() { endAll(&l.mu, &l.queue) }
 
-// endAll ends what is in a queue. A Drop that calls runtime.Goexit ends the caller's goroutine, but only when all of them have ended.
+// endAll ends the tasks in a queue. If a Drop calls runtime.Goexit, the calling goroutine ends,
+// after all of them have ended.
 func endAll(mu *sync.Mutex, queue *ring) {
 	returned := false
 	defer func() {
@@ -208,21 +215,21 @@ func endAll(mu *sync.Mutex, queue *ring) {
 	returned = true
 }
 
-// endNow ends a task of h that is on its list, for who holds the token and is not its worker.
-func (h *taskList) endNow(t *task) {
-	defer h.remove(t)
+// endNow ends a task of l without a poll. The caller has the token, and is not its worker.
+func (l *taskList) endNow(t *task) {
+	defer l.remove(t)
 	t.end(closed)
 }
 
-// endAsleep ends a task if it is asleep: then the token is the caller's.
+// endAsleep ends a task if it is asleep: the exchange that finds it parked gets the token.
 func endAsleep(t *task) {
 	if t.core.Notify() {
 		t.list.endNow(t)
 	}
 }
 
-// each calls f for each element. Where a call does not return because of runtime.Goexit, or a panic, the others are called all the same,
-// before the goroutine ends or the panic goes on.
+// each calls f for each element. If a call ends by runtime.Goexit or a panic, f is called for the
+// others before the goroutine ends or the panic continues.
 func each[E any](all []E, f func(E)) {
 	i := 0
 	defer func() {
@@ -235,8 +242,8 @@ func each[E any](all []E, f func(E)) {
 	}
 }
 
-// inTransit says whether somebody is about to queue one of these tasks: it was woken, and is neither queued nor being polled nor
-// ended. That is a matter of a few instructions.
+// inTransit reports whether one of these tasks is about to be queued: a wake has taken its token,
+// and has not pushed it yet. That lasts a few instructions.
 func inTransit(lists []*taskList, all []*task) bool {
 	polled := polledOf(lists)
 	for _, t := range all {

@@ -13,64 +13,65 @@ import (
 
 // Spawner is an [Executor] or a [Local].
 type Spawner interface {
-	spawnWith(init func(h *taskList) *task)
+	spawnWith(init func(list *taskList) *task)
 }
 
-// Scope is a group of tasks with one end: it is over when Wait or Done was called and all of its tasks are over. The first that
-// panics has the others aborted; so has the end of the context that the scope was made with. Spawn, Abort and Wait may be called
-// on any goroutine.
+// Scope is a group of tasks that end together, as in structured concurrency (Go's errgroup, Rust's
+// JoinSet and scoped threads). It ends when Wait or Done was called and all of its tasks have
+// ended. If a task panics, or the context of the scope ends, all tasks are aborted. All functions
+// and methods may be called on any goroutine.
 //
 //	s := executor.NewScope(ctx, ex)
 //	a := executor.SpawnIn(s, fetch(s.Context(), "a"))
 //	b := executor.SpawnIn(s, fetch(s.Context(), "b"))
-//	if err := s.Wait(); err != nil { // both are over, whatever came of them
-//
-// The idea is that of structured concurrency: Go's errgroup, Rust's JoinSet and scoped threads.
+//	if err := s.Wait(); err != nil { // both have ended, with or without a result
 type Scope struct {
 	spawner Spawner
 	parent  context.Context
-	self    *atomic.Pointer[Scope] // the scope while tasks of it live: what the parent knows of it
+	self    *atomic.Pointer[Scope] // s while tasks of it live: all that parent refers to
 
 	mu      sync.Mutex
-	stop    func() bool // ends the notice of the parent's end
+	stop    func() bool // ends the notice of the end of parent
 	live    map[*task]struct{}
-	ctx     context.Context // nil until somebody asks for it, or the scope ends
+	ctx     context.Context // nil until Context is called
 	cancel  context.CancelCauseFunc
 	cause   error // why ctx ends; set before it is cancelled
-	aborted bool  // what is spawned from now on is aborted at once
+	aborted bool  // a spawn from now on is aborted at once
 	ending  bool  // Wait or Done was called
-	ended   bool  // and nothing is live: nothing is spawned any more
+	ended   bool  // ending, and no task is live: nothing is spawned any more
 	err     error // of the first panic, or of the parent's end
 	waiters map[*scopeDone]struct{}
 	done    chan struct{} // closed when ended
 }
 
-// NewScope returns a scope whose tasks run on an executor or a Local, and end with ctx. If ctx is over, no task of the scope runs.
+// NewScope returns a scope whose tasks run on an executor or a Local, and are aborted when ctx
+// ends. If ctx has ended, no task of the scope runs. It panics if an argument is nil.
 //
-// A scope that is forgotten leaves nothing on ctx when its tasks are over, unless somebody has asked for its Context: such a one must come to
-// its end, by Wait, Done or Abort.
+// A forgotten scope leaves nothing on ctx when its tasks have ended, unless its Context was asked
+// for: then call Wait, Done or Abort.
 func NewScope(ctx context.Context, on Spawner) *Scope {
 	if ctx == nil {
-		panic("executor: NewScope of a nil context")
+		panic("executor: NewScope: nil context")
 	}
 	if on == nil {
-		panic("executor: NewScope on a nil Spawner")
+		panic("executor: NewScope: nil Spawner")
 	}
 	s := &Scope{spawner: on, parent: ctx, live: make(map[*task]struct{}), done: make(chan struct{})}
-	kept := new(atomic.Pointer[Scope]) // ctx may outlive the scope by far
+	kept := new(atomic.Pointer[Scope]) // not s itself: ctx may outlive the scope
 	stop := context.AfterFunc(ctx, func() {
 		if s := kept.Load(); s != nil {
 			s.checkParent()
 		}
 	})
-	// The context may be one of the user's, whose methods run elsewhere than on the collector's goroutine.
+	// ctx may be a user's type: its methods must not run on the goroutine of the cleanups.
 	runtime.AddCleanup(s, func(stop func() bool) { wake.Later(func() { stop() }) }, stop)
 	s.self, s.stop = kept, stop
 	s.checkParent()
 	return s
 }
 
-// Context ends when the scope is aborted, with why as its cause, or is over: for what its tasks start elsewhere.
+// Context returns a context that ends when the scope is aborted, with the reason as its cause, or
+// when the scope ends. It is for work that the tasks start elsewhere.
 func (s *Scope) Context() context.Context {
 	s.mu.Lock()
 	ctx := s.ctx
@@ -83,7 +84,7 @@ func (s *Scope) Context() context.Context {
 	if s.ctx == nil {
 		s.ctx, s.cancel = ctx, cancel
 	} else {
-		defer cancel(nil) // another goroutine was first
+		defer cancel(nil) // another call was first
 	}
 	ctx, cancel = s.ctx, s.cancel
 	why := s.cause
@@ -94,34 +95,35 @@ func (s *Scope) Context() context.Context {
 	return ctx
 }
 
-// errScopeEnded is the cause of the context of a scope that came to its end.
-var errScopeEnded = errors.New("executor: scope is over")
+// errScopeEnded is the cause of the context of a scope that ended by itself.
+var errScopeEnded = errors.New("executor: scope has ended")
 
-// SpawnIn is [Spawn] or [SpawnLocal] in a scope. In one that was aborted, or whose context is over, f is dropped and the handle says
-// [ErrAborted]; in one that is over, [ErrClosed].
+// SpawnIn is [Spawn] or [SpawnLocal] in a scope. If the scope was aborted, or its context has
+// ended, f is dropped and the handle's error is [ErrAborted]; if the scope has ended,
+// [ErrClosed].
 func SpawnIn[T any](s *Scope, f rawwaker.Future[T]) *JoinHandle[T] {
 	if f == nil {
-		panic("executor: SpawnIn of a nil future")
+		panic("executor: SpawnIn: nil future")
 	}
 	s.checkParent()
 	var handle *JoinHandle[T]
-	s.spawner.spawnWith(func(h *taskList) *task {
-		handle = newHandle(h, f)
+	s.spawner.spawnWith(func(list *taskList) *task {
+		handle = newHandle(list, f)
 		s.adopt(&handle.task)
 		return &handle.task
 	})
 	return handle
 }
 
-// checkParent sees whether the parent's end has come, and aborts the scope then. The notice of it comes on another goroutine, some time: so whoever
-// is about to begin something looks too.
+// checkParent aborts the scope if the parent context has ended. The notice of that runs on
+// another goroutine, some time later, so what begins a poll or a spawn checks too.
 func (s *Scope) checkParent() {
 	if s.parent.Err() != nil {
 		s.fail(context.Cause(s.parent))
 	}
 }
 
-// adopt makes t one of s's, before it can be polled.
+// adopt makes t a task of s, before it can be polled.
 func (s *Scope) adopt(t *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,7 +139,7 @@ func (s *Scope) adopt(t *task) {
 	s.self.Store(s)
 }
 
-// taskCompleted is told by each task, at its end.
+// taskCompleted is called once for each task, at its end.
 func (s *Scope) taskCompleted(t *task, err error) {
 	defer s.update(func() { delete(s.live, t) })
 	if panicked, ok := err.(*PanicError); ok {
@@ -146,7 +148,7 @@ func (s *Scope) taskCompleted(t *task, err error) {
 	s.checkParent()
 }
 
-// update makes a change, under mu, and ends the scope where it is time.
+// update makes a change under mu, and ends the scope if that is due.
 func (s *Scope) update(change func()) {
 	s.mu.Lock()
 	change()
@@ -171,7 +173,8 @@ func (s *Scope) update(change func()) {
 	cancel()
 }
 
-// setCause says why the context ends, and returns what ends it, to be called without mu. mu is held.
+// setCause sets why the context ends, and returns what ends it, to be called without mu. mu is
+// held.
 func (s *Scope) setCause(why error) (cancel func()) {
 	if s.cause == nil {
 		s.cause = why
@@ -182,7 +185,7 @@ func (s *Scope) setCause(why error) (cancel func()) {
 	return func() {}
 }
 
-// fail aborts the scope, because of err. The first counts.
+// fail aborts the scope because of err, if it is the first.
 func (s *Scope) fail(err error) {
 	s.mu.Lock()
 	again := s.err != nil || s.ended
@@ -195,7 +198,8 @@ func (s *Scope) fail(err error) {
 	}
 }
 
-// Abort ends every task of the scope, those too that are spawned later, with [ErrAborted]. It does not wait.
+// Abort ends every task of the scope with [ErrAborted], also those that are spawned later. It
+// does not wait.
 func (s *Scope) Abort() { s.abort(ErrAborted) }
 
 func (s *Scope) abort(why error) {
@@ -207,14 +211,17 @@ func (s *Scope) abort(why error) {
 	}
 	cancel := s.setCause(why)
 	s.mu.Unlock()
-	s.stop() // who ends the scope now looks at its parent
+	s.stop() // no longer needed: what ends the scope from now on checks the parent itself
 	cancel()
 	each(all, (*task).abort)
 }
 
-// Wait returns when every task of the scope is over, those too that they have spawned in it meanwhile. The error is the [*PanicError] of
-// the first that panicked, or why the context ended where that came first; what came of each task its handle says. Inside a task
-// of the scope, and on the goroutine that ticks its Local, it waits for ever: there, poll Done.
+// Wait returns when every task of the scope has ended, including those that were spawned in it
+// meanwhile. The error is the [*PanicError] of the first task that panicked, or the cause of the
+// context's end if that came first, or nil; what became of each task its handle reports.
+//
+// Inside a task of the scope, and on the goroutine that ticks its Local, it never returns: poll
+// Done there.
 func (s *Scope) Wait() error {
 	s.end()
 	<-s.done
@@ -226,7 +233,8 @@ func (s *Scope) end() {
 	s.update(func() { s.ending = true })
 }
 
-// Done is Wait as a future, whose value is Wait's error.
+// Done returns a future that is ready when Wait would return, with Wait's error. Its first poll
+// does what a call of Wait does: from then on, the scope ends with its last task.
 func (s *Scope) Done() rawwaker.Future[error] { return &scopeDone{s: s} }
 
 type scopeDone struct {
@@ -265,7 +273,7 @@ func (d *scopeDone) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 	return rawwaker.Ready(err)
 }
 
-// Drop implements [rawwaker.Dropper]. The scope goes on to its end.
+// Drop implements [rawwaker.Dropper]. The scope still ends.
 func (d *scopeDone) Drop() {
 	s := d.s
 	s.mu.Lock()
@@ -275,7 +283,7 @@ func (d *scopeDone) Drop() {
 }
 
 // spawnWith implements Spawner.
-func (ex *Executor) spawnWith(init func(h *taskList) *task) {
+func (ex *Executor) spawnWith(init func(list *taskList) *task) {
 	w := ex.workerHint.Get().(*worker)
 	defer ex.workerHint.Put(w)
 	t := init(&w.taskList)
@@ -284,7 +292,7 @@ func (ex *Executor) spawnWith(init func(h *taskList) *task) {
 }
 
 // spawnWith implements Spawner.
-func (l *Local) spawnWith(init func(h *taskList) *task) {
+func (l *Local) spawnWith(init func(list *taskList) *task) {
 	t := init(&l.taskList)
 	l.mu.Lock()
 	l.spawn(t)

@@ -7,42 +7,44 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// worker is a place for one goroutine that runs tasks. Its queue is filled by whoever is near, and emptied by its goroutine or by
-// others that have nothing to do.
+// worker is a place for one goroutine that runs tasks, with a queue. Any goroutine may push a
+// task; the worker's own takes them out, and workers that have nothing to do steal them.
 //
-// A task that comes alone into the queue of a worker that is awake starts nobody: the worker will look when its poll is over, and to
-// rouse another for it would cost more than most polls take. Should that poll last, [Executor.watchdog] sees it.
+// A task pushed onto the empty queue of an awake worker starts no other worker, which would cost
+// more than most polls take: that worker sees it when its current poll returns. If that poll
+// lasts, [Executor.watchdog] lets others take it.
 type worker struct {
 	taskList
 	ex *Executor
 
-	// Of mu.
-	awake     bool    // a goroutine is here: it looks at the queue once more before it takes this away
-	blocked   bool    // its poll lasts: what is queued is for others, to the last one
-	polls     uint64  // how many were taken out
-	pollsSeen uint64  // polls at the latest look
+	// Guarded by mu.
+	awake     bool    // it has a goroutine, which reads the queue once more before it clears this
+	blocked   bool    // its poll lasts: others may take all that is queued
+	polls     uint64  // how many tasks were taken out to be polled
+	pollsSeen uint64  // polls, as the latest watchdog has seen it
 	bubble    int     // 1: the goroutine belongs to a synctest bubble
-	stolen    []*task // over, and to be taken off the lists of other workers: up to batch of them, each in one go
+	stolen    []*task // ended, and still on the lists of other workers
 
 	lateSweeps atomic.Int32 // goroutines that sweep what was queued after Close had begun
 
-	// Of the goroutine.
+	// Used only by the goroutine.
 	searching   bool
-	running     *task               // it runs, or ends: should a panic come out, it is this one's
-	stolenCount int                 // how many it has put into stolen since it has cleaned
-	stealBuf    [queueCap / 2]*task // what it carries from queue to queue; not on its stack, which would grow for it
+	running     *task               // is being polled or ended: a panic is this task's
+	stolenCount int                 // tasks put into stolen since the last unlinkStolen
+	stealBuf    [queueCap / 2]*task // not on the stack, which would grow for it
 
 	_ [64]byte
 }
 
 const (
-	queueCap            = 1024 // of a worker's queue; what does not fit goes to the global one
-	batch               = 64
-	globalQueueInterval = 61 // polls between two looks at the global queue
+	queueCap            = 1024 // of a worker's queue; what does not fit goes to the global queue
+	batch               = 64   // of stolen tasks to unlink, or of tasks from the global queue
+	globalQueueInterval = 61   // polls between two looks at the global queue, or at a Local's inbox
 	watchdogInterval    = 10 * time.Millisecond
 )
 
-// idleState is how many workers are awake, in the low half, and how many of them look for something to do, in the high half.
+// idleState is how many workers are awake, in the low half, and how many of those search, in the
+// high half.
 type idleState struct{ atomic.Uint64 }
 
 const (
@@ -50,10 +52,10 @@ const (
 	oneSearching uint64 = 1 << 32
 )
 
-func awakeOf(c uint64) int     { return int(uint32(c)) }
-func searchingOf(c uint64) int { return int(c >> 32) }
+func awakeOf(v uint64) int     { return int(uint32(v)) }
+func searchingOf(v uint64) int { return int(v >> 32) }
 
-// admit counts one more in, which searches: unless one does, or all are awake.
+// admit counts in one more worker, which searches, unless one searches already or all are awake.
 func (c *idleState) admit(all int) bool {
 	for {
 		v := c.Load()
@@ -66,7 +68,7 @@ func (c *idleState) admit(all int) bool {
 	}
 }
 
-// spawn queues a new task. mu is held, and is not when it returns.
+// spawn queues a new task. mu is held, and is not when spawn returns.
 func (w *worker) spawn(t *task) {
 	if w.closed {
 		w.refuse(t)
@@ -76,7 +78,8 @@ func (w *worker) spawn(t *task) {
 	w.push(t, wake.Anywhere)
 }
 
-// push queues t and sees that somebody comes for it. mu is held, and is not when it returns.
+// push queues t, and starts a worker if none would come for it. mu is held, and is not when push
+// returns.
 func (w *worker) push(t *task, at wake.Place) {
 	if w.queue.n >= queueCap {
 		g := &w.ex.global
@@ -97,7 +100,8 @@ func (w *worker) push(t *task, at wake.Place) {
 	}
 }
 
-// sweepLate sweeps on a goroutine, which Close waits for: it may have been here before.
+// sweepLate sweeps the queues on a goroutine, for which Close waits: Close may have swept them
+// before.
 func (w *worker) sweepLate(at wake.Place) {
 	w.lateSweeps.Add(1)
 	at.Go(func() {
@@ -106,19 +110,20 @@ func (w *worker) sweepLate(at wake.Place) {
 	})
 }
 
-// startWorker starts a worker, unless all are awake or one looks for something to do.
+// startWorker starts a worker's goroutine, unless one searches already or all workers are awake.
 func (ex *Executor) startWorker(at wake.Place) {
 	if ex.idle.admit(len(ex.workers)) {
 		at.Go(ex.runWorkerFuncs[ex.armWatchdog()])
 	}
 }
 
-// runWorker is the goroutine of a worker: of w, where another goroutine has left it in the middle. bubble: it belongs to a synctest bubble.
+// runWorker is the goroutine of a worker: of w, if the goroutine of w ended in the middle, or of
+// one that it claims. bubble is 1 if it belongs to a synctest bubble.
 func (ex *Executor) runWorker(w *worker, bubble int) {
-	over := false
+	returned := false
 	defer func() {
-		if !over {
-			go ex.runWorker(w, bubble) // a task called runtime.Goexit
+		if !returned {
+			go ex.runWorker(w, bubble) // a task has called runtime.Goexit
 		}
 	}()
 	for {
@@ -129,16 +134,17 @@ func (ex *Executor) runWorker(w *worker, bubble int) {
 		}
 		w = nil
 		ex.idle.Add(^(oneAwake + oneSearching - 1))
-		// What was queued by somebody who saw us awake is ours.
+		// A push that read this worker as awake has started no other: look at the queues again.
 		if !ex.hasWork() || !ex.idle.admit(len(ex.workers)) {
 			break
 		}
 		ex.armWatchdog()
 	}
-	over = true
+	returned = true
 }
 
-// claim finds a worker without a goroutine: there is one for each that idleState has let in.
+// claim finds a worker without a goroutine. There is one, because admit has counted this
+// goroutine in.
 func (ex *Executor) claim(bubble int) *worker {
 	w := ex.workerHint.Get().(*worker)
 	for i := 0; !w.claim(bubble); i++ {
@@ -159,15 +165,16 @@ func (w *worker) claim(bubble int) bool {
 	return true
 }
 
-// serve runs tasks. True: there is nothing more to do, and w is asleep. False: a task has panicked.
-func (w *worker) serve() (over bool) {
+// serve runs tasks until there is none and w is asleep: true; or until a task has panicked:
+// false.
+func (w *worker) serve() (asleep bool) {
 	defer func() {
-		if !over {
+		if !asleep {
 			w.contain(recover())
 		}
 	}()
-	var polled *task // pending
-	var ended *task  // over, and still on its list
+	var polled *task // returned Pending, and is to be parked
+	var ended *task  // is still on its list
 	for polls := 1; ; polls++ {
 		if polls%globalQueueInterval == 0 {
 			w.maintain()
@@ -179,12 +186,12 @@ func (w *worker) serve() (over bool) {
 			}
 		}
 		w.running = t
-		pending, over := t.run()
+		pending, completed := t.run()
 		w.running, polled, ended = nil, nil, nil
 		switch {
 		case pending:
 			polled = t
-		case over:
+		case completed:
 			ended = t
 		}
 	}
@@ -199,7 +206,7 @@ func (w *worker) contain(v any) {
 	}
 }
 
-// unlinkStolen takes what w has stolen and finished off the lists.
+// unlinkStolen takes the tasks in stolen off their lists.
 func (w *worker) unlinkStolen() {
 	if w.stolenCount == 0 {
 		return
@@ -211,7 +218,7 @@ func (w *worker) unlinkStolen() {
 	w.ex.remove(got)
 }
 
-// takeStolen appends what is in stolen, and empties that. mu is held.
+// takeStolen moves the tasks in stolen to a slice. mu is held.
 func (w *worker) takeStolen(to []*task) []*task {
 	to = append(to, w.stolen...)
 	clear(w.stolen)
@@ -219,31 +226,32 @@ func (w *worker) takeStolen(to []*task) []*task {
 	return to
 }
 
-// remove takes finished tasks off their lists, each list's in one go, and clears all.
+// remove takes tasks that have ended off their lists, each list's under one lock, and clears all.
 func (ex *Executor) remove(all []*task) {
 	empty := false
 	for i, first := range all {
 		if first == nil {
 			continue
 		}
-		h := first.list
-		h.mu.Lock()
+		list := first.list
+		list.mu.Lock()
 		for j, t := range all[i:] {
-			if t != nil && t.list == h {
-				h.unlink(t)
-				h.recycle(t)
+			if t != nil && t.list == list {
+				list.unlink(t)
+				list.recycle(t)
 				all[i+j] = nil
 			}
 		}
-		empty = empty || len(h.live) == 0
-		h.mu.Unlock()
+		empty = empty || len(list.live) == 0
+		list.mu.Unlock()
 	}
 	if empty {
 		ex.emptied()
 	}
 }
 
-// maintain is done now and then: what waits in the global queue gets its turn, and who runs on this CPU finds w near.
+// maintain runs every globalQueueInterval polls: tasks in the global queue get their turn, and
+// workerHint learns which worker runs on this CPU.
 func (w *worker) maintain() {
 	w.unlinkStolen()
 	w.refill(batch / 2)
@@ -251,8 +259,8 @@ func (w *worker) maintain() {
 	w.ex.workerHint.Put(w)
 }
 
-// pop lets polled go to sleep, where it is not nil, or queues it again where it was woken; takes ended off its list, or has that done soon;
-// and takes out the next. The lock is taken once for all of it.
+// pop parks polled, if it is not nil, or queues it again if it was woken; takes ended off its
+// list, or puts it into stolen; and takes out the next task. All that under one lock.
 func (w *worker) pop(polled, ended *task) *task {
 	w.mu.Lock()
 	empty := false
@@ -267,7 +275,7 @@ func (w *worker) pop(polled, ended *task) *task {
 		}
 		if polled != nil {
 			w.running = polled
-			polled.end(closed) // Close has looked at the queue already, perhaps
+			polled.end(closed) // Close may have swept the queue before
 			w.running = nil
 			polled.list.remove(polled)
 		}
@@ -301,7 +309,8 @@ func (w *worker) pop(polled, ended *task) *task {
 	return t
 }
 
-// removeEnded takes a finished task off w's list, and says whether that is empty now; one of another list waits for the next clean. mu is held.
+// removeEnded takes a task that has ended off w's list, and reports whether the list is empty
+// now. A task of another list goes into stolen. mu is held.
 func (w *worker) removeEnded(t *task) (empty bool) {
 	if t.list != &w.taskList {
 		w.stolen = append(w.stolen, t)
@@ -313,7 +322,7 @@ func (w *worker) removeEnded(t *task) (empty bool) {
 	return len(w.live) == 0
 }
 
-// next takes the first out of the queue. mu is held.
+// next takes the first task out of the queue. mu is held.
 func (w *worker) next() *task {
 	t := w.queue.pop()
 	w.polling = t
@@ -322,17 +331,19 @@ func (w *worker) next() *task {
 	return t
 }
 
-// endSearch ends the search, where there is one. The last to end its search sees that somebody goes on with it.
+// endSearch ends the search, if w searches. If w was the last to search and there is more to do,
+// it starts another worker.
 func (w *worker) endSearch() {
 	if w.searching {
 		w.searching = false
-		if c := w.ex.idle.Add(^(oneSearching - 1)); searchingOf(c) == 0 && awakeOf(c) < len(w.ex.workers) && w.ex.hasWork() {
+		v := w.ex.idle.Add(^(oneSearching - 1))
+		if searchingOf(v) == 0 && awakeOf(v) < len(w.ex.workers) && w.ex.hasWork() {
 			w.ex.startWorker(wake.Anywhere)
 		}
 	}
 }
 
-// search looks for a task elsewhere; nil: there was none, and w is asleep.
+// search looks for a task elsewhere. It returns nil if there is none: then w is asleep.
 func (w *worker) search() *task {
 	w.unlinkStolen()
 	if !w.searching {
@@ -353,7 +364,7 @@ func (w *worker) search() *task {
 	return t
 }
 
-// refill brings some of the global queue.
+// refill moves up to most tasks from the global queue to w's.
 func (w *worker) refill(most int) {
 	g := &w.ex.global
 	g.mu.Lock()
@@ -363,7 +374,7 @@ func (w *worker) refill(most int) {
 	w.accept(got)
 }
 
-// steal brings half of another's queue.
+// steal moves half of another worker's queue to w's.
 func (w *worker) steal() {
 	all := w.ex.workers
 	if len(all) == 1 {
@@ -387,12 +398,12 @@ func (w *worker) steal() {
 	}
 }
 
-// forOthers says whether w's queue has something that w itself will not take next. mu is held.
+// forOthers reports whether w's queue has a task that w will not take out next. mu is held.
 func (w *worker) forOthers() bool {
 	return !w.closed && w.queue.n > 0 && (w.queue.n > 1 || w.blocked || !w.awake)
 }
 
-// accept queues what w has brought.
+// accept queues what refill or steal has taken.
 func (w *worker) accept(got []*task) {
 	if len(got) == 0 {
 		return
@@ -404,14 +415,14 @@ func (w *worker) accept(got []*task) {
 	}
 	late := w.closed
 	w.mu.Unlock()
-	if late { // Close has been here, and waits
+	if late { // Close may have swept this queue before, and waits for lateSweeps
 		w.lateSweeps.Add(1)
 		defer w.lateSweeps.Add(-1)
 		w.sweep()
 	}
 }
 
-// hasWork says whether there is something for a worker that has nothing.
+// hasWork reports whether there is a task for a worker that has none.
 func (ex *Executor) hasWork() bool {
 	for i := range ex.workers {
 		w := &ex.workers[i]
@@ -427,17 +438,19 @@ func (ex *Executor) hasWork() bool {
 	return ex.global.queue.n > 0
 }
 
-// watchdogTimer is the chain of watchdogTimer of one clock: the process's, or that of a synctest bubble, where a goroutine of the bubble has started the
-// worker. Each look asks for the next one, while there is a worker of its clock.
+// watchdogTimer is the chain of watchdog calls on one clock: the process's, or that of a synctest
+// bubble, if a goroutine of the bubble has started a worker. Each call arms the next one, while a
+// worker of its clock is awake.
 type watchdogTimer struct {
-	armedAt atomic.Int64  // when the look that is to come was asked for, on its clock; 0: none is
-	chain   atomic.Uint32 // changes with each look that is asked for: one that is not the latest ends its chain
+	armedAt atomic.Int64  // when the next call was armed, on its clock; 0: none is
+	chain   atomic.Uint32 // a new number for each armed call: an older call ends its chain
 }
 
-// staleAfter is how late a look may be. One that is later never comes: its synctest bubble has ended.
+// staleAfter is how late a call may be. A later one never comes: its synctest bubble has ended.
 const staleAfter = int64(time.Second)
 
-// armWatchdog sees that there is a look soon, on the clock that the caller's timers go by, and returns which: 1 in a synctest bubble.
+// armWatchdog arms a watchdog call on the clock of the caller's timers, if none is armed, and
+// returns that clock: 1 in a synctest bubble, else 0.
 func (ex *Executor) armWatchdog() (bubble int) {
 	now := time.Now()
 	at := int64(now.Sub(programStart)) + 1 // monotonic, outside bubbles
@@ -450,24 +463,26 @@ func (ex *Executor) armWatchdog() (bubble int) {
 		return bubble
 	}
 	if l.armedAt.CompareAndSwap(last, at) {
-		bubble, chain := bubble, l.chain.Add(1) // a copy: the result would be on the heap in each call
+		bubble, chain := bubble, l.chain.Add(1) // copies: a captured result is on the heap in each call
 		time.AfterFunc(watchdogInterval, func() { ex.watchdog(bubble, chain) })
 	}
 	return bubble
 }
 
-// inBubble says whether t was read in a synctest bubble: there, and nowhere else, time.Now has no monotonic reading.
+// inBubble reports whether t was read in a synctest bubble. Only there, time.Now has no monotonic
+// reading.
 func inBubble(t time.Time) bool { return t == t.Round(0) }
 
-// watchdog is for workers that are in one poll since the watchdog before: what waits behind it is for others, and what they have stolen and
-// finished leaves its list. While nobody is awake there are no looks.
+// watchdog finds the workers that are in the same poll as at its last call. What waits behind
+// that poll is for other workers, and what such a worker has put into stolen leaves its list.
+// While no worker is awake, there are no calls.
 func (ex *Executor) watchdog(bubble int, chain uint32) {
 	l := &ex.watchdogs[bubble]
 	if l.chain.Load() != chain {
-		return // it was given up for lost
+		return // this call is stale, and a newer one was armed
 	}
 	l.armedAt.Store(0)
-	all, awake, stuck := 0, false, false
+	all, awake, blocked := 0, false, false
 	var held []string
 	var done []*task
 	for i := range ex.workers {
@@ -480,7 +495,7 @@ func (ex *Executor) watchdog(bubble int, chain uint32) {
 			awake = true
 			if w.polls == w.pollsSeen {
 				if w.queue.n > 0 {
-					w.blocked, stuck = true, true
+					w.blocked, blocked = true, true
 				}
 				held = w.reportBlocked(held)
 				done = w.takeStolen(done)
@@ -490,10 +505,10 @@ func (ex *Executor) watchdog(bubble int, chain uint32) {
 		w.mu.Unlock()
 	}
 	ex.remove(done)
-	if stuck {
+	if blocked {
 		ex.startWorker(wake.Anywhere)
 	}
-	if awake || all < awakeOf(ex.idle.Load()) { // one may be on its way to its place
+	if awake || all < awakeOf(ex.idle.Load()) { // a counted worker may not have claimed a place yet
 		ex.armWatchdog()
 	}
 	for _, line := range held {
