@@ -129,7 +129,7 @@ func (c collector) into(n *named, body ast.Node, seen map[string]bool) {
 			if _, ok := selector.X.(*ast.Ident); !ok {
 				return true
 			}
-			child := n
+			var child *named
 			switch arg := call.Args[0].(type) {
 			case *ast.BasicLit:
 				name, ok := literal(arg)
