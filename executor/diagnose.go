@@ -44,7 +44,7 @@ type diagnosis struct {
 	site   string // where it was spawned
 	labels context.Context
 
-	clones       atomic.Int64 // of its waker, alive in Go
+	clones       atomic.Int64 // wakers of it that live in Go
 	polls        atomic.Uint64
 	wokenAt      atomic.Int64 // when a wake last queued it: see sinceStart; 0: never
 	polledAt     atomic.Int64 // when its latest poll began
@@ -57,7 +57,6 @@ var (
 	programStart = time.Now()
 )
 
-// sinceStart returns nanoseconds since the start of the program, never 0.
 func sinceStart() int64 { return int64(time.Since(programStart)) + 1 }
 
 // diagnose gives t a diagnosis, if that is on. No other goroutine has t yet.
@@ -95,7 +94,7 @@ func (t *task) diag() *diagnosis {
 	return t.extra.diag
 }
 
-// spawnSite returns the first line of the stack that is outside this package.
+// spawnSite is the first line outside this package.
 func spawnSite() string {
 	var pcs [16]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
@@ -161,7 +160,6 @@ func (w *worker) reportBlocked(to []string) []string {
 	return to
 }
 
-// blockedAfter is how long a poll may last before it is reported.
 const blockedAfter = 100 * time.Millisecond
 
 func (d *diagnosis) String() string {

@@ -17,7 +17,7 @@ var registry struct {
 	all  map[int]func() dumpable // returns nil if it was collected
 }
 
-// dumpable is an executor, as Dump sees it.
+// dumpable is an executor as Dump sees it.
 type dumpable interface {
 	taskLists() []*taskList
 	String() string
@@ -82,8 +82,8 @@ func Dump(w io.Writer) error {
 func dump(w io.Writer, ex dumpable) error {
 	var tasks []*task
 	lists := ex.taskLists()
-	for _, l := range lists {
-		tasks = l.alive(tasks)
+	for _, h := range lists {
+		tasks = h.alive(tasks)
 	}
 	if len(tasks) == 0 {
 		return nil
@@ -91,7 +91,7 @@ func dump(w io.Writer, ex dumpable) error {
 	polled := polledOf(lists)
 	hint := ""
 	if slices.ContainsFunc(tasks, func(t *task) bool { return t.diag() == nil }) {
-		hint = " (FFIWAKERDEBUG=tasks=1 adds their spawn sites)"
+		hint = " (where they were spawned, and more, is known with FFIWAKERDEBUG=tasks=1)"
 	}
 	if _, err := fmt.Fprintf(w, "%v: tasks %d%s\n", ex, len(tasks), hint); err != nil {
 		return err
@@ -144,5 +144,5 @@ func (ex *Executor) String() string {
 
 func (l *Local) taskLists() []*taskList { return []*taskList{&l.taskList} }
 
-// String returns a name for l.
+// String names l.
 func (l *Local) String() string { return fmt.Sprintf("Local %p", l) }

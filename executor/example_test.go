@@ -90,16 +90,15 @@ func ExampleLocal_OnWake() {
 	// Output: ticked
 }
 
-// A group with one end: the first panic aborts the rest, and Wait returns when all have ended.
+// The first panic aborts the other tasks, and Wait returns when all have ended.
 func ExampleScope() {
 	ex := executor.New()
 	defer ex.Close()
 	s := executor.NewScope(context.Background(), ex)
 	slow := executor.SpawnIn(s, future.Sleep(time.Hour))
-	executor.SpawnIn(
-		s,
-		future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic(errors.New("out of ink")) }),
-	)
+	executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+		panic(errors.New("out of ink"))
+	}))
 	err := s.Wait()
 	fmt.Println(errors.Unwrap(err))
 	fmt.Println(blockon.BlockOn(slow.Outcome()).Err)
@@ -131,9 +130,7 @@ func ExampleRunUntil() {
 	l := executor.NewLocal()
 	defer l.Close()
 	executor.SpawnLocal(l, future.Sleep(time.Hour)) // stays
-	fmt.Println(
-		executor.RunUntil(l, future.Map(future.Yield(), func(struct{}) string { return "done" })),
-		l.Len(),
-	)
+	f := future.Map(future.Yield(), func(struct{}) string { return "done" })
+	fmt.Println(executor.RunUntil(l, f), l.Len())
 	// Output: done 1
 }

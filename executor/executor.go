@@ -28,7 +28,7 @@ type Executor struct {
 	}
 
 	idle      idleState
-	watchdogs [2]watchdogTimer // 0: outside synctest bubbles; 1: inside one
+	watchdogs [2]watchdogTimer // outside synctest bubbles, and inside one
 	closing   closing
 
 	waiters struct {

@@ -291,7 +291,7 @@ func TestNestedTick(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			balance.Check(t)
 			l := executor.NewLocal()
-			text := "executor: " + name + ": called inside a task of the same Local, or beside another Tick (await instead)"
+			text := "executor: " + name + " inside a task of the same Local, or beside another Tick (await there instead)"
 			closes := executor.SpawnLocal(l, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
 				require.PanicsWithValue(t, text, func() { nest(l) })
 				return rawwaker.Ready(1)

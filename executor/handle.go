@@ -29,9 +29,9 @@ type JoinHandle[T any] struct {
 	mine uint32        // turn of the handle's own latest poll; 0: none has registered
 }
 
-func newHandle[T any](list *taskList, f rawwaker.Future[T]) *JoinHandle[T] {
+func newHandle[T any](h *taskList, f rawwaker.Future[T]) *JoinHandle[T] {
 	j := &JoinHandle[T]{f: f}
-	j.task.init(list, joinBody[T]{j}, f)
+	j.task.init(h, joinBody[T]{j}, f)
 	return j
 }
 
@@ -121,7 +121,7 @@ func (h *JoinHandle[T]) IsDone() bool { return h.task.state.Load()&done != 0 }
 // than once.
 func (h *JoinHandle[T]) Abort() { h.task.abort() }
 
-// joinBody is a JoinHandle as its task sees it.
+// joinBody is a JoinHandle as its task knows it.
 type joinBody[T any] struct{ *JoinHandle[T] }
 
 func (h joinBody[T]) Schedule(at wake.Place) { h.task.schedule(at) }

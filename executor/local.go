@@ -37,7 +37,7 @@ type Local struct {
 	hookMu  sync.RWMutex // read-locked while OnWake's function is called; Close locks it
 	hookOff atomic.Bool  // set by Close: OnWake's function is not called any more
 
-	// Used only by the goroutine that ticks.
+	// Of the goroutine that ticks.
 	ticks   int
 	running bool  // a task is being polled or ended
 	ended   *task // has ended, and is still on the list
@@ -147,7 +147,7 @@ func (l *Local) Tick() bool {
 	}
 }
 
-// mustNotNest panics if call comes from inside a task of l.
+// mustNotNest panics for a call inside a task of l.
 func (l *Local) mustNotNest(call string) {
 	if l.running {
 		panic("executor: " + call + " inside a task of the same Local, or beside another Tick " +
@@ -207,20 +207,20 @@ func (l *Local) run(t *task) {
 	returned := false
 	defer func() {
 		if returned {
-			l.endRun(t, ended)
+			l.endRun(t, over)
 			return
 		}
 		v := recover()
 		if v == nil { // runtime.Goexit: this goroutine ends and does not tick again
 			defer l.endTicking()
 		}
-		defer l.endRun(t, ended)
+		defer l.endRun(t, over)
 		t.panicked(v)
 	}()
 	var pending bool
-	pending, ended = t.run()
+	pending, over = t.run()
 	if pending {
-		ended = l.suspend(t)
+		over = l.suspend(t)
 	}
 	returned = true
 }
@@ -250,7 +250,7 @@ func (l *Local) suspend(t *task) (over bool) {
 // anyway.
 func (l *Local) endRun(t *task, over bool) {
 	l.running = false
-	if ended {
+	if over {
 		l.ended = t
 	}
 }
@@ -325,7 +325,7 @@ func (l *Local) sleep() bool {
 		return false
 	case l.hosted:
 		l.mu.Unlock()
-		panic("executor: Run: called after WakeWith (the host ticks this Local)")
+		panic("executor: Run of a Local after WakeWith: its host ticks it")
 	}
 	first := l.parker == nil
 	if first {
@@ -344,10 +344,10 @@ func (l *Local) sleep() bool {
 // hookInbox has the inbox call unpark from now on.
 func (l *Local) hookInbox() {
 	l.mu.Lock()
-	hooked := l.hooked
+	told := l.hooked
 	l.hooked = true
 	l.mu.Unlock()
-	if hooked {
+	if told {
 		return
 	}
 	w := weak.Make(l)
@@ -427,7 +427,7 @@ func (l *Local) OnWake(f func()) {
 	}
 	l.mu.Unlock()
 	if hosted {
-		panic("executor: OnWake: called after WakeWith (a Local has one of the two)")
+		panic("executor: OnWake after WakeWith")
 	}
 	if f == nil {
 		return
@@ -449,7 +449,7 @@ func (l *Local) WakeWith(w *rawwaker.Waker) {
 	l.mu.Lock()
 	if l.hooked {
 		l.mu.Unlock()
-		panic("executor: WakeWith: called after OnWake, Run or WakeWith (call it once, first)")
+		panic("executor: WakeWith after OnWake, Run or WakeWith")
 	}
 	l.hooked, l.hosted = true, true
 	l.mu.Unlock()

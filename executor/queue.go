@@ -11,12 +11,11 @@ import (
 // ring is a first-in first-out queue. It grows, and releases its memory when it is empty after it
 // was long.
 type ring struct {
-	all  []*task // its length is a power of two, or 0
+	all  []*task // a power of two, or none
 	head int
 	n    int
 }
 
-// ringKept is the length up to which an empty ring, or list, keeps its memory.
 const ringKept = 1024
 
 func (r *ring) push(t *task) {
@@ -70,31 +69,30 @@ type taskList struct {
 	closed  bool    // permanently: no task is spawned, and Close owns the queue
 	free    []*detached
 
-	// unfinished counts the tasks on the list that have no result yet.
+	// unfinished counts the listed tasks that have no result yet.
 	unfinished atomic.Int64
 }
 
 // link puts t on the list. mu is held.
-func (l *taskList) link(t *task) {
-	t.index = len(l.live)
-	l.live = append(l.live, t)
-	l.unfinished.Add(1)
+func (h *taskList) link(t *task) {
+	t.index = len(h.live)
+	h.live = append(h.live, t)
+	h.unfinished.Add(1)
 }
 
-// detached returns a task without a handle: a new one, or one from free. mu is held.
-func (l *taskList) detached(f rawwaker.Future[struct{}]) (d *detached) {
-	if n := len(l.free); n > 0 && !l.closed {
-		d, l.free = l.free[n-1], l.free[:n-1]
+// detached returns a task without a handle. mu is held.
+func (h *taskList) detached(f rawwaker.Future[struct{}]) (d *detached) {
+	if n := len(h.free); n > 0 && !h.closed {
+		d, h.free = h.free[n-1], h.free[:n-1]
 		d.task.state.Store(0)
 	} else {
 		d = new(detached)
-		d.task.init(l, d, f)
+		d.task.init(h, d, f)
 	}
 	d.f = f
 	return d
 }
 
-// maxFree is how many unused tasks a list keeps.
 const maxFree = 1024
 
 // refuse ends a new task: h is closed, and does not list it. mu is held, and is released.
@@ -112,15 +110,15 @@ func (h *taskList) recycle(t *task) {
 	}
 }
 
-// unlink takes t off the list, and moves the last task to its index. mu is held.
-func (l *taskList) unlink(t *task) {
-	n := len(l.live) - 1
-	last := l.live[n]
-	l.live[t.index], last.index = last, t.index
-	l.live[n] = nil
-	l.live = l.live[:n]
-	if n == 0 && cap(l.live) > ringKept {
-		l.live = nil
+// unlink takes t out, and puts the last in its place. mu is held.
+func (h *taskList) unlink(t *task) {
+	n := len(h.live) - 1
+	last := h.live[n]
+	h.live[t.index], last.index = last, t.index
+	h.live[n] = nil
+	h.live = h.live[:n]
+	if n == 0 && cap(h.live) > ringKept {
+		h.live = nil
 	}
 }
 
@@ -142,14 +140,14 @@ func (h *taskList) count() int { return int(h.unfinished.Load()) }
 // shut refuses further tasks and polls, releases the tasks that were kept for reuse, and requests
 // the end of the living ones, which it returns.
 func shut(lists []*taskList) (all []*task) {
-	for _, l := range lists {
-		l.mu.Lock()
-		l.closed = true
-		l.free = nil
-		l.mu.Unlock()
+	for _, h := range lists {
+		h.mu.Lock()
+		h.closed = true
+		h.free = nil
+		h.mu.Unlock()
 	}
-	for _, l := range lists {
-		all = l.alive(all)
+	for _, h := range lists {
+		all = h.alive(all)
 	}
 	for _, t := range all {
 		t.requestEnd(closed)
@@ -171,10 +169,10 @@ func endTasks(all []*task, sweep func(), busy func() bool) {
 // polledOf returns the tasks that these lists' owners have last taken out of a queue.
 func polledOf(lists []*taskList) map[*task]bool {
 	polled := make(map[*task]bool)
-	for _, l := range lists {
-		l.mu.Lock()
-		polled[l.polling] = true
-		l.mu.Unlock()
+	for _, h := range lists {
+		h.mu.Lock()
+		polled[h.polling] = true
+		h.mu.Unlock()
 	}
 	return polled
 }
@@ -187,12 +185,12 @@ func (h *taskList) remove(t *task) {
 	empty := len(h.live) == 0
 	h.mu.Unlock()
 	if empty {
-		l.owner.emptied()
+		h.owner.emptied()
 	}
 }
 
-// sweep ends the tasks in the queue of a closed list.
-func (l *taskList) sweep() { endAll(&l.mu, &l.queue) }
+// sweep ends what is queued in a list that is shut.
+func (h *taskList) sweep() { endAll(&h.mu, &h.queue) }
 
 // endAll ends the tasks of a queue. If a Drop calls runtime.Goexit, that ends the caller's
 // goroutine, after all tasks have ended.

@@ -13,7 +13,7 @@ import (
 
 // Spawner is an [Executor] or a [Local].
 type Spawner interface {
-	spawnWith(init func(list *taskList) *task)
+	spawnWith(init func(h *taskList) *task)
 }
 
 // Scope is a group of tasks that end together: it ends when Wait or Done was called and all of
@@ -85,7 +85,7 @@ func (s *Scope) Context() context.Context {
 	if s.ctx == nil {
 		s.ctx, s.cancel = ctx, cancel
 	} else {
-		defer cancel(nil) // another call was first
+		defer cancel(nil) // another goroutine was first
 	}
 	ctx, cancel = s.ctx, s.cancel
 	why := s.cause
@@ -108,8 +108,8 @@ func SpawnIn[T any](s *Scope, f rawwaker.Future[T]) *JoinHandle[T] {
 	}
 	s.checkParent()
 	var handle *JoinHandle[T]
-	s.spawner.spawnWith(func(list *taskList) *task {
-		handle = newHandle(list, f)
+	s.spawner.spawnWith(func(h *taskList) *task {
+		handle = newHandle(h, f)
 		s.adopt(&handle.task)
 		return &handle.task
 	})
@@ -280,7 +280,7 @@ func (d *scopeDone) Drop() {
 }
 
 // spawnWith implements Spawner.
-func (ex *Executor) spawnWith(init func(list *taskList) *task) {
+func (ex *Executor) spawnWith(init func(h *taskList) *task) {
 	w := ex.workerHint.Get().(*worker)
 	defer ex.workerHint.Put(w)
 	t := init(&w.taskList)
@@ -289,7 +289,7 @@ func (ex *Executor) spawnWith(init func(list *taskList) *task) {
 }
 
 // spawnWith implements Spawner.
-func (l *Local) spawnWith(init func(list *taskList) *task) {
+func (l *Local) spawnWith(init func(h *taskList) *task) {
 	t := init(&l.taskList)
 	l.mu.Lock()
 	l.spawn(t)

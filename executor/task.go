@@ -26,11 +26,11 @@ type task struct {
 	cx    rawwaker.Context
 	state atomic.Uint32
 	list  *taskList
-	index int        // in list.live
-	extra *taskExtra // a scope or a diagnosis; nil for most tasks
+	index int        // in the list
+	extra *taskExtra // nil for most
 }
 
-// The bits of state. Each is set once and never cleared.
+// The bits of state. Each is set once and stays.
 //
 //	aborted, closed  it is to end before it is ready; at most one of the two. Set before a wake; the
 //	                 token's holder reads it before and after each poll. If it comes after the last
@@ -61,9 +61,9 @@ type taskBody interface {
 
 // owner is the executor of a task.
 type owner interface {
-	enqueue(t *task, at wake.Place) // t was woken; the caller passes its token on
+	enqueue(t *task, at wake.Place) // it was woken; the token comes with it
 	inbox() *wake.Inbox
-	emptied() // a list of the owner has become empty
+	emptied() // a list has become empty
 }
 
 // init makes t the task of body's future. f is that future, for a diagnosis.

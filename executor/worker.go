@@ -27,7 +27,7 @@ type worker struct {
 
 	lateSweeps atomic.Int32 // goroutines that sweep tasks that were queued after Close had begun
 
-	// Used only by the goroutine.
+	// Of the goroutine.
 	searching   bool
 	running     *task               // the one that it runs or ends: a panic is this one's
 	stolenCount int                 // how many it has put into stolen since it last removed those
@@ -52,8 +52,8 @@ const (
 	oneSearching uint64 = 1 << 32
 )
 
-func awakeOf(v uint64) int     { return int(uint32(v)) }
-func searchingOf(v uint64) int { return int(v >> 32) }
+func awakeOf(c uint64) int     { return int(uint32(c)) }
+func searchingOf(c uint64) int { return int(c >> 32) }
 
 // admit counts one more worker in, which searches: unless one searches, or all are awake.
 func (c *idleState) admit(all int) bool {
@@ -118,10 +118,10 @@ func (ex *Executor) startWorker(at wake.Place) {
 // runWorker is the goroutine of a worker: of w, if another goroutine has left it during a task.
 // bubble: it belongs to a synctest bubble.
 func (ex *Executor) runWorker(w *worker, bubble int) {
-	returned := false
+	over := false
 	defer func() {
-		if !returned {
-			go ex.runWorker(w, bubble) // a task has called runtime.Goexit
+		if !over {
+			go ex.runWorker(w, bubble) // a task called runtime.Goexit
 		}
 	}()
 	for {
@@ -138,7 +138,7 @@ func (ex *Executor) runWorker(w *worker, bubble int) {
 		}
 		ex.armWatchdog()
 	}
-	returned = true
+	over = true
 }
 
 // claim finds a worker without a goroutine. There is one for each that idleState has admitted.
@@ -162,11 +162,10 @@ func (w *worker) claim(bubble int) bool {
 	return true
 }
 
-// serve runs tasks until there is none and w is asleep: true; or until a task has panicked:
-// false.
-func (w *worker) serve() (asleep bool) {
+// serve runs tasks. True: there is nothing more to do, and w is asleep. False: a task has panicked.
+func (w *worker) serve() (over bool) {
 	defer func() {
-		if !asleep {
+		if !over {
 			w.contain(recover())
 		}
 	}()
@@ -183,12 +182,12 @@ func (w *worker) serve() (asleep bool) {
 			}
 		}
 		w.running = t
-		pending, completed := t.run()
+		pending, over := t.run()
 		w.running, polled, ended = nil, nil, nil
 		switch {
 		case pending:
 			polled = t
-		case completed:
+		case over:
 			ended = t
 		}
 	}
@@ -230,17 +229,17 @@ func (ex *Executor) remove(all []*task) {
 		if first == nil {
 			continue
 		}
-		list := first.list
-		list.mu.Lock()
+		h := first.list
+		h.mu.Lock()
 		for j, t := range all[i:] {
-			if t != nil && t.list == list {
-				list.unlink(t)
-				list.recycle(t)
+			if t != nil && t.list == h {
+				h.unlink(t)
+				h.recycle(t)
 				all[i+j] = nil
 			}
 		}
-		empty = empty || len(list.live) == 0
-		list.mu.Unlock()
+		empty = empty || len(h.live) == 0
+		h.mu.Unlock()
 	}
 	if empty {
 		ex.emptied()
@@ -320,7 +319,7 @@ func (w *worker) removeEnded(t *task) (empty bool) {
 	return len(w.live) == 0
 }
 
-// next takes the first task out of the queue. mu is held.
+// next takes the first out of the queue. mu is held.
 func (w *worker) next() *task {
 	t := w.queue.pop()
 	w.polling = t
@@ -461,7 +460,7 @@ func (ex *Executor) armWatchdog() (bubble int) {
 		return bubble
 	}
 	if l.armedAt.CompareAndSwap(last, at) {
-		bubble, chain := bubble, l.chain.Add(1) // copies: a captured result is on the heap in each call
+		bubble, chain := bubble, l.chain.Add(1) // a copy: the result would be on the heap in each call
 		time.AfterFunc(watchdogInterval, func() { ex.watchdog(bubble, chain) })
 	}
 	return bubble
@@ -480,7 +479,7 @@ func (ex *Executor) watchdog(bubble int, chain uint32) {
 		return // it was late, and another was armed
 	}
 	l.armedAt.Store(0)
-	all, awake, blocked := 0, false, false
+	all, awake, stuck := 0, false, false
 	var held []string
 	var done []*task
 	for i := range ex.workers {
@@ -493,7 +492,7 @@ func (ex *Executor) watchdog(bubble int, chain uint32) {
 			awake = true
 			if w.polls == w.pollsSeen {
 				if w.queue.n > 0 {
-					w.blocked, blocked = true, true
+					w.blocked, stuck = true, true
 				}
 				held = w.reportBlocked(held)
 				done = w.takeStolen(done)
@@ -503,7 +502,7 @@ func (ex *Executor) watchdog(bubble int, chain uint32) {
 		w.mu.Unlock()
 	}
 	ex.remove(done)
-	if blocked {
+	if stuck {
 		ex.startWorker(wake.Anywhere)
 	}
 	if awake || all < awakeOf(ex.idle.Load()) { // one may be about to claim its worker
