@@ -71,8 +71,8 @@ func read(t *testing.T, files ...string) {
 	}
 }
 
-func TestStructs(t *testing.T) {
-	t.Run("have_one_layout_in_Go_and_C", testLayout)
+func TestLayout(t *testing.T) {
+	t.Run("of_Go_equals_that_of_C", testLayout)
 }
 
 func testLayout(t *testing.T) {
@@ -89,9 +89,10 @@ func testLayout(t *testing.T) {
 	}
 	for _, c := range capi.Layouts() {
 		g, ok := twins[c.Name]
-		if !ok {
-			continue
+		if c.Name == "rawwaker_context" {
+			continue // Go has no twin of it: a Context holds its waker
 		}
+		require.True(t, ok, "%s has no twin in Go: add it here", c.Name)
 		delete(twins, c.Name)
 		require.Equal(t, c.Size, g.Size(), c.Name)
 		require.Equal(t, len(c.Fields), g.NumField(), c.Name)

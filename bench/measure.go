@@ -22,9 +22,14 @@ func figures() []figure {
 
 // measureFigures measures what o selects, and prints each figure once it is known.
 func measureFigures(o options, command string, out io.Writer) (*results, error) {
-	rust, noRust := startRust()
-	if noRust == nil {
-		defer rust.stop()
+	var rust *rustPeers
+	var noRust error
+	if slices.ContainsFunc(figures(), func(f figure) bool {
+		return o.only.MatchString(f.name) && (f.rust != "" || f.rustOurs != "")
+	}) {
+		if rust, noRust = startRust(); noRust == nil {
+			defer rust.stop()
+		}
 	}
 	defer removeBuilds()
 	go removeBuildsOnSignal()

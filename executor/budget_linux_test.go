@@ -41,7 +41,8 @@ func (l *ticker) spawn(n int, during func()) {
 
 func (l *ticker) readable() bool { return readable(l.FD(), 0) }
 
-// armed reports whether the next spawn is announced: the hook is called and the descriptor is readable.
+// armed reports whether the next spawn is announced: the hook is called and the descriptor is
+// readable.
 func (l *ticker) armed(t *testing.T) bool {
 	t.Helper()
 	before := l.hooks

@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// closing is the part of Close that [Executor] and [Local] share. mu is held by the Close that is under way.
+// closing is the part of Close that [Executor] and [Local] share. The running Close holds mu.
 type closing struct{ mu sync.Mutex }
 
-// run runs end, or waits until the call that is running it has returned. Inside a task it does not wait: what runs there may be a
-// Drop that the other Close has called, and that waits for it.
+// run runs end, or waits until the call that is running it has returned. Inside a task it does not
+// wait: this may be a Drop that the other Close has called and waits for.
 func (c *closing) run(end func()) {
 	if !c.mu.TryLock() {
 		if !insideTask() {
@@ -24,11 +24,12 @@ func (c *closing) run(end func()) {
 	end()
 }
 
-// insideTask says whether the calling goroutine is in the Poll or Drop of a task, or runs the body of a future.Async. It walks the
-// stack, which takes microseconds: only a Close that would have to wait for another asks.
+// insideTask reports whether the calling goroutine is in the Poll or Drop of a task, or runs the
+// body of a future.Async. It walks the stack, which takes microseconds: only a Close that would
+// have to wait for another calls it.
 func insideTask() bool { return onStack("/ffiwaker/executor.(*task).", "/ffiwaker/future.(*async") }
 
-// onStack says whether a function whose name has one of these in it is under way on this goroutine.
+// onStack reports whether a function whose name contains one of these is running on this goroutine.
 func onStack(names ...string) bool {
 	var pcs [64]uintptr
 	for skip := 2; ; skip += len(pcs) {
@@ -48,7 +49,7 @@ func onStack(names ...string) bool {
 	}
 }
 
-// persist calls step, also again where it does not return because of runtime.Goexit, until it has returned once.
+// persist calls step until it has returned once: again if runtime.Goexit ends it.
 func persist(step func()) {
 	returned := false
 	defer func() {

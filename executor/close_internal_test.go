@@ -17,8 +17,8 @@ func (f pendingUntilDropped) Poll(*rawwaker.Context) rawwaker.Poll[int] {
 }
 func (f pendingUntilDropped) Drop() { f() }
 
-// A wake has taken the task's token, and has not queued it yet; the last that was polled there was this very task. (The model task.pml
-// found that Close took it for one that is being polled.)
+// A wake has taken the task's token, and has not queued it yet; the last that was polled there
+// was this very task. (The model task.pml found that Close took it for one that is being polled.)
 func TestCloseToken(t *testing.T) {
 	for _, on := range []string{"Local", "Executor"} {
 		t.Run(on, func(t *testing.T) {

@@ -52,9 +52,11 @@ func TestLocalClose(t *testing.T) {
 	t.Run("during_a_poll_lets_it_poll_a_C_future", func(t *testing.T) {
 		l := executor.NewLocal()
 		in, closed := make(chan struct{}), make(chan struct{})
-		ready := rawwaker.FutureFromRaw[int](rawwaker.FutureIntoRaw(future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
-			return rawwaker.Ready(1)
-		})))
+		ready := rawwaker.FutureFromRaw[int](
+			rawwaker.FutureIntoRaw(future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+				return rawwaker.Ready(1)
+			})),
+		)
 		h := executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
 			close(in)
 			<-closed
@@ -72,7 +74,7 @@ func TestLocalClose(t *testing.T) {
 			executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
 				raw = cx.Waker().Clone().IntoRaw()
 				l.Close()
-				ctest.WakeByRef(raw) // listed, where nobody drains any more
+				ctest.WakeByRef(raw) // listed, and not drained any more
 				return rawwaker.Pending[int]()
 			}))
 			l.Tick()

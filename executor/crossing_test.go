@@ -43,14 +43,18 @@ func TestCFutures(t *testing.T) {
 		all := future.JoinAll(fs...)
 		done := make(chan struct{})
 		polled := false
-		require.Equal(t, want, sum(blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[[]uint64] {
-			p := all.Poll(cx)
-			if !polled {
-				polled = true
-				go func() { ctest.CompleteAll(ops, 4); close(done) }()
-			}
-			return p
-		}))))
+		require.Equal(
+			t,
+			want,
+			sum(blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[[]uint64] {
+				p := all.Poll(cx)
+				if !polled {
+					polled = true
+					go func() { ctest.CompleteAll(ops, 4); close(done) }()
+				}
+				return p
+			}))),
+		)
 		<-done
 	})
 	t.Run("as tasks", func(t *testing.T) {
@@ -165,7 +169,10 @@ func TestFD(t *testing.T) {
 				case "C":
 					for i := range scripts {
 						scripts[i] = ctest.NewScript("kr")
-						executor.SpawnLocal(l, rawwaker.Future[uint64](rawwaker.FutureFromRaw[uint64](scripts[i].Raw())))
+						executor.SpawnLocal(
+							l,
+							rawwaker.Future[uint64](rawwaker.FutureFromRaw[uint64](scripts[i].Raw())),
+						)
 					}
 				case "Go":
 					for i := range wakers {

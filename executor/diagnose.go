@@ -14,13 +14,13 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// taskExtra is what few tasks have: a scope, or a diagnosis.
+// taskExtra is what only few tasks have: a scope, or a diagnosis.
 type taskExtra struct {
 	scope *Scope
 	diag  *diagnosis
 }
 
-// diagnosing says whether new tasks are diagnosed.
+// diagnosing: new tasks are diagnosed.
 var diagnosing atomic.Bool
 
 func init() {
@@ -29,13 +29,16 @@ func init() {
 	}
 }
 
-// Diagnose has every task that is spawned from now on, in any executor, remember where that was, count its polls, and show itself in
-// profiles under the label "task"; on standard error a line names each one that nobody can wake any more, and each that
-// holds its worker for over 100 ms. The environment variable FFIWAKERDEBUG=tasks=1 does so from the start. It costs each task
-// some hundred bytes and each poll some hundred nanoseconds.
+// Diagnose turns diagnosis on or off for tasks that are spawned from now on, in any executor.
+//
+// A diagnosed task records where it was spawned and counts its polls, and profiles show it under
+// the label "task". A line on standard error names each task that nothing can wake any more, and
+// each that holds its worker for over 100 ms. FFIWAKERDEBUG=tasks=1 in the environment turns it
+// on from the start. It costs some hundred bytes for each task and some hundred nanoseconds for
+// each poll.
 func Diagnose(on bool) { diagnosing.Store(on) }
 
-// diagnosis is what is known of a task beside what it needs.
+// diagnosis is what is recorded of a diagnosed task.
 type diagnosis struct {
 	number uint64
 	site   string // where it was spawned
@@ -43,9 +46,9 @@ type diagnosis struct {
 
 	clones       atomic.Int64 // wakers of it that live in Go
 	polls        atomic.Uint64
-	wokenAt      atomic.Int64 // when a wake queued it last, in nanoseconds since the program began; 0: never
+	wokenAt      atomic.Int64 // when a wake last queued it: see sinceStart; 0: never
 	polledAt     atomic.Int64 // when its latest poll began
-	lostReported atomic.Bool  // named already
+	lostReported atomic.Bool  // it was reported
 	blockedPoll  atomic.Uint64
 }
 
@@ -56,7 +59,7 @@ var (
 
 func sinceStart() int64 { return int64(time.Since(programStart)) + 1 }
 
-// diagnose makes t one that is diagnosed, where that is wanted. t is nobody else's yet.
+// diagnose gives t a diagnosis, if that is on. No other goroutine has t yet.
 func (t *task) diagnose(f any) {
 	if !diagnosing.Load() {
 		return
@@ -112,7 +115,7 @@ func (t *task) count(n int) {
 	}
 }
 
-// pollTraced is a poll in a trace, and under a label in a profile.
+// pollTraced polls in a trace region, and under a profile label.
 func (t *task) pollTraced() (ready bool) {
 	ctx, name := context.Background(), "poll"
 	if d := t.diag(); d != nil {
@@ -129,35 +132,46 @@ func (t *task) pollTraced() (ready bool) {
 	return t.body().poll(&t.cx)
 }
 
-// reportLost looks whether a task that has gone to sleep after that many polls can be woken at all. Another goroutine may wake and
-// run it meanwhile: then it is awake, or has been polled once more, which is looked at last.
+// reportLost reports a task that has gone to sleep after that many polls and that nothing can
+// wake. Another goroutine may wake and run it meanwhile; then it is awake, or was polled once
+// more, which is checked last.
 func (t *task) reportLost(polls uint64) {
-	if d := t.diag(); d != nil && d.clones.Load() <= 0 && !t.core.Lent() && t.state.Load()&(ending|done) == 0 && t.core.Asleep() && d.polls.Load() == polls && !d.lostReported.Swap(true) {
-		report("%s returned Pending, no clone of its waker lives and no wake has come: nothing can wake it", d)
+	d := t.diag()
+	if d == nil || d.clones.Load() > 0 || t.core.Lent() || t.state.Load()&(ending|done) != 0 {
+		return
+	}
+	if t.core.Asleep() && d.polls.Load() == polls && !d.lostReported.Swap(true) {
+		report("%s returned Pending, no clone of its waker lives and no wake has come: "+
+			"nothing can wake it", d)
 	}
 }
 
-// reportBlocked looks whether the poll that holds w lasts, and says so, once. mu is held.
+// reportBlocked reports, once, that the poll that holds w takes long. mu is held.
 func (w *worker) reportBlocked(to []string) []string {
 	t := w.polling
 	if t == nil || t.diag() == nil || t.state.Load()&done != 0 {
 		return to
 	}
 	d := t.diag()
-	if in := sinceStart() - d.polledAt.Load(); in > int64(blockedAfter) && d.blockedPoll.Swap(w.polls) != w.polls {
-		to = append(to, fmt.Sprintf("%s holds its worker for %v", d, time.Duration(in).Round(time.Millisecond)))
+	in := time.Duration(sinceStart() - d.polledAt.Load())
+	if in > blockedAfter && d.blockedPoll.Swap(w.polls) != w.polls {
+		to = append(to, fmt.Sprintf("%s holds its worker for %v", d, in.Round(time.Millisecond)))
 	}
 	return to
 }
 
 const blockedAfter = 100 * time.Millisecond
 
-func (d *diagnosis) String() string { return fmt.Sprintf("task %d, spawned at %s,", d.number, d.site) }
+func (d *diagnosis) String() string {
+	return fmt.Sprintf("task %d, spawned at %s,", d.number, d.site)
+}
 
-// Report is where the watchdog's lines go.
-func report(format string, args ...any) { fmt.Fprintf(os.Stderr, "executor: "+format+"\n", args...) }
+// report writes a line of the watchdog.
+func report(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "executor: "+format+"\n", args...)
+}
 
-// firstLine leaves a panic's stack out.
+// firstLine leaves out a panic's stack.
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	return line

@@ -50,8 +50,16 @@ func TestDump(t *testing.T) {
 		executor.SpawnLocal(l, future.Ready(1))
 		text := dumped(t)
 		require.Regexp(t, `Local 0x[0-9a-f]+: tasks 2\n`, text)
-		require.Regexp(t, `  task \d+, spawned at .*/diagnose_test.go:\d+, asleep, polls 2, woken .*s ago, wakers 1\n`, text)
-		require.Regexp(t, `  task \d+, spawned at .*/diagnose_test.go:\d+, queued, polls 0, never woken, wakers 0\n`, text)
+		require.Regexp(
+			t,
+			`  task \d+, spawned at .*/diagnose_test.go:\d+, asleep, polls 2, woken .*s ago, wakers 1\n`,
+			text,
+		)
+		require.Regexp(
+			t,
+			`  task \d+, spawned at .*/diagnose_test.go:\d+, queued, polls 0, never woken, wakers 0\n`,
+			text,
+		)
 		inside := ""
 		executor.SpawnLocal(l, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
 			inside = dumped(t)
@@ -83,7 +91,8 @@ func TestDump(t *testing.T) {
 		for i := range probes {
 			executor.Spawn[int](ex, &probes[i])
 		}
-		// A wake and a Dump share locks, which order all but what lies between two of them: so many of both.
+		// A wake and a Dump share locks, which order all but what lies between two of them: so
+		// many of both.
 		var dumps atomic.Int32
 		var wg sync.WaitGroup
 		for k := range 2 {
@@ -107,7 +116,11 @@ func inChild(t *testing.T, body func()) string {
 		body()
 		t.SkipNow() // the parent looks
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
+	cmd := exec.Command(
+		os.Args[0],
+		"-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$",
+		"-test.v",
+	)
 	cmd.Env = append(os.Environ(), "FFIWAKER_CHILD="+t.Name(), "FFIWAKERDEBUG=audit=0,tasks=1")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -121,7 +134,8 @@ func TestWatchdog(t *testing.T) {
 		said := inChild(t, func() {
 			l := executor.NewLocal()
 			defer l.Close()
-			// These can be woken: by a clone, by themselves, by what a combinator keeps, by a timer.
+			// These can be woken: by a clone, by themselves, by what a combinator keeps, by a
+			// timer.
 			var kept *rawwaker.Waker
 			executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
 				if kept == nil {
@@ -143,7 +157,11 @@ func TestWatchdog(t *testing.T) {
 			for l.Tick() {
 			}
 		})
-		require.Regexp(t, `^executor: task 6, spawned at .*/diagnose_test.go:\d+, returned Pending, no clone of its waker lives and no wake has come: nothing can wake it\n$`, said)
+		require.Regexp(
+			t,
+			`^executor: task 6, spawned at .*/diagnose_test.go:\d+, returned Pending, no clone of its waker lives and no wake has come: nothing can wake it\n$`,
+			said,
+		)
 	})
 	t.Run("names_a_task_that_holds_its_worker", func(t *testing.T) {
 		said := inChild(t, func() {
@@ -155,7 +173,11 @@ func TestWatchdog(t *testing.T) {
 			}))
 			ex.Wait(t.Context())
 		})
-		require.Regexp(t, `^executor: task 2, spawned at .*/diagnose_test.go:\d+, holds its worker for \d+ms\n$`, said)
+		require.Regexp(
+			t,
+			`^executor: task 2, spawned at .*/diagnose_test.go:\d+, holds its worker for \d+ms\n$`,
+			said,
+		)
 	})
 }
 
@@ -163,10 +185,17 @@ func TestDiagnose(t *testing.T) {
 	t.Run("reports_the_panic_of_a_detached_task", func(t *testing.T) {
 		said := inChild(t, func() {
 			ex := executor.New()
-			executor.Detach(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[struct{}] { panic("nobody looks") }))
+			executor.Detach(
+				ex,
+				future.PollFn(func(*rawwaker.Context) rawwaker.Poll[struct{}] { panic("not awaited") }),
+			)
 			ex.Wait(t.Context())
 		})
-		require.Regexp(t, `(?s)^executor: task 1, spawned at .*/diagnose_test.go:\d+, detached: rawwaker: a future panicked: nobody looks\n`, said)
+		require.Regexp(
+			t,
+			`(?s)^executor: task 1, spawned at .*/diagnose_test.go:\d+, detached: rawwaker: a future panicked: not awaited\n`,
+			said,
+		)
 	})
 	t.Run("makes_polls_regions_of_a_trace", func(t *testing.T) {
 		if trace.IsEnabled() {
@@ -184,7 +213,12 @@ func TestDiagnose(t *testing.T) {
 		l.Close()
 		trace.Stop()
 		require.Contains(t, b.String(), "poll of the task spawned at ")
-		require.Contains(t, b.String(), "\x04poll", "that of a task nobody diagnoses: a string of four bytes in the trace")
+		require.Contains(
+			t,
+			b.String(),
+			"\x04poll",
+			"that of a task without diagnosis: a string of four bytes in the trace",
+		)
 	})
 	t.Run("counts_a_waker_until_it_is_dropped_or_collected", func(t *testing.T) {
 		diagnosed(t)
@@ -215,7 +249,10 @@ func TestDiagnose(t *testing.T) {
 		require.Contains(t, dumped(t), ", wakers 1 and C's\n")
 		kept[2] = nil
 		finalized(t)
-		collected(t, func() bool { return !strings.Contains(dumped(t), "C's") }) // the box is dropped on a goroutine of the library
+		collected(
+			t,
+			func() bool { return !strings.Contains(dumped(t), "C's") },
+		) // the box is dropped on a goroutine of the library
 		counts("0")
 	})
 	// For the race detector, too.
@@ -223,7 +260,10 @@ func TestDiagnose(t *testing.T) {
 		ex := executor.New(executor.Workers(2))
 		defer ex.Close()
 		for range 200 {
-			h := executor.Spawn(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic("in the poll") }))
+			h := executor.Spawn(
+				ex,
+				future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic("in the poll") }),
+			)
 			h.Abort()
 			require.Error(t, blockon.BlockOn(h.Outcome()).Err)
 		}
@@ -238,11 +278,16 @@ func TestDiagnose(t *testing.T) {
 			return rawwaker.Ready(0)
 		}))
 		l.Run()
-		require.Regexp(t, regexp.MustCompile(`labels: \{"task":".*/diagnose_test.go:\d+"\}`), profile.String())
+		require.Regexp(
+			t,
+			regexp.MustCompile(`labels: \{"task":".*/diagnose_test.go:\d+"\}`),
+			profile.String(),
+		)
 	})
 }
 
-// finalized returns when the finalizers of all that was garbage before have run: they run one after the other.
+// finalized returns when the finalizers of all that was garbage before have run: they run one
+// after the other.
 func finalized(t *testing.T) {
 	for range 2 {
 		var over atomic.Bool

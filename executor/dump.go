@@ -10,21 +10,20 @@ import (
 	"weak"
 )
 
-// registry is every executor of the program. It keeps none alive.
+// registry holds every executor of the program, and keeps none alive.
 var registry struct {
 	mu   sync.Mutex
 	last int
-	all  map[int]func() dumpable // which gives nil once it was collected
+	all  map[int]func() dumpable // returns nil if it was collected
 }
 
 // dumpable is an executor as Dump sees it.
 type dumpable interface {
 	taskLists() []*taskList
-	polled(to map[*task]bool)
 	String() string
 }
 
-// register makes ex register to Dump.
+// register makes ex known to Dump.
 func register[E any, P interface {
 	*E
 	dumpable
@@ -49,11 +48,14 @@ func register[E any, P interface {
 	}, registry.last)
 }
 
-// Dump writes a line for every executor and Local that has tasks, and one for each task that is not over: its number and where it
-// was spawned, whether it is asleep, queued, being polled or about to end, how often it was polled, how long ago a wake queued it,
-// and how many clones of its waker live in Go, or that C has some. All but the state is known of those tasks only that were spawned
-// after [Diagnose], or with FFIWAKERDEBUG=tasks=1 in the environment. Others may be running: what was true of one line need not be
-// of the next.
+// Dump writes a line for each executor and Local that has tasks, and one for each task that has
+// not ended: its number and where it was spawned; whether it is asleep, queued, being polled or
+// about to end; how often it was polled; how long ago a wake queued it; and how many clones of
+// its waker live in Go, and whether C has some.
+//
+// For tasks that were spawned before [Diagnose], and without FFIWAKERDEBUG=tasks=1 in the
+// environment, only the state is known. Tasks may run meanwhile, so the lines are not of one
+// moment. Dump returns w's first error.
 func Dump(w io.Writer) error {
 	registry.mu.Lock()
 	all := registry.all
@@ -79,14 +81,14 @@ func Dump(w io.Writer) error {
 
 func dump(w io.Writer, ex dumpable) error {
 	var tasks []*task
-	for _, h := range ex.taskLists() {
+	lists := ex.taskLists()
+	for _, h := range lists {
 		tasks = h.alive(tasks)
 	}
 	if len(tasks) == 0 {
 		return nil
 	}
-	polled := make(map[*task]bool)
-	ex.polled(polled)
+	polled := polledOf(lists)
 	hint := ""
 	if slices.ContainsFunc(tasks, func(t *task) bool { return t.diag() == nil }) {
 		hint = " (where they were spawned, and more, is known with FFIWAKERDEBUG=tasks=1)"
@@ -134,27 +136,13 @@ func (ex *Executor) taskLists() (all []*taskList) {
 	return all
 }
 
-func (ex *Executor) polled(to map[*task]bool) {
-	for i := range ex.workers {
-		w := &ex.workers[i]
-		w.mu.Lock()
-		to[w.polling] = true
-		w.mu.Unlock()
-	}
-}
-
-// String says how many workers there are, and how many are awake.
+// String returns how many workers there are, and how many are awake.
 func (ex *Executor) String() string {
-	return fmt.Sprintf("Executor %p, %d of %d workers awake", ex, awakeOf(ex.idle.Load()), len(ex.workers))
+	awake := awakeOf(ex.idle.Load())
+	return fmt.Sprintf("Executor %p, %d of %d workers awake", ex, awake, len(ex.workers))
 }
 
 func (l *Local) taskLists() []*taskList { return []*taskList{&l.taskList} }
-
-func (l *Local) polled(to map[*task]bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	to[l.polling] = true
-}
 
 // String names l.
 func (l *Local) String() string { return fmt.Sprintf("Local %p", l) }

@@ -26,7 +26,30 @@ func Example() {
 	// Output: [0 1 4 9]
 }
 
-// One goroutine, which parks while nothing can go on: the article's executor.
+// Outcome reports a panic of the task as an error; a poll of the handle itself would panic.
+func ExampleJoinHandle_Outcome() {
+	ex := executor.New()
+	defer ex.Close()
+	h := executor.Spawn(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+		panic(errors.New("out of paper"))
+	}))
+	r := blockon.BlockOn(h.Outcome())
+	var panicked *executor.PanicError
+	fmt.Println(errors.As(r.Err, &panicked), panicked.Value)
+	// Output: true out of paper
+}
+
+// An aborted task drops its future; its outcome is ErrAborted.
+func ExampleJoinHandle_Abort() {
+	ex := executor.New()
+	defer ex.Close()
+	h := executor.Spawn(ex, future.Sleep(time.Hour))
+	h.Abort()
+	fmt.Println(blockon.BlockOn(h.Outcome()).Err)
+	// Output: executor: task aborted
+}
+
+// One goroutine, which parks while no task is runnable: the article's executor.
 func ExampleLocal_Run() {
 	l := executor.NewLocal()
 	defer l.Close()
@@ -51,7 +74,7 @@ func ExampleLocal_OnWake() {
 	l.OnWake(func() {
 		select {
 		case tick <- struct{}{}:
-		default: // it was told already
+		default: // a tick is due already
 		}
 	})
 	h := executor.SpawnLocal(l, future.Async(func(aw *future.Awaiter) string {
@@ -67,13 +90,15 @@ func ExampleLocal_OnWake() {
 	// Output: ticked
 }
 
-// A group with one end: the first panic aborts the rest, and Wait returns when all are over.
+// The first panic aborts the other tasks, and Wait returns when all have ended.
 func ExampleScope() {
 	ex := executor.New()
 	defer ex.Close()
 	s := executor.NewScope(context.Background(), ex)
 	slow := executor.SpawnIn(s, future.Sleep(time.Hour))
-	executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic(errors.New("out of ink")) }))
+	executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+		panic(errors.New("out of ink"))
+	}))
 	err := s.Wait()
 	fmt.Println(errors.Unwrap(err))
 	fmt.Println(blockon.BlockOn(slow.Outcome()).Err)
@@ -82,7 +107,7 @@ func ExampleScope() {
 	// executor: task aborted
 }
 
-// What `go` is to a goroutine.
+// A task without a handle, like a goroutine.
 func ExampleDetach() {
 	ex := executor.New()
 	defer ex.Close()
@@ -105,6 +130,7 @@ func ExampleRunUntil() {
 	l := executor.NewLocal()
 	defer l.Close()
 	executor.SpawnLocal(l, future.Sleep(time.Hour)) // stays
-	fmt.Println(executor.RunUntil(l, future.Map(future.Yield(), func(struct{}) string { return "done" })), l.Len())
+	f := future.Map(future.Yield(), func(struct{}) string { return "done" })
+	fmt.Println(executor.RunUntil(l, f), l.Len())
 	// Output: done 1
 }

@@ -11,15 +11,17 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// Executor runs tasks on several goroutines, its workers. They start when there is something to run and end when there is
-// nothing, so an idle executor costs neither CPU nor goroutines. Use [New]; Spawn, Wait and Close may be called on any goroutine.
+// Executor runs tasks on several goroutines, its workers. They exist only while there is something
+// to run, so an idle executor costs neither CPU nor goroutines. Create one with [New]. Spawn, Wait
+// and Close may be called on any goroutine.
 type Executor struct {
 	workers        []worker
-	workerHint     sync.Pool // of *worker: the one that runs, or ran last, on the caller's CPU. A hint
+	workerHint     sync.Pool // of *worker: the one that runs, or last ran, on this CPU; only a hint
 	next           atomic.Uint32
-	runWorkerFuncs [2]func() // runWorker, as a value; by the index of watchdogs
+	runWorkerFuncs [2]func() // runWorker, as a value; indexed like watchdogs
 
-	// global takes what a worker's own queue has no room for. A worker looks there now and then, and when it has nothing.
+	// global takes the tasks that a worker's own queue has no room for. Each worker looks there
+	// every globalQueueInterval polls, and when it has nothing else.
 	global struct {
 		mu    sync.Mutex
 		queue ring
@@ -30,30 +32,31 @@ type Executor struct {
 	closing   closing
 
 	waiters struct {
-		registered atomic.Bool // somebody waits: ch is there
+		registered atomic.Bool // a Wait is waiting, on ch
 		mu         sync.Mutex
 		ch         chan struct{} // closed when a worker's list has become empty
 	}
 }
 
-// Option is for [New].
+// Option is an option of [New].
 type Option func(*Executor)
 
-// Each worker is some kilobytes from the beginning.
+// A worker takes some kilobytes.
 const maxWorkers = 1 << 16
 
-// Workers sets how many tasks are polled at once: GOMAXPROCS where it is not given. It panics for less than 1 and for more than 65,536.
+// Workers sets how many tasks are polled at once; without it, GOMAXPROCS. It panics if n < 1 or
+// n > 65,536.
 func Workers(n int) Option {
 	if n < 1 {
-		panic("executor: Workers of less than 1")
+		panic("executor: Workers: less than 1")
 	}
 	if n > maxWorkers {
-		panic(fmt.Sprintf("executor: Workers of more than %d", maxWorkers))
+		panic(fmt.Sprintf("executor: Workers: more than %d", maxWorkers))
 	}
 	return func(ex *Executor) { ex.workers = make([]worker, n) }
 }
 
-// New returns an executor.
+// New returns an executor. It starts no goroutine before the first Spawn.
 func New(opts ...Option) *Executor {
 	ex := new(Executor)
 	for _, o := range opts {
@@ -74,13 +77,14 @@ func New(opts ...Option) *Executor {
 	return ex
 }
 
-// nextWorker is another worker's index each time. The counter comes round.
+// nextWorker returns the index of another worker each time. The counter wraps around.
 func (ex *Executor) nextWorker() int { return int(ex.next.Add(1) % uint32(len(ex.workers))) }
 
-// Spawn makes f a task, and owns it. It never polls f itself. After Close it drops f, and the handle says [ErrClosed].
+// Spawn makes f a task, and owns it. It never polls f itself. After Close it drops f, and the
+// handle gives [ErrClosed]. It panics if f is nil.
 func Spawn[T any](ex *Executor, f rawwaker.Future[T]) *JoinHandle[T] {
 	if f == nil {
-		panic("executor: Spawn of a nil future")
+		panic("executor: Spawn: nil future")
 	}
 	w := ex.workerHint.Get().(*worker)
 	h := newHandle(&w.taskList, f)
@@ -90,32 +94,22 @@ func Spawn[T any](ex *Executor, f rawwaker.Future[T]) *JoinHandle[T] {
 	return h
 }
 
-// Detach is Spawn for a future without a result, and without a handle: what a goroutine is to `go`. A task whose future was ready
-// before it asked for its waker allocates nothing. A panic of f's ends that task and
-// nothing else; where the program runs with FFIWAKERDEBUG=tasks=1, a line on standard error tells of it.
+// Detach is Spawn without a handle, for a future without a result. If the future does not ask for
+// its waker before it is ready, the task allocates nothing. A panic of f ends only that task; with
+// FFIWAKERDEBUG=tasks=1, a line on standard error reports it. It panics if f is nil.
 func Detach(ex *Executor, f rawwaker.Future[struct{}]) {
 	if f == nil {
-		panic("executor: Detach of a nil future")
+		panic("executor: Detach: nil future")
 	}
 	w := ex.workerHint.Get().(*worker)
 	w.mu.Lock()
-	d := w.taskList.detached(f)
+	d := w.detached(f)
 	w.spawn(&d.task)
 	ex.workerHint.Put(w)
 }
 
-// enqueue implements owner.
-func (ex *Executor) enqueue(t *task, at wake.Place) {
-	w := ex.workerHint.Get().(*worker)
-	w.mu.Lock()
-	w.push(t, at)
-	ex.workerHint.Put(w)
-}
-
-// inbox implements owner.
-func (ex *Executor) inbox() *wake.Inbox { return nil }
-
-// Wait returns when every task is over, or ctx is, with its error then. Called inside a task it waits for ever.
+// Wait returns nil when every task has ended, or ctx's error if ctx ends first. Inside a task it
+// never returns.
 func (ex *Executor) Wait(ctx context.Context) error {
 	for {
 		idle := ex.nextEmpty()
@@ -130,7 +124,7 @@ func (ex *Executor) Wait(ctx context.Context) error {
 	}
 }
 
-// nextEmpty is closed when a worker's list becomes empty, from now on.
+// nextEmpty returns a channel that is closed when a worker's list next becomes empty.
 func (ex *Executor) nextEmpty() <-chan struct{} {
 	ex.waiters.mu.Lock()
 	defer ex.waiters.mu.Unlock()
@@ -140,6 +134,17 @@ func (ex *Executor) nextEmpty() <-chan struct{} {
 	}
 	return ex.waiters.ch
 }
+
+// enqueue implements owner.
+func (ex *Executor) enqueue(t *task, at wake.Place) {
+	w := ex.workerHint.Get().(*worker)
+	w.mu.Lock()
+	w.push(t, at)
+	ex.workerHint.Put(w)
+}
+
+// inbox implements owner.
+func (ex *Executor) inbox() *wake.Inbox { return nil }
 
 // emptied implements owner.
 func (ex *Executor) emptied() {
@@ -155,7 +160,7 @@ func (ex *Executor) emptied() {
 	}
 }
 
-// linked is how many are on the lists.
+// linked returns how many tasks are on the lists.
 func (ex *Executor) linked() (n int) {
 	for i := range ex.workers {
 		w := &ex.workers[i]
@@ -166,7 +171,7 @@ func (ex *Executor) linked() (n int) {
 	return n
 }
 
-// Len is how many tasks are not over.
+// Len returns how many tasks have not ended.
 func (ex *Executor) Len() (n int) {
 	for i := range ex.workers {
 		n += ex.workers[i].count()
@@ -174,38 +179,29 @@ func (ex *Executor) Len() (n int) {
 	return n
 }
 
-// Close refuses further tasks, ends those that are left with [ErrClosed] and drops each of their futures exactly once: before it
-// returns all but those that a worker is polling or has just taken out to poll, one for each worker at most, which it drops when that is over. So
-// it may be called inside a task. The error is always nil.
+// Close ends the tasks that are left, with [ErrClosed], drops each of their futures exactly once,
+// and refuses further tasks. A future that a worker is polling, or has just taken out to poll, is
+// dropped by that worker when the poll returns, at most one for each worker; all others are
+// dropped before Close returns. So Close may be called inside a task. It always returns nil.
 //
-// A Close beside another one returns when that one does. Only inside a task, which may be one that the other is dropping, it returns at once.
-// A Drop that panics makes that the outcome of its own task; one that calls runtime.Goexit ends the goroutine that closes, when all are dropped.
+// If another Close is running, Close waits until that one returns; inside a task, which that one
+// may be dropping, it returns at once. If a Drop panics, that is the outcome of its own task. If
+// a Drop calls runtime.Goexit, that ends the closing goroutine after all futures were dropped.
 func (ex *Executor) Close() error {
 	ex.closing.run(ex.end)
 	return nil
 }
 
 func (ex *Executor) end() {
-	for i := range ex.workers {
-		ex.workers[i].shut() // from here on nobody begins a poll
-	}
-	var all []*task
-	for i := range ex.workers {
-		all = ex.workers[i].alive(all)
-	}
-	for _, t := range all {
-		t.requestEnd(closed)
-	}
-	inside := ex.sweeping() && insideTask() // a late sweep may be what calls this
-	defer persist(func() {
-		for ex.sweep(); inTransit(ex, all) || !inside && ex.sweeping(); ex.sweep() {
-			runtime.Gosched()
-		}
+	lists := ex.taskLists()
+	all := shut(lists)
+	inside := ex.sweeping() && insideTask() // a late sweep may have called this
+	endTasks(all, ex.sweep, func() bool {
+		return inTransit(lists, all) || !inside && ex.sweeping()
 	})
-	each(all, endAsleep)
 }
 
-// sweeping says whether a goroutine sweeps what came late.
+// sweeping reports whether a goroutine sweeps tasks that came late.
 func (ex *Executor) sweeping() bool {
 	for i := range ex.workers {
 		if ex.workers[i].lateSweeps.Load() != 0 {
@@ -215,7 +211,7 @@ func (ex *Executor) sweeping() bool {
 	return false
 }
 
-// sweep ends what is queued, after Close has begun.
+// sweep ends the queued tasks, after Close has begun.
 func (ex *Executor) sweep() {
 	persist(func() {
 		for i := range ex.workers {

@@ -53,7 +53,12 @@ func (p *probe) finish() {
 
 // collected waits for what the collector and the library's goroutine still have to do.
 func collected(t *testing.T, done func() bool) {
-	require.Eventually(t, func() bool { runtime.GC(); return done() }, 10*time.Second, time.Millisecond)
+	require.Eventually(
+		t,
+		func() bool { runtime.GC(); return done() },
+		10*time.Second,
+		time.Millisecond,
+	)
 }
 
 func outcome[T any](h *executor.JoinHandle[T]) (T, error) {
@@ -171,7 +176,11 @@ func TestAbort(t *testing.T) {
 	inPoll, release := make(chan struct{}), make(chan struct{})
 	var idle, aborted, busy probe
 	busy.poll = func(*rawwaker.Context) { close(inPoll); <-release }
-	hs := []*executor.JoinHandle[int]{executor.Spawn[int](ex, &idle), executor.Spawn[int](ex, &aborted), executor.Spawn[int](ex, &busy)}
+	hs := []*executor.JoinHandle[int]{
+		executor.Spawn[int](ex, &idle),
+		executor.Spawn[int](ex, &aborted),
+		executor.Spawn[int](ex, &busy),
+	}
 	<-inPoll
 	hs[1].Abort()
 	hs[1].Abort()

@@ -41,7 +41,8 @@ func forever(stop *atomic.Bool) rawwaker.Future[struct{}] {
 // bad is a context whose waker does what.
 func bad(what func()) *rawwaker.Context { return rawwaker.NewContext(rawwaker.FromFunc(what)) }
 
-// apart runs f on a goroutine of its own, which may end by runtime.Goexit, and says whether f returned.
+// apart runs f on a goroutine of its own, which may end by runtime.Goexit, and says whether f
+// returned.
 func apart(f func()) (returned bool) {
 	over := make(chan struct{})
 	go func() {
@@ -68,16 +69,34 @@ func houses(t *testing.T, test func(t *testing.T, h house)) {
 		balance.Check(t)
 		ex := executor.New(executor.Workers(2))
 		defer ex.Close()
-		test(t, house{ex, func(f rawwaker.Future[int]) *executor.JoinHandle[int] { return executor.Spawn(ex, f) }, func() { settle(ex) }, ex.Close, ex.Len})
+		test(
+			t,
+			house{
+				ex,
+				func(f rawwaker.Future[int]) *executor.JoinHandle[int] { return executor.Spawn(ex, f) },
+				func() { settle(ex) },
+				ex.Close,
+				ex.Len,
+			},
+		)
 	})
 	t.Run("Local", func(t *testing.T) {
 		balance.Check(t)
 		l := executor.NewLocal()
 		defer l.Close()
-		test(t, house{l, func(f rawwaker.Future[int]) *executor.JoinHandle[int] { return executor.SpawnLocal(l, f) }, func() {
-			for l.Tick() {
-			}
-		}, l.Close, l.Len})
+		test(
+			t,
+			house{
+				l,
+				func(f rawwaker.Future[int]) *executor.JoinHandle[int] { return executor.SpawnLocal(l, f) },
+				func() {
+					for l.Tick() {
+					}
+				},
+				l.Close,
+				l.Len,
+			},
+		)
 	})
 }
 
@@ -171,7 +190,8 @@ func TestClose(t *testing.T) {
 	})
 	t.Run("inside_a_Drop_waits_for_none", func(t *testing.T) {
 		houses(t, func(t *testing.T, h house) {
-			// In the Drop itself, in one that a panic calls, and in what the Drop of an Async runs, which is another goroutine.
+			// In the Drop itself, in one that a panic calls, and in what the Drop of an Async
+			// runs, which is another goroutine.
 			h.spawn(gone{func() { h.close() }})
 			h.spawn(future.Async(func(aw *future.Awaiter) int {
 				defer h.close()
@@ -208,7 +228,12 @@ func TestGoexit(t *testing.T) {
 		for range 50 {
 			in := gone{runtime.Goexit}
 			h := executor.Spawn[int](ex, in)
-			p := executor.Spawn(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { runtime.Goexit(); panic("not here") }))
+			p := executor.Spawn(
+				ex,
+				future.PollFn(
+					func(*rawwaker.Context) rawwaker.Poll[int] { runtime.Goexit(); panic("not here") },
+				),
+			)
 			settle(ex)
 			h.Abort()
 			for _, h := range []*executor.JoinHandle[int]{h, p} {
@@ -271,7 +296,10 @@ func TestNestedTick(t *testing.T) {
 				require.PanicsWithValue(t, text, func() { nest(l) })
 				return rawwaker.Ready(1)
 			}))
-			aborted := executor.SpawnLocal[int](l, gone{func() { require.PanicsWithValue(t, text, func() { nest(l) }) }})
+			aborted := executor.SpawnLocal[int](
+				l,
+				gone{func() { require.PanicsWithValue(t, text, func() { nest(l) }) }},
+			)
 			body := executor.SpawnLocal(l, future.Async(func(*future.Awaiter) int {
 				require.PanicsWithValue(t, text, func() { nest(l) })
 				return 1
@@ -290,7 +318,12 @@ func TestNestedTick(t *testing.T) {
 			_, err := outcome(aborted)
 			require.ErrorIs(t, err, executor.ErrAborted)
 			_, err = outcome(last)
-			require.ErrorAs(t, err, new(*executor.PanicError), "closed from inside, and the panic is its outcome")
+			require.ErrorAs(
+				t,
+				err,
+				new(*executor.PanicError),
+				"closed from inside, and the panic is its outcome",
+			)
 		})
 	}
 }
@@ -302,7 +335,11 @@ func TestRunUntil(t *testing.T) {
 		var stop atomic.Bool
 		executor.DetachLocal(l, forever(&stop))
 		require.Equal(t, 42, executor.RunUntil(l, future.Ready(42)))
-		require.Equal(t, 43, executor.RunUntil(l, future.Map(future.Yield(), func(struct{}) int { return 43 })))
+		require.Equal(
+			t,
+			43,
+			executor.RunUntil(l, future.Map(future.Yield(), func(struct{}) int { return 43 })),
+		)
 		require.Equal(t, 1, l.Len())
 		stop.Store(true)
 		l.Run()
@@ -331,7 +368,11 @@ func TestRunUntil(t *testing.T) {
 		l := executor.NewLocal()
 		l.Close()
 		var drops atomic.Int32
-		require.PanicsWithError(t, executor.ErrClosed.Error(), func() { executor.RunUntil[int](l, held{&drops}) })
+		require.PanicsWithError(
+			t,
+			executor.ErrClosed.Error(),
+			func() { executor.RunUntil[int](l, held{&drops}) },
+		)
 		require.EqualValues(t, 1, drops.Load())
 	})
 }
@@ -349,16 +390,29 @@ func TestNilFuture(t *testing.T) {
 		"Detach":      func() { executor.Detach(ex, nil) },
 		"DetachLocal": func() { executor.DetachLocal(l, nil) },
 	} {
-		require.PanicsWithValue(t, "executor: "+call+" of a nil future", f)
+		require.PanicsWithValue(t, "executor: "+call+": nil future", f)
 	}
 	//lint:ignore SA1012 the test is of a nil context
-	require.PanicsWithValue(t, "executor: NewScope of a nil context", func() { executor.NewScope(nil, ex) })
-	require.PanicsWithValue(t, "executor: NewScope on a nil Spawner", func() { executor.NewScope(context.Background(), nil) })
-	require.PanicsWithValue(t, "executor: Workers of more than 65536", func() { executor.Workers(1 << 30) })
+	require.PanicsWithValue(
+		t,
+		"executor: NewScope: nil context",
+		func() { executor.NewScope(nil, ex) },
+	)
+	require.PanicsWithValue(
+		t,
+		"executor: NewScope: nil Spawner",
+		func() { executor.NewScope(context.Background(), nil) },
+	)
+	require.PanicsWithValue(
+		t,
+		"executor: Workers: more than 65536",
+		func() { executor.Workers(1 << 30) },
+	)
 	require.Zero(t, ex.Len()+l.Len())
 }
 
-// valued is a future that is ready with a value; freed counts the values that the collector has found.
+// valued is a future that is ready with a value; freed counts the values that the collector has
+// found.
 func valued(freed *atomic.Int32, poll func(cx *rawwaker.Context)) rawwaker.Future[*[1 << 12]byte] {
 	return future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[*[1 << 12]byte] {
 		v := new([1 << 12]byte)
@@ -415,7 +469,7 @@ func TestTakenResult(t *testing.T) {
 	})
 }
 
-// Results that nobody has taken, beside a task that keeps the only worker busy.
+// Results that were not taken, beside a task that keeps the only worker busy.
 func TestFinishedTask(t *testing.T) {
 	t.Run("leaves_its_list_beside_a_busy_task", func(t *testing.T) {
 		for _, on := range []string{"Executor", "Local"} {
@@ -488,11 +542,13 @@ func TestAwaitGivenUp(t *testing.T) {
 			},
 		} {
 			var freed atomic.Int32
-			blockon.BlockOn(executor.Spawn(ex, future.Then(awaits(), func(int) rawwaker.Future[*[1 << 20]byte] {
-				v := new([1 << 20]byte)
-				runtime.AddCleanup(v, func(int) { freed.Add(1) }, 0)
-				return future.Ready(v)
-			})).Outcome())
+			blockon.BlockOn(
+				executor.Spawn(ex, future.Then(awaits(), func(int) rawwaker.Future[*[1 << 20]byte] {
+					v := new([1 << 20]byte)
+					runtime.AddCleanup(v, func(int) { freed.Add(1) }, 0)
+					return future.Ready(v)
+				})).Outcome(),
+			)
 			collected(t, func() bool { return freed.Load() == 1 })
 			require.False(t, long.IsDone(), how)
 		}
@@ -537,7 +593,9 @@ func TestAwaitGivenUp(t *testing.T) {
 func TestScope(t *testing.T) {
 	var ran atomic.Int32
 	runs := func() rawwaker.Future[int] {
-		return future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { ran.Add(1); return rawwaker.Ready(1) })
+		return future.PollFn(
+			func(*rawwaker.Context) rawwaker.Poll[int] { ran.Add(1); return rawwaker.Ready(1) },
+		)
 	}
 	t.Run("of_a_context_that_is_over_runs_nothing", func(t *testing.T) {
 		houses(t, func(t *testing.T, h house) {
@@ -572,7 +630,8 @@ func TestScope(t *testing.T) {
 					require.ErrorIs(t, err, executor.ErrAborted, when)
 				}
 			}
-			if _, local := h.on.(*executor.Local); ran.Load() > 1 || local && ran.Load() > 0 { // an Executor's other worker may have been faster than the end
+			if _, local := h.on.(*executor.Local); ran.Load() > 1 ||
+				local && ran.Load() > 0 { // an Executor's other worker may have been faster than the end
 				t.Errorf("%d tasks ran", ran.Load())
 			}
 		})
@@ -677,7 +736,8 @@ func TestScope(t *testing.T) {
 	}
 }
 
-// The wakers of who awaits tasks and a scope block, on an executor that has one goroutine for all.
+// The wakers of tasks that await tasks and a scope block, on an executor that has one goroutine
+// for all.
 func TestBlockedWaker(t *testing.T) {
 	for _, on := range []string{"Executor", "Local"} {
 		t.Run("delays_no_other_task_of_its_"+on, func(t *testing.T) {
@@ -685,9 +745,17 @@ func TestBlockedWaker(t *testing.T) {
 			ex, l := executor.New(executor.Workers(1)), executor.NewLocal()
 			defer ex.Close()
 			defer l.Close()
-			h := house{on: ex, spawn: func(f rawwaker.Future[int]) *executor.JoinHandle[int] { return executor.Spawn(ex, f) }, run: func() { settle(ex) }}
+			h := house{
+				on:    ex,
+				spawn: func(f rawwaker.Future[int]) *executor.JoinHandle[int] { return executor.Spawn(ex, f) },
+				run:   func() { settle(ex) },
+			}
 			if on == "Local" {
-				h = house{on: l, spawn: func(f rawwaker.Future[int]) *executor.JoinHandle[int] { return executor.SpawnLocal(l, f) }, run: l.Run}
+				h = house{
+					on:    l,
+					spawn: func(f rawwaker.Future[int]) *executor.JoinHandle[int] { return executor.SpawnLocal(l, f) },
+					run:   l.Run,
+				}
 			}
 			goOn := make(chan struct{})
 			blocks := func() *rawwaker.Context { return bad(func() { <-goOn }) }
@@ -708,7 +776,7 @@ func TestBlockedWaker(t *testing.T) {
 	}
 }
 
-// unheard is a context whose end nobody is told of in time.
+// unheard is a context whose end is not reported in time.
 type unheard struct{ context.Context }
 
 func (unheard) Value(any) any                { return nil }

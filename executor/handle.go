@@ -9,22 +9,23 @@ import (
 )
 
 var (
-	// ErrAborted is what came of a task that [JoinHandle.Abort] ended.
+	// ErrAborted is the outcome of a task that [JoinHandle.Abort] ended.
 	ErrAborted = errors.New("executor: task aborted")
-	// ErrClosed is what came of a task that Close ended, or that was spawned after.
+	// ErrClosed is the outcome of a task that Close ended, or that was spawned after Close.
 	ErrClosed = errors.New("executor: closed")
 )
 
-// JoinHandle is a spawned task, seen from outside: a future of its result. To let go of it detaches the task. It may be polled
-// by one goroutine at a time, and like any future once to its end.
+// JoinHandle is the owner's view of a spawned task: a future of its result. The task runs on if
+// its handle is dropped or forgotten. One goroutine at a time may poll it, and like any future it
+// must not be polled after Ready.
 type JoinHandle[T any] struct {
 	task  task
-	f     rawwaker.Future[T] // of who holds the task's token
+	f     rawwaker.Future[T] // of the token's holder
 	waker rawwaker.AtomicWaker
-	value T // both written before done is set, and read after
+	value T // value and err are written before done is set, and read after
 	err   error
 
-	turn atomic.Uint32 // changes with each poll that has registered a waker: whose it is
+	turn atomic.Uint32 // the number of the latest poll that has registered a waker
 	mine uint32        // turn of the handle's own latest poll; 0: none has registered
 }
 
@@ -34,8 +35,8 @@ func newHandle[T any](h *taskList, f rawwaker.Future[T]) *JoinHandle[T] {
 	return j
 }
 
-// Poll implements [rawwaker.Future]. It panics with the error of a task that panicked ([*PanicError], with the task's own
-// stack), was aborted ([ErrAborted]) or refused ([ErrClosed]).
+// Poll implements [rawwaker.Future]. If the task panicked, was aborted or was refused, Poll panics
+// with [*PanicError], which has the task's own stack, [ErrAborted] or [ErrClosed].
 func (h *JoinHandle[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	if !h.join(cx, &h.mine) {
 		return rawwaker.Pending[T]()
@@ -47,18 +48,20 @@ func (h *JoinHandle[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 	return rawwaker.Ready(v)
 }
 
-// Drop ends the wait that a poll has begun: the handle lets go of the waker that it was polled with. The task goes on, and the handle
-// may be polled again. It is for who gives the handle up as a future, as [future.Timeout] does.
+// Drop ends the wait that a poll has begun: it drops the waker that the handle was polled with.
+// The task runs on, and the handle may be polled again. Combinators such as [future.Timeout] call
+// it when they give the handle up.
 //
 // [future.Timeout]: https://pkg.go.dev/github.com/seed-8a1b3254/ffiwaker/future#Timeout
 func (h *JoinHandle[T]) Drop() { h.unregister(h.mine) }
 
-// Outcome is the handle as a future that does not panic: the error is in the result. To drop it ends the wait and not the task.
+// Outcome returns the handle as a future that does not panic: the error is in the result.
+// Dropping it ends the wait, not the task.
 func (h *JoinHandle[T]) Outcome() rawwaker.Future[rawwaker.Result[T]] { return &outcome[T]{h: h} }
 
 type outcome[T any] struct {
 	h    *JoinHandle[T]
-	mine uint32 // as the handle's
+	mine uint32 // as in the handle
 }
 
 func (o *outcome[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]] {
@@ -72,14 +75,15 @@ func (o *outcome[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Result[T]
 // Drop implements [rawwaker.Dropper].
 func (o *outcome[T]) Drop() { o.h.unregister(o.mine) }
 
-// unregister drops the waker that was registered in that turn, unless a later poll, of the handle or of another Outcome, has replaced it.
+// unregister drops the waker that was registered in that turn, unless a later poll, of the handle
+// or of another Outcome, has replaced it.
 func (h *JoinHandle[T]) unregister(turn uint32) {
 	if turn != 0 && h.turn.Load() == turn {
 		h.waker.Drop()
 	}
 }
 
-// take takes the result out: who else knows the task, by a clone of its waker, keeps nothing of it.
+// take takes the result out, so that a clone of the task's waker keeps nothing of it.
 func (h *JoinHandle[T]) take() (v T, err error) {
 	var none T
 	v, err = h.value, h.err
@@ -87,7 +91,8 @@ func (h *JoinHandle[T]) take() (v T, err error) {
 	return v, err
 }
 
-// join says whether the task is over; if it is not, it registers cx's waker and notes the turn.
+// join reports whether the task has ended. If it has not, join registers cx's waker and notes the
+// turn.
 func (h *JoinHandle[T]) join(cx *rawwaker.Context, turn *uint32) bool {
 	state := &h.task.state
 	s := state.Load()
@@ -95,7 +100,8 @@ func (h *JoinHandle[T]) join(cx *rawwaker.Context, turn *uint32) bool {
 		panic(rawwaker.PolledAfterCompletion)
 	}
 	if s&done == 0 {
-		// Register, then look again: who sets done sees joined, or this sees done.
+		// Register, then read again: the goroutine that sets done sees joined, or this one sees
+		// done.
 		h.waker.Register(cx.Waker())
 		*turn = h.turn.Add(1)
 		if state.Or(joined)&done == 0 {
@@ -107,11 +113,12 @@ func (h *JoinHandle[T]) join(cx *rawwaker.Context, turn *uint32) bool {
 	return true
 }
 
-// IsDone says whether the task is over.
+// IsDone reports whether the task has ended.
 func (h *JoinHandle[T]) IsDone() bool { return h.task.state.Load()&done != 0 }
 
-// Abort ends the task with [ErrAborted], unless it is over. A poll in progress is not interrupted; if it is ready, Ready wins. Abort
-// may be called more than once, on any goroutine, and does not wait.
+// Abort ends the task with [ErrAborted], unless it has ended. It does not interrupt a poll in
+// progress; if that poll is ready, Ready wins. It does not wait. Any goroutine may call it, more
+// than once.
 func (h *JoinHandle[T]) Abort() { h.task.abort() }
 
 // joinBody is a JoinHandle as its task knows it.
@@ -139,11 +146,12 @@ func (h joinBody[T]) drop() {
 func (h joinBody[T]) complete(err error) {
 	h.f, h.err = nil, err
 	if h.task.state.Or(done)&joined != 0 {
-		wake.Rawwaker.Wake(&h.waker, wake.Worker) // what a user wrote runs elsewhere: this goroutine has other tasks
+		// A user's function runs elsewhere, because this goroutine has other tasks.
+		wake.Rawwaker.Wake(&h.waker, wake.Worker)
 	}
 }
 
-// detached is a task without a handle. Where its waker was given to nobody it is used again for another.
+// detached is a task without a handle. If its waker has not escaped, it is reused for another.
 type detached struct {
 	task task
 	f    rawwaker.Future[struct{}]

@@ -11,39 +11,41 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// Local runs tasks on the goroutine that calls [Local.Run] or [Local.Tick], and starts none itself. For an event loop: wait for
-// [Local.FD] to be readable, or for the call of the function given to [Local.OnWake], and Tick until it says false.
+// Local runs tasks on the goroutine that calls [Local.Run] or [Local.Tick], and starts none itself.
 //
-// Tick and Run are for one goroutine at a time. Everything else, the wakes above all, may come from anywhere. A thread of C that
-// wakes a task makes the descriptor readable itself, without waiting for Go's scheduler.
+// In an event loop, wait until [Local.FD] is readable, or until the function given to
+// [Local.OnWake] is called, and then call Tick until it returns false. A C thread that wakes a
+// task makes the descriptor readable itself, without waiting for Go's scheduler.
 //
-// A task that calls runtime.Goexit ends the goroutine that ticks; another one may go on: the hook is called, and the descriptor readable, as
-// after any wake, if tasks are left to be polled. Tick, Run and RunUntil inside a task of the same Local panic: await there instead.
+// One goroutine at a time may call Tick and Run; any goroutine or thread may call the rest.
+// Inside a task of the same Local, Tick, Run and RunUntil panic: await there instead. If a task
+// calls runtime.Goexit, that ends the ticking goroutine. Another may tick then: if tasks are left
+// to be polled, the hook is called and the descriptor is readable, as after any wake.
 type Local struct {
 	taskList
 	in *wake.Inbox
 
 	// Of mu.
-	ticking bool         // the host will look at the queue again before it sleeps
+	ticking bool         // the host reads the queue again before it sleeps
 	parker  *wake.Parker // of Run, from its first park on
 	hook    *wake.Call
 	hosted  bool // by WakeWith
 	hooked  bool // the inbox calls unpark
-	stopped bool // Close has come to its end
-	polling *task
+	stopped bool // Close has ended all tasks
 	closing closing
 
-	hookMu  sync.RWMutex // read-locked, if it can be at once, while the function of OnWake is called; Close locks it
-	hookOff atomic.Bool  // by Close: it is not called any more
+	hookMu  sync.RWMutex // read-locked while OnWake's function is called; Close locks it
+	hookOff atomic.Bool  // set by Close: OnWake's function is not called any more
 
 	// Of the goroutine that ticks.
 	ticks   int
 	running bool  // a task is being polled or ended
-	ended   *task // over, and still on the list
+	ended   *task // has ended, and is still on the list
 }
 
-// NewLocal returns a Local. In a build with cgo it has a descriptor, and it panics where there is none to be had: [OpenLocal]
-// returns the error instead. Close gives the descriptor back; so, some time later, does the collector.
+// NewLocal returns a Local. In a build with cgo it has a descriptor. It panics if none can be
+// had; [OpenLocal] returns the error instead. Close closes the descriptor, as does the garbage
+// collector, some time after the Local was forgotten.
 func NewLocal() *Local {
 	l, err := OpenLocal()
 	if err != nil {
@@ -52,14 +54,15 @@ func NewLocal() *Local {
 	return l
 }
 
-// OpenLocal is NewLocal with an error.
+// OpenLocal is [NewLocal] with an error.
 func OpenLocal() (*Local, error) {
 	inbox, err := wake.NewInbox()
 	if err != nil {
 		return nil, err
 	}
-	// On the inbox, which nothing of it points back to: a Local and its tasks are a cycle, and those are not finalized.
-	// Soon and not at once: what it drops may be foreign, and finalizers share one goroutine.
+	// On the inbox, because it points to neither: a Local and its tasks are a cycle, and the
+	// runtime finalizes none of a cycle. Later, because what it drops may be foreign, and
+	// finalizers share one goroutine.
 	runtime.SetFinalizer(inbox, func(in *wake.Inbox) { wake.Later(in.Close) })
 	l := &Local{in: inbox}
 	l.owner = l
@@ -67,11 +70,11 @@ func OpenLocal() (*Local, error) {
 	return l, nil
 }
 
-// SpawnLocal makes f a task of l, and owns it. It never polls f itself, and may be called on any goroutine. After Close it drops f,
-// and the handle says [ErrClosed].
+// SpawnLocal makes f a task of l, and owns it. It never polls f itself. Any goroutine may call it.
+// After Close it drops f, and the handle gives [ErrClosed]. It panics if f is nil.
 func SpawnLocal[T any](l *Local, f rawwaker.Future[T]) *JoinHandle[T] {
 	if f == nil {
-		panic("executor: SpawnLocal of a nil future")
+		panic("executor: SpawnLocal: nil future")
 	}
 	return spawnLocal(l, f)
 }
@@ -86,16 +89,15 @@ func spawnLocal[T any](l *Local, f rawwaker.Future[T]) *JoinHandle[T] {
 // DetachLocal is [Detach] on a Local.
 func DetachLocal(l *Local, f rawwaker.Future[struct{}]) {
 	if f == nil {
-		panic("executor: DetachLocal of a nil future")
+		panic("executor: DetachLocal: nil future")
 	}
 	l.mu.Lock()
-	l.spawn(&l.taskList.detached(f).task)
+	l.spawn(&l.detached(f).task)
 }
 
-// spawn queues a new task. mu is held, and is not when it returns.
+// spawn queues a new task. mu is held, and is released.
 func (l *Local) spawn(t *task) {
 	if l.closed {
-		l.mu.Unlock()
 		l.refuse(t)
 		return
 	}
@@ -109,13 +111,13 @@ func (l *Local) enqueue(t *task, at wake.Place) {
 	l.push(t, at)
 }
 
-// push queues t. mu is held, and is not when it returns.
+// push queues t. mu is held, and is released.
 func (l *Local) push(t *task, at wake.Place) {
 	l.queue.push(t)
 	asleep, late := !l.ticking, l.closed
 	l.mu.Unlock()
 	switch {
-	case late: // Close sweeps until no task is on its way into the queue, so that its goroutine ends all that nobody polls
+	case late: // Close sweeps until no task is on its way into the queue, so it ends this one
 	case asleep:
 		l.in.Take(at)
 	}
@@ -124,11 +126,11 @@ func (l *Local) push(t *task, at wake.Place) {
 // inbox implements owner.
 func (l *Local) inbox() *wake.Inbox { return l.in }
 
-// emptied implements owner: Run looks itself.
+// emptied implements owner: Run checks by itself.
 func (l *Local) emptied() {}
 
-// Tick polls one runnable task. It returns false where there was none; from then on the first wake or spawn makes the
-// descriptor readable and calls the hook.
+// Tick polls one runnable task. It returns false if there was none; from then on, the first wake or
+// spawn makes the descriptor readable and calls the hook.
 func (l *Local) Tick() bool {
 	if l.ticks++; l.ticks%globalQueueInterval == 0 {
 		l.in.Drain()
@@ -148,12 +150,14 @@ func (l *Local) Tick() bool {
 // mustNotNest panics for a call inside a task of l.
 func (l *Local) mustNotNest(call string) {
 	if l.running {
-		panic("executor: " + call + " inside a task of the same Local, or beside another Tick (await there instead)")
+		panic("executor: " + call + " inside a task of the same Local, or beside another Tick " +
+			"(await there instead)")
 	}
 }
 
-// TickN ticks up to n times and returns how many tasks it has polled. If that is less than n, none is left, as after a Tick that
-// returned false; otherwise perhaps more are left, and FD stays readable.
+// TickN ticks up to n times and returns how many tasks it has polled. If that is less than n, no
+// runnable task is left, as after a Tick that returned false. Else more may be left, and FD stays
+// readable.
 func (l *Local) TickN(n int) int {
 	polled := 0
 	for polled < n && l.Tick() {
@@ -162,8 +166,9 @@ func (l *Local) TickN(n int) int {
 	return polled
 }
 
-// TickFor ticks until d has passed, but once at least, and returns how many tasks it has polled. 0 means that none is left, as after
-// a Tick that returned false; otherwise perhaps some are, and then FD stays readable. If d is not positive, it does nothing.
+// TickFor ticks until d has passed, at least once, and returns how many tasks it has polled. 0: no
+// runnable task is left, as after a Tick that returned false. Else more may be left, and FD stays
+// readable. If d is not positive, it does nothing.
 func (l *Local) TickFor(d time.Duration) int {
 	polled := 0
 	for began := time.Now(); d > 0 && l.Tick(); {
@@ -174,7 +179,7 @@ func (l *Local) TickFor(d time.Duration) int {
 	return polled
 }
 
-// pop takes out the next. Where there is none, the next wake takes the flag away.
+// pop takes out the next task; nil: there is none.
 func (l *Local) pop() *task {
 	l.mustNotNest("Tick")
 	l.mu.Lock()
@@ -189,7 +194,7 @@ func (l *Local) pop() *task {
 	return t
 }
 
-// empty says whether there is nothing for a Tick.
+// empty reports whether there is nothing for a Tick.
 func (l *Local) empty() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -198,7 +203,7 @@ func (l *Local) empty() bool {
 
 func (l *Local) run(t *task) {
 	l.running = true
-	over := true // panicked, or ended
+	over := true // it has panicked or ended
 	returned := false
 	defer func() {
 		if returned {
@@ -206,7 +211,7 @@ func (l *Local) run(t *task) {
 			return
 		}
 		v := recover()
-		if v == nil { // runtime.Goexit: this goroutine ends, and ticks no more
+		if v == nil { // runtime.Goexit: this goroutine ends and does not tick again
 			defer l.endTicking()
 		}
 		defer l.endRun(t, over)
@@ -220,12 +225,13 @@ func (l *Local) run(t *task) {
 	returned = true
 }
 
-// suspend lets t go to sleep, or queues it again where it was woken while it was polled. If l was closed meanwhile, t is over.
+// suspend lets t sleep, or queues it again if it was woken during its poll. If l was closed
+// meanwhile, it ends t.
 func (l *Local) suspend(t *task) (over bool) {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		t.end(closed) // Close has looked at the queue already, perhaps
+		t.end(closed) // Close may have read the queue already
 		return true
 	}
 	polls, parked := t.park()
@@ -240,7 +246,8 @@ func (l *Local) suspend(t *task) (over bool) {
 	return false
 }
 
-// endRun is the end of run. A task that is over leaves the list with the next pop, which takes the lock anyway.
+// endRun ends run. A task that has ended leaves the list at the next pop, which takes the lock
+// anyway.
 func (l *Local) endRun(t *task, over bool) {
 	l.running = false
 	if over {
@@ -257,8 +264,8 @@ func (l *Local) removeEnded() {
 	}
 }
 
-// endTicking is the end of ticking on this goroutine, without a Tick that has returned false: from here on a wake or spawn is announced again, and
-// what is queued already is announced now.
+// endTicking ends the ticking of this goroutine without a Tick that has returned false. From here
+// on a wake or spawn is announced again; what is already queued is announced now.
 func (l *Local) endTicking() {
 	l.mu.Lock()
 	l.removeEnded()
@@ -271,14 +278,15 @@ func (l *Local) endTicking() {
 	}
 }
 
-// Len is how many tasks are not over.
+// Len returns how many tasks have not ended.
 func (l *Local) Len() int { return l.count() }
 
-// RunUntil runs l's tasks until f is ready, which it makes one of them, and returns f's result at once; the others stay, and may be
-// runnable. It panics with f's error as [JoinHandle.Poll] does.
+// RunUntil spawns f on l and runs l's tasks until f is ready, and returns f's result at once. The
+// other tasks stay, and may be runnable. Like [JoinHandle.Poll], it panics with f's error. It
+// panics if f is nil.
 func RunUntil[T any](l *Local, f rawwaker.Future[T]) T {
 	if f == nil {
-		panic("executor: RunUntil of a nil future")
+		panic("executor: RunUntil: nil future")
 	}
 	l.mustNotNest("RunUntil")
 	h := spawnLocal(l, f)
@@ -290,24 +298,26 @@ func RunUntil[T any](l *Local, f rawwaker.Future[T]) T {
 	return v
 }
 
-// Run ticks until every task is over, and parks in between. A task that nobody wakes makes it park until Close.
+// Run ticks until every task has ended, and parks when none is runnable. If a task is never
+// woken, Run returns only after Close.
 func (l *Local) Run() {
 	l.mustNotNest("Run")
 	l.drive(func() bool { return l.Len() == 0 })
 }
 
-// drive ticks and parks until done, which a poll makes true, or another goroutine's Close.
+// drive ticks and parks until done returns true, after a poll, or another goroutine has called
+// Close.
 func (l *Local) drive(done func() bool) {
 	for !done() {
-		if !l.Tick() && !done() && !l.park() {
+		if !l.Tick() && !done() && !l.sleep() {
 			return
 		}
 	}
 	l.endTicking()
 }
 
-// park sleeps until there is something to tick. False: l is closed.
-func (l *Local) park() bool {
+// sleep parks until there is something to tick. False: l is closed.
+func (l *Local) sleep() bool {
 	l.mu.Lock()
 	switch {
 	case l.stopped:
@@ -325,13 +335,13 @@ func (l *Local) park() bool {
 	l.mu.Unlock()
 	if first {
 		l.hookInbox()
-		return true // a wake may have come before: look again
+		return true // a wake may have come before: read the queue again
 	}
 	p.Park(nil)
 	return true
 }
 
-// hookInbox has the inbox call unpark, from now on.
+// hookInbox has the inbox call unpark from now on.
 func (l *Local) hookInbox() {
 	l.mu.Lock()
 	told := l.hooked
@@ -348,7 +358,7 @@ func (l *Local) hookInbox() {
 	})
 }
 
-// unpark calls whoever sleeps.
+// unpark wakes Run's parker, and calls the function of OnWake.
 func (l *Local) unpark(at wake.Place) {
 	l.mu.Lock()
 	p, f := l.parker, l.hook
@@ -372,7 +382,8 @@ func (l *Local) callHook(f func()) {
 	}
 }
 
-// stopHook returns when no call of the function of OnWake is under way, and none begins any more. Inside one it does not wait.
+// stopHook returns when no call of OnWake's function is running and none will begin. Inside such
+// a call it does not wait.
 func (l *Local) stopHook() {
 	l.hookOff.Store(true)
 	if !l.hookMu.TryLock() {
@@ -384,8 +395,9 @@ func (l *Local) stopHook() {
 	l.hookMu.Unlock()
 }
 
-// FD returns the descriptor: readable while there is something to Tick, and now and then when there is not. It is l's; do not
-// read from it or close it. It panics where there is none to be had, and returns -1 after Close.
+// FD returns the descriptor, which is readable while there is something to Tick, and sometimes
+// spuriously. It belongs to l: do not read from it or close it. FD panics if no descriptor can be
+// had, and returns -1 after Close.
 func (l *Local) FD() int {
 	fd, err := l.in.FD(l.empty)
 	if err != nil {
@@ -394,11 +406,15 @@ func (l *Local) FD() int {
 	return fd
 }
 
-// OnWake sets the function that a wake or spawn calls that finds l asleep: after the creation of l, or after a Tick that has
-// returned false. It is called at least once each time, perhaps again, and perhaps by several goroutines at once; so let it do what may be done
-// twice, such as a send that gives up if the channel is full. It runs on any goroutine, must not block and must not Tick. Set while something
-// is runnable, it is called at once. nil takes it away. After Close has returned no call begins, unless that Close was called inside f:
-// Close waits for the call that is under way, so f must not need a lock that Close's caller holds.
+// OnWake sets the function that a wake or spawn calls if it finds l asleep: after l was created,
+// or after a Tick has returned false. If something is runnable now, it is called at once. nil
+// removes it.
+//
+// It is called at least once each time, perhaps again, and perhaps by several goroutines at once,
+// so it must be idempotent, such as a send that gives up if the channel is full. It runs on any
+// goroutine, must not block and must not Tick. After Close has returned, no call begins, unless
+// that Close was called inside f. Close waits for a running call, so f must not need a lock that
+// the caller of Close holds.
 func (l *Local) OnWake(f func()) {
 	var hook *wake.Call
 	if f != nil {
@@ -422,10 +438,13 @@ func (l *Local) OnWake(f func()) {
 	}
 }
 
-// WakeWith is OnWake with a waker, which it takes over: where w is one of C, a thread of C that wakes a task wakes w itself,
-// on that thread, without waiting for Go's scheduler; at least once each time l is found asleep, perhaps by several threads at once. It is
-// called once, before the first Tick, in place of OnWake; Run cannot be used then. When no wake calls it any more, w is dropped: by Close, or
-// on a goroutine of the library's; never inside a wake. In a build without cgo it panics.
+// WakeWith is OnWake with a waker, which l owns from then on. If w is a C waker, a C thread that
+// wakes a task wakes w itself, on that thread, without waiting for Go's scheduler: at least once
+// each time l is found asleep, perhaps by several threads at once.
+//
+// It is called once, before the first Tick, instead of OnWake; Run cannot be used then. When no
+// wake uses w any more, w is dropped: by Close, or on a goroutine of the library's, never inside
+// a wake. It panics in a build without cgo.
 func (l *Local) WakeWith(w *rawwaker.Waker) {
 	l.mu.Lock()
 	if l.hooked {
@@ -446,20 +465,19 @@ func (l *Local) WakeWith(w *rawwaker.Waker) {
 	}
 }
 
-// Close refuses further tasks, ends those that are left with [ErrClosed], drops each of their futures exactly once, and gives the
-// descriptor back; all that on the calling goroutine. Inside a task it may be called too: that one's future is dropped when its poll returns.
-// A Run on another goroutine returns. The error is always nil. A Close beside another one, and a Drop that panics or calls runtime.Goexit: as [Executor.Close].
+// Close ends the tasks that are left, with [ErrClosed], drops each of their futures exactly once,
+// closes the descriptor, and refuses further tasks. It does all of that on the calling goroutine.
+// It may be called inside a task, whose future is then dropped when its poll returns. A Run on
+// another goroutine returns. Close always returns nil. For a Close beside another one, and for a
+// Drop that panics or calls runtime.Goexit, see [Executor.Close].
 func (l *Local) Close() error {
 	l.closing.run(l.end)
 	return nil
 }
 
 func (l *Local) end() {
-	l.shut()
-	all := l.alive(nil)
-	for _, t := range all {
-		t.requestEnd(closed)
-	}
+	lists := l.taskLists()
+	all := shut(lists)
 	defer func() {
 		l.in.Close()
 		defer l.stopHook()
@@ -471,10 +489,5 @@ func (l *Local) end() {
 			p.Wake()
 		}
 	}()
-	defer persist(func() {
-		for l.sweep(); inTransit(l, all); l.sweep() {
-			runtime.Gosched()
-		}
-	})
-	each(all, endAsleep)
+	endTasks(all, l.sweep, func() bool { return inTransit(lists, all) })
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// readable waits for a descriptor; a negative timeout is for ever.
+// readable waits for a descriptor; a negative timeout never ends.
 func readable(fd, milliseconds int) bool {
 	p := struct {
 		fd              int32
@@ -26,7 +26,15 @@ func readable(fd, milliseconds int) bool {
 		timeout = &t
 	}
 	for {
-		n, _, errno := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(timeout)), 0, 0, 0)
+		n, _, errno := syscall.Syscall6(
+			syscall.SYS_PPOLL,
+			uintptr(unsafe.Pointer(&p)),
+			1,
+			uintptr(unsafe.Pointer(timeout)),
+			0,
+			0,
+			0,
+		)
 		if errno != syscall.EINTR {
 			return n == 1
 		}
@@ -64,7 +72,8 @@ func TestFDInEpoll(t *testing.T) {
 		require.False(t, l.Tick())
 		require.False(t, readable(fd, 0))
 	})
-	// A host that ticks until false and then sleeps on the descriptor, against wakes from many goroutines: none is lost.
+	// A host that ticks until false and then sleeps on the descriptor, against wakes from many
+	// goroutines: none is lost.
 	t.Run("loses_no_wake_in_a_storm_against_a_host_that_sleeps", func(t *testing.T) {
 		balance.Check(t)
 		wakes := 20_000

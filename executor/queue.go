@@ -1,13 +1,15 @@
 package executor
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// ring is a queue, first in first out. It grows, and gives its memory back when it has been long and is empty.
+// ring is a first-in first-out queue. It grows, and releases its memory when it is empty after it
+// was long.
 type ring struct {
 	all  []*task // a power of two, or none
 	head int
@@ -32,7 +34,7 @@ func (r *ring) grow() {
 	r.all, r.head = all, 0
 }
 
-// pop is nil where the queue is empty.
+// pop returns nil if the queue is empty.
 func (r *ring) pop() *task {
 	if r.n == 0 {
 		return nil
@@ -46,7 +48,7 @@ func (r *ring) pop() *task {
 	return t
 }
 
-// take pops as many as there are, and as fit.
+// take pops tasks while there are some and they fit.
 func (r *ring) take(into []*task) []*task {
 	n := min(r.n, len(into))
 	for i := range n {
@@ -55,19 +57,27 @@ func (r *ring) take(into []*task) []*task {
 	return into[:n]
 }
 
-// taskList is where a task was spawned: a queue of those that are to be polled, and the list of those that are alive, whose
-// tasks may be queued elsewhere. One lock for both, so that a spawn takes one.
+// taskList is where a task was spawned: a queue of tasks to be polled, and the list of living
+// tasks, which may be queued elsewhere. One lock guards both, so that a spawn takes one.
 type taskList struct {
 	owner owner
 
-	mu     sync.Mutex
-	queue  ring
-	live   []*task // the list, with those that are over and not yet taken out; each knows where it stands
-	closed bool    // for ever; nothing is spawned, and the queue is Close's
-	free   []*detached
+	mu      sync.Mutex
+	queue   ring
+	polling *task   // last taken out of the queue; it may have ended
+	live    []*task // the list, with ended tasks that were not removed yet; each has its index
+	closed  bool    // permanently: no task is spawned, and Close owns the queue
+	free    []*detached
 
 	// unfinished counts the listed tasks that have no result yet.
 	unfinished atomic.Int64
+}
+
+// link puts t on the list. mu is held.
+func (h *taskList) link(t *task) {
+	t.index = len(h.live)
+	h.live = append(h.live, t)
+	h.unfinished.Add(1)
 }
 
 // detached returns a task without a handle. mu is held.
@@ -85,18 +95,19 @@ func (h *taskList) detached(f rawwaker.Future[struct{}]) (d *detached) {
 
 const maxFree = 1024
 
-// recycle keeps a task that was unlinked, where nobody knows it any more. mu is held.
-func (h *taskList) recycle(t *task) {
-	if d, ok := t.core.Target().(*detached); ok && t.extra == nil && !h.closed && len(h.free) < maxFree && !t.core.Escaped() {
-		h.free = append(h.free, d)
-	}
+// refuse ends a new task: h is closed, and does not list it. mu is held, and is released.
+func (h *taskList) refuse(t *task) {
+	h.mu.Unlock()
+	t.state.Or(refused)
+	t.end(closed)
 }
 
-// link puts t on the list. mu is held.
-func (h *taskList) link(t *task) {
-	t.index = len(h.live)
-	h.live = append(h.live, t)
-	h.unfinished.Add(1)
+// recycle keeps a task that was unlinked, if its waker has not escaped. mu is held.
+func (h *taskList) recycle(t *task) {
+	reusable := t.extra == nil && !h.closed && len(h.free) < maxFree && !t.core.Escaped()
+	if d, ok := t.core.Target().(*detached); ok && reusable {
+		h.free = append(h.free, d)
+	}
 }
 
 // unlink takes t out, and puts the last in its place. mu is held.
@@ -111,7 +122,7 @@ func (h *taskList) unlink(t *task) {
 	}
 }
 
-// alive appends the tasks that are not over.
+// alive appends the tasks that have not ended.
 func (h *taskList) alive(to []*task) []*task {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -123,24 +134,50 @@ func (h *taskList) alive(to []*task) []*task {
 	return to
 }
 
-// count is how many are not over.
+// count returns how many have not ended.
 func (h *taskList) count() int { return int(h.unfinished.Load()) }
 
-// shut refuses further tasks, and lets go of those that were kept for later use.
-func (h *taskList) shut() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.closed = true
-	h.free = nil
+// shut refuses further tasks and polls, releases the tasks that were kept for reuse, and requests
+// the end of the living ones, which it returns.
+func shut(lists []*taskList) (all []*task) {
+	for _, h := range lists {
+		h.mu.Lock()
+		h.closed = true
+		h.free = nil
+		h.mu.Unlock()
+	}
+	for _, h := range lists {
+		all = h.alive(all)
+	}
+	for _, t := range all {
+		t.requestEnd(closed)
+	}
+	return all
 }
 
-// refuse ends a new task: h is closed, and does not list it.
-func (h *taskList) refuse(t *task) {
-	t.state.Or(refused)
-	t.end(closed)
+// endTasks is the rest of Close: it ends the sleeping tasks, and sweeps the queues while busy
+// reports that a task is on its way into one.
+func endTasks(all []*task, sweep func(), busy func() bool) {
+	defer persist(func() {
+		for sweep(); busy(); sweep() {
+			runtime.Gosched()
+		}
+	})
+	each(all, endAsleep)
 }
 
-// remove takes a finished task off its list, and tells the owner if that was the last.
+// polledOf returns the tasks that these lists' owners have last taken out of a queue.
+func polledOf(lists []*taskList) map[*task]bool {
+	polled := make(map[*task]bool)
+	for _, h := range lists {
+		h.mu.Lock()
+		polled[h.polling] = true
+		h.mu.Unlock()
+	}
+	return polled
+}
+
+// remove takes an ended task off its list, and notifies the owner if that was the last.
 func (h *taskList) remove(t *task) {
 	h.mu.Lock()
 	h.unlink(t)
@@ -155,7 +192,8 @@ func (h *taskList) remove(t *task) {
 // sweep ends what is queued in a list that is shut.
 func (h *taskList) sweep() { endAll(&h.mu, &h.queue) }
 
-// endAll ends what is in a queue. A Drop that calls runtime.Goexit ends the caller's goroutine, but only when all of them have ended.
+// endAll ends the tasks of a queue. If a Drop calls runtime.Goexit, that ends the caller's
+// goroutine, after all tasks have ended.
 func endAll(mu *sync.Mutex, queue *ring) {
 	returned := false
 	defer func() {
@@ -175,21 +213,21 @@ func endAll(mu *sync.Mutex, queue *ring) {
 	returned = true
 }
 
-// endNow ends a task of h that is on its list, for who holds the token and is not its worker.
+// endNow ends a task on h's list. The caller holds the token and is not the task's worker.
 func (h *taskList) endNow(t *task) {
 	defer h.remove(t)
 	t.end(closed)
 }
 
-// endAsleep ends a task if it is asleep: then the token is the caller's.
+// endAsleep ends a task if it is asleep: then the caller gets the token.
 func endAsleep(t *task) {
 	if t.core.Notify() {
 		t.list.endNow(t)
 	}
 }
 
-// each calls f for each element. Where a call does not return because of runtime.Goexit, or a panic, the others are called all the same,
-// before the goroutine ends or the panic goes on.
+// each calls f for each element. If a call ends by runtime.Goexit or a panic, the others are made
+// before that continues.
 func each[E any](all []E, f func(E)) {
 	i := 0
 	defer func() {
@@ -202,11 +240,10 @@ func each[E any](all []E, f func(E)) {
 	}
 }
 
-// inTransit says whether somebody is about to queue one of these tasks: it was woken, and is neither queued nor being polled nor
-// ended. That is a matter of a few instructions.
-func inTransit(ex dumpable, all []*task) bool {
-	polled := make(map[*task]bool)
-	ex.polled(polled)
+// inTransit reports whether a goroutine is about to queue one of these tasks: it was woken, and is
+// neither queued nor being polled nor ended. That takes a few instructions.
+func inTransit(lists []*taskList, all []*task) bool {
+	polled := polledOf(lists)
 	for _, t := range all {
 		if t.state.Load()&(ending|done) == 0 && !polled[t] {
 			return true

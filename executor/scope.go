@@ -16,61 +16,63 @@ type Spawner interface {
 	spawnWith(init func(h *taskList) *task)
 }
 
-// Scope is a group of tasks with one end: it is over when Wait or Done was called and all of its tasks are over. The first that
-// panics has the others aborted; so has the end of the context that the scope was made with. Spawn, Abort and Wait may be called
-// on any goroutine.
+// Scope is a group of tasks that end together: it ends when Wait or Done was called and all of
+// its tasks have ended. The first task that panics aborts the others, as does the end of the
+// context that the scope was made with. Spawn, Abort and Wait may be called on any goroutine.
 //
 //	s := executor.NewScope(ctx, ex)
 //	a := executor.SpawnIn(s, fetch(s.Context(), "a"))
 //	b := executor.SpawnIn(s, fetch(s.Context(), "b"))
-//	if err := s.Wait(); err != nil { // both are over, whatever came of them
+//	if err := s.Wait(); err != nil { // both have ended, whatever their outcomes are
 //
 // The idea is that of structured concurrency: Go's errgroup, Rust's JoinSet and scoped threads.
 type Scope struct {
 	spawner Spawner
 	parent  context.Context
-	self    *atomic.Pointer[Scope] // the scope while tasks of it live: what the parent knows of it
+	self    *atomic.Pointer[Scope] // the scope, while it has tasks: what the parent knows of it
 
 	mu      sync.Mutex
-	stop    func() bool // ends the notice of the parent's end
+	stop    func() bool // stops watching the parent
 	live    map[*task]struct{}
-	ctx     context.Context // nil until somebody asks for it, or the scope ends
+	ctx     context.Context // nil until Context is called or the scope ends
 	cancel  context.CancelCauseFunc
 	cause   error // why ctx ends; set before it is cancelled
-	aborted bool  // what is spawned from now on is aborted at once
+	aborted bool  // tasks that are spawned from now on are aborted at once
 	ending  bool  // Wait or Done was called
-	ended   bool  // and nothing is live: nothing is spawned any more
+	ended   bool  // and no task is left: none is spawned any more
 	err     error // of the first panic, or of the parent's end
 	waiters map[*scopeDone]struct{}
 	done    chan struct{} // closed when ended
 }
 
-// NewScope returns a scope whose tasks run on an executor or a Local, and end with ctx. If ctx is over, no task of the scope runs.
+// NewScope returns a scope whose tasks run on an executor or a Local, and end with ctx. If ctx has
+// ended, none of its tasks runs. It panics if ctx or on is nil.
 //
-// A scope that is forgotten leaves nothing on ctx when its tasks are over, unless somebody has asked for its Context: such a one must come to
-// its end, by Wait, Done or Abort.
+// A scope that is forgotten leaves nothing on ctx after its tasks have ended, unless its Context
+// was called: such a scope must be ended by Wait, Done or Abort.
 func NewScope(ctx context.Context, on Spawner) *Scope {
 	if ctx == nil {
-		panic("executor: NewScope of a nil context")
+		panic("executor: NewScope: nil context")
 	}
 	if on == nil {
-		panic("executor: NewScope on a nil Spawner")
+		panic("executor: NewScope: nil Spawner")
 	}
 	s := &Scope{spawner: on, parent: ctx, live: make(map[*task]struct{}), done: make(chan struct{})}
-	kept := new(atomic.Pointer[Scope]) // ctx may outlive the scope by far
+	kept := new(atomic.Pointer[Scope]) // ctx may live much longer than the scope
 	stop := context.AfterFunc(ctx, func() {
 		if s := kept.Load(); s != nil {
 			s.checkParent()
 		}
 	})
-	// The context may be one of the user's, whose methods run elsewhere than on the collector's goroutine.
+	// The context may be a user's, whose methods must not run on the collector's goroutine.
 	runtime.AddCleanup(s, func(stop func() bool) { wake.Later(func() { stop() }) }, stop)
 	s.self, s.stop = kept, stop
 	s.checkParent()
 	return s
 }
 
-// Context ends when the scope is aborted, with why as its cause, or is over: for what its tasks start elsewhere.
+// Context returns a context for work that the scope's tasks start elsewhere. It ends when the scope
+// is aborted, with the reason as its cause, or ends.
 func (s *Scope) Context() context.Context {
 	s.mu.Lock()
 	ctx := s.ctx
@@ -94,14 +96,15 @@ func (s *Scope) Context() context.Context {
 	return ctx
 }
 
-// errScopeEnded is the cause of the context of a scope that came to its end.
-var errScopeEnded = errors.New("executor: scope is over")
+// errScopeEnded is the cause of the context of a scope that has ended.
+var errScopeEnded = errors.New("executor: scope has ended")
 
-// SpawnIn is [Spawn] or [SpawnLocal] in a scope. In one that was aborted, or whose context is over, f is dropped and the handle says
-// [ErrAborted]; in one that is over, [ErrClosed].
+// SpawnIn is [Spawn] or [SpawnLocal] in a scope. If the scope was aborted or its context has
+// ended, f is dropped and the handle gives [ErrAborted]; if the scope has ended, [ErrClosed]. It
+// panics if f is nil.
 func SpawnIn[T any](s *Scope, f rawwaker.Future[T]) *JoinHandle[T] {
 	if f == nil {
-		panic("executor: SpawnIn of a nil future")
+		panic("executor: SpawnIn: nil future")
 	}
 	s.checkParent()
 	var handle *JoinHandle[T]
@@ -113,15 +116,15 @@ func SpawnIn[T any](s *Scope, f rawwaker.Future[T]) *JoinHandle[T] {
 	return handle
 }
 
-// checkParent sees whether the parent's end has come, and aborts the scope then. The notice of it comes on another goroutine, some time: so whoever
-// is about to begin something looks too.
+// checkParent aborts the scope if its parent has ended. The notice of that comes later, on another
+// goroutine, so a goroutine that is about to begin something checks too.
 func (s *Scope) checkParent() {
 	if s.parent.Err() != nil {
 		s.fail(context.Cause(s.parent))
 	}
 }
 
-// adopt makes t one of s's, before it can be polled.
+// adopt makes t a task of s, before it can be polled.
 func (s *Scope) adopt(t *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,7 +140,7 @@ func (s *Scope) adopt(t *task) {
 	s.self.Store(s)
 }
 
-// taskCompleted is told by each task, at its end.
+// taskCompleted is called at the end of each task.
 func (s *Scope) taskCompleted(t *task, err error) {
 	defer s.update(func() { delete(s.live, t) })
 	if panicked, ok := err.(*PanicError); ok {
@@ -146,7 +149,7 @@ func (s *Scope) taskCompleted(t *task, err error) {
 	s.checkParent()
 }
 
-// update makes a change, under mu, and ends the scope where it is time.
+// update makes a change, under mu, and ends the scope if that was the last.
 func (s *Scope) update(change func()) {
 	s.mu.Lock()
 	change()
@@ -171,7 +174,8 @@ func (s *Scope) update(change func()) {
 	cancel()
 }
 
-// setCause says why the context ends, and returns what ends it, to be called without mu. mu is held.
+// setCause sets why the context ends, and returns what ends it, to be called without mu. mu is
+// held.
 func (s *Scope) setCause(why error) (cancel func()) {
 	if s.cause == nil {
 		s.cause = why
@@ -182,7 +186,7 @@ func (s *Scope) setCause(why error) (cancel func()) {
 	return func() {}
 }
 
-// fail aborts the scope, because of err. The first counts.
+// fail aborts the scope because of err. The first call counts.
 func (s *Scope) fail(err error) {
 	s.mu.Lock()
 	again := s.err != nil || s.ended
@@ -195,7 +199,7 @@ func (s *Scope) fail(err error) {
 	}
 }
 
-// Abort ends every task of the scope, those too that are spawned later, with [ErrAborted]. It does not wait.
+// Abort ends every task of the scope, and those spawned later, with [ErrAborted]. It does not wait.
 func (s *Scope) Abort() { s.abort(ErrAborted) }
 
 func (s *Scope) abort(why error) {
@@ -207,14 +211,15 @@ func (s *Scope) abort(why error) {
 	}
 	cancel := s.setCause(why)
 	s.mu.Unlock()
-	s.stop() // who ends the scope now looks at its parent
+	s.stop() // the goroutine that ends the scope checks the parent itself
 	cancel()
 	each(all, (*task).abort)
 }
 
-// Wait returns when every task of the scope is over, those too that they have spawned in it meanwhile. The error is the [*PanicError] of
-// the first that panicked, or why the context ended where that came first; what came of each task its handle says. Inside a task
-// of the scope, and on the goroutine that ticks its Local, it waits for ever: there, poll Done.
+// Wait returns when every task of the scope has ended, with those that they have spawned in it.
+// The error is the [*PanicError] of the first task that panicked, or the cause of the context's
+// end if that came first. Each task's own outcome is in its handle. Inside a task of the scope,
+// and on the goroutine that ticks its Local, Wait never returns: poll Done there.
 func (s *Scope) Wait() error {
 	s.end()
 	<-s.done
@@ -226,7 +231,7 @@ func (s *Scope) end() {
 	s.update(func() { s.ending = true })
 }
 
-// Done is Wait as a future, whose value is Wait's error.
+// Done returns Wait as a future, whose value is Wait's error.
 func (s *Scope) Done() rawwaker.Future[error] { return &scopeDone{s: s} }
 
 type scopeDone struct {
@@ -265,7 +270,7 @@ func (d *scopeDone) Poll(cx *rawwaker.Context) rawwaker.Poll[error] {
 	return rawwaker.Ready(err)
 }
 
-// Drop implements [rawwaker.Dropper]. The scope goes on to its end.
+// Drop implements [rawwaker.Dropper]. The scope still ends.
 func (d *scopeDone) Drop() {
 	s := d.s
 	s.mu.Lock()

@@ -20,7 +20,8 @@ type held struct{ drops *atomic.Int32 }
 func (held) Poll(cx *rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Pending[int]() }
 func (h held) Drop()                                      { h.drops.Add(1) }
 
-// onBoth runs a test with the scope's tasks on an Executor, and on a Local that another goroutine runs.
+// onBoth runs a test with the scope's tasks on an Executor, and on a Local that another goroutine
+// runs.
 func onBoth(t *testing.T, test func(t *testing.T, on executor.Spawner)) {
 	t.Run("Executor", func(t *testing.T) {
 		ex := executor.New()
@@ -94,9 +95,17 @@ func TestNewScope(t *testing.T) {
 			s := executor.NewScope(context.Background(), on)
 			s.Abort()
 			s.Abort()
-			require.ErrorIs(t, blockon.BlockOn(executor.SpawnIn[int](s, held{&drops}).Outcome()).Err, executor.ErrAborted)
+			require.ErrorIs(
+				t,
+				blockon.BlockOn(executor.SpawnIn[int](s, held{&drops}).Outcome()).Err,
+				executor.ErrAborted,
+			)
 			require.NoError(t, s.Wait())
-			require.ErrorIs(t, blockon.BlockOn(executor.SpawnIn[int](s, held{&drops}).Outcome()).Err, executor.ErrClosed)
+			require.ErrorIs(
+				t,
+				blockon.BlockOn(executor.SpawnIn[int](s, held{&drops}).Outcome()).Err,
+				executor.ErrClosed,
+			)
 			require.EqualValues(t, 2, drops.Load())
 		})
 	})

@@ -23,7 +23,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// ledger is what became of the futures, told by themselves, and of the tasks, told by their handles.
+// ledger is what became of the futures, told by themselves, and of the tasks, told by their
+// handles.
 type ledger struct {
 	made, ready, dropped, panicked   atomic.Int64 // futures; one that panics is dropped as well
 	foul                             atomic.Int64 // dropped twice, or after Ready; polled by two, or after its end
@@ -31,7 +32,8 @@ type ledger struct {
 	polls, wakes, aborts, closes, cs atomic.Int64
 }
 
-// soaked is a future that does something at random at each poll, and keeps watch over what is done to it.
+// soaked is a future that does something at random at each poll, and keeps watch over what is
+// done to it.
 type soaked struct {
 	l     *ledger
 	pool  *ctest.Pool
@@ -115,8 +117,9 @@ func (f *soaked) Drop() {
 
 func drop(f rawwaker.Future[uint64]) { f.(rawwaker.Dropper).Drop() }
 
-// TestSoak spawns, wakes, aborts, panics and closes at random from goroutines and from threads of C, for a second, or as long as
-// FFIWAKER_SOAK says (60s in CI, under the race detector). At the end every future and every task is accounted for.
+// TestSoak spawns, wakes, aborts, panics and closes at random from goroutines and from threads of
+// C, for a second, or as long as FFIWAKER_SOAK says (60s in CI, under the race detector). At the
+// end every future and every task is accounted for.
 func TestSoak(t *testing.T) {
 	balance.Check(t)
 	lasting := time.Second
@@ -133,15 +136,41 @@ func TestSoak(t *testing.T) {
 	for start := time.Now(); time.Since(start) < lasting; rounds++ {
 		soak(t, &l, uint64(rounds)+1)
 	}
-	t.Logf("%d rounds: %d tasks (%d ready, %d panicked, %d aborted or closed), %d polls, %d wakes asked for, %d C operations, %d aborts, %d closes",
-		rounds, l.spawned.Load(), l.fine.Load(), l.failed.Load(), l.ended.Load(), l.polls.Load(), l.wakes.Load(), l.cs.Load(), l.aborts.Load(), l.closes.Load())
+	t.Logf(
+		"%d rounds: %d tasks (%d ready, %d panicked, %d aborted or closed), %d polls, %d wakes asked for, %d C operations, %d aborts, %d closes",
+		rounds,
+		l.spawned.Load(),
+		l.fine.Load(),
+		l.failed.Load(),
+		l.ended.Load(),
+		l.polls.Load(),
+		l.wakes.Load(),
+		l.cs.Load(),
+		l.aborts.Load(),
+		l.closes.Load(),
+	)
 	require.Zero(t, l.foul.Load())
-	require.Equal(t, l.made.Load(), l.ready.Load()+l.dropped.Load(), "each future was ready or dropped, once")
+	require.Equal(
+		t,
+		l.made.Load(),
+		l.ready.Load()+l.dropped.Load(),
+		"each future was ready or dropped, once",
+	)
 	require.Equal(t, l.made.Load(), l.spawned.Load())
-	require.Equal(t, l.spawned.Load(), l.fine.Load()+l.failed.Load()+l.ended.Load(), "each handle has its outcome")
+	require.Equal(
+		t,
+		l.spawned.Load(),
+		l.fine.Load()+l.failed.Load()+l.ended.Load(),
+		"each handle has its outcome",
+	)
 	require.Equal(t, l.ready.Load(), l.fine.Load())
 	require.LessOrEqual(t, l.panicked.Load(), l.failed.Load(), "a panic in Drop fails a task, too")
-	require.Eventually(t, func() bool { runtime.GC(); return ctest.OpsLive() == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(
+		t,
+		func() bool { runtime.GC(); return ctest.OpsLive() == 0 },
+		10*time.Second,
+		time.Millisecond,
+	)
 }
 
 // soak is one executor's life, or one Local's.
@@ -194,7 +223,7 @@ func soak(t *testing.T, l *ledger, seed uint64) {
 	case 0: // closed while they spawn
 	case 1:
 		wg.Wait()
-	default: // when all are over by themselves
+	default: // when all have ended by themselves
 		wg.Wait()
 		for range len(handles) {
 			h := <-handles

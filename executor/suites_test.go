@@ -21,8 +21,9 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// What the executors of Rust are tested for, asked of these. Each test says which suite it answers to; those for block_on are in
-// package blockon, those for layout and ownership of a single waker in rawwaker and in safety_test.go.
+// What the executors of Rust are tested for, asked of these. Each test says which suite it
+// answers to; those for block_on are in package blockon, those for layout and ownership of a
+// single waker in rawwaker and in safety_test.go.
 
 // machine is an executor that does nothing until it is told to.
 type machine struct {
@@ -93,8 +94,8 @@ func TestWake(t *testing.T) {
 			require.EqualValues(t, 2, p.polls.Load())
 		})
 	})
-	// 5. tokio, failed_wake_synchronizes: what was written before a wake that found the task woken is visible to the poll. The race detector
-	// is the judge.
+	// 5. tokio, failed_wake_synchronizes: what was written before a wake that found the task
+	// woken is visible to the poll. The race detector is the judge.
 	t.Run("of_a_woken_task_publishes_writes", func(t *testing.T) {
 		onEach(t, func(t *testing.T, m machine) {
 			for range 300 {
@@ -137,7 +138,8 @@ func TestWake(t *testing.T) {
 			}
 		})
 	})
-	// 6. async-task, wake_completed and wake_dropped; embassy, waking_after_completion_does_not_poll.
+	// 6. async-task, wake_completed and wake_dropped; embassy,
+	// waking_after_completion_does_not_poll.
 	t.Run("after_the_task_has_ended_does_nothing", func(t *testing.T) {
 		for _, end := range []string{"ready", "aborted", "closed"} {
 			t.Run(end, func(t *testing.T) {
@@ -171,9 +173,10 @@ func TestWake(t *testing.T) {
 			})
 		}
 	})
-	// 7. async-task, drop_last_waker, drop_last_task, cancel_last_task. There the last reference of a task that is asleep has it scheduled
-	// once more, so that its executor drops the future. Here references are the collector's: the task stays until it is aborted or its
-	// executor is closed, and the watchdog names it (TestWatchdog/names_a_task_that_nothing_can_wake).
+	// 7. async-task, drop_last_waker, drop_last_task, cancel_last_task. There the last reference
+	// of a task that is asleep has it scheduled once more, so that its executor drops the future.
+	// Here references are the collector's: the task stays until it is aborted or its executor is
+	// closed, and the watchdog names it (TestWatchdog/names_a_task_that_nothing_can_wake).
 	t.Run("is_not_needed_to_end_a_task_by_its_handle_or_executor", func(t *testing.T) {
 		onEach(t, func(t *testing.T, m machine) {
 			var drops atomic.Int32
@@ -188,7 +191,8 @@ func TestWake(t *testing.T) {
 			require.EqualValues(t, 2, drops.Load())
 		})
 	})
-	// 8. tokio, wake_while_rt_is_dropping, and async-executor#163, where schedule touched the executor after the task was gone.
+	// 8. tokio, wake_while_rt_is_dropping, and async-executor#163, where schedule touched the
+	// executor after the task was gone.
 	t.Run("during_Close_does_nothing", func(t *testing.T) {
 		onEach(t, func(t *testing.T, m machine) {
 			probes := make([]probe, 64)
@@ -215,16 +219,27 @@ func TestWake(t *testing.T) {
 					held++
 				}
 			}
-			require.LessOrEqual(t, held, m.workers, "Close drops before it returns all but what a worker holds to poll it")
+			require.LessOrEqual(
+				t,
+				held,
+				m.workers,
+				"Close drops before it returns all but what a worker holds to poll it",
+			)
 			wg.Wait()
 			for i := range probes {
-				require.Eventually(t, func() bool { return probes[i].drops.Load() > 0 }, 10*time.Second, time.Millisecond)
+				require.Eventually(
+					t,
+					func() bool { return probes[i].drops.Load() > 0 },
+					10*time.Second,
+					time.Millisecond,
+				)
 				require.EqualValues(t, 1, probes[i].drops.Load())
 			}
 		})
 	})
-	// The first one's Drop, under Close, wakes the second, whose token so comes to a queue that is shut. Another goroutine ends it, but a Local's
-	// Close ends it itself, as the thread that drops a C host's executor does.
+	// The first one's Drop, under Close, wakes the second, whose token so comes to a queue that
+	// is shut. Another goroutine ends it, but a Local's Close ends it itself, as the thread that
+	// drops a C host's executor does.
 	t.Run("late_has_Close_wait_for_the_drop_of_its_task", func(t *testing.T) {
 		onEach(t, func(t *testing.T, m machine) {
 			var order string // -race tells, if nothing orders it
@@ -257,7 +272,8 @@ func TestWake(t *testing.T) {
 			}
 		})
 	})
-	// 8. tokio, wake_in_drop_after_panic: the drop of a future that has panicked wakes its own task.
+	// 8. tokio, wake_in_drop_after_panic: the drop of a future that has panicked wakes its own
+	// task.
 	t.Run("in_the_Drop_after_a_panic_does_nothing", func(t *testing.T) {
 		onEach(t, func(t *testing.T, m machine) {
 			f := &wakesInDrop{}
@@ -344,8 +360,8 @@ func (f *wakesInDrop) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
 func (f *wakesInDrop) Drop() { f.drops++; f.w.Wake() }
 
 func TestHandleWaker(t *testing.T) {
-	// 10. tokio, notify_clones_waker_before_lock and drop_from_wake: whoever awaits a handle may do as it likes in its waker, also use
-	// the very handle and executor.
+	// 10. tokio, notify_clones_waker_before_lock and drop_from_wake: a waiter of a handle may
+	// do as it likes in its waker, also use the very handle and executor.
 	t.Run("may_use_the_executor", func(t *testing.T) {
 		onEach(t, func(t *testing.T, m machine) {
 			p := new(probe)
@@ -372,7 +388,8 @@ func TestHandleWaker(t *testing.T) {
 			require.True(t, h.Poll(rawwaker.NewContext(w)).IsReady())
 		})
 	})
-	// 11. tokio, test_panicky_waker and atomic_waker_panic_safe: a waker that panics stops nobody else, and what it stood in still works.
+	// 11. tokio, test_panicky_waker and atomic_waker_panic_safe: a waker that panics stops no other
+	// else, and what it stood in still works.
 	t.Run("that_panics_stops_no_other", func(t *testing.T) {
 		onEach(t, func(t *testing.T, m machine) {
 			bad := rawwaker.NewContext(rawwaker.FromFunc(func() { panic("a waker's panic") }))
@@ -393,7 +410,7 @@ func TestHandleWaker(t *testing.T) {
 			slot.Wake()
 			require.Equal(t, 1, calls)
 
-			// It awaits a handle: that task is over, and the rest run on.
+			// It awaits a handle: that task has ended, and the rest run on.
 			require.False(t, h.Poll(bad).IsReady())
 			awaited.finish()
 			other := m.spawn(future.Ready(3))
@@ -408,7 +425,8 @@ func TestHandleWaker(t *testing.T) {
 	})
 }
 
-// 12. tokio, task_combinations: where it panics × when the handle is let go × when it is aborted, on each executor.
+// 12. tokio, task_combinations: where it panics × when the handle is let go × when it is aborted,
+// on each executor.
 func TestEnd(t *testing.T) {
 	panicsAt := []string{"nowhere", "the poll", "the drop", "both"}
 	lets := []string{"never", "at once", "after the poll"}
@@ -427,7 +445,13 @@ func TestEnd(t *testing.T) {
 }
 
 func combination(t *testing.T, m machine, panicAt, let, abort string, pending bool) {
-	name := fmt.Sprintf("panics at %s, handle gone %s, aborted %s, pending %v", panicAt, let, abort, pending)
+	name := fmt.Sprintf(
+		"panics at %s, handle gone %s, aborted %s, pending %v",
+		panicAt,
+		let,
+		abort,
+		pending,
+	)
 	f := &combined{panicAt: panicAt, pending: pending, abort: func() {}}
 	gate := make(chan struct{})
 	var h *executor.JoinHandle[int]
@@ -491,7 +515,12 @@ func combination(t *testing.T, m machine, panicAt, let, abort string, pending bo
 		require.NoError(t, err, name)
 		require.Equal(t, 9, v, name)
 	}
-	require.PanicsWithValue(t, "future polled after completion", func() { h.Poll(rawwaker.NewContext(rawwaker.Noop())) }, name)
+	require.PanicsWithValue(
+		t,
+		"future polled after completion",
+		func() { h.Poll(rawwaker.NewContext(rawwaker.Noop())) },
+		name,
+	)
 }
 
 type combined struct {
@@ -522,7 +551,8 @@ func (f *combined) Drop() {
 	}
 }
 
-// 13. async-task, panic_and_poll: the handle of a task that has panicked panics too, with the task's own stack.
+// 13. async-task, panic_and_poll: the handle of a task that has panicked panics too, with the
+// task's own stack.
 func TestHandlePoll(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		boom := errors.New("boom")
@@ -540,7 +570,8 @@ func TestHandlePoll(t *testing.T) {
 func deep(err error) rawwaker.Poll[int] { panic(err) }
 
 func TestFairness(t *testing.T) {
-	// 14. futures, tasks_are_scheduled_fairly; tokio, no_extra_poll. On one worker, so that the order is one.
+	// 14. futures, tasks_are_scheduled_fairly; tokio, no_extra_poll. On one worker, so that the
+	// order is one.
 	t.Run("serves_tasks_that_yield_permanently_by_turns", func(t *testing.T) {
 		const tasks, rounds = 50, 200
 		for name, m := range map[string]func() (machine, func()){
@@ -558,13 +589,15 @@ func TestFairness(t *testing.T) {
 				var counts [tasks]int
 				begun, most := 0, 0
 				gate := make(chan struct{})
-				m.spawn(future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { <-gate; return rawwaker.Ready(0) }))
+				m.spawn(
+					future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { <-gate; return rawwaker.Ready(0) }),
+				)
 				for i := range counts {
 					m.spawn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
 						if counts[i]++; counts[i] == 1 {
 							begun++
 						}
-						if begun == tasks { // from here on nobody is further ahead of another than one turn
+						if begun == tasks { // from here on no task is further ahead of another than one turn
 							for _, c := range counts {
 								most = max(most, counts[i]-c)
 							}
@@ -585,8 +618,8 @@ func TestFairness(t *testing.T) {
 			})
 		}
 	})
-	// 14. futures, polled_only_once_at_most_per_iteration, in the large: a task that yields for ever starves nobody, though more tasks wait than
-	// a worker's queue has room for.
+	// 14. futures, polled_only_once_at_most_per_iteration, in the large: a task that yields for
+	// ever starves no other, though more tasks wait than a worker's queue has room for.
 	t.Run("lets_tasks_that_yield_permanently_starve_no_other", func(t *testing.T) {
 		ex := executor.New(executor.Workers(2))
 		defer ex.Close()
@@ -610,7 +643,8 @@ func TestFairness(t *testing.T) {
 		stop.Store(true)
 		require.NoError(t, ex.Wait(t.Context()))
 	})
-	// A worker that is held by a poll does not hold what waits behind it: somebody else comes for that.
+	// A worker that is held by a poll does not hold what waits behind it: another worker takes
+	// that.
 	t.Run("has_another_worker_run_what_waits_behind_a_blocked_poll", func(t *testing.T) {
 		ex := executor.New(executor.Workers(2))
 		defer ex.Close()

@@ -9,15 +9,18 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// task is one spawned future: the header of a [JoinHandle], with which it shares its one allocation.
+// task is one spawned future: the header of a [JoinHandle], with which it shares one allocation.
 //
-// Who may poll it, or end it, is who holds the task's one token. The core's word says where the token is:
+// A task has one token. The goroutine that holds it may poll the task, or end it. The core's word
+// shows where the token is:
 //
-//	Parked    in the word itself: the wake that takes Parked away has the token, and queues it
-//	Notified  in a queue; or with the goroutine that polls, which will find the wake when the poll is over
-//	Empty     in a queue for the first time; with the goroutine that polls it or ends it; or, when the task is over, nowhere
+//	Parked    in the word: the wake that takes Parked away gets the token, and queues it
+//	Notified  in a queue; or held by the polling goroutine, which finds the wake after the poll
+//	Empty     in a queue for the first time; or held by the goroutine that polls or ends the task;
+//	          or, if the task has ended, nowhere
 //
-// So a task is in one queue at most, once, and is polled by one goroutine at a time. state says what is to come of it.
+// So a task is in at most one queue, once, and is polled by one goroutine at a time. state records
+// how it is to end and has ended.
 type task struct {
 	core  wake.Core
 	cx    rawwaker.Context
@@ -29,12 +32,13 @@ type task struct {
 
 // The bits of state. Each is set once and stays.
 //
-//	aborted, closed  it is to end before it is ready; at most one of the two. Set before a wake, looked at by who holds the
-//	                 token before each poll and after it. One that comes after the last look does nothing: Ready wins.
-//	ending           who holds the token has begun to give the future up
-//	done             the result, or the error, is there; the future is gone. The token has vanished
-//	joined           the handle's waker is registered: who sets done wakes it
-//	taken            a poll of the handle has returned the result; of the handle's poller. Only with done
+//	aborted, closed  it is to end before it is ready; at most one of the two. Set before a wake; the
+//	                 token's holder reads it before and after each poll. If it comes after the last
+//	                 read it has no effect: Ready wins.
+//	ending           the token's holder has begun to give the future up
+//	done             the result, or the error, is written and the future is gone. There is no token
+//	joined           the handle's waker is registered: the goroutine that sets done wakes it
+//	taken            a poll of the handle has returned the result. Only with done
 //	refused          it was spawned after Close, and is on no list. Set before it ends
 const (
 	aborted uint32 = 1 << iota
@@ -46,7 +50,7 @@ const (
 	refused
 )
 
-// taskBody is a task's handle, of whatever type, as the target of its core.
+// taskBody is a task's handle, of any type, as the target of its core.
 type taskBody interface {
 	wake.Task
 	wake.Counter
@@ -62,7 +66,7 @@ type owner interface {
 	emptied() // a list has become empty
 }
 
-// init makes t the task of a future that body knows. f is that future again, for a diagnosis.
+// init makes t the task of body's future. f is that future, for a diagnosis.
 func (t *task) init(list *taskList, body taskBody, f any) {
 	t.list = list
 	t.core.InitTask(body)
@@ -72,7 +76,7 @@ func (t *task) init(list *taskList, body taskBody, f any) {
 
 func (t *task) body() taskBody { return t.core.Target().(taskBody) }
 
-// schedule queues the task: the caller has the token.
+// schedule queues the task. The caller has the token.
 func (t *task) schedule(at wake.Place) {
 	if d := t.diag(); d != nil {
 		d.wokenAt.Store(sinceStart())
@@ -80,7 +84,7 @@ func (t *task) schedule(at wake.Place) {
 	t.list.owner.enqueue(t, at)
 }
 
-// requestEnd asks for the task's end; false: somebody has, or it is over.
+// requestEnd asks for the task's end; false: that was requested before, or it has ended.
 func (t *task) requestEnd(why uint32) bool {
 	for {
 		s := t.state.Load()
@@ -93,14 +97,14 @@ func (t *task) requestEnd(why uint32) bool {
 	}
 }
 
-// abort asks for the task's end, and wakes it for that.
+// abort requests the task's end, and wakes it for that.
 func (t *task) abort() {
 	if t.requestEnd(aborted) {
 		t.core.Wake()
 	}
 }
 
-// endReason is why the task is to end; nil: it is not.
+// endReason returns why the task is to end; nil: it is not.
 func (t *task) endReason() error {
 	switch s := t.state.Load(); {
 	case s&aborted != 0:
@@ -111,12 +115,13 @@ func (t *task) endReason() error {
 	return nil
 }
 
-// run polls the task once, for who holds the token, and keeps it. Where that panics, [task.panicked] must be called. pending: [task.park] is
-// to follow. ended: the task has, and the token is gone.
+// run polls the task once. The caller holds the token, and keeps it. If run panics, the caller
+// calls [task.panicked]. pending: the caller calls [task.park]. ended: the task has ended, and
+// there is no token any more.
 func (t *task) run() (pending, ended bool) {
 	t.core.Clear()
 	if x := t.extra; x != nil && x.scope != nil {
-		x.scope.checkParent() // its context may have ended, and nobody has aborted the task yet
+		x.scope.checkParent() // its context may have ended before the task was aborted
 	}
 	if why := t.endReason(); why != nil {
 		t.cancel(why)
@@ -139,8 +144,9 @@ func (t *task) run() (pending, ended bool) {
 	return true, false
 }
 
-// park is the end of a poll that gave Pending, under the lock of the queue that it was taken from: whoever finds the task there as the one
-// that is polled can rely on it. False: it was woken meanwhile, the token is still the caller's. polls is for [task.asleep].
+// park ends a poll that gave Pending. The caller holds the lock of the queue that the task was
+// taken from, so a goroutine that finds the task there as the polled one can rely on it. False:
+// it was woken meanwhile, and the caller still has the token. polls is for [task.reportLost].
 func (t *task) park() (polls uint64, parked bool) {
 	if d := t.diag(); d != nil {
 		polls = d.polls.Load()
@@ -148,21 +154,21 @@ func (t *task) park() (polls uint64, parked bool) {
 	return polls, t.core.Sleep()
 }
 
-// panicked ends a task out of whose run a panic came, or a Goexit, where v is nil.
+// panicked ends a task whose run panicked with v, or called Goexit if v is nil.
 func (t *task) panicked(v any) {
 	if t.state.Load()&(ending|done) == 0 {
 		t.cancel(&PanicError{Value: v, Stack: debug.Stack()})
 	}
 }
 
-// end ends the task, for who holds the token and does not poll.
+// end ends the task. The caller holds the token and does not poll.
 func (t *task) end(why uint32) {
-	t.requestEnd(why) // or it was requested before
+	t.requestEnd(why) // it may have been requested before
 	t.cancel(t.endReason())
 }
 
-// cancel ends a task that has not been ready: its future is dropped first. A panic there becomes the outcome, where the future has not
-// panicked before; a Goexit goes on when the task is over.
+// cancel ends a task that was not ready: it drops the future first. A panic there becomes the
+// outcome, unless the future had panicked before. A Goexit continues after the task has ended.
 func (t *task) cancel(why error) {
 	t.state.Or(ending)
 	returned := false
@@ -179,7 +185,8 @@ func (t *task) cancel(why error) {
 	returned = true
 }
 
-// complete tells the handle, and the scope, also where a waker of the handle's calls runtime.Goexit.
+// complete writes the outcome to the handle and the scope, also if a waker of the handle calls
+// runtime.Goexit.
 func (t *task) complete(err error) {
 	wake.Rawwaker.End(&t.cx)
 	if x := t.extra; x != nil && x.scope != nil {
@@ -189,7 +196,7 @@ func (t *task) complete(err error) {
 		t.core.TraceMore("ended", "error", firstLine(err))
 	}
 	if t.state.Load()&refused == 0 {
-		t.list.unfinished.Add(-1) // before the handle is woken: who awaits it finds the task counted out
+		t.list.unfinished.Add(-1) // before the handle is woken: its poller finds the task counted out
 	}
 	t.body().complete(err)
 }

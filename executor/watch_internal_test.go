@@ -24,7 +24,8 @@ type polled func()
 func (f polled) Poll(*rawwaker.Context) rawwaker.Poll[int] { f(); return rawwaker.Ready(1) }
 
 func TestNextCheck(t *testing.T) {
-	// What was asked for long ago, on this clock, will not come; nor does it go on if it comes after all.
+	// What was asked for long ago, on this clock, will not come; nor does it go on if it comes
+	// after all.
 	t.Run("that_was_given_up_for_lost_starts_no_second_chain", func(t *testing.T) {
 		ex := New(Workers(1))
 		l := &ex.watchdogs[0]
@@ -51,8 +52,9 @@ func TestNextCheck(t *testing.T) {
 		close(goOn)
 		require.NoError(t, ex.Wait(t.Context()))
 	})
-	// A goroutine of a bubble wakes or spawns something on an executor outside, one of whose workers is busy there. The looks of the bubble go by
-	// its clock, which jumps: an hour of it are 360,000 looks. They are not for the worker outside, and do not take its own away.
+	// A goroutine of a bubble wakes or spawns something on an executor outside, one of whose
+	// workers is busy there. The looks of the bubble go by its clock, which jumps: an hour of it
+	// are 360,000 looks. They are not for the worker outside, and do not take its own away.
 	t.Run("in_a_bubble_is_not_for_workers_outside", func(t *testing.T) {
 		ex := New(Workers(2))
 		inside, goOn := make(chan struct{}), make(chan struct{})

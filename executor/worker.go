@@ -7,43 +7,44 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// worker is a place for one goroutine that runs tasks. Its queue is filled by whoever is near, and emptied by its goroutine or by
-// others that have nothing to do.
+// worker has the queue of one goroutine that runs tasks. Goroutines on its CPU fill the queue;
+// its own goroutine, and others that have nothing to do, empty it.
 //
-// A task that comes alone into the queue of a worker that is awake starts nobody: the worker will look when its poll is over, and to
-// rouse another for it would cost more than most polls take. Should that poll last, [Executor.watchdog] sees it.
+// A task pushed onto the empty queue of an awake worker starts no other worker: that worker sees it
+// when its current poll returns, and starting another would cost more than most polls take. If the
+// poll takes long, [Executor.watchdog] sees it.
 type worker struct {
 	taskList
 	ex *Executor
 
 	// Of mu.
-	awake     bool    // a goroutine is here: it looks at the queue once more before it takes this away
-	blocked   bool    // its poll lasts: what is queued is for others, to the last one
-	polling   *task   // taken out of the queue last, and perhaps over
+	awake     bool    // it has a goroutine, which reads the queue once more before it clears this
+	blocked   bool    // its poll takes long: all of its queue is for others
 	polls     uint64  // how many were taken out
-	pollsSeen uint64  // polls at the latest look
+	pollsSeen uint64  // polls, when the watchdog last read it
 	bubble    int     // 1: the goroutine belongs to a synctest bubble
-	stolen    []*task // over, and to be taken off the lists of other workers: up to batch of them, each in one go
+	stolen    []*task // ended, to be taken off other workers' lists: up to batch of them
 
-	lateSweeps atomic.Int32 // goroutines that sweep what was queued after Close had begun
+	lateSweeps atomic.Int32 // goroutines that sweep tasks that were queued after Close had begun
 
 	// Of the goroutine.
 	searching   bool
-	running     *task               // it runs, or ends: should a panic come out, it is this one's
-	stolenCount int                 // how many it has put into stolen since it has cleaned
-	stealBuf    [queueCap / 2]*task // what it carries from queue to queue; not on its stack, which would grow for it
+	running     *task               // the one that it runs or ends: a panic is this one's
+	stolenCount int                 // how many it has put into stolen since it last removed those
+	stealBuf    [queueCap / 2]*task // tasks that it moves; not on its stack, which would grow
 
 	_ [64]byte
 }
 
 const (
-	queueCap            = 1024 // of a worker's queue; what does not fit goes to the global one
+	queueCap            = 1024 // of a worker's queue; the rest goes to the global queue
 	batch               = 64
-	globalQueueInterval = 61 // polls between two looks at the global queue
+	globalQueueInterval = 61 // polls between two reads of the global queue
 	watchdogInterval    = 10 * time.Millisecond
 )
 
-// idleState is how many workers are awake, in the low half, and how many of them look for something to do, in the high half.
+// idleState counts the awake workers, in the low half, and those of them that search for tasks,
+// in the high half.
 type idleState struct{ atomic.Uint64 }
 
 const (
@@ -54,7 +55,7 @@ const (
 func awakeOf(c uint64) int     { return int(uint32(c)) }
 func searchingOf(c uint64) int { return int(c >> 32) }
 
-// admit counts one more in, which searches: unless one does, or all are awake.
+// admit counts one more worker in, which searches: unless one searches, or all are awake.
 func (c *idleState) admit(all int) bool {
 	for {
 		v := c.Load()
@@ -67,10 +68,9 @@ func (c *idleState) admit(all int) bool {
 	}
 }
 
-// spawn queues a new task. mu is held, and is not when it returns.
+// spawn queues a new task. mu is held, and is released.
 func (w *worker) spawn(t *task) {
 	if w.closed {
-		w.mu.Unlock()
 		w.refuse(t)
 		return
 	}
@@ -78,7 +78,7 @@ func (w *worker) spawn(t *task) {
 	w.push(t, wake.Anywhere)
 }
 
-// push queues t and sees that somebody comes for it. mu is held, and is not when it returns.
+// push queues t, and starts a worker for it if that is needed. mu is held, and is released.
 func (w *worker) push(t *task, at wake.Place) {
 	if w.queue.n >= queueCap {
 		g := &w.ex.global
@@ -99,7 +99,7 @@ func (w *worker) push(t *task, at wake.Place) {
 	}
 }
 
-// sweepLate sweeps on a goroutine, which Close waits for: it may have been here before.
+// sweepLate sweeps on a goroutine, for which Close waits: Close may have swept here already.
 func (w *worker) sweepLate(at wake.Place) {
 	w.lateSweeps.Add(1)
 	at.Go(func() {
@@ -108,14 +108,15 @@ func (w *worker) sweepLate(at wake.Place) {
 	})
 }
 
-// startWorker starts a worker, unless all are awake or one looks for something to do.
+// startWorker starts a worker, unless all are awake or one searches.
 func (ex *Executor) startWorker(at wake.Place) {
 	if ex.idle.admit(len(ex.workers)) {
 		at.Go(ex.runWorkerFuncs[ex.armWatchdog()])
 	}
 }
 
-// runWorker is the goroutine of a worker: of w, where another goroutine has left it in the middle. bubble: it belongs to a synctest bubble.
+// runWorker is the goroutine of a worker: of w, if another goroutine has left it during a task.
+// bubble: it belongs to a synctest bubble.
 func (ex *Executor) runWorker(w *worker, bubble int) {
 	over := false
 	defer func() {
@@ -131,7 +132,7 @@ func (ex *Executor) runWorker(w *worker, bubble int) {
 		}
 		w = nil
 		ex.idle.Add(^(oneAwake + oneSearching - 1))
-		// What was queued by somebody who saw us awake is ours.
+		// A goroutine that saw this worker awake may have queued a task.
 		if !ex.hasWork() || !ex.idle.admit(len(ex.workers)) {
 			break
 		}
@@ -140,7 +141,7 @@ func (ex *Executor) runWorker(w *worker, bubble int) {
 	over = true
 }
 
-// claim finds a worker without a goroutine: there is one for each that idleState has let in.
+// claim finds a worker without a goroutine. There is one for each that idleState has admitted.
 func (ex *Executor) claim(bubble int) *worker {
 	w := ex.workerHint.Get().(*worker)
 	for i := 0; !w.claim(bubble); i++ {
@@ -169,7 +170,7 @@ func (w *worker) serve() (over bool) {
 		}
 	}()
 	var polled *task // pending
-	var ended *task  // over, and still on its list
+	var ended *task  // has ended, and is still on its list
 	for polls := 1; ; polls++ {
 		if polls%globalQueueInterval == 0 {
 			w.maintain()
@@ -201,7 +202,7 @@ func (w *worker) contain(v any) {
 	}
 }
 
-// unlinkStolen takes what w has stolen and finished off the lists.
+// unlinkStolen takes the tasks that w has stolen and ended off their lists.
 func (w *worker) unlinkStolen() {
 	if w.stolenCount == 0 {
 		return
@@ -213,7 +214,7 @@ func (w *worker) unlinkStolen() {
 	w.ex.remove(got)
 }
 
-// takeStolen appends what is in stolen, and empties that. mu is held.
+// takeStolen appends what is in stolen, and empties it. mu is held.
 func (w *worker) takeStolen(to []*task) []*task {
 	to = append(to, w.stolen...)
 	clear(w.stolen)
@@ -221,7 +222,7 @@ func (w *worker) takeStolen(to []*task) []*task {
 	return to
 }
 
-// remove takes finished tasks off their lists, each list's in one go, and clears all.
+// remove takes ended tasks off their lists, each list's in one go, and clears all.
 func (ex *Executor) remove(all []*task) {
 	empty := false
 	for i, first := range all {
@@ -245,7 +246,8 @@ func (ex *Executor) remove(all []*task) {
 	}
 }
 
-// maintain is done now and then: what waits in the global queue gets its turn, and who runs on this CPU finds w near.
+// maintain is called every globalQueueInterval polls: it takes tasks from the global queue, and
+// makes w the workerHint of this CPU.
 func (w *worker) maintain() {
 	w.unlinkStolen()
 	w.refill(batch / 2)
@@ -253,8 +255,9 @@ func (w *worker) maintain() {
 	w.ex.workerHint.Put(w)
 }
 
-// pop lets polled go to sleep, where it is not nil, or queues it again where it was woken; takes ended off its list, or has that done soon;
-// and takes out the next. The lock is taken once for all of it.
+// pop lets polled sleep, unless it is nil, or queues it again if it was woken; removes ended from
+// its list, or has that done later; and takes out the next task. It takes the lock once for all
+// of that.
 func (w *worker) pop(polled, ended *task) *task {
 	w.mu.Lock()
 	empty := false
@@ -269,7 +272,7 @@ func (w *worker) pop(polled, ended *task) *task {
 		}
 		if polled != nil {
 			w.running = polled
-			polled.end(closed) // Close has looked at the queue already, perhaps
+			polled.end(closed) // Close may have read the queue already
 			w.running = nil
 			polled.list.remove(polled)
 		}
@@ -303,7 +306,8 @@ func (w *worker) pop(polled, ended *task) *task {
 	return t
 }
 
-// removeEnded takes a finished task off w's list, and says whether that is empty now; one of another list waits for the next clean. mu is held.
+// removeEnded takes an ended task off w's list, and reports whether that is empty now. A task of
+// another list waits for unlinkStolen. mu is held.
 func (w *worker) removeEnded(t *task) (empty bool) {
 	if t.list != &w.taskList {
 		w.stolen = append(w.stolen, t)
@@ -324,17 +328,19 @@ func (w *worker) next() *task {
 	return t
 }
 
-// endSearch ends the search, where there is one. The last to end its search sees that somebody goes on with it.
+// endSearch ends w's search, if it searches. The last searcher that finds work checks for more
+// and, if there is any, starts another.
 func (w *worker) endSearch() {
 	if w.searching {
 		w.searching = false
-		if c := w.ex.idle.Add(^(oneSearching - 1)); searchingOf(c) == 0 && awakeOf(c) < len(w.ex.workers) && w.ex.hasWork() {
+		c := w.ex.idle.Add(^(oneSearching - 1))
+		if searchingOf(c) == 0 && awakeOf(c) < len(w.ex.workers) && w.ex.hasWork() {
 			w.ex.startWorker(wake.Anywhere)
 		}
 	}
 }
 
-// search looks for a task elsewhere; nil: there was none, and w is asleep.
+// search takes a task from elsewhere; nil: there was none, and w is asleep.
 func (w *worker) search() *task {
 	w.unlinkStolen()
 	if !w.searching {
@@ -355,7 +361,7 @@ func (w *worker) search() *task {
 	return t
 }
 
-// refill brings some of the global queue.
+// refill takes some tasks from the global queue.
 func (w *worker) refill(most int) {
 	g := &w.ex.global
 	g.mu.Lock()
@@ -365,7 +371,7 @@ func (w *worker) refill(most int) {
 	w.accept(got)
 }
 
-// steal brings half of another's queue.
+// steal takes half of another worker's queue.
 func (w *worker) steal() {
 	all := w.ex.workers
 	if len(all) == 1 {
@@ -389,12 +395,12 @@ func (w *worker) steal() {
 	}
 }
 
-// forOthers says whether w's queue has something that w itself will not take next. mu is held.
+// forOthers reports whether w's queue has a task that w itself will not take next. mu is held.
 func (w *worker) forOthers() bool {
 	return !w.closed && w.queue.n > 0 && (w.queue.n > 1 || w.blocked || !w.awake)
 }
 
-// accept queues what w has brought.
+// accept queues the tasks that w has taken from elsewhere.
 func (w *worker) accept(got []*task) {
 	if len(got) == 0 {
 		return
@@ -406,14 +412,14 @@ func (w *worker) accept(got []*task) {
 	}
 	late := w.closed
 	w.mu.Unlock()
-	if late { // Close has been here, and waits
+	if late { // Close has swept here, and waits
 		w.lateSweeps.Add(1)
 		defer w.lateSweeps.Add(-1)
 		w.sweep()
 	}
 }
 
-// hasWork says whether there is something for a worker that has nothing.
+// hasWork reports whether there is a task for a worker that has none.
 func (ex *Executor) hasWork() bool {
 	for i := range ex.workers {
 		w := &ex.workers[i]
@@ -429,17 +435,19 @@ func (ex *Executor) hasWork() bool {
 	return ex.global.queue.n > 0
 }
 
-// watchdogTimer is the chain of watchdogTimer of one clock: the process's, or that of a synctest bubble, where a goroutine of the bubble has started the
-// worker. Each look asks for the next one, while there is a worker of its clock.
+// watchdogTimer is the watchdog's timer of one clock: the process's, or a synctest bubble's, if a
+// goroutine of the bubble has started a worker. Each check arms the next, while a worker of its
+// clock is awake.
 type watchdogTimer struct {
-	armedAt atomic.Int64  // when the look that is to come was asked for, on its clock; 0: none is
-	chain   atomic.Uint32 // changes with each look that is asked for: one that is not the latest ends its chain
+	armedAt atomic.Int64  // when the next check was armed, on its clock; 0: none is
+	chain   atomic.Uint32 // the number of the check that was armed last; others do nothing
 }
 
-// staleAfter is how late a look may be. One that is later never comes: its synctest bubble has ended.
+// staleAfter is how late a check may be. A later one never comes: its synctest bubble has ended.
 const staleAfter = int64(time.Second)
 
-// armWatchdog sees that there is a look soon, on the clock that the caller's timers go by, and returns which: 1 in a synctest bubble.
+// armWatchdog arms a check soon, on the clock of the caller's timers, and returns which: 1 in a
+// synctest bubble.
 func (ex *Executor) armWatchdog() (bubble int) {
 	now := time.Now()
 	at := int64(now.Sub(programStart)) + 1 // monotonic, outside bubbles
@@ -458,15 +466,17 @@ func (ex *Executor) armWatchdog() (bubble int) {
 	return bubble
 }
 
-// inBubble says whether t was read in a synctest bubble: there, and nowhere else, time.Now has no monotonic reading.
+// inBubble reports whether t was read in a synctest bubble: only there, time.Now has no monotonic
+// reading.
 func inBubble(t time.Time) bool { return t == t.Round(0) }
 
-// watchdog is for workers that are in one poll since the watchdog before: what waits behind it is for others, and what they have stolen and
-// finished leaves its list. While nobody is awake there are no looks.
+// watchdog checks for workers that have been in one poll since the last check. It gives what waits
+// behind that poll to others, and removes what they have stolen and ended from its list. While no
+// worker is awake there are no checks.
 func (ex *Executor) watchdog(bubble int, chain uint32) {
 	l := &ex.watchdogs[bubble]
 	if l.chain.Load() != chain {
-		return // it was given up for lost
+		return // it was late, and another was armed
 	}
 	l.armedAt.Store(0)
 	all, awake, stuck := 0, false, false
@@ -495,7 +505,7 @@ func (ex *Executor) watchdog(bubble int, chain uint32) {
 	if stuck {
 		ex.startWorker(wake.Anywhere)
 	}
-	if awake || all < awakeOf(ex.idle.Load()) { // one may be on its way to its place
+	if awake || all < awakeOf(ex.idle.Load()) { // one may be about to claim its worker
 		ex.armWatchdog()
 	}
 	for _, line := range held {

@@ -18,17 +18,26 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// everything is a future that awaits a goroutine, a timer-free yield, two C futures at once, a channel and itself.
+// everything is a future that awaits a goroutine, a timer-free yield, two C futures at once, a
+// channel and itself.
 func everything() rawwaker.Future[uint64] {
 	ops := []ctest.Op{ctest.NewOp(), ctest.NewOp()}
 	tx, rx := future.Channel[uint64](1)
-	both := future.JoinAll[uint64](rawwaker.FutureFromRaw[uint64](ops[0].Raw()), rawwaker.FutureFromRaw[uint64](ops[1].Raw()))
+	both := future.JoinAll[uint64](
+		rawwaker.FutureFromRaw[uint64](ops[0].Raw()),
+		rawwaker.FutureFromRaw[uint64](ops[1].Raw()),
+	)
 	f := future.Then(future.Yield(), func(struct{}) rawwaker.Future[[]uint64] { return both })
 	g := future.Then(f, func(vs []uint64) rawwaker.Future[error] { return tx.Send(vs[0] + vs[1]) })
-	h := future.Then(future.Join(g, rx.Recv()), func(p future.Pair[error, rawwaker.Result[uint64]]) rawwaker.Future[uint64] {
-		return future.Map(future.Go(func(context.Context) (uint64, error) { return p.Second.Value, nil }),
-			func(r rawwaker.Result[uint64]) uint64 { return r.Value })
-	})
+	h := future.Then(
+		future.Join(g, rx.Recv()),
+		func(p future.Pair[error, rawwaker.Result[uint64]]) rawwaker.Future[uint64] {
+			return future.Map(
+				future.Go(func(context.Context) (uint64, error) { return p.Second.Value, nil }),
+				func(r rawwaker.Result[uint64]) uint64 { return r.Value },
+			)
+		},
+	)
 	started := false
 	return future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 		p := h.Poll(cx)
@@ -110,7 +119,8 @@ func TestWorlds(t *testing.T) {
 			pool.End()
 		}
 	})
-	// Threads of C and goroutines against a host that ticks until false and then sleeps on the descriptor: a wake that is lost hangs the test.
+	// Threads of C and goroutines against a host that ticks until false and then sleeps on the
+	// descriptor: a wake that is lost hangs the test.
 	t.Run("lose_no_wake_in_a_storm_of_C_threads_and_goroutines", func(t *testing.T) {
 		balance.Check(t)
 		n := 4000
@@ -124,8 +134,17 @@ func TestWorlds(t *testing.T) {
 			probes := make([]probe, n)
 			for i := range n {
 				ops[i] = ctest.NewOp()
-				executor.DetachLocal(l, future.Map[uint64](rawwaker.FutureFromRaw[uint64](ops[i].Raw()), func(uint64) struct{} { left--; return struct{}{} }))
-				executor.DetachLocal(l, future.Map[int](&probes[i], func(int) struct{} { left--; return struct{}{} }))
+				executor.DetachLocal(
+					l,
+					future.Map[uint64](
+						rawwaker.FutureFromRaw[uint64](ops[i].Raw()),
+						func(uint64) struct{} { left--; return struct{}{} },
+					),
+				)
+				executor.DetachLocal(
+					l,
+					future.Map[int](&probes[i], func(int) struct{} { left--; return struct{}{} }),
+				)
 			}
 			for l.Tick() {
 			}
@@ -144,7 +163,8 @@ func TestWorlds(t *testing.T) {
 			l.Close()
 		}
 	})
-	// The task ends while a poll of its handle is between looking and registering: the poll looks again.
+	// The task ends while a poll of its handle is between looking and registering: the poll looks
+	// again.
 	t.Run("give_a_handle_that_is_polled_while_its_task_ends", func(t *testing.T) {
 		balance.Check(t)
 		l := executor.NewLocal()

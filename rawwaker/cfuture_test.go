@@ -141,8 +141,8 @@ func TestCFuture(t *testing.T) {
 		require.LessOrEqual(t, s.Polls(), 64*f.polls)
 		require.Equal(t, 1, f.dropped(s))
 	})
-	// The wake that is meant for b comes while a is being polled under the waker that both share, and
-	// a's loop takes it.
+	// The wake that is meant for b comes while a is being polled under the waker that both share,
+	// and a's loop takes it.
 	t.Run("loses_no_wake_for_a_sibling_during_the_loop", func(t *testing.T) {
 		join := map[string]func(a, b rawwaker.Future[uint64]) rawwaker.Future[uint64]{
 			"Join": func(a, b rawwaker.Future[uint64]) rawwaker.Future[uint64] {

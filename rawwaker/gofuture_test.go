@@ -190,8 +190,8 @@ func TestGoFuture(t *testing.T) {
 		ctest.DropFuture(f)
 		ctest.Drop(w)
 	})
-	// A slot that another goroutine is in belongs to a waker that C may drop as soon as the poll has
-	// returned.
+	// A slot that another goroutine is in belongs to a waker that C may drop as soon as the poll
+	// has returned.
 	t.Run("ends_a_poll_when_other_calls_on_its_waker_have_returned", func(t *testing.T) {
 		task := newTask(t)
 		w := task.Waker()
@@ -381,7 +381,8 @@ func TestGoFuture(t *testing.T) {
 		}
 		for live.Tick() {
 		}
-		// One future, polled under the wakers of both, by turns: the Context that is lent is the same.
+		// One future, polled under the wakers of both, by turns: the Context that is lent is the
+		// same.
 		var other future.AtomicWaker
 		turn := &kept
 		f := rawwaker.FutureIntoRaw(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {

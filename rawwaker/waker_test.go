@@ -90,7 +90,8 @@ func TestCloneFrom(t *testing.T) {
 		require.EqualValues(t, 2, a.n.Load())
 		require.EqualValues(t, 1, b.n.Load())
 	})
-	// The consuming call may come to what CloneFrom has just put away: it consumes what is there now.
+	// The consuming call may come to what CloneFrom has just put away: it consumes what is there
+	// now.
 	t.Run("beside_a_consuming_call_leaves_one_of_both_to_be_consumed", func(t *testing.T) {
 		balance.Check(t)
 		for i := range 3000 {

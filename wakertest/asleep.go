@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// asleepForever returns the stacks of the goroutines that sleep in package blockon and that nothing
-// can wake, and how many have each. It is empty if the runtime has no goroutineleak profile: Go 1.27
-// is the first that has it.
+// asleepForever returns the stacks of the goroutines that sleep in package blockon and that
+// nothing can wake, and how many have each. It is empty if the runtime has no goroutineleak
+// profile: Go 1.27 is the first that has it.
 //
 // The profile collects garbage, and takes for leaked what no runnable goroutine and no global
 // variable reaches. It never reports a goroutine that may be woken: the registry keeps the core of

@@ -27,8 +27,13 @@ type recorder struct {
 	errors []string
 }
 
-func (r *recorder) Cleanup(f func())                  { r.atEnd = f }
-func (r *recorder) Error(args ...any)                 { r.errors = append(r.errors, fmt.Sprint(args...)) }
+func (r *recorder) Cleanup(f func()) { r.atEnd = f }
+
+func (r *recorder) Error(
+	args ...any,
+) {
+	r.errors = append(r.errors, fmt.Sprint(args...))
+}
 func (r *recorder) Errorf(format string, args ...any) { r.Error(fmt.Sprintf(format, args...)) }
 
 // sleeping starts run and returns once a further goroutine sleeps in BlockOn.
@@ -47,7 +52,12 @@ func sleeping(t *testing.T, run func()) {
 	}
 	before := asleep()
 	go run()
-	require.Eventually(t, func() bool { return asleep() > before }, wakertest.Patience, time.Millisecond)
+	require.Eventually(
+		t,
+		func() bool { return asleep() > before },
+		wakertest.Patience,
+		time.Millisecond,
+	)
 }
 
 // forgets is a future that asks for its waker and drops it.

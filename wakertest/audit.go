@@ -78,8 +78,9 @@ func Report(to io.Writer) error {
 // use Check in parallel with others that audit. It panics in a build without cgo.
 //
 // From Go 1.27 on, t also fails for each goroutine that began to sleep in blockon.BlockOn or
-// blockon.Await meanwhile and that nothing can wake any more, and prints its stack. Such a goroutine
-// cannot be found while a C waker that is not dropped, or the registry of what C may wake, reaches it.
+// blockon.Await meanwhile and that nothing can wake any more, and prints its stack. Such a
+// goroutine cannot be found while a C waker that is not dropped, or the registry of what C may
+// wake, reaches it.
 func Check(t testing.TB) {
 	t.Helper()
 	needCgo("Check")

@@ -27,10 +27,13 @@ func benchCommand(out *output, stderr io.Writer) *cobra.Command {
 	var quick bool
 	c := &cobra.Command{
 		Use:   "bench",
-		Short: "the figures of make bench as bars, ours beside the peers'",
-		Long: `Measures what make bench measures, in this module's source, and draws it: for each figure our cost as a part of the peer's, and where the goal
-is. A quarter of an hour; --quick takes four minutes. --from draws a table that make bench has printed, and measures nothing.`,
-		Example: "  wakelab bench --run BlockOn --pairs 3\n  make bench > figures.tsv; wakelab bench --from figures.tsv --svg figures.svg",
+		Short: "the figures of make bench as bars, beside those of the peers",
+		Long: `Measures what make bench measures, in this module's source, and draws it: for each
+figure our cost divided by the peer's, and the goal. It takes a quarter of an hour, with --quick
+four minutes. --from draws a table that make bench has printed or kept in bench/results, and
+measures nothing.`,
+		Example: `  wakelab bench --run BlockOn --pairs 3
+  make bench > figures.tsv; wakelab bench --from figures.tsv --svg figures.svg`,
 		RunE: func(*cobra.Command, []string) error {
 			if pairs < 1 {
 				return usage("--pairs %d: at least one", pairs)
@@ -58,13 +61,13 @@ is. A quarter of an hour; --quick takes four minutes. --from draws a table that 
 	}
 	c.Flags().StringVar(&from, "from", "", "draw the table in `FILE`, which make bench has printed")
 	c.Flags().StringVar(&svg, "svg", "", "draw a picture into `FILE` instead")
-	c.Flags().StringVar(&only, "run", "", "only the figures that match this `REGEXP`")
+	c.Flags().StringVar(&only, "run", "", "measure only the figures that match `REGEXP`")
 	c.Flags().IntVar(&pairs, "pairs", 9, "interleaved pairs for each figure")
-	c.Flags().BoolVar(&quick, "quick", false, "without those that take long")
+	c.Flags().BoolVar(&quick, "quick", false, "leave out figures that take long")
 	return c
 }
 
-// benchmarks is a table of make bench.
+// benchmarks is a table that make bench has printed.
 type benchmarks struct {
 	head    string
 	figures []benchFigure
@@ -78,7 +81,7 @@ type benchFigure struct {
 
 func (f benchFigure) met() bool { return f.ratio <= f.goal }
 
-// add takes one line of bench's.
+// add adds one line of the table.
 func (b *benchmarks) add(text string) error {
 	if rest, ok := strings.CutPrefix(text, "# "); ok {
 		switch {
@@ -122,7 +125,7 @@ func readBenchmarks(name string) (*benchmarks, error) {
 		}
 	}
 	if len(b.figures) == 0 {
-		return nil, fmt.Errorf("%s: there is no figure in it", name)
+		return nil, fmt.Errorf("%s: it has no figures", name)
 	}
 	return b, nil
 }
@@ -158,7 +161,8 @@ func measureBenchmarks(stderr io.Writer, only string, pairs int, quick bool) (*b
 	}
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = dir
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it has children and folders of its own
+	// Interrupted, it ends its children and removes its folders.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 5 * time.Second
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
@@ -168,7 +172,8 @@ func measureBenchmarks(stderr io.Writer, only string, pairs int, quick bool) (*b
 	}
 	var bar *progressbar.ProgressBar
 	if terminal(stderr) {
-		bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(stderr), progressbar.OptionClearOnFinish(), progressbar.OptionShowCount(),
+		bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(stderr),
+			progressbar.OptionClearOnFinish(), progressbar.OptionShowCount(),
 			progressbar.OptionSetDescription("measuring"), progressbar.OptionSetRenderBlankState(true))
 	}
 	if err := cmd.Start(); err != nil {
@@ -200,9 +205,11 @@ func measureBenchmarks(stderr io.Writer, only string, pairs int, quick bool) (*b
 	return b, nil
 }
 
-// A figure's bar is as long as its ratio to the peer, its goal a mark; the whole width is what this says.
+// barWidth is the width of the ratio scale. A figure's bar is as long as its ratio to the peer, and
+// its goal is a mark.
 const barWidth = 40
 
+// scale returns the largest ratio that is drawn.
 func (b *benchmarks) scale() float64 {
 	most := 1.0
 	for _, f := range b.figures {
@@ -214,7 +221,8 @@ func (b *benchmarks) scale() float64 {
 func (b *benchmarks) draw(out io.Writer, colour bool) {
 	line(out, "%s", b.head)
 	scale := b.scale()
-	line(out, "Our cost for one of the peer's: ▌ is the goal; lower is better; the bar's end is %.3g.\n", scale)
+	line(out, "Our cost divided by the peer's; lower is better. "+
+		"▌ is the goal; a full bar is %.3g.\n", scale)
 	met := 0
 	for _, f := range b.figures {
 		bar := []rune(strings.Repeat(" ", barWidth+1))
@@ -240,7 +248,8 @@ func (b *benchmarks) draw(out io.Writer, colour bool) {
 		}
 		for i, part := range wrap(f.name, 56) {
 			if i == 0 {
-				line(out, "%-56s %s%s%s %8.3g of %.3g %s", part, on, string(bar), off, f.ratio, f.goal, word)
+				line(out, "%-56s %s%s%s %8.3g of %.3g %s",
+					part, on, string(bar), off, f.ratio, f.goal, word)
 			} else {
 				line(out, "  %s", part)
 			}
@@ -255,7 +264,8 @@ func (b *benchmarks) draw(out io.Writer, colour bool) {
 // wrap breaks a text at spaces.
 func wrap(text string, width int) (lines []string) {
 	for _, word := range strings.Fields(text) {
-		if n := len(lines); n > 0 && utf8.RuneCountInString(lines[n-1])+1+utf8.RuneCountInString(word) <= width {
+		n := len(lines)
+		if n > 0 && utf8.RuneCountInString(lines[n-1]+" "+word) <= width {
 			lines[n-1] += " " + word
 		} else {
 			lines = append(lines, word)
@@ -270,16 +280,27 @@ func (b *benchmarks) drawSVG(out io.Writer) error {
 	const row, left, width = 26, 560, 360
 	scale := b.scale()
 	tall := 70 + row*len(b.figures) + 24
-	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1080 %d" font-family="system-ui, sans-serif" font-size="13" role="img" aria-labelledby="t">
-<title id="t">Our cost as a part of the peer's, and the goal, for each of %d figures</title>
-<style>text{fill:#1d2330}.soft{fill:#5b6472}.met{fill:#2f6fb3}.missed{fill:#b3470c}.goal{stroke:#1d2330}.grid{stroke:#dcd8cf}
-@media(prefers-color-scheme:dark){text{fill:#e6e9ee}.soft{fill:#9aa5b4}.met{fill:#6aa7e8}.missed{fill:#ff9d5c}.goal{stroke:#e6e9ee}.grid{stroke:#323945}}</style>
-<text x="12" y="24" font-size="16" font-weight="600">Our cost for one of the peer's; lower is better</text>
-<text x="12" y="44" class="soft">%s. A bar: our cost; an upright line: the goal.</text>
+	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1080 %d"
+ font-family="system-ui, sans-serif" font-size="13" role="img" aria-labelledby="t">
+<title id="t">Our cost divided by the peer's, and the goal, for each of %d figures</title>
+<style>
+text{fill:#1d2330} .soft{fill:#5b6472} .met{fill:#2f6fb3} .missed{fill:#b3470c}
+.goal{stroke:#1d2330} .grid{stroke:#dcd8cf}
+@media(prefers-color-scheme:dark){
+text{fill:#e6e9ee} .soft{fill:#9aa5b4} .met{fill:#6aa7e8} .missed{fill:#ff9d5c}
+.goal{stroke:#e6e9ee} .grid{stroke:#323945}
+}
+</style>
+<text x="12" y="24" font-size="16" font-weight="600">Our cost divided by the peer's: lower is
+ better</text>
+<text x="12" y="44" class="soft">%s. A bar is our cost, a vertical line the goal.</text>
 `, tall, len(b.figures), html.EscapeString(b.head))
 	x := func(v float64) float64 { return left + min(v/scale, 1)*width }
 	for v := 0.0; v <= scale; v += 0.5 {
-		fmt.Fprintf(w, `<line class="grid" x1="%.1f" x2="%.1f" y1="54" y2="%d"/><text class="soft" x="%.1f" y="%d" text-anchor="middle" font-size="11">%g</text>`+"\n", x(v), x(v), tall-22, x(v), tall-8, v)
+		fmt.Fprintf(w, `<line class="grid" x1="%.1f" x2="%.1f" y1="54" y2="%d"/>`,
+			x(v), x(v), tall-22)
+		fmt.Fprintf(w, `<text class="soft" x="%.1f" y="%d" text-anchor="middle" font-size="11">%g</text>`+
+			"\n", x(v), tall-8, v)
 	}
 	for i, f := range b.figures {
 		y := 60 + i*row
@@ -291,8 +312,14 @@ func (b *benchmarks) drawSVG(out io.Writer) error {
 		if utf8.RuneCountInString(name) > 84 {
 			name = string([]rune(name)[:83]) + "…"
 		}
-		fmt.Fprintf(w, `<g><title>%s: %.4g beside %.4g, ratio %.3g, goal %.4g</title><text x="12" y="%d" font-size="12">%s</text><rect class="%s" x="%d" y="%d" width="%.1f" height="16" rx="3"/><line class="goal" x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke-width="2"/><text x="%d" y="%d">%.3g of %.3g%s</text></g>`+"\n",
-			html.EscapeString(f.name), f.ours, f.peer, f.ratio, f.goal, y+13, html.EscapeString(name), class, left, y, max(x(f.ratio)-left, 1), x(f.goal), x(f.goal), y-3, y+19,
+		fmt.Fprintf(w, `<g><title>%s: ours %.4g, the peer's %.4g, ratio %.3g, goal %.4g</title>`,
+			html.EscapeString(f.name), f.ours, f.peer, f.ratio, f.goal)
+		fmt.Fprintf(w, `<text x="12" y="%d" font-size="12">%s</text>`, y+13, html.EscapeString(name))
+		fmt.Fprintf(w, `<rect class="%s" x="%d" y="%d" width="%.1f" height="16" rx="3"/>`,
+			class, left, y, max(x(f.ratio)-left, 1))
+		fmt.Fprintf(w, `<line class="goal" x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke-width="2"/>`,
+			x(f.goal), x(f.goal), y-3, y+19)
+		fmt.Fprintf(w, `<text x="%d" y="%d">%.3g of %.3g%s</text></g>`+"\n",
 			left+width+14, y+13, f.ratio, f.goal, map[bool]string{false: " missed"}[f.met()])
 	}
 	fmt.Fprint(w, "</svg>\n")

@@ -29,10 +29,11 @@ func breakCommand(out *output) *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use:   "break [MISUSE]",
-		Short: "a faulty waker, future or executor: the rule it breaks, and who tells",
-		Long: `Runs one of the faulty things of internal/test/broken, each in a process of its own, and shows the line of the contract that it breaks and what the
-tools print that find it: the conformance kit, the auditor, AddressSanitizer, ThreadSanitizer or Go's race detector. Those in C are compiled here, by
-gcc. Without a name: the list.`,
+		Short: "a faulty waker or future: the rule it breaks, and which tool reports it",
+		Long: `Runs a faulty waker, future or executor of internal/test/broken in a process of its own. It
+shows the paragraph of the contract that it breaks, and the reports of the tools that find it: the
+conformance kit, the auditor, AddressSanitizer, ThreadSanitizer or Go's race detector. gcc compiles
+those in C. Without a name it lists them all.`,
 		Example:   "  wakelab break\n  wakelab break wakes_then_drops\n  wakelab break go_never_wakes",
 		ValidArgs: brokenNames(),
 		Args: func(_ *cobra.Command, args []string) error {
@@ -53,21 +54,21 @@ gcc. Without a name: the list.`,
 			return showBroken(out, e, all)
 		},
 	}
-	c.Flags().BoolVar(&all, "all", false, "all that the tools print")
+	c.Flags().BoolVar(&all, "all", false, "show everything that the tools print")
 	c.AddCommand(&cobra.Command{
-		Use: "child NAME", Hidden: true, Args: cobra.ExactArgs(1), // what a faulty one in Go runs in
+		Use: "child NAME", Hidden: true, Args: cobra.ExactArgs(1), // the process of an entry in Go
 		RunE: func(_ *cobra.Command, args []string) error {
 			e, err := find("misuse", args[0], faulty(), func(e broken.Entry) string { return e.Name })
 			if err != nil {
 				return err
 			}
-			return holdToTheKit(e)
+			return runKit(e)
 		},
 	})
 	return c
 }
 
-// faulty are all but the sound ones.
+// faulty returns all entries but the sound ones.
 func faulty() (all []broken.Entry) {
 	for _, e := range slices.Concat(broken.Entries(), broken.InGo()) {
 		if !strings.HasPrefix(e.Name, "sound") {
@@ -121,9 +122,11 @@ func showBroken(out io.Writer, e broken.Entry, all bool) error {
 	return err
 }
 
-// showContract prints the rules, and what rawwaker.h says of them.
+// showContract prints the rules that e breaks, and their paragraphs of rawwaker.h.
 func showContract(out io.Writer, e broken.Entry) {
-	for _, r := range slices.Concat(wakertest.WakerRules(), wakertest.FutureRules(), wakertest.ExecutorRules()) {
+	rules := slices.Concat(
+		wakertest.WakerRules(), wakertest.FutureRules(), wakertest.ExecutorRules())
+	for _, r := range rules {
 		if r.Name == e.Kit {
 			line(out, "The rule that the kit names, %s:\n    %s\n", r.Name, r.Rule)
 		}
@@ -131,38 +134,46 @@ func showContract(out io.Writer, e broken.Entry) {
 	if e.Audit != "" {
 		line(out, "The rule that the auditor names, %s:\n    %s\n", e.Audit, auditRule(e.Audit))
 	}
-	said := ""
+	shown := ""
 	for _, rule := range []string{e.Audit, e.Kit} {
 		number, text := contract(paragraph[rule])
-		if text != "" && text != said {
+		if text != "" && text != shown {
 			line(out, "The contract, rawwaker.h:%d\n%s", number, text)
 		}
-		said = text
+		shown = text
 	}
 }
 
-// auditRule is a rule of the auditor in its own words.
+// auditRule returns the text that the auditor prints for a rule.
 func auditRule(name string) string {
 	source, err := audit.Sources.ReadFile("rawwaker_audit.c")
-	if m := regexp.MustCompile(`find\("` + regexp.QuoteMeta(name) + `", "([^"]+)"`).FindSubmatch(source); err == nil && m != nil {
+	pattern := regexp.MustCompile(`find\("` + regexp.QuoteMeta(name) + `", "([^"]+)"`)
+	if m := pattern.FindSubmatch(source); err == nil && m != nil {
 		return string(m[1])
 	}
 	return "see rawwaker_audit.h"
 }
 
-// paragraph is the word under which rawwaker.h's contract has the rule.
+// paragraph maps a rule to the word under which the contract in rawwaker.h has it.
 var paragraph = func() map[string]string {
 	m := map[string]string{}
 	for word, rules := range map[string]string{
-		"Ownership": "clone_is_a_reference wake_consumes wake_by_ref_borrows drop_wakes_nobody references_balance context_is_borrowed drop_before_the_poll " +
-			"drop_while_pending drop_after_ready out_only_when_ready close_drops_the_rest double_drop use_after_drop borrowed_consumed use_after_poll leak forgotten " +
-			"future_double_drop result_too_large null_out double_return wake_after_the_end waker_outlives_its_task",
-		"Threads": "storm unknown_thread polls_on_any_thread drop_beside_the_wake executor_storm slots_overlap",
-		"Promises": "wake_before_the_poll wake_during_the_poll wake_after_the_poll pending_keeps_a_waker wakes_when_it_can_go_on latest_waker_is_woken polls_every_task " +
-			"wake_inside_the_poll spawn_inside_a_poll set_before_wake pending_without_waker poll_after_ready no_such_code",
-		"Wakes":   "wakes_coalesce wakes_publish unasked_poll poll_sees_what_wakes_publish",
-		"Slots":   "drop_inside_wake clone_inside_wake slots_under_a_lock wakes_under_no_lock clones_under_no_lock wake_from_another_thread slot_under_lock",
-		"Vtables": "complete_vtable clone_may_change_data will_wake complete_future_vtable empty_clone",
+		"Ownership": `clone_is_a_reference wake_consumes wake_by_ref_borrows drop_wakes_nobody
+			references_balance context_is_borrowed drop_before_the_poll drop_while_pending
+			drop_after_ready out_only_when_ready close_drops_the_rest double_drop use_after_drop
+			borrowed_consumed use_after_poll leak forgotten future_double_drop result_too_large
+			null_out double_return wake_after_the_end waker_outlives_its_task`,
+		"Threads": `storm unknown_thread polls_on_any_thread drop_beside_the_wake executor_storm
+			slots_overlap`,
+		"Promises": `wake_before_the_poll wake_during_the_poll wake_after_the_poll
+			pending_keeps_a_waker wakes_when_it_can_go_on latest_waker_is_woken polls_every_task
+			wake_inside_the_poll spawn_inside_a_poll set_before_wake pending_without_waker
+			poll_after_ready no_such_code`,
+		"Wakes": `wakes_coalesce wakes_publish unasked_poll poll_sees_what_wakes_publish`,
+		"Slots": `drop_inside_wake clone_inside_wake slots_under_a_lock wakes_under_no_lock
+			clones_under_no_lock wake_from_another_thread slot_under_lock`,
+		"Vtables": `complete_vtable clone_may_change_data will_wake complete_future_vtable
+			empty_clone`,
 	} {
 		for _, rule := range strings.Fields(rules) {
 			m[rule] = word
@@ -171,7 +182,7 @@ var paragraph = func() map[string]string {
 	return m
 }()
 
-// contract is a paragraph of the head of rawwaker.h, and the line it begins on.
+// contract returns a paragraph of the contract in rawwaker.h, and the line on which it begins.
 func contract(word string) (number int, text string) {
 	header, err := ffiwaker.Sources.ReadFile("rawwaker.h")
 	if err != nil || word == "" {
@@ -191,9 +202,9 @@ func contract(word string) (number int, text string) {
 	return number, text
 }
 
-// ---- those in C
+// ---- Entries in C
 
-// workshop is a folder with the sources, and programs of them.
+// workshop is a temporary folder with the sources, and the programs built from them.
 type workshop struct {
 	ctx     context.Context
 	dir, cc string
@@ -203,14 +214,17 @@ type workshop struct {
 func openWorkshop() (*workshop, error) {
 	cc, err := exec.LookPath("gcc")
 	if err != nil {
-		return nil, errors.New("no gcc on the PATH, and the faulty things in C are compiled here; those in Go need none")
+		return nil, errors.New("no gcc on the PATH to compile those in C (those in Go need none)")
 	}
 	ctx, dir, done, err := scratch(5 * time.Minute)
 	if err != nil {
 		return nil, err
 	}
 	w := &workshop{ctx, dir, cc, done}
-	for to, from := range map[string]embed.FS{"root": ffiwaker.Sources, "audit": audit.Sources, "kit": wakertest.C, "broken": broken.Sources} {
+	for to, from := range map[string]embed.FS{
+		"root": ffiwaker.Sources, "audit": audit.Sources, "kit": wakertest.C,
+		"broken": broken.Sources,
+	} {
 		if err := os.CopyFS(filepath.Join(dir, to), from); err != nil {
 			w.close()
 			return nil, err
@@ -224,7 +238,8 @@ func (w *workshop) build(name string, flags ...string) (string, error) {
 	defer cancel()
 	program := filepath.Join(w.dir, name)
 	args := append([]string{"-std=gnu11", "-g", "-O1", "-w", "-rdynamic"}, flags...)
-	args = append(args, "-Iroot", "-Iaudit", "-Ikit/c", "-Ibroken", "broken/run/main.c", "kit/c/rawwaker_test.c", "root/rawwaker.c", "audit/rawwaker_audit.c")
+	args = append(args, "-Iroot", "-Iaudit", "-Ikit/c", "-Ibroken", "broken/run/main.c",
+		"kit/c/rawwaker_test.c", "root/rawwaker.c", "audit/rawwaker_audit.c")
 	files, err := fs.Glob(broken.Sources, "*.c")
 	if err != nil {
 		return "", err
@@ -263,18 +278,22 @@ func showBrokenC(out io.Writer, e broken.Entry, all bool) error {
 	}
 	only := []string{"RAWWAKER_TEST_ONLY=" + e.Kit}
 	if e.Kit != "" && !e.Detector {
-		tell(out, "The conformance kit (wakertest/c) says", failing(w.try(nil, plain, "kit", e.Name), e.Kit), most(all, 8))
+		report(out, "The conformance kit (wakertest/c) reports",
+			failing(w.try(nil, plain, "kit", e.Name), e.Kit), most(all, 8))
 	}
 	if e.Audit != "" {
-		tell(out, "The auditor (rawwaker_audit) says", w.try(nil, plain, "audit", e.Name), most(all, 14))
+		report(out, "The auditor (rawwaker_audit) reports",
+			w.try(nil, plain, "audit", e.Name), most(all, 14))
 	}
 	if e.Kit != "" && !e.Detector {
-		if program, err := w.build("asan", "-fsanitize=address", "-fno-omit-frame-pointer"); err == nil {
-			said := from(w.try(append(only, "ASAN_OPTIONS=detect_leaks=0"), program, "kit", e.Name), "ERROR: AddressSanitizer")
-			if said == "" {
-				said = "nothing: no memory is used that is gone"
+		program, err := w.build("asan", "-fsanitize=address", "-fno-omit-frame-pointer")
+		if err == nil {
+			text := w.try(append(only, "ASAN_OPTIONS=detect_leaks=0"), program, "kit", e.Name)
+			text = from(text, "ERROR: AddressSanitizer")
+			if text == "" {
+				text = "nothing: no freed memory is used"
 			}
-			tell(out, "AddressSanitizer says", said, most(all, 10))
+			report(out, "AddressSanitizer reports", text, most(all, 10))
 		}
 	}
 	if e.Detector {
@@ -284,18 +303,19 @@ func showBrokenC(out io.Writer, e broken.Entry, all bool) error {
 		}
 		args := []string{program, "kit", e.Name}
 		if setarch, err := exec.LookPath("setarch"); err == nil {
-			args = append([]string{setarch, "-R"}, args...) // it wants its addresses where some kernels put others
+			// Without it, some kernels map memory where ThreadSanitizer needs its own.
+			args = append([]string{setarch, "-R"}, args...)
 		}
-		said := from(w.try(only, args[0], args[1:]...), "WARNING: ThreadSanitizer")
-		if said == "" {
-			said = "nothing: it does not run here, or the threads did not meet. Try again."
+		text := from(w.try(only, args[0], args[1:]...), "WARNING: ThreadSanitizer")
+		if text == "" {
+			text = "nothing: it does not run here, or the threads did not meet. Try again."
 		}
-		tell(out, "ThreadSanitizer says, and nobody else can know", said, most(all, 16))
+		report(out, "ThreadSanitizer reports, which no other tool can", text, most(all, 16))
 	}
 	return nil
 }
 
-// failing is what TAP says of the scenarios that fail, the one of that name first.
+// failing returns the lines of TAP about the scenarios that fail, the one named first on top.
 func failing(tap, first string) string {
 	var b, others strings.Builder
 	to := &others
@@ -318,7 +338,7 @@ func failing(tap, first string) string {
 	return b.String() + others.String()
 }
 
-// from is the text from the line on that has this in it.
+// from returns the text from the line on that contains what.
 func from(text, what string) string {
 	i := strings.Index(text, what)
 	if i < 0 {
@@ -327,13 +347,13 @@ func from(text, what string) string {
 	return text[strings.LastIndexByte(text[:i], '\n')+1:]
 }
 
-// tell prints the beginning of what a tool says. Its paths are those of a folder that is gone afterwards.
-func tell(out io.Writer, who, said string, most int) {
-	line(out, "%s:", who)
-	lines := strings.Split(strings.TrimSpace(temporary.ReplaceAllString(said, "")), "\n")
+// report prints the first lines of a tool's report, without the path of the temporary folder.
+func report(out io.Writer, title, text string, most int) {
+	line(out, "%s:", title)
+	lines := strings.Split(strings.TrimSpace(temporary.ReplaceAllString(text, "")), "\n")
 	for i, l := range lines {
 		if i == most {
-			line(out, "    ... %d lines more: --all", len(lines)-most)
+			line(out, "    ... %d more lines: --all", len(lines)-most)
 			break
 		}
 		line(out, "    %s", l)
@@ -341,7 +361,7 @@ func tell(out io.Writer, who, said string, most int) {
 	line(out, "")
 }
 
-// most is how many lines are shown.
+// most returns how many lines to show.
 func most(all bool, few int) int {
 	if all {
 		return math.MaxInt
@@ -351,19 +371,19 @@ func most(all bool, few int) int {
 
 var temporary = regexp.MustCompile(`/[^ ()]*/wakelab[0-9]+/`)
 
-// ---- those in Go
+// ---- Entries in Go
 
 func showBrokenGo(out io.Writer, e broken.Entry, all bool) error {
 	ctx, stop := interruptible(2 * time.Minute)
 	defer stop()
 	if !e.Detector {
-		text, err := self(ctx, nil, "break", "child", e.Name) // it fails, as it must
-		_, said, ran := strings.Cut(string(text), "=== RUN   kit/"+e.Kit+"\n")
+		output, err := self(ctx, nil, "break", "child", e.Name) // it fails, as it must
+		_, text, ran := strings.Cut(string(output), "=== RUN   kit/"+e.Kit+"\n")
 		if !ran {
-			return fmt.Errorf("the kit did not get as far as %s: %w", e.Kit, err)
+			return fmt.Errorf("the kit did not reach the scenario %s: %w", e.Kit, err)
 		}
-		said, _, _ = strings.Cut(said, "\n=== RUN")
-		tell(out, "The conformance kit (package wakertest) says", said, most(all, 6))
+		text, _, _ = strings.Cut(text, "\n=== RUN")
+		report(out, "The conformance kit (package wakertest) reports", text, most(all, 6))
 		return nil
 	}
 	dir, err := moduleDir(ctx)
@@ -372,24 +392,25 @@ func showBrokenGo(out io.Writer, e broken.Entry, all bool) error {
 	}
 	cmd := exec.CommandContext(ctx, "go", "run", "-race", "./cmd/wakelab", "break", "child", e.Name)
 	cmd.Dir = dir
-	text, _ := cmd.CombinedOutput()
-	said := from(string(text), "WARNING: DATA RACE")
-	if said == "" {
-		said = "nothing: " + string(text)
+	output, _ := cmd.CombinedOutput()
+	text := from(string(output), "WARNING: DATA RACE")
+	if text == "" {
+		text = "nothing: " + string(output)
 	}
-	tell(out, "Go's race detector says, and nobody else can know", said, most(all, 16))
+	report(out, "Go's race detector reports, which no other tool can", text, most(all, 16))
 	return nil
 }
 
-// moduleDir is where this module's source is.
+// moduleDir returns the folder of this module's source.
 func moduleDir(ctx context.Context) (string, error) {
 	const module = "github.com/seed-8a1b3254/ffiwaker"
 	dir, err := outputOf(ctx, ".", "go", "list", "-m", "-f", "{{.Dir}}", module)
 	if dir = strings.TrimSpace(dir); err != nil || dir == "" {
 		if err == nil {
-			err = errors.New("its source is not there")
+			err = errors.New("its source is missing")
 		}
-		return "", fmt.Errorf("this needs the go command, run inside %s or a module that requires it: %w", module, err)
+		return "", fmt.Errorf("needs the go command, run inside %s or a module that requires it: %w",
+			module, err)
 	}
 	return dir, nil
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/kitlib"
 )
 
-// kinds are what a library may have to be checked.
+// kinds are what check can check of a library.
 var kinds = []struct{ name, symbol, gives string }{
 	{"waker", "rawwaker_check_waker", "rawwaker_test_waker"},
 	{"future", "rawwaker_check_future", "rawwaker_test_future"},
@@ -31,18 +31,23 @@ func checkCommand(out *output) *cobra.Command {
 	symbols := make([]string, len(kinds))
 	c := &cobra.Command{
 		Use:   "check LIBRARY",
-		Short: "the conformance kit, on somebody else's library",
-		Long: `Loads a shared library, in a process of its own, and holds what its constructors make to the contract: the scenarios of wakertest/c, each by name.
-The library exports one or more constructors, which make a fresh waker, future or executor each time, and say how to look at it; the
-structs and what they must tell are in wakertest/c/rawwaker_test.h:
+		Short: "the conformance kit, run on your library",
+		Long: `Loads a shared library in a process of its own, and checks that what its constructors make
+keeps the contract: it runs the scenarios of wakertest/c, each by name. The library exports one or
+more constructors, which return a new waker, future or executor each time, and functions to inspect
+it. wakertest/c/rawwaker_test.h describes the structs:
 
     rawwaker_test_waker    rawwaker_check_waker(void *unused);
     rawwaker_test_future   rawwaker_check_future(void *unused);
     rawwaker_test_executor rawwaker_check_executor(void *unused);
 
-Another name: --waker, --future, --executor. The output is TAP. Exit status 0: each scenario held; 3: one did not, be it that it
-crashed or hung; 1: the library could not be looked at, or crashed when it was loaded.`,
-		Example: "  gcc -shared -fPIC -Iffiwaker -Iffiwaker/wakertest/c -o libmine.so mine.c ffiwaker/rawwaker.c\n  wakelab check ./libmine.so\n  wakelab check ./libmine.so --waker my_constructor",
+For other names use --waker, --future and --executor. The output is TAP. Exit status 0: all
+scenarios passed; 3: one failed, crashed or hung; 1: the library could not be checked, or crashed
+when it was loaded.`,
+		Example: `  gcc -shared -fPIC -Iffiwaker -Iffiwaker/wakertest/c -o libmine.so \
+    mine.c ffiwaker/rawwaker.c
+  wakelab check ./libmine.so
+  wakelab check ./libmine.so --waker my_constructor`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usage("one at a time; there is %q, too", args[1])
@@ -60,15 +65,19 @@ crashed or hung; 1: the library could not be looked at, or crashed when it was l
 		},
 	}
 	for i, k := range kinds {
-		c.Flags().StringVar(&symbols[i], k.name, k.symbol, "the constructor of a "+k.gives+": a `SYMBOL`")
+		c.Flags().StringVar(&symbols[i], k.name, k.symbol,
+			"the `SYMBOL` of the constructor of a "+k.gives)
 	}
-	c.AddCommand(&cobra.Command{Use: "child KIND LIBRARY SYMBOL", Hidden: true, Args: cobra.ExactArgs(3), RunE: func(_ *cobra.Command, args []string) error {
-		failed, err := kitlib.Run(args[0], args[1], args[2])
-		if err == nil && failed > 0 {
-			os.Exit(statusBroken)
-		}
-		return err
-	}})
+	c.AddCommand(&cobra.Command{
+		Use: "child KIND LIBRARY SYMBOL", Hidden: true, Args: cobra.ExactArgs(3),
+		RunE: func(_ *cobra.Command, args []string) error {
+			failed, err := kitlib.Run(args[0], args[1], args[2])
+			if err == nil && failed > 0 {
+				os.Exit(statusBroken)
+			}
+			return err
+		},
+	})
 	return c
 }
 
@@ -94,7 +103,8 @@ func check(out io.Writer, library string, symbols []string, given bool) error {
 		there := slices.Contains(exports, symbols[i]) || exports == nil
 		if !there {
 			if given && symbols[i] != k.symbol {
-				return usage("%s exports no function %s%s", library, symbols[i], suggest("; did you mean %q?", nearest(symbols[i], exports)))
+				return usage("%s exports no function %s%s", library, symbols[i],
+					suggest("; did you mean %q?", nearest(symbols[i], exports)))
 			}
 			continue
 		}
@@ -108,7 +118,8 @@ func check(out io.Writer, library string, symbols []string, given bool) error {
 		}
 	}
 	if ran == 0 {
-		return fmt.Errorf("%s exports none of %s, %s, %s: see wakelab check --help", library, symbols[0], symbols[1], symbols[2])
+		return fmt.Errorf("%s exports none of %s, %s, %s: see wakelab check --help",
+			library, symbols[0], symbols[1], symbols[2])
 	}
 	if broken > 0 {
 		return failure{statusBroken, fmt.Errorf("%s breaks the contract", library)}
@@ -116,7 +127,7 @@ func check(out io.Writer, library string, symbols []string, given bool) error {
 	return nil
 }
 
-// exported are a library's functions; nil: not known on this system.
+// exported returns the names of a library's functions; nil: unknown on this system.
 func exported(path string) ([]string, error) {
 	if runtime.GOOS != "linux" {
 		return nil, nil
@@ -135,8 +146,11 @@ func exported(path string) ([]string, error) {
 	}
 	names := []string{}
 	for _, s := range all {
-		if s.Section != elf.SHN_UNDEF && (elf.ST_TYPE(s.Info) == elf.STT_FUNC || elf.ST_TYPE(s.Info) == elf.STT_GNU_IFUNC) {
-			names = append(names, s.Name)
+		switch elf.ST_TYPE(s.Info) {
+		case elf.STT_FUNC, elf.STT_GNU_IFUNC:
+			if s.Section != elf.SHN_UNDEF {
+				names = append(names, s.Name)
+			}
 		}
 	}
 	return names, nil
@@ -155,7 +169,7 @@ var (
 	tapPlan = regexp.MustCompile(`(?m)^1\.\.(\d+)$`)
 )
 
-// checkKind runs the kit in a process of its own, because what it checks may crash or hang.
+// checkKind runs the kit in a process of its own, because the library may crash or hang.
 func checkKind(out io.Writer, kind, path, symbol string) (failed bool, err error) {
 	ctx, cancel := interruptible(10 * time.Minute)
 	defer cancel()
@@ -165,8 +179,8 @@ func checkKind(out io.Writer, kind, path, symbol string) (failed bool, err error
 	}
 	cmd := exec.CommandContext(ctx, exe, "check", "child", kind, path, symbol)
 	cmd.Env = append(os.Environ(), asLab)
-	var said strings.Builder
-	cmd.Stderr = &said
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		return false, err
@@ -183,17 +197,19 @@ func checkKind(out io.Writer, kind, path, symbol string) (failed bool, err error
 	err = cmd.Wait()
 	failed = notOK.MatchString(tap.String())
 	switch {
-	case failed: // the kit says so itself where a scenario has ended the process
+	case failed: // the kit reports a scenario that has ended the process itself
 		return true, nil
 	case err != nil:
-		first := strings.TrimPrefix(firstLine(said.String()), "wakelab: child: ")
-		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == statusFailed && first != "" {
+		first := strings.TrimPrefix(firstLine(stderr.String()), "wakelab: child: ")
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if ok && exit.ExitCode() == statusFailed && first != "" {
 			return false, errors.New(first)
 		}
 		return false, fmt.Errorf("it has ended the process: %w: %s", err, first)
 	}
 	plan := tapPlan.FindStringSubmatch(tap.String())
-	if ran := len(tapLine.FindAllString(tap.String(), -1)); plan == nil || plan[1] != strconv.Itoa(ran) || ran == 0 {
+	ran := len(tapLine.FindAllString(tap.String(), -1))
+	if plan == nil || plan[1] != strconv.Itoa(ran) || ran == 0 {
 		return false, fmt.Errorf("it has ended the process, after %d scenarios", ran)
 	}
 	return false, nil

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// cpuTime is what this process has used so far, in user and in system mode; false where the system does not tell.
+// cpuTime is what this process has used so far, in user and in system mode; false where the system
+// does not tell.
 func cpuTime() (time.Duration, bool) {
 	var r syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {

@@ -23,7 +23,7 @@ func debugWithMoreRights(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to give rights away")
 	}
-	dir, err := os.MkdirTemp("", "wakelab") // others may not enter t.TempDir
+	dir, err := os.MkdirTemp("", "wakelab") // other users may not enter t.TempDir
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o777))
@@ -68,7 +68,8 @@ func debugWithMoreRights(t *testing.T) {
 		t.Run("cgo="+cgo+"/set-user-ID", func(t *testing.T) {
 			give(t)
 			require.NoError(t, os.Chmod(exe, 0o755|os.ModeSetuid))
-			if out, err := exec.Command("findmnt", "-no", "OPTIONS", "-T", dir).Output(); err == nil && strings.Contains(string(out), "nosuid") {
+			out, err := exec.Command("findmnt", "-no", "OPTIONS", "-T", dir).Output()
+			if err == nil && strings.Contains(string(out), "nosuid") {
 				t.Skip("the file system has no set-user-ID")
 			}
 			refuses(t)
@@ -79,7 +80,8 @@ func debugWithMoreRights(t *testing.T) {
 				t.Skip("no setcap")
 			}
 			give(t)
-			if out, err := exec.Command(setcap, "cap_net_bind_service+ep", exe).CombinedOutput(); err != nil {
+			out, err := exec.Command(setcap, "cap_net_bind_service+ep", exe).CombinedOutput()
+			if err != nil {
 				t.Skipf("setcap: %s", out)
 			}
 			refuses(t)
@@ -87,13 +89,14 @@ func debugWithMoreRights(t *testing.T) {
 	}
 }
 
-// What a C host sets in its own environment counts, if that is before it loads the library; and in a library that it is linked with, what it
-// was started with.
+// If a C host loads the library, the value that it has set before that counts. If it is linked with
+// the library, the value with which it was started counts.
 func debugSetBeforeDlopen(t *testing.T) {
 	needCgo(t)
 	need(t, "gcc")
 	dir := t.TempDir()
-	library, host, source := filepath.Join(dir, "lib.so"), filepath.Join(dir, "host"), filepath.Join(dir, "host.c")
+	library, host := filepath.Join(dir, "lib.so"), filepath.Join(dir, "host")
+	source := filepath.Join(dir, "host.c")
 	build := exec.Command("go", "build", "-buildmode=c-shared", "-o", library, ".")
 	build.Dir = filepath.Join("..", "..", "hosts", "lib")
 	out, err := build.CombinedOutput()

@@ -14,39 +14,51 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// A demo is what wakelab trace shows: an example of the article, or one of these. It runs in a process of its own.
+// demo is a program that wakelab trace runs, in a process of its own: an example of the article, or
+// one of these.
 type demo struct {
 	name, does string
 	inC        bool
-	size       int // what --size is where it is not given; 0: it has none
+	size       int // the default of --size; 0: it has no size
 	run        func(out io.Writer, size int)
 }
 
 func demos() []demo {
 	all := []demo{
-		{"c-thread", "a thread of C keeps a Go task's waker, and wakes it", true, 0, func(out io.Writer, _ int) {
-			blockon.BlockOn(count(nil, article.CTimerFuture(100*time.Millisecond)))
-			fmt.Fprintln(out, "Timer expired")
-		}},
-		{"c-host", "a C program's loop polls a Go future, under C's own waker", true, 0, func(out io.Writer, _ int) {
-			v := chost.Run(rawwaker.Named("Go future", sleepAndReturnFor(5*time.Millisecond)))
-			fmt.Fprintf(out, "Result: %d\n", v)
-		}},
-		{"join", "two timers of C under one BlockOn: each has a waker of its own, so a wake polls only what it is for", true, 0, func(out io.Writer, _ int) {
-			timer := func(name string, d time.Duration) rawwaker.Future[struct{}] {
-				return rawwaker.Named(name, article.CTimerFuture(d))
-			}
-			both := future.JoinAll(timer("short timer", 100*time.Millisecond), timer("long timer", 150*time.Millisecond))
-			blockon.BlockOn(rawwaker.Named("JoinAll", both))
-			fmt.Fprintln(out, "Both timers expired")
-		}},
-		{"executor", "four tasks on an executor of two workers: a sender, its receiver, a sleeper, one that yields", false, 0, executorDemo},
-		{"storm", "one task, woken --size times by two goroutines and, where there is C, by two threads of C", false, 200, storm},
+		{"c-thread", "a C thread keeps a Go task's waker, and wakes it", true, 0, cThreadDemo},
+		{"c-host", "a C program's loop polls a Go future, under C's own waker", true, 0, cHostDemo},
+		{"join", "two C timers under one BlockOn, each with its own waker: a wake polls only its timer",
+			true, 0, joinDemo},
+		{"executor", "an executor of two workers: a sender, its receiver, a sleeper and a yielder",
+			false, 0, executorDemo},
+		{"storm", "one task, woken --size times by two goroutines and, with cgo, two C threads",
+			false, 200, storm},
 	}
 	for _, e := range examples {
-		all = append(all, demo{e.name, "the article's " + e.title, e.inC, 0, func(out io.Writer, _ int) { e.run(nil, out) }})
+		run := func(out io.Writer, _ int) { e.run(nil, out) }
+		all = append(all, demo{e.name, "the article's " + e.title, e.inC, 0, run})
 	}
 	return all
+}
+
+func cThreadDemo(out io.Writer, _ int) {
+	blockon.BlockOn(count(nil, article.CTimerFuture(100*time.Millisecond)))
+	fmt.Fprintln(out, "Timer expired")
+}
+
+func cHostDemo(out io.Writer, _ int) {
+	v := chost.Run(rawwaker.Named("Go future", sleepAndReturnFor(5*time.Millisecond)))
+	fmt.Fprintf(out, "Result: %d\n", v)
+}
+
+func joinDemo(out io.Writer, _ int) {
+	timer := func(name string, d time.Duration) rawwaker.Future[struct{}] {
+		return rawwaker.Named(name, article.CTimerFuture(d))
+	}
+	both := future.JoinAll(
+		timer("short timer", 100*time.Millisecond), timer("long timer", 150*time.Millisecond))
+	blockon.BlockOn(rawwaker.Named("JoinAll", both))
+	fmt.Fprintln(out, "Both timers expired")
 }
 
 func sleepAndReturnFor(d time.Duration) rawwaker.Future[int] {
@@ -73,17 +85,18 @@ func executorDemo(out io.Writer, _ int) {
 		}
 		return struct{}{}
 	})))
-	fmt.Fprintf(out, "Received: %+v\n", blockon.BlockOn(rawwaker.Named("the receiver's handle", received.Outcome())).Value)
+	got := blockon.BlockOn(rawwaker.Named("the receiver's handle", received.Outcome()))
+	fmt.Fprintf(out, "Received: %+v\n", got.Value)
 	blockon.BlockOn(rawwaker.Named("the sleeper's handle", slept.Outcome()))
 }
 
-// stormy is ready when all wakes have come.
+// stormy is a future that is ready after all wakes have come.
 type stormy struct {
 	size  int
 	begun bool
 	wakes sync.WaitGroup
-	last  sync.WaitGroup // the wake that ends it may come after its poll
-	over  chan struct{}
+	last  sync.WaitGroup // the last wake may come after the last poll
+	done  chan struct{}
 }
 
 func (f *stormy) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
@@ -109,12 +122,12 @@ func (f *stormy) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
 				waker.WakeByRef()
 			}
 			f.wakes.Wait()
-			close(f.over)
-			waker.Wake() // one more, so that the last poll comes after all
+			close(f.done)
+			waker.Wake() // one more, so that a poll comes after all the others
 		})
 	}
 	select {
-	case <-f.over:
+	case <-f.done:
 		return rawwaker.Ready(f.size)
 	default:
 		return rawwaker.Pending[int]()
@@ -122,7 +135,7 @@ func (f *stormy) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
 }
 
 func storm(out io.Writer, size int) {
-	f := &stormy{size: size, over: make(chan struct{})}
+	f := &stormy{size: size, done: make(chan struct{})}
 	woken := blockon.BlockOn(count[int](nil, f))
 	f.last.Wait()
 	fmt.Fprintf(out, "Woken %d times, and once to end\n", woken)

@@ -14,24 +14,27 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// figures are the structs of one language and their fields, under Rust's names: "RawWaker", "RawWaker.data".
+// figures are the structs of one language and their fields, under Rust's names: "RawWaker",
+// "RawWaker.data".
 type figures map[string]figure
 
-// A figure has no offset where it is of a whole struct. Rust's may be two, "0|8".
+// figure is of a field, or, without an offset, of a whole struct. Rust may have two offsets, "0|8".
 type figure struct{ offset, size string }
 
-// structs in the order in which they are printed: Rust's names, C's and Go's types, and the fields.
+// structs lists the structs in the order in which they are printed: Rust's names, C's and Go's
+// types, and the fields.
 var structs = []struct {
 	name, c string
 	goType  reflect.Type
 	fields  []string
 }{
 	{"RawWaker", "rawwaker", reflect.TypeFor[rawwaker.RawWaker](), []string{"data", "vtable"}},
-	{"RawWakerVTable", "rawwaker_vtable", reflect.TypeFor[rawwaker.VTable](), []string{"clone", "wake", "wake_by_ref", "drop"}},
+	{"RawWakerVTable", "rawwaker_vtable", reflect.TypeFor[rawwaker.VTable](),
+		[]string{"clone", "wake", "wake_by_ref", "drop"}},
 	{"Context", "rawwaker_context", reflect.TypeFor[rawwaker.Context](), []string{"waker"}},
 }
 
-// inC asks the C compiler.
+// inC returns the layout of the C compiler.
 func inC() figures {
 	f := make(figures)
 	for _, l := range capi.Layouts() {
@@ -48,7 +51,8 @@ func inC() figures {
 	return f
 }
 
-// inGo asks reflect. A field is known by its name without underscores, in any case: WakeByRef, wake_by_ref.
+// inGo returns the layout that reflect reports. It finds a field by its name without underscores,
+// in any case: WakeByRef, wake_by_ref.
 func inGo() figures {
 	f := make(figures)
 	for _, s := range structs {
@@ -67,13 +71,14 @@ func inGo() figures {
 
 func number(n uintptr) string { return strconv.FormatUint(uint64(n), 10) }
 
-// live takes a waker made in Go to its two words, reads them and the vtable, and gives the reference back.
+// live turns a waker made in Go into its two words, reads them and the vtable, and gives the
+// reference back.
 func live() map[string]uintptr {
 	if !capi.HasCgo {
 		return nil
 	}
 	w := rawwaker.FromFunc(func() {})
-	raw := w.Clone().IntoRaw() // one reference, which nobody looks after
+	raw := w.Clone().IntoRaw() // one reference, given back below
 	cx := rawwaker.NewContext(w)
 	v := map[string]uintptr{
 		"RawWaker.data":              raw.Data,
@@ -93,9 +98,9 @@ func layoutCommand(out io.Writer) *cobra.Command {
 	var live, calling bool
 	c := &cobra.Command{
 		Use:   "layout",
-		Short: "the bytes of a waker, its vtable and a context: C beside Go beside Rust",
-		Long: `Where the fields of a waker, of its vtable and of a context lie, by the word of the C compiler, of Go's reflection and of a probe that rustc
-compiles where it is installed.`,
+		Short: "the bytes of a waker, its vtable and a context, in C, Go and Rust",
+		Long: `Shows the offsets and sizes of the fields of a waker, its vtable and a context: from the C
+compiler, from Go's reflection, and from a probe in Rust, which rustc compiles if it is installed.`,
 		Example: "  wakelab layout\n  wakelab layout --live\n  wakelab layout --abi",
 		RunE: func(*cobra.Command, []string) error {
 			switch {
@@ -110,19 +115,23 @@ compiles where it is installed.`,
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&live, "live", false, "one waker's sixteen bytes, where they point, and its box word by word, through clone, wake and drop")
-	c.Flags().BoolVar(&calling, "abi", false, "how clone gives its struct back on each platform, by compilers that are installed")
+	c.Flags().BoolVar(&live, "live", false,
+		"the sixteen bytes of one waker and the words of its box, through clone, wake and drop")
+	c.Flags().BoolVar(&calling, "abi", false,
+		"how clone returns its struct on each platform whose compiler is installed")
 	return c
 }
 
 // layout prints the table.
 func layout(out io.Writer) {
 	c, g, values := inC(), inGo(), live()
-	r, word := rust()
+	r, source := rust()
 
-	fmt.Fprint(out, "A waker is two words, data and vtable; a vtable is four functions; a context lends a waker.\n\n")
+	fmt.Fprint(out, "A waker is two words, data and vtable. A vtable is four functions. "+
+		"A context lends a waker.\n\n")
 	line(out, "%-16s %13s   %13s   %13s", "", "C      ", "Go     ", "Rust   ")
-	line(out, "%-16s %13s   %13s   %13s   %s", "", "offset   size", "offset   size", "offset   size", "live value")
+	const columns = "offset   size"
+	line(out, "%-16s %13s   %13s   %13s   %s", "", columns, columns, columns, "live value")
 	for _, s := range structs {
 		line(out, "%-16s %s   %s   %s", s.name, c[s.name], g[s.name], r[s.name])
 		for _, field := range s.fields {
@@ -138,23 +147,24 @@ func layout(out io.Writer) {
 		line(out, "\nThe live RawWaker, byte by byte:")
 		line(out, "  C and Go  %s", dump(c, values))
 		line(out, "  Rust      %s", dump(r, values))
-		line(out, "\nC     the compiler's own word; static assertions in rawwaker.h hold it to that")
+		line(out, "\nC     from the compiler; static assertions in rawwaker.h enforce it")
 	} else {
 		line(out, "\nC     %s", noCgo)
 	}
-	line(out, "Go    by reflection; RawWaker and VTable are C's bit for bit, Context is Go's own: it holds a waker")
-	line(out, "Rust  %s", word)
+	line(out, "Go    by reflection; RawWaker and VTable equal C's; Context is Go's and holds a waker")
+	line(out, "Rust  %s", source)
 	if values != nil {
-		line(out, "live  a waker made in Go, taken apart by IntoRaw: a box in C memory, functions in C; Go's Context")
+		line(out, "live  a waker made in Go, as two words: a box in C memory, C functions; Go's Context")
 	} else {
 		line(out, "live  %s", noCgo)
 	}
 	if strings.Contains(r["Context.waker"].offset, "|") {
-		fmt.Fprint(out, "|     Rust's Context has its waker's address at both places, as waker and as local_waker\n")
+		fmt.Fprintln(out,
+			"|     Rust's Context has its waker's address at both places, as waker and as local_waker")
 	}
 	fmt.Fprint(out, `
-Rust's RawWaker is repr(Rust): the compiler orders the fields as it likes and promises nothing from
-one release to the next. Hence C's fixed order, {data, vtable}; never transmute one to the other.
+Rust's RawWaker is repr(Rust): the compiler chooses the order of the fields and may change it in any
+release. C's order, {data, vtable}, is fixed. So never transmute one to the other.
 `)
 }
 
@@ -170,7 +180,7 @@ func line(out io.Writer, format string, args ...any) {
 	fmt.Fprintln(out, strings.TrimRight(fmt.Sprintf(format, args...), " "))
 }
 
-// dump is the bytes of a RawWaker whose fields are where f says.
+// dump returns the bytes of a RawWaker whose fields have the offsets of f.
 func dump(f figures, values map[string]uintptr) string {
 	size, err := strconv.Atoi(f["RawWaker"].size)
 	if err != nil {

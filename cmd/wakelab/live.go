@@ -19,14 +19,15 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// liveWaker follows one waker of a task through clone, wake and drop. The task is a Local's, so its wakes from C wait on a list until Tick: every step stands still
-// while it is looked at.
+// liveWaker follows one waker of a task through clone, wake and drop. The task belongs to a Local,
+// so its wakes from C wait on a list until Tick, and no step happens while another is shown.
 func liveWaker(out io.Writer) error {
 	if !capi.HasCgo {
 		return errors.New(noCgo)
 	}
 	if trace.AuditAll() {
-		return errors.New("not under FFIWAKERDEBUG=audit=1 or trace=FILE: there the two words are the auditor's")
+		return errors.New("with FFIWAKERDEBUG=audit=1 or trace=FILE the two words are the auditor's " +
+			"(unset it)")
 	}
 	l := executor.NewLocal()
 	defer l.Close()
@@ -44,34 +45,37 @@ func liveWaker(out io.Writer) error {
 	data, vtable := w.Words()
 	raw := capi.Raw{Data: data, VTable: vtable}
 
-	line(out, "A task asleep on an executor. Its waker goes to C, is cloned, wakes, and is dropped, as C would do it.\n")
-	v.show("w = waker.IntoRaw()", "one reference of C, and the hold that Go keeps", raw)
+	line(out, "A task sleeps on an executor. Its waker goes to C, which clones it, wakes and drops.\n")
+	v.show("w = waker.IntoRaw()", "one reference of C, and Go's hold", raw)
 	v.points(raw)
 	clone := capi.Clone(raw)
-	v.show("c = rawwaker_clone(&w)", "the same sixteen bytes again; the count has risen by a reference", clone)
+	v.show("c = rawwaker_clone(&w)", "the same sixteen bytes; the count is higher by one", clone)
 	capi.WakeByRef(raw)
-	v.show("rawwaker_wake_by_ref(&w)", "queued: the list has the box now, and a reference of its own", raw)
+	v.show("rawwaker_wake_by_ref(&w)", "queued: the list holds the box and a reference", raw)
 	for l.Tick() {
 	}
-	v.show("the executor drains the list, and polls", fmt.Sprintf("the list's reference is gone; the task was polled %d times", polls), raw)
+	v.show("the executor drains the list, and polls",
+		fmt.Sprintf("the list's reference is gone; the task was polled %d times", polls), raw)
 	capi.Wake(clone)
-	v.show("rawwaker_wake(c)", "c's own reference went to the list: no count was touched", raw)
+	v.show("rawwaker_wake(c)", "c's own reference went to the list: the count did not change", raw)
 	for l.Tick() {
 	}
-	v.show("the executor drains the list, and polls", fmt.Sprintf("c is gone; the task was polled %d times", polls), raw)
+	v.show("the executor drains the list, and polls",
+		fmt.Sprintf("c is gone; the task was polled %d times", polls), raw)
 	capi.Drop(raw)
-	v.show("rawwaker_drop(w)", "Go's hold is all that is left; what is shown was read through it", raw)
+	v.show("rawwaker_drop(w)", "only Go's hold is left; these values were read through it", raw)
 	task.Abort()
 	for l.Tick() {
 	}
-	for end := time.Now().Add(time.Second); capi.Live() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Second); capi.Live() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
 	}
 	line(out, "the task ends")
-	line(out, "    Go lets go of the box, and it is freed: %d counted wakers of C are alive", capi.Live())
+	line(out, "    Go releases the box, which is freed: %d counted wakers of C are alive", capi.Live())
 	return nil
 }
 
-// viewer shows a box, and what has changed in it since it was shown before.
+// viewer shows a box, and what has changed in it since it was last shown.
 type viewer struct {
 	out    io.Writer
 	before []capi.Word
@@ -86,13 +90,14 @@ func (v *viewer) show(step, what string, w capi.Raw) {
 		if v.before != nil && v.before[i].Value != word.Value {
 			mark = fmt.Sprintf("   was %s", short(v.before[i]))
 		}
-		line(v.out, "    box %2d  %-7s %-23s %-18s %s%s", word.Offset, word.Name, memory(uintptr(word.Value), int(word.Size)), short(word), meaning(word), mark)
+		line(v.out, "    box %2d  %-7s %-23s %-18s %s%s", word.Offset, word.Name,
+			memory(uintptr(word.Value), int(word.Size)), short(word), meaning(word), mark)
 	}
 	v.before = capi.BoxLook(w.Data)
 	line(v.out, "")
 }
 
-// points says where each word leads.
+// points shows where each word points.
 func (v *viewer) points(w capi.Raw) {
 	line(v.out, "    data      %#x   %s", w.Data, where(w.Data))
 	line(v.out, "    vtable    %#x   %s", w.VTable, where(w.VTable))
@@ -116,24 +121,25 @@ func short(w capi.Word) string {
 func meaning(w capi.Word) string {
 	switch w.Name {
 	case "refs":
-		return fmt.Sprintf("2 x %d + %d: references of C and of the list, and Go's hold", w.Value/2, w.Value%2)
+		return fmt.Sprintf("2 x %d + %d: references of C and of the list, and Go's hold",
+			w.Value/2, w.Value%2)
 	case "queued":
 		return [...]string{"IDLE", "WOKEN", "LAST", "LOOP"}[w.Value&3]
 	case "vtable":
-		return "for async-ffi, which looks for its slots here"
+		return "for async-ffi, which expects its slots here"
 	case "closed":
-		return [...]string{"the task lives", "the task is over"}[w.Value&1]
+		return [...]string{"the task has not ended", "the task has ended"}[w.Value&1]
 	case "tell":
-		return [...]string{"", "Go wants to hear of C's last drop"}[w.Value&1]
+		return [...]string{"", "C's last drop is reported to Go"}[w.Value&1]
 	case "sink":
-		return "where wakes go"
+		return "receives the wakes"
 	case "id":
-		return "by which Go finds the task"
+		return "Go finds the task by it"
 	}
 	return ""
 }
 
-// memory is the bytes of a word as they lie there.
+// memory returns the bytes of a word in their order in memory.
 func memory(v uintptr, size int) string {
 	b := binary.NativeEndian.AppendUint64(nil, uint64(v))
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 { // big-endian: the low bytes are the last
@@ -142,7 +148,7 @@ func memory(v uintptr, size int) string {
 	return fmt.Sprintf("% x", b[:size])
 }
 
-// where says what lies at an address: a symbol where one is known, and the file or the part of memory.
+// where describes an address: the symbol, if it is known, and the file or the part of memory.
 func where(at uintptr) string {
 	for _, t := range capi.VTables() {
 		if t.Address == at {
@@ -160,7 +166,8 @@ func where(at uintptr) string {
 	return mapping(at)
 }
 
-// mapping is the file that an address is mapped from, and the offset in it; or what else is known of it.
+// mapping returns the file that an address is mapped from, and the offset in it, or a description
+// of the memory.
 func mapping(at uintptr) string {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {

@@ -1,12 +1,13 @@
-// Wakelab shows what wakers do and what they cost: the article's examples one after the other, the bytes of a waker in C, Go and Rust, a timeline of
-// a real run, what breaks and who tells.
+// Wakelab shows what wakers do and what they cost.
 //
-//	go run ./cmd/wakelab                   every example of the article, with its polls, wakes and CPU time
-//	go run ./cmd/wakelab trace countdown   who polled, who woke, who parked, on which goroutine and thread
+//	go run ./cmd/wakelab                   each example of the article, and what it costs
+//	go run ./cmd/wakelab trace countdown   each poll, wake and park, with its goroutine and thread
 //	go run ./cmd/wakelab help              everything else
 //
-// tour.go drives futures, meter.go wraps one, layout.go takes a waker apart: they use the library's public names only, and so are also examples of
-// them.
+// It also shows the bytes of a waker in C, Go and Rust, and which tool reports which mistake.
+//
+// tour.go drives futures, and meter.go wraps one. They use only the library's public names, so they
+// are also examples of them.
 package main
 
 import (
@@ -24,7 +25,7 @@ import (
 )
 
 func main() {
-	// So that a reader who goes away, as head does, is an error, and what a command has begun is cleaned up.
+	// A closed pipe, as after head, is then an error of a write: the command cleans up and ends.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -32,8 +33,8 @@ func main() {
 // The exit status.
 const (
 	statusDone   = 0
-	statusFailed = 1 // it could not be done: a file, a tool, a crash of what was run
-	statusUsage  = 2 // a word, a flag or a file name that means nothing here
+	statusFailed = 1 // it could not be done: a file or a tool is missing, or a program has crashed
+	statusUsage  = 2 // an unknown word, flag or file name
 	statusBroken = 3 // check: the library breaks a rule of the contract
 )
 
@@ -47,7 +48,7 @@ func usage(format string, args ...any) error {
 	return failure{statusUsage, fmt.Errorf(format, args...)}
 }
 
-// run is the program; it returns the exit status.
+// run is the program. It returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
 	out := &output{w: stdout}
 	root := newRoot(out, stderr)
@@ -63,7 +64,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if ran != root {
 		where += ran.Name() + ": "
 	}
-	if !errors.Is(err, syscall.EPIPE) { // who has gone knows
+	if !errors.Is(err, syscall.EPIPE) { // the reader has closed the pipe itself
 		fmt.Fprintln(stderr, where+firstLine(err.Error()))
 	}
 	if f, ok := errors.AsType[failure](err); ok {
@@ -73,14 +74,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 func newRoot(out *output, stderr io.Writer) *cobra.Command {
-	cobra.EnableCommandSorting = false // they are in the order of a first visit
+	cobra.EnableCommandSorting = false // they stand in the order of a first visit
 	root := &cobra.Command{
 		Use:   "wakelab",
-		Short: "see a waker",
+		Short: "shows what wakers do and what they cost",
 		Long: `Wakelab shows what wakers do and what they cost. Without a command it gives the tour.
 
-Exit status: 0 done; 1 it could not be done, or what was run has crashed; 2 wrong usage;
-3 (check) the library breaks a rule. What a wrong call gets is one line on standard error.`,
+Exit status: 0 done; 1 it could not be done, or a program that it ran has crashed;
+2 wrong usage; 3 (check) the library breaks a rule.
+An error is reported in one line on standard error.`,
 		Example:       "  wakelab\n  wakelab trace countdown\n  wakelab layout --live",
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -89,9 +91,12 @@ Exit status: 0 done; 1 it could not be done, or what was run has crashed; 2 wron
 	}
 	root.SetOut(out)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return failure{statusUsage, flagError(c, err)} })
-	root.AddCommand(tourCommand(out), layoutCommand(out), traceCommand(out, stderr), breakCommand(out), raceCommand(out, stderr),
-		benchCommand(out, stderr), checkCommand(out), demoCommand(out))
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return failure{statusUsage, flagError(c, err)}
+	})
+	root.AddCommand(tourCommand(out), layoutCommand(out), traceCommand(out, stderr),
+		breakCommand(out), raceCommand(out, stderr), benchCommand(out, stderr), checkCommand(out),
+		demoCommand(out))
 	for _, c := range root.Commands() {
 		if c.Args == nil {
 			c.Args = none
@@ -103,7 +108,9 @@ Exit status: 0 done; 1 it could not be done, or what was run has crashed; 2 wron
 	for _, c := range root.Commands() {
 		switch c.Name() {
 		case "completion":
-			c.Args, c.RunE = known, func(c *cobra.Command, _ []string) error { return c.Help() } // without it cobra does not look at the arguments
+			c.Args = known
+			// Without RunE cobra does not check the arguments.
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 			for _, shell := range c.Commands() {
 				shell.Args = none
 			}
@@ -118,7 +125,7 @@ const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
 
 {{end}}{{if or .Runnable .HasSubCommands}}{{.UsageString}}{{end}}`
 
-// known is for the word that is no command.
+// known refuses a word that is not a command.
 func known(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -132,7 +139,8 @@ func known(c *cobra.Command, args []string) error {
 	if slices.Contains(names, args[0]) {
 		return nil
 	}
-	return usage("no command %q%s See: wakelab help", args[0], suggest("; did you mean %q?", nearest(args[0], names)))
+	return usage("no command %q%s See: wakelab help", args[0],
+		suggest("; did you mean %q?", nearest(args[0], names)))
 }
 
 func none(c *cobra.Command, args []string) error {
@@ -142,7 +150,7 @@ func none(c *cobra.Command, args []string) error {
 	return nil
 }
 
-// flagError names the nearest flag where there is none of that name.
+// flagError names the nearest flag if there is none of that name.
 func flagError(c *cobra.Command, err error) error {
 	var no *pflag.NotExistError
 	if !errors.As(err, &no) {
@@ -154,23 +162,24 @@ func flagError(c *cobra.Command, err error) error {
 	if no.GetSpecifiedShortnames() != "" {
 		given = "-" + no.GetSpecifiedName()
 	}
-	near := nearest(no.GetSpecifiedName(), names)
-	if near != "" {
-		near = "--" + near
+	guess := nearest(no.GetSpecifiedName(), names)
+	if guess != "" {
+		guess = "--" + guess
 	}
-	return fmt.Errorf("no flag %q%s See: %s --help", given, suggest("; did you mean %q?", near), c.CommandPath())
+	return fmt.Errorf("no flag %q%s See: %s --help", given, suggest("; did you mean %q?", guess),
+		c.CommandPath())
 }
 
-// suggest is the end of what an unknown name gets.
-func suggest(format, near string) string {
-	if near == "" {
+// suggest returns the end of the error for an unknown name; guess may be empty.
+func suggest(format, guess string) string {
+	if guess == "" {
 		return "."
 	}
-	return fmt.Sprintf(format, near)
+	return fmt.Sprintf(format, guess)
 }
 
-// output remembers the first error and then writes no more, so that commands need not look at each. It does not buffer:
-// the tour is watched while it runs.
+// output remembers the first error and then writes nothing more, so commands need not check each
+// write. It does not buffer: people watch the tour while it runs.
 type output struct {
 	w   io.Writer
 	err error
@@ -183,7 +192,7 @@ func (o *output) Write(p []byte) (n int, err error) {
 	return n, o.err
 }
 
-// nearest is the known name that takes the fewest edits; empty where those are most of it.
+// nearest returns the known name that takes the fewest edits; empty if it takes too many.
 func nearest(name string, names []string) string {
 	best, fewest := "", -1
 	for _, known := range names {
@@ -201,7 +210,7 @@ func nearest(name string, names []string) string {
 	return best
 }
 
-// edits is the Levenshtein distance: how many bytes to insert, delete or replace.
+// edits returns the Levenshtein distance: the number of bytes to insert, delete or replace.
 func edits(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -222,7 +231,7 @@ func edits(a, b string) int {
 	return row[len(b)]
 }
 
-// find is the entry of that name, or an error that names the nearest.
+// find returns the entry of that name, or an error that names the nearest.
 func find[T any](kind, name string, all []T, nameOf func(T) string) (T, error) {
 	i := slices.IndexFunc(all, func(e T) bool { return nameOf(e) == name })
 	if i >= 0 {
@@ -233,7 +242,8 @@ func find[T any](kind, name string, all []T, nameOf func(T) string) (T, error) {
 		names = append(names, nameOf(e))
 	}
 	var zero T
-	return zero, usage("no %s %q%s", kind, name, suggest("; did you mean %q?", nearest(name, names)))
+	return zero, usage("no %s %q%s", kind, name,
+		suggest("; did you mean %q?", nearest(name, names)))
 }
 
 func tourCommand(out io.Writer) *cobra.Command {

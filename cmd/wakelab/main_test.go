@@ -24,7 +24,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/broken"
 )
 
-// The lab runs itself for what may crash, and here it is a test's.
+// The lab runs itself for whatever may crash. Here its program is that of the tests.
 func TestMain(m *testing.M) {
 	if os.Getenv("FFIWAKER_LAB") == "1" {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
@@ -40,15 +40,16 @@ func lab(args ...string) (stdout, stderr string, status int) {
 	return out.String(), err.String(), status
 }
 
-// refused holds a call to what a wrong one gets: one line on standard error, nothing on standard output.
-func refused(t *testing.T, status int, says string, args ...string) {
+// refused checks a wrong call: it prints one line on standard error, and nothing on standard
+// output.
+func refused(t *testing.T, status int, message string, args ...string) {
 	t.Helper()
 	out, errs, got := lab(args...)
 	require.Equal(t, status, got, errs)
 	require.Empty(t, out)
 	require.Equal(t, 1, strings.Count(errs, "\n"), errs)
 	require.True(t, strings.HasPrefix(errs, "wakelab: "), errs)
-	require.Contains(t, errs, says)
+	require.Contains(t, errs, message)
 }
 
 func allCommands() (all []*cobra.Command) {
@@ -96,13 +97,16 @@ func TestHelp(t *testing.T) {
 
 func TestArguments(t *testing.T) {
 	t.Run("suggest_the_nearest_name_for_an_unknown_one", func(t *testing.T) {
-		for given, near := range map[string]string{"layuot": "layout", "Tour": "tour", "": "tour", "lay": "layout", "braek": "break"} {
-			refused(t, statusUsage, `did you mean "`+near+`"?`, given)
+		for given, nearest := range map[string]string{
+			"layuot": "layout", "Tour": "tour", "": "tour", "lay": "layout", "braek": "break",
+		} {
+			refused(t, statusUsage, `did you mean "`+nearest+`"?`, given)
 		}
 		refused(t, statusUsage, `no flag "--hlep"; did you mean "--help"?`, "--hlep")
 		refused(t, statusUsage, `no flag "--lvie"; did you mean "--live"?`, "layout", "--lvie")
 		refused(t, statusUsage, `no example "countdwon"; did you mean "countdown"?`, "trace", "countdwon")
-		refused(t, statusUsage, `no misuse "go_never_waks"; did you mean "go_never_wakes"?`, "break", "go_never_waks")
+		refused(t, statusUsage, `no misuse "go_never_waks"; did you mean "go_never_wakes"?`,
+			"break", "go_never_waks")
 	})
 	t.Run("that_are_not_used_are_refused", func(t *testing.T) {
 		refused(t, statusUsage, `layout: takes no arguments; there is "please"`, "layout", "please")
@@ -128,19 +132,21 @@ func TestArguments(t *testing.T) {
 func TestOutput(t *testing.T) {
 	t.Run("leaves_nothing_behind_if_a_file_cannot_be_written", func(t *testing.T) {
 		dir := t.TempDir()
+		nowhere := filepath.Join(dir, "none", "x")
 		for _, flag := range []string{"--html", "--perfetto"} {
-			refused(t, statusFailed, "no such file or directory", "trace", "simple", flag, filepath.Join(dir, "none", "x"))
-			refused(t, statusFailed, "", "trace", "simple", flag, dir) // a folder is there
+			refused(t, statusFailed, "no such file or directory", "trace", "simple", flag, nowhere)
+			refused(t, statusFailed, "", "trace", "simple", flag, dir) // it is a folder
 		}
-		// A temporary file of a folder's name would lie beside it.
-		refused(t, statusFailed, filepath.Join(dir, "none", "x")+": no such file or directory", "trace", "simple", "--html", filepath.Join(dir, "none", "x"))
+		refused(t, statusFailed, nowhere+": no such file or directory",
+			"trace", "simple", "--html", nowhere)
+		// The temporary file for a folder's name would lie beside the folder.
 		beside, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".wakelab*"))
 		require.NoError(t, err)
 		require.Empty(t, beside)
 		entries, err := os.ReadDir(dir)
 		require.NoError(t, err)
 		require.Empty(t, entries)
-		// Half a file is no file.
+		// An incomplete file is removed.
 		require.Error(t, aside(filepath.Join(dir, "x"), func(w io.Writer) error {
 			w.Write([]byte("half"))
 			return errors.New("and then the disk was full")
@@ -180,10 +186,10 @@ func TestOutput(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "new", string(b))
 	})
-	// A signal ends what was begun: the example, and the folder for its trace.
+	// A signal ends the example, and the folder of its trace is removed.
 	t.Run("leaves_no_folder_behind_after_a_signal", func(t *testing.T) {
 		if runtime.GOOS == "windows" {
-			t.Skip("no signals from elsewhere there")
+			t.Skip("it has no signals from other processes")
 		}
 		dir := t.TempDir()
 		cmd := exec.Command(program(t), "trace", "storm", "--size", "1000000")
@@ -219,23 +225,27 @@ func fits(t *testing.T, text string) {
 	}
 }
 
-// program builds the lab as a user has it.
+// program builds wakelab as users have it.
 func program(t *testing.T, flags ...string) string {
 	t.Helper()
 	exe := filepath.Join(t.TempDir(), "wakelab.exe")
-	out, err := exec.Command("go", append(append([]string{"build", "-o", exe}, flags...), ".")...).CombinedOutput()
+	args := append(append([]string{"build", "-o", exe}, flags...), ".")
+	out, err := exec.Command("go", args...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return exe
 }
 
-// What the documentation tells a reader to type.
+// Each command of wakelab in the documentation exists.
 func TestDocumentation(t *testing.T) {
 	found := 0
-	for _, file := range []string{"README.md", "docs/STUDY.md", "docs/TRACE.md", "docs/EMBEDDING.md", "docs/PROOF.md"} {
+	commands := regexp.MustCompile("(?m)(?:`|^    )wakelab ([a-z][^`#\n]*)")
+	for _, file := range []string{
+		"README.md", "docs/STUDY.md", "docs/TRACE.md", "docs/EMBEDDING.md", "docs/PROOF.md",
+	} {
 		b, err := os.ReadFile(filepath.Join("..", "..", file))
 		require.NoError(t, err)
 		text := strings.ReplaceAll(string(b), "go run ./cmd/wakelab", "wakelab")
-		for _, m := range regexp.MustCompile("(?m)(?:`|^    )wakelab ([a-z][^`#\n]*)").FindAllStringSubmatch(text, -1) {
+		for _, m := range commands.FindAllStringSubmatch(text, -1) {
 			args := strings.Fields(m[1])
 			found++
 			where := file + ": wakelab " + m[1]
@@ -245,7 +255,7 @@ func TestDocumentation(t *testing.T) {
 			if name := command.Flags().Arg(0); name == "" || name == strings.ToUpper(name) {
 				continue
 			} else if command.Name() == "trace" {
-				_, err = find("example", name, demos(), func(d demo) string { return d.name })
+				_, err = findDemo(name)
 			} else if command.Name() == "break" && (capi.HasCgo || strings.HasPrefix(name, "go_")) {
 				_, err = find("misuse", name, faulty(), func(e broken.Entry) string { return e.Name })
 			}

@@ -10,20 +10,20 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// A meter counts what futures do.
+// meter counts what futures do.
 type meter struct {
 	used         bool
 	polls, wakes atomic.Int64
 }
 
-// cost is what a piece of the tour took.
+// cost is what one example of the tour costs.
 type cost struct {
 	cpu     time.Duration
-	cpuOK   bool // this system tells
+	cpuOK   bool // this system reports it
 	elapsed time.Duration
 }
 
-// measure runs f. The CPU time is the whole process's, so nothing else should run.
+// measure runs f. The CPU time is that of the whole process, so nothing else should run meanwhile.
 func measure(f func()) cost {
 	before, ok := cpuTime()
 	start := time.Now()
@@ -33,18 +33,18 @@ func measure(f func()) cost {
 	return cost{after - before, ok, elapsed}
 }
 
-// metered is a future around another. It polls that one with a waker of its own, and passes each wake on to the waker that
-// it was polled with itself.
+// metered wraps a future. It polls it with its own waker, and passes each wake on to the waker with
+// which it was polled itself.
 type metered[T any] struct {
 	f     rawwaker.Future[T]
 	m     *meter
 	outer future.AtomicWaker
 	waker *rawwaker.Waker
 	cx    *rawwaker.Context
-	over  bool
+	ended bool
 }
 
-// count makes m count f's polls and wakes. Without an m f is as it is, but for its name in a trace.
+// count makes m count f's polls and wakes. If m is nil, it only gives f a name in traces.
 func count[T any](m *meter, f rawwaker.Future[T]) rawwaker.Future[T] {
 	if m == nil {
 		return rawwaker.Named(futureName(f), f)
@@ -72,7 +72,7 @@ func (c *metered[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
 
 // Drop implements [rawwaker.Dropper].
 func (c *metered[T]) Drop() {
-	if c.over {
+	if c.ended {
 		return
 	}
 	if d, ok := c.f.(rawwaker.Dropper); ok {
@@ -81,14 +81,14 @@ func (c *metered[T]) Drop() {
 	c.release()
 }
 
-// release gives the wakers up. A clone that somebody kept may still be woken, and then finds outer empty.
+// release drops the wakers. A clone that was kept may still be woken: it then finds outer empty.
 func (c *metered[T]) release() {
-	c.over = true
+	c.ended = true
 	c.waker.Drop()
 	c.outer.Drop()
 }
 
-// futureName is its type's, without packages.
+// futureName returns the name of a future's type, without packages.
 func futureName(f any) string {
 	name, _, _ := strings.Cut(fmt.Sprintf("%T", f), "[")
 	name = strings.TrimPrefix(name, "*")

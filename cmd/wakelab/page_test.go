@@ -22,7 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A browser for one test. It fails the test where the page says an error or asks the network for anything.
+// browser returns a browser for one test. The test fails if the page logs an error or makes a
+// request.
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	path := ""
@@ -35,9 +36,11 @@ func browser(t *testing.T) context.Context {
 	if path == "" {
 		t.Skip("no chromium")
 	}
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()),
-		chromedp.WindowSize(1280, 900), chromedp.Flag("headless", true), chromedp.Flag("disable-gpu", true), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-sync", true), chromedp.NoFirstRun)
+	on := func(flag string) chromedp.ExecAllocatorOption { return chromedp.Flag(flag, true) }
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), chromedp.ExecPath(path),
+		chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 900),
+		on("headless"), on("disable-gpu"), on("disable-quic"), on("disable-component-update"),
+		on("disable-background-networking"), on("disable-sync"), chromedp.NoFirstRun)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
@@ -46,10 +49,11 @@ func browser(t *testing.T) context.Context {
 	require.NoError(t, chromedp.Listen(ctx, func(e any) {
 		switch e := e.(type) {
 		case *log.EventEntryAdded:
-			t.Errorf("the page says: %s", e.Entry.Text)
+			t.Errorf("the page logs: %s", e.Entry.Text)
 		case *network.EventRequestWillBeSent:
-			if !strings.HasPrefix(e.Request.URL, "file:") && !strings.HasPrefix(e.Request.URL, "data:") {
-				t.Errorf("the page asks for %s", e.Request.URL)
+			url := e.Request.URL
+			if !strings.HasPrefix(url, "file:") && !strings.HasPrefix(url, "data:") {
+				t.Errorf("the page requests %s", url)
 			}
 		}
 	}))
@@ -83,7 +87,7 @@ func open(t *testing.T, ctx context.Context, url string) {
 	do(t, ctx, chromedp.Navigate(url), chromedp.WaitVisible(chromedp.CSS("#event1")))
 }
 
-// pageOf writes an example's page, and returns its address.
+// pageOf writes the page of an example, and returns its address.
 func pageOf(t *testing.T, args ...string) (url, file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "page.html")
@@ -104,7 +108,8 @@ func texts(ctx context.Context, t *testing.T, selectors ...string) (all []string
 }
 
 func TestPage(t *testing.T) {
-	// The article's countdown: four polls, three wakes, read off the page step by step, by keyboard alone, forwards and backwards.
+	// The article's countdown has four polls and three wakes: read from the page step by step, with
+	// the keyboard alone, forwards and backwards.
 	t.Run("steps_through_the_countdown", func(t *testing.T) {
 		ctx := browser(t)
 		url, _ := pageOf(t, "countdown")
@@ -140,9 +145,9 @@ func TestPage(t *testing.T) {
 			press(kb.ArrowLeft)
 			back = append([]string{step()}, back...)
 		}
-		require.Equal(t, seen, back, "backwards it says the same")
+		require.Equal(t, seen, back, "backwards it shows the same")
 
-		// To the next wake and the next poll by their letters.
+		// The letters go to the next wake and the next poll.
 		press(kb.Home)
 		for i := range 3 {
 			press("w")
@@ -150,7 +155,7 @@ func TestPage(t *testing.T) {
 			press("p")
 			require.Equal(t, fmt.Sprint(i+2), texts(ctx, t, "#polls")[0])
 		}
-		// The scrubber has the arrow keys for itself, and the focus reaches it.
+		// The scrubber uses the arrow keys itself, and can get the focus.
 		do(t, ctx, chromedp.Focus(chromedp.CSS("#scrub")), chromedp.KeyEvent(kb.Home))
 		require.True(t, strings.HasPrefix(texts(ctx, t, "#at")[0], "1 of "))
 		press(kb.ArrowRight)
@@ -174,7 +179,8 @@ func TestPage(t *testing.T) {
 		ctx := browser(t)
 		dir := t.TempDir()
 		file, page := filepath.Join(dir, "trace"), filepath.Join(dir, "page.html")
-		require.NoError(t, os.WriteFile(file, []byte(`{"ns":0,"what":"trace","version":1,"pid":1,"program":"p"}`+"\n"), 0o644))
+		text := `{"ns":0,"what":"trace","version":1,"pid":1,"program":"p"}` + "\n"
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
 		_, errs, status := lab("trace", "--from", file, "--html", page)
 		require.Zero(t, status, errs)
 		do(t, ctx, chromedp.Navigate("file://"+page))
@@ -192,7 +198,8 @@ func TestPage(t *testing.T) {
 			}
 			role := strings.Trim(string(n.Role.Value), `"`)
 			switch role {
-			case "button", "slider", "combobox", "listbox", "option", "group", "image", "toolbar", "link", "textbox", "checkbox", "table":
+			case "button", "slider", "combobox", "listbox", "option", "group", "image", "toolbar",
+				"link", "textbox", "checkbox", "table":
 				name := ""
 				if n.Name != nil {
 					name = strings.Trim(string(n.Name.Value), `"`)
@@ -207,13 +214,17 @@ func TestPage(t *testing.T) {
 		require.GreaterOrEqual(t, named["listbox"], 1)
 		require.Positive(t, named["option"])
 	})
-	// docs/page-light.png and docs/page-dark.png are these, written where WAKELAB_SHOTS names a folder.
+	// These are docs/page-light.png and docs/page-dark.png. The test writes them to the folder
+	// WAKELAB_SHOTS, if it is set.
 	t.Run("has_a_light_and_a_dark_form", func(t *testing.T) {
 		ctx := browser(t)
 		url, _ := pageOf(t, "c-thread")
 		shots := map[string][]byte{}
 		for _, scheme := range []string{"light", "dark"} {
-			call(t, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+			feature := &emulation.MediaFeature{Name: "prefers-color-scheme", Value: scheme}
+			call(t, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+				Features: []*emulation.MediaFeature{feature},
+			})
 			do(t, ctx, chromedp.EmulateViewport(1280, 860))
 			open(t, ctx, url)
 			do(t, ctx, chromedp.KeyEvent("w"))
@@ -221,14 +232,16 @@ func TestPage(t *testing.T) {
 			shot, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 			require.NoError(t, err)
 			shots[scheme] = shot
-			require.Equal(t, map[string]string{"light": "rgb(251, 250, 247)", "dark": "rgb(20, 23, 28)"}[scheme], background)
+			require.Equal(t, map[string]string{
+				"light": "rgb(251, 250, 247)", "dark": "rgb(20, 23, 28)",
+			}[scheme], background)
 			if dir := os.Getenv("WAKELAB_SHOTS"); dir != "" {
 				require.NoError(t, os.WriteFile(filepath.Join(dir, "page-"+scheme+".png"), shot, 0o644))
 			}
 		}
 		require.NotEqual(t, shots["light"], shots["dark"])
 	})
-	// 100,000 events: until the first row is there, and then the page scrolls to any place.
+	// 100,000 events: the page shows its first row, and scrolls to any place.
 	t.Run("of_a_hundred_thousand_events_opens_and_scrolls", func(t *testing.T) {
 		if testing.Short() {
 			t.Skip("it makes a large trace")
@@ -244,11 +257,17 @@ func TestPage(t *testing.T) {
 		count := eval[int](t, ctx, `events.length`)
 		require.GreaterOrEqual(t, count, 100_000)
 		rows := eval[int](t, ctx, `document.querySelectorAll(".row").length`)
-		do(t, ctx, chromedp.KeyEvent(kb.End), chromedp.WaitVisible(chromedp.CSS(fmt.Sprintf("#event%d", count))))
+		end := chromedp.CSS(fmt.Sprintf("#event%d", count))
+		do(t, ctx, chromedp.KeyEvent(kb.End), chromedp.WaitVisible(end))
 		last := texts(ctx, t, `[aria-selected="true"] i`)[0]
-		frames := eval[float64](t, ctx, `(() => { const t = performance.now(); for (let k = 0; k < 60; k++) { lanes.scrollLeft = k * 40000; draw(); rows(); } return (performance.now() - t) / 60 })()`)
-		require.Less(t, rows, 100, "only what is in view is there")
+		frames := eval[float64](t, ctx, `(() => {
+			const t = performance.now();
+			for (let k = 0; k < 60; k++) { lanes.scrollLeft = k * 40000; draw(); rows(); }
+			return (performance.now() - t) / 60;
+		})()`)
+		require.Less(t, rows, 100, "only what is in view exists")
 		require.Equal(t, fmt.Sprint(count), last)
-		t.Logf("%d events, %.1f MB: open in %v, a frame while it scrolls %.1f ms", count, float64(info.Size())/1e6, opened.Round(time.Millisecond), frames)
+		t.Logf("%d events, %.1f MB: open in %v, %.1f ms for a frame while it scrolls",
+			count, float64(info.Size())/1e6, opened.Round(time.Millisecond), frames)
 	})
 }

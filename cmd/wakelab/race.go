@@ -19,17 +19,21 @@ func raceCommand(out *output, stderr io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use:   "race",
 		Short: "what Go's race detector sees of a racy future, and what cgo hides",
-		Long: `Builds internal/test/racy with the race detector and runs it: the same racy future, woken by a Go waker and through C, and the correct ones. It needs the
-go command and this module's source.`,
+		Long: `Builds internal/test/racy with the race detector and runs it: a racy future, woken by a Go
+waker and through C, and correct futures. It needs the go command and this module's source.`,
 		Example: "  wakelab race",
 		RunE:    func(*cobra.Command, []string) error { return race(out, stderr) },
 	}
 }
 
-// sides are what is compared.
+// sides are the two columns to compare.
 var sides = []struct{ mode, title, code string }{
-	{"late", "woken by a Go waker", "w.Wake()\nm.value = 42    // after the wake: the poll\n                // may read it meanwhile"},
-	{"late-c", "woken through C", "rawwaker_wake_by_ref(&w)\nm.value = 42    // the same mistake\nrawwaker_drop(w)"},
+	{"late", "woken by a Go waker", `w.Wake()
+m.value = 42    // after the wake: the poll
+                // may read it meanwhile`},
+	{"late-c", "woken through C", `rawwaker_wake_by_ref(&w)
+m.value = 42    // the same mistake
+rawwaker_drop(w)`},
 }
 
 func race(out, stderr io.Writer) error {
@@ -47,7 +51,8 @@ func race(out, stderr io.Writer) error {
 		fmt.Fprint(stderr, "building with -race ...\r")
 		defer fmt.Fprint(stderr, "\r                       \r")
 	}
-	if _, err := outputOf(ctx, source, "go", "build", "-race", "-o", program, "./internal/test/racy"); err != nil {
+	_, err = outputOf(ctx, source, "go", "build", "-race", "-o", program, "./internal/test/racy")
+	if err != nil {
 		return err
 	}
 	var columns [2][]string
@@ -58,7 +63,8 @@ func race(out, stderr io.Writer) error {
 		}
 		columns[i] = append(columns[i], s.title, "")
 		columns[i] = append(columns[i], strings.Split(s.code, "\n")...)
-		columns[i] = append(columns[i], "", fmt.Sprintf("reported in %d of %d runs", reported, races), "")
+		columns[i] = append(columns[i], "",
+			fmt.Sprintf("reported in %d of %d runs", reported, races), "")
 		columns[i] = append(columns[i], report...)
 	}
 	for i := range max(len(columns[0]), len(columns[1])) {
@@ -71,7 +77,10 @@ func race(out, stderr io.Writer) error {
 		line(out, "%-50.50s| %s", cell(columns[0]), cell(columns[1]))
 	}
 	line(out, "")
-	for _, mode := range []struct{ name, what string }{{"correct", "m.value = 42; w.Wake()"}, {"correct-c", "m.value = 42; then a thread of C wakes"}} {
+	for _, mode := range []struct{ name, what string }{
+		{"correct", "m.value = 42; w.Wake()"},
+		{"correct-c", "m.value = 42; then a C thread wakes"},
+	} {
 		reported, _, err := detect(ctx, program, mode.name)
 		if err != nil {
 			return err
@@ -79,23 +88,25 @@ func race(out, stderr io.Writer) error {
 		line(out, "correct: %-40s reported in %d of %d runs", mode.what, reported, races)
 	}
 	line(out, `
-Why. Both programs write after the wake what the next poll reads, and in both that poll waits
-until the sender is done, by a flag that the detector does not see: the order of events is the
-same. In the left one the wake is an exchange on a word in Go memory; the detector knows that it
-orders what came before it, and sees that the write came after. In the right one the waker is
-C's, and each call of a slot is a call of cgo. Go's runtime tells the detector that every call
-of cgo synchronises with every other (runtime/cgocall.go, racecgosync), because it cannot see
-what C does. So the drop after the write "happens before" the next call of C that the poll
-makes, and the race, which is there as before, is ordered away.
+Why: both programs write after the wake what the next poll reads. In both, that poll waits until
+the sender has finished, by a flag that the detector does not see. So the order of events is the
+same. On the left the wake is an exchange on a word in Go memory: the detector knows that it orders
+what came before it, and sees that the write came after it. On the right the waker is C's, and each
+call of a slot is a cgo call. Go's runtime reports to the detector that all cgo calls synchronise
+with each other (runtime/cgocall.go, racecgosync), because it cannot see what C does. So the drop
+after the write "happens before" the poll's next call into C. The race is still there, but the
+detector takes the two accesses for ordered.
 
-Hence Go's wakers never cross into C on their way to Go: what this library itself does hides no
-race. Where your waker is C's, hold the same future to a Go waker too, under -race, and the C
-half to ThreadSanitizer in a program without Go.`)
+Therefore a wake from Go to Go never crosses into C: this library itself hides no race. If your
+waker is C's, also test the same future with a Go waker under -race, and the C part under
+ThreadSanitizer in a program without Go.`)
 	return nil
 }
 
-// detect runs the program some times; report is what the detector says, cut to the column.
-func detect(ctx context.Context, program, mode string) (reported int, report []string, err error) {
+// detect runs the program several times; report is what the detector prints, cut to the column.
+func detect(
+	ctx context.Context, program, mode string,
+) (reported int, report []string, err error) {
 	for range races {
 		cmd := exec.CommandContext(ctx, program, mode)
 		cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
@@ -116,12 +127,13 @@ func detect(ctx context.Context, program, mode string) (reported int, report []s
 	return reported, report, nil
 }
 
-// excerpt is who wrote and who read, and where.
+// excerpt returns the lines that tell which goroutine wrote and which read, and where.
 func excerpt(text string) (lines []string) {
 	for l := range strings.Lines(from(text, "WARNING: DATA RACE")) {
 		l = strings.TrimRight(l, "\n")
 		switch {
-		case strings.HasPrefix(l, "WARNING"), strings.Contains(l, " by goroutine "), strings.Contains(l, " by main goroutine"):
+		case strings.HasPrefix(l, "WARNING"),
+			strings.Contains(l, " by goroutine "), strings.Contains(l, " by main goroutine"):
 			lines = append(lines, shorten(l))
 		case strings.HasPrefix(l, "  main."):
 			lines = append(lines, shorten(l))

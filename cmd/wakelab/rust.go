@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// probe looks for the fields of Rust's wakers; its first lines say how.
+// probe finds the fields of Rust's wakers; its first lines describe how.
 //
 //go:embed probe.rs
 var probe string
 
-// recorded is what the probe printed with recordedBy. Nothing holds another rustc to it.
+// recorded is what the probe printed with recordedBy. Another rustc may choose another layout.
 const (
 	recordedBy = "rustc 1.95.0 for x86_64-unknown-linux-gnu"
 	recorded   = `RawWaker 16 8
@@ -33,16 +33,16 @@ Context.waker 0|8 8
 `
 )
 
-// rust returns where Rust has its fields, and by whose word: the probe's, where rustc is at hand, or the record.
+// rust returns Rust's layout and its source: the probe, if rustc is installed, else the record.
 func rust() (figures, string) {
 	printed, version, err := runProbe()
 	if err != nil {
-		return parse(recorded), fmt.Sprintf("recorded by %s; not looked up now: %v", recordedBy, err)
+		return parse(recorded), fmt.Sprintf("recorded by %s; not checked now: %v", recordedBy, err)
 	}
 	return parse(printed), "found now by a probe that " + version + " compiled"
 }
 
-// runProbe compiles the probe in a folder that is gone afterwards, and returns what it prints.
+// runProbe compiles the probe in a temporary folder, and returns what it prints.
 func runProbe() (printed, version string, err error) {
 	rustc, err := exec.LookPath("rustc")
 	if err != nil {
@@ -56,20 +56,21 @@ func runProbe() (printed, version string, err error) {
 	if err := os.WriteFile(filepath.Join(dir, "probe.rs"), []byte(probe), 0o600); err != nil {
 		return "", "", err
 	}
-	said, err := outputOf(ctx, dir, rustc, "--version")
+	full, err := outputOf(ctx, dir, rustc, "--version")
 	if err != nil {
 		return "", "", err
 	}
-	program := filepath.Join(dir, "probe.exe") // the ending that every system runs
-	if _, err := outputOf(ctx, dir, rustc, "--edition", "2021", "-o", program, "probe.rs"); err != nil {
+	program := filepath.Join(dir, "probe.exe") // Windows needs the extension
+	_, err = outputOf(ctx, dir, rustc, "--edition", "2021", "-o", program, "probe.rs")
+	if err != nil {
 		return "", "", err
 	}
 	printed, err = outputOf(ctx, dir, program)
-	version, _, _ = strings.Cut(said, " (") // without the commit
+	version, _, _ = strings.Cut(full, " (") // without the commit
 	return printed, strings.TrimSpace(version), err
 }
 
-// outputOf is what a command prints. The error has one line.
+// outputOf runs a command and returns what it prints. The error has one line.
 func outputOf(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
@@ -84,7 +85,7 @@ func outputOf(ctx context.Context, dir, name string, args ...string) (string, er
 	return "", err
 }
 
-// firstLine is what an error of one line has of what a program says.
+// firstLine returns the first line of a program's output, for an error of one line.
 func firstLine(text string) string {
 	first, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
 	return first

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/term"
 )
 
-// terminal says whether w is one: only those get colours and progress bars.
+// terminal reports whether w is a terminal: only terminals get colours and progress bars.
 func terminal(w io.Writer) bool {
 	if o, ok := w.(*output); ok {
 		w = o.w
@@ -24,14 +24,16 @@ func terminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// colourful is terminal where nobody has asked for no colours: https://no-color.org
+// colourful reports whether to use colours: on a terminal, unless NO_COLOR is set
+// (https://no-color.org).
 func colourful(w io.Writer) bool {
 	_, no := os.LookupEnv("NO_COLOR")
 	return !no && terminal(w)
 }
 
-// aside writes a file beside its place and puts it there when it is whole, so that nothing half-written is left behind. What is no file of a disk, a
-// device or a pipe, is written to.
+// aside writes a temporary file beside the named one and renames it when it is complete, so that no
+// incomplete file is left. It writes directly to what is not a regular file, such as a device or a
+// pipe.
 func aside(name string, write func(io.Writer) error) error {
 	place := name
 	if real, err := filepath.EvalSymlinks(name); err == nil {
@@ -68,7 +70,7 @@ func aside(name string, write func(io.Writer) error) error {
 	return nil
 }
 
-// bare is an error without the name of a file that nobody has asked for.
+// bare removes the name of a temporary file from an error.
 func bare(err error) error {
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
@@ -79,7 +81,8 @@ func bare(err error) error {
 	return err
 }
 
-// scratch is a folder for a while, and a context that ends with limit or a signal; done removes the folder.
+// scratch makes a temporary folder, and a context that ends after limit or by a signal. done
+// removes the folder.
 func scratch(limit time.Duration) (ctx context.Context, dir string, done func(), err error) {
 	if dir, err = os.MkdirTemp("", "wakelab"); err != nil {
 		return nil, "", nil, err
@@ -91,9 +94,10 @@ func scratch(limit time.Duration) (ctx context.Context, dir string, done func(),
 	}, nil
 }
 
-// interruptible is a context that ends with limit or a signal.
+// interruptible returns a context that ends after limit or by a signal.
 func interruptible(limit time.Duration) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(),
+		os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	return ctx, func() {
 		cancel()

@@ -63,7 +63,7 @@ func TestMeter(t *testing.T) {
 		require.EqualValues(t, 4, m.polls.Load())
 		require.EqualValues(t, 3, m.wakes.Load())
 	})
-	// A waker that was kept past its task's end still counts, and wakes nobody.
+	// A waker that was kept after its task's end still counts, and wakes nothing.
 	t.Run("accepts_a_late_wake", func(t *testing.T) {
 		var m meter
 		var kept *rawwaker.Waker
@@ -74,6 +74,6 @@ func TestMeter(t *testing.T) {
 		blockon.BlockOn(f)
 		kept.Wake()
 		require.EqualValues(t, 1, m.wakes.Load())
-		f.(rawwaker.Dropper).Drop() // over already
+		f.(rawwaker.Dropper).Drop() // has ended already
 	})
 }

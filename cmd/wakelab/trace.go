@@ -19,7 +19,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/examples/article"
 )
 
-// asLab has a program that has this one in it, as its tests do, be the lab.
+// asLab makes a program that contains this one, such as its test program, run as wakelab.
 const asLab = "FFIWAKER_LAB=1"
 
 func traceCommand(out *output, stderr io.Writer) *cobra.Command {
@@ -27,8 +27,9 @@ func traceCommand(out *output, stderr io.Writer) *cobra.Command {
 	var asJSON bool
 	var size int
 	var long strings.Builder
-	long.WriteString(`Runs an example with FFIWAKERDEBUG=trace=FILE and shows what happened: who polled, who woke, who parked, on which goroutine and
-thread, with counts of references. A trace of your own program: --from FILE. The format is docs/TRACE.md.
+	long.WriteString(`Runs an example with FFIWAKERDEBUG=trace=FILE and shows each poll, wake and park,
+with its goroutine, its thread and the counts of references. --from FILE shows a trace of your own
+program. docs/TRACE.md describes the format.
 
 The examples:
 `)
@@ -37,11 +38,12 @@ The examples:
 	}
 	c := &cobra.Command{
 		Use:   "trace EXAMPLE",
-		Short: "a timeline of a real run, in the terminal, as JSON, for Perfetto, as a page",
+		Short: "a timeline of a real run: in the terminal, as JSON, for Perfetto, or as a page",
 		Long:  strings.TrimSuffix(long.String(), "\n"),
 		Example: `  wakelab trace countdown
   wakelab trace c-thread --html c-thread.html
-  FFIWAKERDEBUG=trace=mine.trace ./my-program; wakelab trace --from mine.trace --perfetto mine.json`,
+  FFIWAKERDEBUG=trace=mine.trace ./my-program
+  wakelab trace --from mine.trace --perfetto mine.json`,
 		ValidArgs: demoNames(),
 		Args: func(c *cobra.Command, args []string) error {
 			switch {
@@ -70,7 +72,7 @@ The examples:
 				t, err = readTrace(from)
 			} else {
 				var d demo
-				if d, err = find("example", args[0], demos(), func(d demo) string { return d.name }); err == nil {
+				if d, err = findDemo(args[0]); err == nil {
 					title = d.name
 					t, printed, err = runDemo(d, size)
 				}
@@ -81,7 +83,10 @@ The examples:
 			for _, file := range []struct {
 				name  string
 				write func(io.Writer) error
-			}{{page, func(w io.Writer) error { return t.WriteHTML(w, title) }}, {perfetto, t.WritePerfetto}} {
+			}{
+				{page, func(w io.Writer) error { return t.WriteHTML(w, title) }},
+				{perfetto, t.WritePerfetto},
+			} {
 				if file.name == "" {
 					continue
 				}
@@ -104,12 +109,18 @@ The examples:
 			return t.WriteText(out, colourful(out))
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "an event a line, for other programs")
-	c.Flags().StringVar(&page, "html", "", "write one page that needs nothing else to `FILE`")
-	c.Flags().StringVar(&perfetto, "perfetto", "", "write what ui.perfetto.dev and chrome://tracing open to `FILE`")
-	c.Flags().StringVar(&from, "from", "", "a trace that FFIWAKERDEBUG=trace=`FILE` has written, instead of an example")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one event in each line, for other programs")
+	c.Flags().StringVar(&page, "html", "", "write a page that needs no other file to `FILE`")
+	c.Flags().StringVar(&perfetto, "perfetto", "",
+		"write a trace for ui.perfetto.dev or chrome://tracing to `FILE`")
+	c.Flags().StringVar(&from, "from", "",
+		"show a trace that FFIWAKERDEBUG=trace=`FILE` has written, instead of an example")
 	c.Flags().IntVar(&size, "size", 0, "how often the storm wakes (200)")
 	return c
+}
+
+func findDemo(name string) (demo, error) {
+	return find("example", name, demos(), func(d demo) string { return d.name })
 }
 
 func demoNames() (names []string) {
@@ -132,16 +143,17 @@ func readTrace(name string) (*trace.Trace, error) {
 	return t, nil
 }
 
-// mostWakes is how often a storm may wake: an event is some 200 bytes of a file, and more of memory.
+// mostWakes limits a storm: each event takes about 200 bytes of a file, and more of memory.
 const mostWakes = 1_000_000
 
-// runDemo runs an example in a process of its own, and reads its trace.
+// runDemo runs a demo in a process of its own, and reads its trace.
 func runDemo(d demo, size int) (t *trace.Trace, printed string, err error) {
 	switch {
 	case d.inC && !article.HasC:
 		return nil, "", errors.New(d.name + " needs cgo, and this build has none")
 	case size < 0 || size > mostWakes || size > 0 && d.size == 0:
-		return nil, "", usage("--size %d: %s has no such size; a storm has up to %d", size, d.name, mostWakes)
+		return nil, "", usage("--size %d: %s has no such size; a storm has up to %d",
+			size, d.name, mostWakes)
 	case size == 0:
 		size = d.size
 	}
@@ -161,10 +173,11 @@ func runDemo(d demo, size int) (t *trace.Trace, printed string, err error) {
 	return t, string(out), err
 }
 
-// executable is this program, which a test under an emulator knows otherwise.
+// executable returns the path of this program. Tests replace it, for emulators.
 var executable = os.Executable
 
-// self runs this program with other arguments, and returns what it prints. The error has its last line on standard error.
+// self runs this program with other arguments, and returns what it prints. An error includes the
+// first line on standard error.
 func self(ctx context.Context, env []string, args ...string) ([]byte, error) {
 	exe, err := executable()
 	if err != nil {
@@ -175,28 +188,28 @@ func self(ctx context.Context, env []string, args ...string) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		if said := firstLine(stderr.String()); said != "" {
-			err = fmt.Errorf("%w: %s", err, said)
+		if first := firstLine(stderr.String()); first != "" {
+			err = fmt.Errorf("%w: %s", err, first)
 		}
 		return stdout.Bytes(), err
 	}
 	return stdout.Bytes(), nil
 }
 
-// demoCommand is what runDemo runs.
+// demoCommand is the command that runDemo runs.
 func demoCommand(out io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use:    "demo NAME SIZE",
 		Hidden: true,
 		Args:   cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
-			d, err := find("example", args[0], demos(), func(d demo) string { return d.name })
+			d, err := findDemo(args[0])
 			if err != nil {
 				return err
 			}
 			var size int
 			if _, err := fmt.Sscan(args[1], &size); err != nil {
-				return usage("%q is no size", args[1])
+				return usage("%q is not a size", args[1])
 			}
 			d.run(out, size)
 			return nil

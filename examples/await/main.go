@@ -27,7 +27,7 @@ func main() {
 	C.op_start(21, &words[0]) // returns at once; a C thread completes the operation
 	raw := rawwaker.RawFutureOf(uintptr(words[0]), uintptr(words[1]))
 
-	f := rawwaker.FutureFromRaw[C.int](raw) // takes no goroutine and no thread
+	f := rawwaker.FutureFromRaw[C.int](raw) // waiting takes no goroutine and no thread
 	v, err := blockon.Await(context.Background(), f)
 	fmt.Println("Result:", v, err)
 }

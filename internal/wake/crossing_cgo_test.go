@@ -18,7 +18,7 @@ import (
 func TestCrossing(t *testing.T) {
 	t.Run("is_made_once_if_two_lend_the_core_at_once", func(t *testing.T) {
 		for range 2000 {
-			var r roused
+			var r scheduled
 			var c Core
 			c.Init(&r)
 			var got [2]*crossing
@@ -36,7 +36,7 @@ func TestCrossing(t *testing.T) {
 	// For the race detector.
 	t.Run("may_end_while_two_lend_it", func(t *testing.T) {
 		for range 200 {
-			var r roused
+			var r scheduled
 			var c Core
 			c.Init(&r)
 			var wg sync.WaitGroup

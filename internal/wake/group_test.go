@@ -13,9 +13,9 @@ import (
 
 // brood is an owner of relays, as a WakerSet is.
 type brood struct {
-	group   *Group
-	members []member
-	rouser  func(i int32)
+	group    *Group
+	members  []member
+	schedule func(i int32)
 }
 
 type member struct {
@@ -24,7 +24,7 @@ type member struct {
 	i    int32
 }
 
-func (m *member) Schedule(Place)         { m.of.rouser(m.i) }
+func (m *member) Schedule(Place)         { m.of.schedule(m.i) }
 func (m *member) Root() *Core            { return nil }
 func (m *member) Group() (*Group, int32) { return m.of.group, m.i }
 
@@ -43,8 +43,8 @@ func TestGroup(t *testing.T) {
 	t.Run("finds_each_of_its_relays_and_has_no_weak_pointer_for_one", func(t *testing.T) {
 		const n = 5
 		b := newBrood(n)
-		var roused [n]int
-		b.rouser = func(i int32) { roused[i]++ }
+		var scheduled [n]int
+		b.schedule = func(i int32) { scheduled[i]++ }
 		var all [n]capi.Raw
 		for i := range all {
 			w, ok := b.members[i].core.Cross()
@@ -60,7 +60,7 @@ func TestGroup(t *testing.T) {
 			id := capi.BoxID(all[i])
 			require.Same(t, &b.members[i].core, CoreOfID(id))
 			CoreOfID(id).Wake()
-			require.Equal(t, 1, roused[i])
+			require.Equal(t, 1, scheduled[i])
 			capi.Drop(all[i])
 			b.members[i].core.End()
 			require.Nil(t, CoreOfID(id))

@@ -58,7 +58,7 @@ func TestInbox(t *testing.T) {
 		require.Equal(t, 2, *calls)
 		require.False(t, in.Asleep(nothing))
 	})
-	t.Run("each_wake_that_sees_the_sleeper_rouses_it", func(t *testing.T) {
+	t.Run("each_wake_that_sees_the_sleeper_wakes_it", func(t *testing.T) {
 		var in *Inbox
 		in, calls := inHook(t, func() {
 			require.True(t, readable(t, fd(t, in)), "the descriptor is first")

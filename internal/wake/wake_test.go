@@ -10,14 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// roused counts calls of Schedule.
-type roused struct{ n atomic.Int64 }
+// scheduled counts calls of Schedule.
+type scheduled struct{ n atomic.Int64 }
 
-func (r *roused) Schedule(Place) { r.n.Add(1) }
+func (r *scheduled) Schedule(Place) { r.n.Add(1) }
 
 func TestCore(t *testing.T) {
 	t.Run("schedules_by_the_wake_that_takes_Parked_away", func(t *testing.T) {
-		var r roused
+		var r scheduled
 		var c Core
 		c.Init(&r)
 		c.Wake()
@@ -56,7 +56,7 @@ func TestCore(t *testing.T) {
 	})
 	// For the race detector, too.
 	t.Run("may_be_read_while_it_is_woken", func(t *testing.T) {
-		var r roused
+		var r scheduled
 		var c Core
 		c.Init(&r)
 		var wg sync.WaitGroup

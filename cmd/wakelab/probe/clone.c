@@ -1,4 +1,4 @@
-/* What wakelab layout --abi compiles and reads: how a struct of two words is given back. */
+/* wakelab layout --abi compiles this and reads how a struct of two words is returned. */
 typedef struct rawwaker {
   void *data;
   const void *vtable;

@@ -15,7 +15,8 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// FuzzWakersOfC has wakers and futures of C beside those of Go, and each goes to the other side and comes back.
+// FuzzWakersOfC has wakers and futures of C and of Go, and each crosses to the other language and
+// back.
 func FuzzWakersOfC(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) { run(t, Decode(data), true) })
@@ -41,20 +42,21 @@ func (w *world) makeC(k kind) *handle {
 	return &handle{w: rawwaker.FromRaw(t.token.Waker()), ref: r}
 }
 
-// settle waits until all that C has woken has arrived. The dispatcher starts functions in the order of their wakes, so one more is woken and
-// waited for; then all have begun, and are over when none is left.
+// settle waits until all wakes from C have arrived. The dispatcher starts functions in the order of
+// their wakes. So settle wakes one more and waits for it: then all have begun, and have ended when
+// none is left.
 func (w *world) settle() {
-	if w.bell == nil {
-		w.bell = make(chan struct{}, 1)
-		bell := w.bell
-		w.bells = rawwaker.FromFunc(func() { bell <- struct{}{} }).IntoRaw()
+	if w.arrived == nil {
+		w.arrived = make(chan struct{}, 1)
+		arrived := w.arrived
+		w.probe = rawwaker.FromFunc(func() { arrived <- struct{}{} }).IntoRaw()
 	}
-	ctest.WakeByRef(w.bells)
-	w.expect(rings(w.bell), "a wake from C does not arrive: a wake was lost")
+	ctest.WakeByRef(w.probe)
+	w.expect(arrives(w.arrived), "a wake from C does not arrive: a wake was lost")
 	w.expect(called(), "a function that C has woken is not called, or does not return")
 }
 
-// called waits until no function of a user's is due.
+// called waits until no user function is due.
 func called() bool {
 	for deadline := time.Now().Add(10 * time.Second); wake.Calls.Load() != 0; runtime.Gosched() {
 		if time.Now().After(deadline) {
@@ -64,9 +66,9 @@ func called() bool {
 	return true
 }
 
-func rings(bell chan struct{}) bool {
+func arrives(arrived chan struct{}) bool {
 	select {
-	case <-bell:
+	case <-arrived:
 		return true
 	case <-time.After(10 * time.Second):
 		return false
@@ -123,7 +125,7 @@ func (w *world) borrow(h *handle, way int) {
 	case 3:
 		box := r.ref.as == asBox || r.ref.as == asC && r.ref.t.kind != token
 		w.expect(ctest.IsBox(r.w) == box, "is_box is not %v", box)
-	case 4: // on a thread that Go does not know
+	case 4: // on a thread that Go did not create
 		w.mWakeByRef(r.ref)
 		_, err := capi.OnThread(capi.SlotWakeByRef, numbersOf(r.w), 1)
 		w.expect(err == nil, "%v", err)
@@ -188,7 +190,7 @@ func (w *world) back(at *raw, way, to int) {
 	}
 }
 
-// settleTwice is settle after two wakes in a row, which may have become one.
+// settleTwice is settle after two consecutive wakes, which may have coalesced.
 func (w *world) settleTwice(r ref) {
 	w.settle()
 	if r.as == asBox && r.t.kind == function && int(r.t.seen.Load()) == r.t.wakes-1 {
@@ -207,27 +209,27 @@ func (w *world) finishC() {
 			w.dropInC(r)
 		}
 	}
-	if w.bell != nil {
-		ctest.Drop(w.bells)
+	if w.arrived != nil {
+		ctest.Drop(w.probe)
 	}
 }
 
-// inC is what a future has on the C side, if anything.
+// inC is the C side of a future, if it has one.
 type inC struct {
-	raw       rawwaker.RawFuture // a future of Go that C polls
+	raw       rawwaker.RawFuture // a Go future that C polls
 	exported  bool
-	c         *rawwaker.CFuture[uint64] // a future of C
+	c         *rawwaker.CFuture[uint64] // a C future
 	script    *ctest.Script
 	letters   string
 	op        ctest.Op
 	isOp      bool
 	completed bool
-	kept      ref // of a future of C
+	kept      ref // of a C future
 }
 
 func (f *fut) ofC() bool { return f.exported || f.c != nil }
 
-// toC makes a new future one that crosses: way 1 to C, 2 and 3 from C.
+// toC makes a new future cross: way 1 to C, ways 2 and 3 from C.
 func (w *world) toC(f *fut, way int) {
 	how := f.script & 3
 	switch {
@@ -258,7 +260,7 @@ func (w *world) pollC(f *fut, h *handle, way int) {
 		return
 	}
 	r, t := h.ref, h.ref.t
-	own := way == 1 && r.as == asGo && t.kind == core && !t.over
+	own := way == 1 && r.as == asGo && t.kind == core && !t.ended
 	var cx *rawwaker.Context
 	if own {
 		cx = &t.cx
@@ -298,11 +300,12 @@ func (w *world) pollC(f *fut, h *handle, way int) {
 		w.expect(got.Value() == value, "a C future's value is %d", got.Value())
 	}
 	if f.last != pending {
-		w.overC(f)
+		w.endC(f)
 	}
 }
 
-// letters is what the model says of n polls of a script, of which only the last may have been one that did not wake itself.
+// letters is what the model expects of n polls of a script. Only the last of them may have been one
+// that did not wake itself.
 func (w *world) letters(f *fut, r ref, n int, own bool) {
 	w.expect(n == 1 || own && n > 0, "a C future was polled %d times", n)
 	for i := range n {
@@ -322,7 +325,7 @@ func (w *world) letters(f *fut, r ref, n int, own bool) {
 	}
 }
 
-// keep is clone_from, as a future of C keeps a waker.
+// keep is clone_from, as a C future keeps a waker.
 func (w *world) keep(f *fut, r ref) {
 	if f.kept.as != nothing && f.kept.same(r) {
 		return
@@ -332,8 +335,8 @@ func (w *world) keep(f *fut, r ref) {
 	w.mDrop(old)
 }
 
-// overC is for a future of C that has been dropped, by whatever.
-func (w *world) overC(f *fut) {
+// endC is called for a C future that has been dropped.
+func (w *world) endC(f *fut) {
 	w.mDrop(f.kept)
 	f.kept = ref{}
 	switch {
@@ -352,7 +355,7 @@ func (w *world) pollExported(f *fut, h *handle) {
 	f.under = r.ref
 	if r.ref.as == asBox || r.ref.as == asC && (r.ref.t.kind == core || r.ref.t.kind == parker) {
 		f.under.as = asGo
-		if r.ref.t.over {
+		if r.ref.t.ended {
 			f.under = ref{t: r.ref.t, as: asNoop}
 		}
 	}
@@ -363,7 +366,8 @@ func (w *world) pollExported(f *fut, h *handle) {
 	}
 	ctest.DropFuture(f.raw)
 	f.inC = inC{}
-	w.expect(f.drops == 1 || f.last == ready && f.drops == 0, "a Go future in C was dropped %d times", f.drops)
+	w.expect(f.drops == 1 || f.last == ready && f.drops == 0,
+		"a Go future in C was dropped %d times", f.drops)
 }
 
 func (w *world) judgeCode(f *fut, code uint8, out uint64) {
@@ -377,7 +381,7 @@ func (w *world) judgeCode(f *fut, code uint8, out uint64) {
 	}
 }
 
-// completeC is true where the future is one of C.
+// completeC completes a C future; false: f is not one.
 func (w *world) completeC(f *fut) bool {
 	switch {
 	case f.isOp && !f.inC.completed:
@@ -404,7 +408,7 @@ func (w *world) cancelC(f *fut) {
 		return
 	}
 	f.c.Drop()
-	w.overC(f)
+	w.endC(f)
 }
 
 func (w *world) blockOnInC(f *fut) {
@@ -412,10 +416,11 @@ func (w *world) blockOnInC(f *fut) {
 	f.under = ref{t, asC, 0}
 	code, out := ctest.BlockOn(rawwaker.FutureIntoRaw[int](f))
 	w.judgeCode(f, code, out)
-	w.expect(f.drops == 1 || f.last == ready && f.drops == 0, "rawwaker_block_on has dropped its future %d times", f.drops)
+	w.expect(f.drops == 1 || f.last == ready && f.drops == 0,
+		"rawwaker_block_on has dropped its future %d times", f.drops)
 }
 
-// ownC is what one thread of a crowd has in C's hands.
+// ownC is what one thread of a crowd has in C.
 type ownC struct {
 	raws  [raws]rawwaker.RawWaker
 	tasks [raws]*many
@@ -443,7 +448,7 @@ func (w *crowd) stepC(own *ownC, name string, h *shared, o Operation) {
 		return
 	}
 	switch at := o.X % raws; name {
-	case "borrow": // lent words are good only as long as their handle, which another thread may consume: so of a clone
+	case "borrow": // of a clone: lent words are valid only until another thread consumes the handle
 		var k *rawwaker.Waker
 		if !w.try(h, "Clone", func() { k = h.w.Clone() }) {
 			return
@@ -493,15 +498,15 @@ func (w *crowd) endC(own *ownC) {
 	}
 }
 
-// settleC waits for all that C has woken.
+// settleC waits for all wakes from C.
 func (w *crowd) settleC() {
 	if !w.c {
 		return
 	}
-	bell := make(chan struct{}, 1)
-	r := rawwaker.FromFunc(func() { bell <- struct{}{} }).IntoRaw()
+	arrived := make(chan struct{}, 1)
+	r := rawwaker.FromFunc(func() { arrived <- struct{}{} }).IntoRaw()
 	ctest.Wake(r)
-	if !rings(bell) || !called() {
+	if !arrives(arrived) || !called() {
 		w.fail("a wake from C does not arrive: a wake was lost")
 	}
 }

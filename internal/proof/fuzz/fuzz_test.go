@@ -12,12 +12,13 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
 )
 
-// operations executed by this process; said at its end, and counted by the script.
+// operations counts what this process has executed. TestMain reports it to the script.
 var operations atomic.Int64
 
 func TestMain(m *testing.M) {
 	status := m.Run()
-	if to := os.Getenv("FUZZ_OPERATIONS"); to != "" { // a file: fuzzing has processes of its own, whose output go test keeps
+	// To a file: go test does not print the output of its fuzzing processes.
+	if to := os.Getenv("FUZZ_OPERATIONS"); to != "" {
 		if f, err := os.OpenFile(to, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666); err == nil {
 			fmt.Fprintf(f, "operations %d\n", operations.Load())
 			f.Close()
@@ -26,10 +27,11 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// seeds holds f to balance's rule, and gives it what is in the folders of the other targets: a program is one for all. Its own
-// go test adds by itself.
+// seeds adds the corpus of the other targets to f, because a program is the same for all; go test
+// adds f's own. It also checks, by package balance, that nothing is left at the end.
 func seeds(f *testing.F) {
-	if flag.Lookup("test.fuzz").Value.String() == "" { // who fuzzes has goroutines and descriptors of its own
+	// A fuzzing process has goroutines and descriptors of its own.
+	if flag.Lookup("test.fuzz").Value.String() == "" {
 		balance.Check(f)
 	}
 	names, err := filepath.Glob("testdata/fuzz/*/*")
@@ -48,7 +50,7 @@ func seeds(f *testing.F) {
 	}
 }
 
-// FuzzWakersOfGo makes no cgo call at all, so that under -race the detector sees everything.
+// FuzzWakersOfGo makes no cgo call, so the race detector sees everything.
 func FuzzWakersOfGo(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) { run(t, Decode(data), false) })
@@ -68,7 +70,7 @@ func run(t *testing.T, p Program, c bool) {
 
 func TestProgram(t *testing.T) {
 	if done := new(world).table(); len(done) != len(Names) {
-		t.Errorf("%d operations are in the table, and %d are done", len(Names), len(done))
+		t.Errorf("%d operations are in the table, and %d are implemented", len(Names), len(done))
 	}
 	data := []byte{3}
 	for i := range Names {
@@ -76,17 +78,17 @@ func TestProgram(t *testing.T) {
 	}
 	list := Decode(data).String()
 	if again, err := Parse(list); err != nil || !bytes.Equal(again, data) {
-		t.Errorf("%v: %v and not %v", err, again, data)
+		t.Errorf("%v: got %v, want %v", err, again, data)
 	}
 	for _, c := range []struct{ data, list string }{
 		{"", "mode 0\n"},
-		{"\xff\x1a", "mode 7\nclone 0 0 0\n"}, // what is missing is 0, what is too much is reduced
+		{"\xff\x1a", "mode 7\nclone 0 0 0\n"}, // a missing byte is 0; a large one is reduced
 	} {
 		if got := Decode([]byte(c.data)).String(); got != c.list {
-			t.Errorf("%q is %q and not %q", c.data, got, c.list)
+			t.Errorf("%q: got %q, want %q", c.data, got, c.list)
 		}
 	}
 	if n := len(Decode(make([]byte, 4000)).Ops); n != Most {
-		t.Errorf("%d operations count", n)
+		t.Errorf("%d operations", n)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// Without cgo what crosses panics, and changes nothing.
+// Without cgo, a crossing panics and changes nothing.
 
 type inC struct{}
 

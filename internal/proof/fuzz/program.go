@@ -1,5 +1,6 @@
-// Package fuzz runs programs of operations on wakers and futures beside a model that counts references and wakes. README.md says
-// what a program is; fuzz.c runs the same in C.
+// Package fuzz runs programs of operations on wakers and futures against a reference model.
+//
+// The model counts references and wakes. README.md describes a program; fuzz.c runs the same in C.
 package fuzz
 
 import (
@@ -13,7 +14,7 @@ import (
 //go:embed operations.def
 var table string
 
-// Names are the operations, by number.
+// Names lists the operations by number.
 var Names = func() (names []string) {
 	for line := range strings.Lines(table) {
 		if name, ok := strings.CutPrefix(line, "OP("); ok {
@@ -27,24 +28,24 @@ var Names = func() (names []string) {
 // The bits of a program's first byte.
 const (
 	Together = 1 << iota // the threads run their parts at once
-	Early                // what is left is woken, after its runtime has gone, and not dropped before
-	Hooked               // C: the sink has a hook
+	Early                // the runtime ends before the wakers that are left, which are then woken
+	Hooked               // in C, the sink has a hook
 )
 
-// Most is how many operations count; what comes after them does not.
+// Most is the maximum number of operations; the bytes after them are ignored.
 const Most = 128
 
-// Threads is how many a program has.
+// Threads is the number of threads of a program.
 const Threads = 3
 
-// Operation is four bytes, reduced.
+// Operation is decoded from four bytes, each reduced to its range.
 type Operation struct {
 	Name string
 	Who  int
 	X, Y int
 }
 
-// Program is what any bytes are.
+// Program is decoded from any bytes.
 type Program struct {
 	Mode int
 	Ops  []Operation
@@ -59,12 +60,13 @@ func Decode(data []byte) (p Program) {
 	for data = data[1:]; len(data) > 0 && len(p.Ops) < Most; {
 		var b [4]byte
 		data = data[copy(b[:], data):]
-		p.Ops = append(p.Ops, Operation{Names[int(b[0])%len(Names)], int(b[1] % Threads), int(b[2]), int(b[3])})
+		op := Operation{Names[int(b[0])%len(Names)], int(b[1] % Threads), int(b[2]), int(b[3])}
+		p.Ops = append(p.Ops, op)
 	}
 	return p
 }
 
-// String lists a program, as fuzz.c does.
+// String lists the program in the format of fuzz.c.
 func (p Program) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "mode %d\n", p.Mode)
@@ -74,7 +76,7 @@ func (p Program) String() string {
 	return b.String()
 }
 
-// Parse is the way back from String to bytes.
+// Parse returns the bytes of a program that String has listed.
 func Parse(list string) (data []byte, err error) {
 	lines := strings.Split(strings.TrimSpace(list), "\n")
 	var mode uint8
@@ -95,17 +97,17 @@ func Parse(list string) (data []byte, err error) {
 			}
 		}
 		if code < 0 {
-			return nil, fmt.Errorf("%q is no operation", name)
+			return nil, fmt.Errorf("%q is not an operation", name)
 		}
 		data = append(data, uint8(code), who, x, y)
 	}
 	return data, nil
 }
 
-// Header is how a file of Go's corpus begins; a quoted string and a parenthesis follow.
+// Header begins a file of Go's corpus; a quoted string and a parenthesis follow.
 const Header = "go test fuzz v1\n[]byte("
 
-// ReadFile reads a program in the format of Go's corpus.
+// ReadFile reads a program from a file in the format of Go's corpus.
 func ReadFile(name string) ([]byte, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -115,7 +117,7 @@ func ReadFile(name string) ([]byte, error) {
 	quoted, closed := strings.CutSuffix(quoted, ")")
 	data, err := strconv.Unquote(quoted)
 	if !ok || !closed || err != nil {
-		return nil, fmt.Errorf("%s is no program", name)
+		return nil, fmt.Errorf("%s is not a program", name)
 	}
 	return []byte(data), nil
 }

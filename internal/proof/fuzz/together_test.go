@@ -14,8 +14,9 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// crowd is the world in which the threads run their parts at once. Each handle may be used by all of them: of those that consume
-// it one wins, and the others panic. The model knows what holds in any order.
+// crowd is the world in which the threads run their parts at once. All of them may use each
+// handle: of those that consume it one wins, and the others panic. The model checks what holds in
+// any order.
 type crowd struct {
 	c       bool
 	wakers  [wakers]atomic.Pointer[shared]
@@ -23,50 +24,50 @@ type crowd struct {
 	futures [Threads]gate
 	gates   [Threads]gate
 	running atomic.Int64
-	maybe   atomic.Int64 // wakes of cells, which may have kept anything or nothing
+	maybe   atomic.Int64 // wakes of cells, which may have kept a waker or none
 
 	mu      sync.Mutex // guards the rest
 	err     error
 	handles []*shared
-	pairs   [][2]*shared // of which one was said to be consumed
+	pairs   [][2]*shared // a panic reported that one of the two was consumed
 	tasks   []*many
 }
 
-// shared is a Waker of several.
+// shared is a Waker that several threads use.
 type shared struct {
 	w     *rawwaker.Waker
 	t     *many
-	ends  atomic.Int64 // who has consumed it
-	after atomic.Int64 // who was told that it is consumed
+	ends  atomic.Int64 // calls that have consumed it
+	after atomic.Int64 // calls that panicked because it was consumed
 }
 
-// many is a task that several wake.
+// many is a task that several threads wake.
 type many struct {
 	kind   kind
 	made   atomic.Int64 // wakes of which each must arrive
-	merged atomic.Int64 // wakes of C: one at least arrives after each
+	merged atomic.Int64 // wakes from C: at least one arrives after each
 	seen   atomic.Int64
 
-	core   wake.Core
-	cx     rawwaker.Context
-	dirty  atomic.Bool // a wake was made that no Consume has told of
-	unsure atomic.Bool // or it was none, for its waker was consumed
-	asleep bool        // of thread 0, the only one that polls
-	roused atomic.Int64
-	over   atomic.Bool
-	token  ctask
+	core      wake.Core
+	cx        rawwaker.Context
+	dirty     atomic.Bool // a wake was made that no Consume has reported
+	unsure    atomic.Bool // or its waker was consumed, so there was none
+	asleep    bool        // of thread 0, the only one that polls
+	scheduled atomic.Int64
+	ended     atomic.Bool
+	token     ctask
 }
 
-func (t *many) Schedule(wake.Place) { t.roused.Add(1) }
+func (t *many) Schedule(wake.Place) { t.scheduled.Add(1) }
 func (t *many) Wake()               { t.seen.Add(1) }
 
-// gate is a future that is ready when it has been woken often enough.
+// gate is a future that becomes ready after a number of wakes.
 type gate struct {
 	waker        rawwaker.AtomicWaker
 	opens, wants atomic.Int64
 	polls        atomic.Int64
 	waited       atomic.Bool
-	over         bool
+	ended        bool
 }
 
 // Poll implements [rawwaker.Future].
@@ -88,7 +89,7 @@ func (w *crowd) fail(format string, args ...any) {
 	w.mu.Unlock()
 }
 
-// add makes w known, so that it is given up at the end.
+// add registers w, so that it is dropped at the end.
 func (w *crowd) add(k *rawwaker.Waker, t *many) *shared {
 	h := &shared{w: k, t: t}
 	w.mu.Lock()
@@ -119,7 +120,7 @@ func (w *crowd) make(k kind) *shared {
 	}
 }
 
-// try makes a call that may find h consumed. True: it did what it says.
+// try makes a call that may find h consumed. True: the call succeeded.
 func (w *crowd) try(h *shared, call string, f func()) (ok bool) {
 	defer func() {
 		v := recover()
@@ -127,7 +128,8 @@ func (w *crowd) try(h *shared, call string, f func()) (ok bool) {
 			return
 		}
 		text, found := strings.CutPrefix(fmt.Sprint(v), "rawwaker: "+call)
-		for _, of := range []string{"Clone", "WillWake"} { // which of the two it is depends on what is kept
+		// What the cell keeps decides which of the two the panic names.
+		for _, of := range []string{"Clone", "WillWake"} {
 			if call == "Register" && !found {
 				text, found = strings.CutPrefix(fmt.Sprint(v), "rawwaker: "+of)
 			}
@@ -146,7 +148,7 @@ func (w *crowd) try(h *shared, call string, f func()) (ok bool) {
 
 // wake counts a wake of h, made by f.
 func (w *crowd) wake(h *shared, call string, f func()) bool {
-	h.t.dirty.Store(true) // before: what Consume tells of after the wake is this one, too
+	h.t.dirty.Store(true) // before the wake: a Consume after it reports this one too
 	if !w.try(h, call, f) {
 		h.t.unsure.Store(true)
 		return false
@@ -169,10 +171,11 @@ func (w *crowd) pollsOf(t *many) bool {
 	return true
 }
 
-// needsWaker are the operations on a waker x, which is made where there is none yet.
-var needsWaker = strings.Fields("clone wake wake_by_ref drop forget clone_from will_wake borrow move")
+// needsWaker are the operations on a waker x, which is made first if there is none.
+var needsWaker = strings.Fields("clone wake wake_by_ref drop forget clone_from will_wake borrow " +
+	"move")
 
-// step does one operation of thread who.
+// step runs one operation of thread who.
 func (w *crowd) step(who int, own *ownC, o Operation) {
 	operations.Add(1)
 	slot := &w.wakers[o.X%wakers]
@@ -208,7 +211,7 @@ func (w *crowd) step(who int, own *ownC, o Operation) {
 	case "will_wake":
 		if other != nil {
 			var got bool
-			either := new(shared) // the text does not say which of the two it is
+			either := new(shared) // the text of the panic does not name which of the two
 			if !w.try(either, "WillWake", func() { got = h.w.WillWake(other.w) }) {
 				w.mu.Lock()
 				w.pairs = append(w.pairs, [2]*shared{h, other})
@@ -236,16 +239,17 @@ func (w *crowd) step(who int, own *ownC, o Operation) {
 	case "future":
 		g := &w.futures[who]
 		g.wants.Store(g.opens.Load() + 1)
-		g.over = false
+		g.ended = false
 	case "poll":
-		if g := &w.futures[who]; other != nil && !g.over {
+		if g := &w.futures[who]; other != nil && !g.ended {
 			n := rawwaker.Noop()
 			cx := rawwaker.NewContext(n)
 			k := n
-			if w.try(other, "Clone", func() { k = other.w.Clone() }) { // the context's waker must outlive the poll
+			// The context's waker must outlive the poll.
+			if w.try(other, "Clone", func() { k = other.w.Clone() }) {
 				cx = rawwaker.NewContext(k)
 			}
-			g.over = g.Poll(cx).IsReady()
+			g.ended = g.Poll(cx).IsReady()
 			k.Drop()
 		}
 	case "complete":
@@ -256,7 +260,7 @@ func (w *crowd) step(who int, own *ownC, o Operation) {
 		}
 	case "cancel":
 		w.futures[who].waker.Drop()
-		w.futures[who].over = true
+		w.futures[who].ended = true
 	case "block_on":
 		g := &w.gates[who]
 		opens := g.opens.Load()
@@ -269,7 +273,7 @@ func (w *crowd) step(who int, own *ownC, o Operation) {
 			w.fail("a BlockOn has polled %d times, and was woken %d times at most", polls, most-4)
 		}
 	case "close":
-		if h != nil && h.t.kind == core && h.t.over.CompareAndSwap(false, true) {
+		if h != nil && h.t.kind == core && h.t.ended.CompareAndSwap(false, true) {
 			wake.Rawwaker.End(&h.t.cx)
 		}
 	case "read":
@@ -279,7 +283,7 @@ func (w *crowd) step(who int, own *ownC, o Operation) {
 		}
 	case "sleep":
 		if who == 0 && h != nil && h.t.kind == core && !h.t.asleep {
-			h.t.roused.Store(0)
+			h.t.scheduled.Store(0)
 			h.t.asleep = h.t.core.Sleep()
 		}
 	default:
@@ -304,7 +308,8 @@ func together(p Program, c bool) error {
 				}
 			}()
 			var own ownC
-			for ready.Add(1); ready.Load() < Threads; { // or the first is through before the last has begun
+			// Else the first may end before the last has begun.
+			for ready.Add(1); ready.Load() < Threads; {
 				runtime.Gosched()
 			}
 			for _, o := range p.Ops {
@@ -315,7 +320,7 @@ func together(p Program, c bool) error {
 			w.endC(&own)
 		}()
 	}
-	// Whoever waits at a gate is let through, by this goroutine if by nobody else.
+	// This goroutine opens the gates of those that still wait.
 	for from := time.Now(); w.running.Load() > 0; time.Sleep(20 * time.Microsecond) {
 		for i := range w.gates {
 			if w.gates[i].waited.Load() {
@@ -323,7 +328,7 @@ func together(p Program, c bool) error {
 			}
 		}
 		if time.Since(from) > 20*time.Second {
-			return fmt.Errorf("a BlockOn sleeps for ever: a wake was lost")
+			return fmt.Errorf("a BlockOn never returns: a wake was lost")
 		}
 	}
 	for i := range w.cells {
@@ -335,7 +340,7 @@ func together(p Program, c bool) error {
 	}
 	for _, pair := range w.pairs {
 		if pair[0].ends.Load()+pair[1].ends.Load() == 0 {
-			w.fail("one of two wakers was said to be consumed, and nobody has done it")
+			w.fail("a call reported that one of two wakers was consumed, but no call has consumed either")
 		}
 	}
 	for _, h := range w.handles {
@@ -344,7 +349,7 @@ func together(p Program, c bool) error {
 	w.settleC()
 	for _, t := range w.tasks {
 		w.judge(t)
-		if t.kind == core && !t.over.Load() {
+		if t.kind == core && !t.ended.Load() {
 			wake.Rawwaker.End(&t.cx)
 		}
 	}
@@ -355,7 +360,7 @@ func together(p Program, c bool) error {
 		for _, t := range w.tasks {
 			if t.token != nil {
 				if _, _, live, foul := t.token.counts(); live != 0 || foul != 0 {
-					return fmt.Errorf("%d references are left, %d calls on what is none", live, foul)
+					return fmt.Errorf("%d references are left, %d calls on an invalid one", live, foul)
 				}
 			}
 		}
@@ -368,17 +373,18 @@ func together(p Program, c bool) error {
 	})
 }
 
-// judgeHandle: each reference is ended exactly once, and who says that it has ended is right.
+// judgeHandle checks that each reference ended exactly once, and that a call that reported its end
+// was right.
 func (w *crowd) judgeHandle(h *shared) {
 	ends, after := h.ends.Load(), h.after.Load()
 	if ends > 1 {
 		w.fail("a waker was consumed %d times", ends)
 	}
 	if ends == 0 && after > 0 {
-		w.fail("a waker was said to be consumed, and nobody has done it")
+		w.fail("a call reported that a waker was consumed, but no call has consumed it")
 	}
 	if ends == 0 && !w.try(h, "Drop", h.w.Drop) {
-		w.fail("a waker that nobody has consumed cannot be dropped")
+		w.fail("a waker that no call has consumed cannot be dropped")
 	}
 }
 
@@ -389,11 +395,12 @@ func (w *crowd) judge(t *many) {
 		byValue, byRef, _, _ := t.token.counts()
 		seen = int64(byValue + byRef)
 	case t.kind == core:
-		if t.asleep && !t.core.Asleep() && t.roused.Load() == 0 {
-			w.fail("a task that slept was woken and not roused: a wake was lost")
+		if t.asleep && !t.core.Asleep() && t.scheduled.Load() == 0 {
+			w.fail("a task that slept was woken, but not scheduled: a wake was lost")
 		}
-		if !w.pollsOf(t) && t.dirty.Load() && !t.unsure.Load() && !t.over.Load() { // a box of one that is over wakes nobody
-			w.fail("a task was woken, and Consume does not say so: a wake was lost")
+		// The box of a task that has ended wakes nothing.
+		if !w.pollsOf(t) && t.dirty.Load() && !t.unsure.Load() && !t.ended.Load() {
+			w.fail("a task was woken, but Consume does not report it: a wake was lost")
 		}
 		return
 	case t.kind != function:
@@ -404,9 +411,9 @@ func (w *crowd) judge(t *many) {
 		least++
 	}
 	if seen < least {
-		w.fail("%d wakes have arrived of %d: a wake was lost", seen, least)
+		w.fail("%d of %d wakes have arrived: a wake was lost", seen, least)
 	}
 	if seen > made+maybe+merged {
-		w.fail("%d wakes have arrived, and %d were made at most", seen, made+maybe+merged)
+		w.fail("%d wakes have arrived, but at most %d were made", seen, made+maybe+merged)
 	}
 }

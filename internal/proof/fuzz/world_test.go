@@ -23,21 +23,21 @@ const (
 	deepest = 3
 )
 
-// kind is what a task is.
+// kind is the kind of a task.
 type kind int
 
 const (
 	noop     kind = iota
-	function      // of Go
-	core          // a task of this library, that the program polls
-	token         // of C: each reference is a malloc of its own
-	cfn           // of C: rawwaker_from_fn
+	function      // a Go function
+	core          // a task of this library, which the program polls
+	token         // in C: each reference is a malloc of its own
+	cfn           // in C: rawwaker_from_fn
 	kinds
 	parker  // of a BlockOn
 	cparker // of a rawwaker_block_on
 )
 
-// task is what a waker wakes: as it is, and what the model says of it.
+// task is what a waker wakes: the object, and what the model expects of it.
 type task struct {
 	kind  kind
 	index int
@@ -45,19 +45,19 @@ type task struct {
 	wakes int // of a function
 	seen  atomic.Int64
 
-	core   wake.Core
-	cx     rawwaker.Context
-	word   uint32 // of a core, and of the parkers
-	rouses int
-	roused atomic.Int64
-	over   bool
-	polled bool // under its own Context: then it does not end
+	core      wake.Core
+	cx        rawwaker.Context
+	word      uint32 // of a core, and of the parkers
+	schedules int
+	scheduled atomic.Int64
+	ended     bool
+	polled    bool // under its own Context: then it does not end
 
 	token                           ctask
 	byValue, byRef, refs, abandoned int // of a token
 }
 
-// ctask is a ctest.Task, where there is cgo.
+// ctask is a ctest.Task, if there is cgo.
 type ctask interface {
 	Waker() rawwaker.RawWaker
 	Free()
@@ -65,12 +65,12 @@ type ctask interface {
 }
 
 // Schedule implements [wake.Target].
-func (t *task) Schedule(wake.Place) { t.roused.Add(1) }
+func (t *task) Schedule(wake.Place) { t.scheduled.Add(1) }
 
 // Wake implements [rawwaker.Wake].
 func (t *task) Wake() { t.seen.Add(1) }
 
-// ref is one reference: of what, and as what Go or C knows it.
+// ref is one reference: of which task, and in which form Go or C holds it.
 type ref struct {
 	t  *task
 	as form
@@ -82,9 +82,9 @@ type form int
 const (
 	nothing form = iota
 	asNoop
-	asGo  // by Go's memory
+	asGo  // in Go memory
 	asBox // Go's, held by C
-	asC   // two words of C; of a core that is over, its box
+	asC   // two words of C; of a core that has ended, its box
 )
 
 func (r ref) same(o ref) bool {
@@ -98,12 +98,12 @@ func (r ref) same(o ref) bool {
 type handle struct {
 	w    *rawwaker.Waker
 	ref  ref
-	gone string // what its misuse says: "" of a live one
-	held bool   // CloneFrom has put another in its place
-	box  bool   // it has shown itself to C
+	gone string // what a panic of its misuse names; "" if it is live
+	held bool   // CloneFrom has made it stand for another
+	box  bool   // it has crossed to C
 }
 
-// raw is a waker in C's hands.
+// raw is a waker that C holds.
 type raw struct {
 	w   rawwaker.RawWaker
 	ref ref
@@ -113,10 +113,10 @@ type raw struct {
 type cell struct {
 	rawwaker.AtomicWaker
 	ref   ref
-	scope bool // a task's own waker, kept itself
+	scope bool // a task's own waker, kept without a clone
 }
 
-// world is one program's.
+// world is the state of one program.
 type world struct {
 	p     Program
 	c     bool // wakers of C, and crossing
@@ -124,7 +124,7 @@ type world struct {
 	depth int
 	ids   int
 	err   error
-	leave bool // something was abandoned: only the collector ends it
+	leave bool // a reference was abandoned: only the collector ends it
 	gcs   int
 
 	tasks   []*task
@@ -133,14 +133,14 @@ type world struct {
 	cells   [cells]cell
 	futures [futures]*fut
 
-	bell  chan struct{} // see settle
-	bells rawwaker.RawWaker
+	arrived chan struct{} // see settle
+	probe   rawwaker.RawWaker
 }
 
-// failure is a panic of fail's.
+// failure is the panic of fail.
 type failure struct{ error }
 
-// fail ends the operation; the text is kept, because C may be between here and there.
+// fail ends the operation. It keeps the text, because C may be between it and the caller.
 func (w *world) fail(format string, args ...any) {
 	if w.err == nil {
 		w.err = fmt.Errorf("operation %d: %s", w.at, fmt.Sprintf(format, args...))
@@ -154,7 +154,7 @@ func (w *world) expect(ok bool, format string, args ...any) {
 	}
 }
 
-// panics calls f and expects this text of a panic; "": none.
+// panics calls f and expects a panic with that text; "": no panic.
 func (w *world) panics(want string, f func()) {
 	got := ""
 	func() {
@@ -172,7 +172,7 @@ func (w *world) panics(want string, f func()) {
 	w.expect(got == want, "panic %q and not %q", got, want)
 }
 
-// must is panics where one is expected only of a misused handle; true: none was.
+// must is panics for a call that panics only on a misused handle; true: it did not.
 func (w *world) must(call string, f func(), all ...*handle) bool {
 	for _, h := range all {
 		if h.gone != "" {
@@ -219,7 +219,7 @@ func (w *world) mDrop(r ref) {
 
 func (w *world) mNotify(t *task) {
 	if t.word == wake.Parked {
-		t.rouses++
+		t.schedules++
 	}
 	t.word = wake.Notified
 }
@@ -233,7 +233,7 @@ func (w *world) mWakeByRef(r ref) {
 		r.t.byRef++
 	case r.t.kind == cparker, r.as == asGo:
 		w.mNotify(r.t)
-	case r.as == asBox && !r.t.over:
+	case r.as == asBox && !r.t.ended:
 		w.mNotify(r.t)
 	}
 }
@@ -247,12 +247,12 @@ func (w *world) mWake(r ref) {
 	w.mWakeByRef(r)
 }
 
-// inC is what C sees of a handle that is lent or moved to it.
+// inC is the form in which C sees a handle that is lent or moved to it.
 func (h *handle) inC() ref {
 	r := h.ref
 	switch {
 	case r.as != asGo:
-	case r.t.over && !h.box:
+	case r.t.ended && !h.box:
 		r = ref{as: asNoop}
 	default:
 		r.as = asBox
@@ -260,18 +260,18 @@ func (h *handle) inC() ref {
 	return r
 }
 
-// inGo is what Go sees of what comes from C.
+// inGo is the form in which Go sees a reference that comes from C.
 func (r ref) inGo() ref {
 	if r.as == asBox {
 		r.as = asGo
-		if r.t.over {
+		if r.t.ended {
 			r.as = asC
 		}
 	}
 	return r
 }
 
-// put is what most operations end with: a new handle, and the one that was there goes.
+// put ends most operations: it stores a new handle, and drops the previous one.
 func (w *world) put(at int, h *handle) {
 	old := w.wakers[at]
 	w.wakers[at] = h
@@ -381,22 +381,23 @@ func (w *world) table() map[string]func(x, y int) {
 			if t == nil || t.kind != core {
 				return
 			}
-			if t.over {
+			if t.ended {
 				w.panics("rawwaker: Clone"+isOver, func() { t.cx.Waker().Clone() })
 				return
 			}
 			w.put(y%wakers, &handle{w: t.cx.Waker().Clone(), ref: ref{t, asGo, 0}})
 		},
 		"close": func(x, y int) {
-			if t := w.task(x); t != nil && t.kind == core && !t.over && !t.polled {
-				t.over = true
+			if t := w.task(x); t != nil && t.kind == core && !t.ended && !t.polled {
+				t.ended = true
 				wake.Rawwaker.End(&t.cx)
 			}
 		},
 		"read": func(x, y int) {
 			if t := w.task(x); t != nil && t.kind == core {
 				got := t.core.Consume()
-				w.expect(got == (t.word == wake.Notified), "Consume of task %d says %v%s", t.index, got, lost(!got))
+				w.expect(got == (t.word == wake.Notified),
+					"Consume of task %d returned %v%s", t.index, got, lost(!got))
 				t.word = wake.Empty
 			}
 		},
@@ -410,7 +411,7 @@ func (w *world) table() map[string]func(x, y int) {
 			}
 		},
 		"retire": func(x, y int) {
-			if w.gcs++; w.gcs == 1 && y%4 == 0 { // it takes as long as a hundred others
+			if w.gcs++; w.gcs == 1 && y%4 == 0 { // it takes as long as a hundred other operations
 				runtime.GC()
 			}
 		},
@@ -453,7 +454,7 @@ func (w *world) willWake(x, y int) {
 	}
 }
 
-// abandon is for a reference that only the collector will end.
+// abandon leaves a reference to the collector.
 func (w *world) abandon(r ref) {
 	if r.as != asC {
 		return
@@ -475,7 +476,7 @@ func (w *world) register(x, y int) {
 	}
 	if t := w.task(y); t != nil && t.kind == core {
 		gone := ""
-		if t.over {
+		if t.ended {
 			gone = isOver
 		}
 		w.registerIn(c, t.cx.Waker(), ref{t, asGo, 0}, gone, true)
@@ -521,17 +522,18 @@ func (w *world) cellDrop(c *cell) {
 
 // Futures.
 
-// fut is a future in Go; its script is fuzz.c's. In the C world some are polled by C, and some are futures of C.
+// fut is a future in Go, with the scripts of fuzz.c. In the C world C polls some of them, and some
+// are C futures.
 type fut struct {
 	w                     *world
 	script, polls, nested int
-	slot                  int // where a BlockOn's waker goes; -1: this is none
+	slot                  int // the handle that gets a BlockOn's waker; -1: not polled by a BlockOn
 	completed, busy       bool
 	drops, turn           int
-	last                  string // what the latest poll gave
+	last                  string // the result of the last poll
 	cell                  cell
 	under                 ref
-	scope                 bool // under is a task's own, in its Context
+	scope                 bool // under is a task's own waker, in its Context
 	inC
 }
 
@@ -562,16 +564,20 @@ func (f *fut) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
 		w.depth--
 	}
 	how := f.script & 3
-	over := f.completed || f.slot >= 0 && f.polls > 3
+	done := f.completed || f.slot >= 0 && f.polls > 3
 	if how == 1 || how == 2 {
-		over = f.polls > f.script>>2&3
+		done = f.polls > f.script>>2&3
 	}
-	if !over && (f.script&16 != 0 || f.slot >= 0 && f.under.t.word != wake.Notified) || over && f.script&64 != 0 {
+	wakes := f.script&64 != 0
+	if !done {
+		wakes = f.script&16 != 0 || f.slot >= 0 && f.under.t.word != wake.Notified
+	}
+	if wakes {
 		w.mWakeByRef(f.under)
 		k.WakeByRef()
 	}
 	switch {
-	case !over:
+	case !done:
 		f.last = pending
 		return rawwaker.Pending[int]()
 	case how == 2:
@@ -586,7 +592,8 @@ func (f *fut) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
 // Drop implements [rawwaker.Dropper].
 func (f *fut) Drop() {
 	f.drops++
-	f.w.expect(f.drops == 1 && f.last != ready, "a future was dropped %d times, after %s", f.drops, f.last)
+	f.w.expect(f.drops == 1 && f.last != ready,
+		"a future was dropped %d times, after %s", f.drops, f.last)
 	f.w.cellDrop(&f.cell)
 }
 
@@ -611,7 +618,7 @@ func (w *world) poll(f *fut, y int) {
 		w.panics("rawwaker: NewContext"+h.gone, func() { rawwaker.NewContext(h.w) })
 		return
 	}
-	// What is lent for the poll outlives it, whatever the poll does.
+	// The lent waker outlives the poll, whatever the poll does.
 	h = w.clone(h)
 	f.turn, f.under, f.scope, f.nested, f.busy = 0, h.ref, false, y>>6, true
 	defer func() { f.busy = false }()
@@ -619,7 +626,7 @@ func (w *world) poll(f *fut, y int) {
 		w.pollC(f, h, y>>4&3)
 	} else {
 		cx := (*rawwaker.Context)(nil)
-		if t := h.ref.t; y>>4&3 == 1 && h.ref.as == asGo && t.kind == core && !t.over {
+		if t := h.ref.t; y>>4&3 == 1 && h.ref.as == asGo && t.kind == core && !t.ended {
 			cx, f.scope = &t.cx, true
 			was := t.polled
 			t.polled = true
@@ -634,7 +641,7 @@ func (w *world) poll(f *fut, y int) {
 		}
 	}
 	f.busy = false
-	if f.last != pending { // who panicked is given up, where that has not been done
+	if f.last != pending { // a future that panicked is abandoned, unless that has been done
 		i := slices.Index(w.futures[:], f)
 		w.futures[i] = nil
 		if f.last == panicked && f.drops == 0 {
@@ -644,7 +651,7 @@ func (w *world) poll(f *fut, y int) {
 	w.end(h)
 }
 
-// guarded polls and catches what a future panics with.
+// guarded polls and catches a panic of the future.
 func (w *world) guarded(poll func() rawwaker.Poll[int]) (got rawwaker.Poll[int], text string) {
 	defer func() {
 		switch v := recover().(type) {
@@ -705,10 +712,11 @@ func (w *world) blockOn(x, y int) {
 	t := w.newTask(parker)
 	f.under, f.scope = ref{t, asGo, 0}, true
 	got, text := w.guarded(func() rawwaker.Poll[int] { return rawwaker.Ready(blockon.BlockOn(f)) })
-	t.over = true
+	t.ended = true
 	w.judge(f, got.IsReady(), text)
 	if got.IsReady() {
-		w.expect(got.Value() == f.polls && f.drops == 0, "BlockOn gave %d and not %d, after %d drops", got.Value(), f.polls, f.drops)
+		w.expect(got.Value() == f.polls && f.drops == 0,
+			"BlockOn returned %d, want %d, after %d drops", got.Value(), f.polls, f.drops)
 	} else {
 		w.expect(f.drops == 1, "BlockOn has dropped its future %d times", f.drops)
 	}
@@ -716,14 +724,15 @@ func (w *world) blockOn(x, y int) {
 
 // The program.
 
-// step does the operation w.at.
+// step runs the operation w.at.
 func (w *world) step() {
 	o := w.p.Ops[w.at]
 	operations.Add(1)
 	w.table()[o.Name](o.X, o.Y)
 }
 
-// run does n operations: each on its goroutine, or, inside of a poll, all on this one, which is busy.
+// run runs n operations: each on its own goroutine, or, inside a poll, all on this one, which is
+// busy.
 func (w *world) run(n int, inside bool) {
 	for ; n > 0; n-- {
 		if inside {
@@ -756,7 +765,7 @@ func (w *world) run(n int, inside bool) {
 	}
 }
 
-// guard keeps what f panics with.
+// guard records a panic of f.
 func (w *world) guard(f func()) {
 	defer func() {
 		if v := recover(); v != nil && w.err == nil {
@@ -766,22 +775,26 @@ func (w *world) guard(f func()) {
 	f()
 }
 
-// compare looks at all that can be seen after each operation.
+// compare checks everything that is visible after each operation.
 func (w *world) compare() {
 	for _, t := range w.tasks {
 		got := int(t.seen.Load())
-		w.expect(got == t.wakes, "task %d: %d wakes of a function have arrived of %d%s", t.index, got, t.wakes, lost(got < t.wakes))
-		got = int(t.roused.Load())
-		w.expect(got == t.rouses, "task %d was roused %d times and not %d%s", t.index, got, t.rouses, lost(got < t.rouses))
+		w.expect(got == t.wakes, "task %d: %d of %d wakes of a function have arrived%s",
+			t.index, got, t.wakes, lost(got < t.wakes))
+		got = int(t.scheduled.Load())
+		w.expect(got == t.schedules, "task %d was scheduled %d times, want %d%s",
+			t.index, got, t.schedules, lost(got < t.schedules))
 		if t.token == nil {
 			continue
 		}
 		byValue, byRef, live, foul := t.token.counts()
-		w.expect(byValue == t.byValue && byRef == t.byRef, "task %d: %d and %d wakes have arrived of %d and %d%s", t.index, byValue, byRef,
-			t.byValue, t.byRef, lost(byValue < t.byValue || byRef < t.byRef))
-		w.expect(live <= t.refs && live >= t.refs-t.abandoned, "task %d: %d references live and not %d, of which %d are left to the collector",
+		w.expect(byValue == t.byValue && byRef == t.byRef,
+			"task %d: %d and %d of %d and %d wakes have arrived%s",
+			t.index, byValue, byRef, t.byValue, t.byRef, lost(byValue < t.byValue || byRef < t.byRef))
+		w.expect(live <= t.refs && live >= t.refs-t.abandoned,
+			"task %d: %d references live, want %d, of which %d are left to the collector",
 			t.index, live, t.refs, t.abandoned)
-		w.expect(foul == 0, "task %d: a slot was called on what is no reference", t.index)
+		w.expect(foul == 0, "task %d: a slot was called on an invalid reference", t.index)
 	}
 }
 
@@ -807,7 +820,8 @@ func sequence(p Program, c bool) error {
 		for _, t := range w.tasks {
 			if t.token != nil {
 				if _, _, live, _ := t.token.counts(); live != t.refs-t.abandoned {
-					return fmt.Errorf("task %d: %d references are left, and %d were abandoned", t.index, live, t.abandoned)
+					return fmt.Errorf("task %d: %d references are left, %d were abandoned",
+						t.index, live, t.abandoned)
 				}
 			}
 		}
@@ -820,7 +834,7 @@ func sequence(p Program, c bool) error {
 	})
 }
 
-// finish gives up all that is left.
+// finish drops all that is left.
 func (w *world) finish() {
 	for i := range w.futures {
 		w.cancel(i)
@@ -838,13 +852,13 @@ func (w *world) finish() {
 	}
 	w.finishC()
 	for _, t := range w.tasks {
-		if t.kind == core && !t.over {
+		if t.kind == core && !t.ended {
 			wake.Rawwaker.End(&t.cx)
 		}
 	}
 }
 
-// balances are what must be back at its beginning when a program ends.
+// balances are the counts that must be the same at the beginning and the end of a program.
 var balances = []struct {
 	what string
 	now  func() int
@@ -862,17 +876,19 @@ func balanced() (now []int) {
 	return now
 }
 
-// nothingLeft waits until what a program has made is gone: for the dispatcher, and for the collector where something was left to
-// it. What was there before is of a program that has failed.
+// nothingLeft waits until all that a program has made is gone: for the dispatcher, and for the
+// collector if something was left to it. What existed before belongs to a program that has failed.
 func nothingLeft(before []int, collect bool, and func() error) (err error) {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Microsecond) {
+	const pause = 100 * time.Microsecond
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(pause) {
 		if collect {
 			runtime.GC()
 		}
 		err = nil
 		for i, n := range balanced() {
 			if n > before[i] {
-				err = errors.Join(err, fmt.Errorf("%d %s left, and %d before", n, balances[i].what, before[i]))
+				err = errors.Join(err, fmt.Errorf("%d %s left, %d before",
+					n, balances[i].what, before[i]))
 			}
 		}
 		if err == nil {

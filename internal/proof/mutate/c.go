@@ -15,7 +15,7 @@ import (
 
 const source = "rawwaker.c"
 
-// weaker are the orders below one.
+// weaker lists the orders weaker than each.
 var weaker = map[string][]string{
 	"seq_cst": {"acq_rel", "acquire", "release", "relaxed"},
 	"acq_rel": {"acquire", "release", "relaxed"},
@@ -23,7 +23,8 @@ var weaker = map[string][]string{
 	"release": {"relaxed"},
 }
 
-// orders weakens each entry of the table at the top of rawwaker.c, which the weak-memory model is built from, too.
+// orders weakens each entry of the table at the top of rawwaker.c, from which the weak-memory
+// models are built too.
 func orders() []mutant {
 	text, err := os.ReadFile(source)
 	check(err)
@@ -32,19 +33,23 @@ func orders() []mutant {
 	for _, at := range define.FindAllSubmatchIndex(text, -1) {
 		name, order := string(text[at[2]:at[3]]), string(text[at[4]:at[5]])
 		for _, to := range weaker[order] {
-			all = append(all, mutant{kind: "orders", file: source, line: lineOf(text, at[0]), key: fmt.Sprintf("%s: %s -> %s", name, order, to),
-				text: splice(text, at[4], at[5], to)})
+			all = append(all, mutant{
+				kind: "orders", file: source, line: lineOf(text, at[0]),
+				key: fmt.Sprintf("%s: %s -> %s", name, order, to), text: splice(text, at[4], at[5], to),
+			})
 		}
 	}
 	return all
 }
 
-// tryOrders asks the weak-memory models, which read the orders from the table of the file that they are given.
+// tryOrders runs the weak-memory models, which read the orders from the table of the file that they
+// are given.
 func tryOrders(dir string, m mutant) verdict {
 	check(os.MkdirAll(dir, 0o755))
 	file := filepath.Join(dir, "weak.c")
 	check(os.WriteFile(file, m.text, 0o644))
-	noticed, out := command(4*time.Minute, ".", []string{"RAWWAKER_C=" + file}, "internal/proof/model/loom/run", "orders")
+	noticed, out := command(4*time.Minute, ".", []string{"RAWWAKER_C=" + file},
+		"internal/proof/model/loom/run", "orders")
 	if !noticed && strings.Contains(out, "left out") {
 		return verdict{none: "left out: no cargo"}
 	} else if !noticed {
@@ -65,7 +70,16 @@ func splice(text []byte, from, to int, with string) []byte {
 	return append(out, text[to:]...)
 }
 
-// Edits in C, by pattern: what each finds, and what is put there instead. They are tried on each line from the counted wakers on.
+// plainSteps are the calls that an edit leaves out.
+const plainSteps = `counted_ref|counted_free|counted_unref|box_unref|box_push|box_free|` +
+	`sink_ref|sink_unref|sink_unpark|sink_use|use|sink_read|sink_write|sink_call|sink_shut|` +
+	`sink_replace|rawwaker_sink_close|hooks_defer|hooks_drop|close|dup2|dup3|free|` +
+	`semaphore_post|semaphore_wait|waiting_sleep|parker_park|parker_drop|` +
+	`checked_drop|checked_wake|checked_wake_by_ref|fn_drop|fn_wake_by_ref|` +
+	`parker_wake_by_ref|box_wake_by_ref|rawwaker_wake_by_ref|atomic_\w+`
+
+// editsC are the edits in C: what each pattern finds, and what replaces it. They are tried on each
+// line from the counted wakers on.
 var editsC = []struct {
 	name    string
 	pattern *regexp.Regexp
@@ -80,8 +94,10 @@ var editsC = []struct {
 	{"&& to ||", regexp.MustCompile(` && `), ` || `},
 	{"never", regexp.MustCompile(`\bif \((!?\w[\w>.-]*)\)`), `if (false)`},
 	{"always", regexp.MustCompile(`\bif \((!?\w[\w>.-]*)\)`), `if (true)`},
-	{"counted in and not used", regexp.MustCompile(`\bif \((use_begin\([^)]*\))\)`), `if ($1 && false)`},
-	{"used and counted out though it was not counted in", regexp.MustCompile(`\bif \((use_begin\([^)]*\))\)`), `if ($1 || true)`},
+	{"counted in and not used",
+		regexp.MustCompile(`\bif \((use_begin\([^)]*\))\)`), `if ($1 && false)`},
+	{"used and counted out though it was not counted in",
+		regexp.MustCompile(`\bif \((use_begin\([^)]*\))\)`), `if ($1 || true)`},
 	{"ended by none", regexp.MustCompile(`\b(use_end\([^)]*\))\)`), `$1 && false)`},
 	{"ended by each", regexp.MustCompile(`\b(use_end\([^)]*\))\)`), `($1 || true))`},
 	// the counts
@@ -90,9 +106,11 @@ var editsC = []struct {
 	{"REF to 0", regexp.MustCompile(`counted_ref\((.*), REF\)`), `counted_ref($1, 0)`},
 	{"add to sub", regexp.MustCompile(`atomic_fetch_add_explicit`), `atomic_fetch_sub_explicit`},
 	// the steps
-	{"left out", regexp.MustCompile(`^(\s+)(?:(?:counted_ref|counted_free|counted_unref|box_unref|box_push|box_free|sink_ref|sink_unref|sink_unpark|sink_use|use|sink_read|sink_write|sink_call|sink_shut|sink_replace|rawwaker_sink_close|hooks_defer|hooks_drop|close|dup2|dup3|free|semaphore_post|semaphore_wait|waiting_sleep|waiting_park|parker_drop|checked_drop|checked_wake|checked_wake_by_ref|fn_drop|fn_wake_by_ref|parker_wake_by_ref|box_wake_by_ref|rawwaker_wake_by_ref|atomic_\w+)\(.*\));$`), `$1;`},
+	{"left out", regexp.MustCompile(`^(\s+)(?:(?:` + plainSteps + `)\(.*\));$`), `$1;`},
 	{"exchange to load and store", regexp.MustCompile(`atomic_exchange_explicit\(`), `torn_exchange(`},
-	{"compare-and-swap to load and store", regexp.MustCompile(`atomic_compare_exchange_(?:weak|strong)_explicit\(`), `torn_compare_exchange(`},
+	{"compare-and-swap to load and store",
+		regexp.MustCompile(`atomic_compare_exchange_(?:weak|strong)_explicit\(`),
+		`torn_compare_exchange(`},
 	{"WOKEN to IDLE", regexp.MustCompile(`, WOKEN, ORD`), `, IDLE, ORD`},
 	{"IDLE to WOKEN", regexp.MustCompile(`, IDLE, ORD`), `, WOKEN, ORD`},
 	{"NOTIFIED to EMPTY", regexp.MustCompile(`, NOTIFIED, ORD`), `, EMPTY, ORD`},
@@ -100,20 +118,30 @@ var editsC = []struct {
 	{"LOOP to IDLE", regexp.MustCompile(`LOOP, (ORD|memory)`), `IDLE, $1`},
 	{"1 to 0", regexp.MustCompile(`, 1, ORD_CLOSE`), `, 0, ORD_CLOSE`},
 	{"0 to 1", regexp.MustCompile(`, 0, ORD_SLEEP`), `, 1, ORD_SLEEP`},
-	// how a wake travels, and how what it uses is ended
-	{"flag cleared by a store", regexp.MustCompile(`atomic_compare_exchange_strong_explicit\(&s->sleeping, &sleep, 0, ORD_SLEEP, memory_order_relaxed\)`),
+	// how a wake is delivered, and how the objects that it uses end
+	{"flag cleared by a store", regexp.MustCompile(regexp.QuoteMeta(clearsFlag)),
 		`atomic_store_explicit(&s->sleeping, 0, ORD_SLEEP)`},
-	{"each sleep has the same number", regexp.MustCompile(`&s->sleeping, sleep, ORD_SLEEP`), `&s->sleeping, 1, ORD_SLEEP`},
-	{"flag cleared before the write", regexp.MustCompile(`^  int saved = errno, cancel = cancel_hold\(\);`),
-		`  atomic_compare_exchange_strong_explicit(&s->sleeping, &sleep, 0, ORD_SLEEP, memory_order_relaxed); int saved = errno, cancel = cancel_hold();`},
-	{"no GONE bit", regexp.MustCompile(`return atomic_compare_exchange_strong_explicit\(u, &closed, .*`), `return (void)closed, true;`},
+	{"each sleep has the same number", regexp.MustCompile(`&s->sleeping, sleep, ORD_SLEEP`),
+		`&s->sleeping, 1, ORD_SLEEP`},
+	{"flag cleared before the write",
+		regexp.MustCompile(`^  int saved = errno, cancel = cancel_hold\(\);`),
+		`  ` + clearsFlag + `; int saved = errno, cancel = cancel_hold();`},
+	{"no GONE bit",
+		regexp.MustCompile(`return atomic_compare_exchange_strong_explicit\(u, &closed, .*`),
+		`return (void)closed, true;`},
 	{"used although it is closed", regexp.MustCompile(`\(before & CLOSED\) != 0`), `false`},
-	{"a wake drops the hook", regexp.MustCompile(`hooks_defer\(sink_hooks\(s\)\)`), `hooks_drop(sink_hooks(s), __func__)`},
-	{"a take ignores a register", regexp.MustCompile(`was != WAITING\)`), `was != WAITING && was != REGISTERING)`},
+	{"a wake drops the hook", regexp.MustCompile(`hooks_defer\(sink_hooks\(s\)\)`),
+		`hooks_drop(sink_hooks(s), __func__)`},
+	{"a take ignores a register", regexp.MustCompile(`was != WAITING\)`),
+		`was != WAITING && was != REGISTERING)`},
 	{"cancellation is left off", regexp.MustCompile(`^(\s+)cancel_restore\(cancel\);`), `$1;`},
 }
 
-// What the torn edits call: the same orders, and between load and store what a scheduler may put there.
+const clearsFlag = `atomic_compare_exchange_strong_explicit(&s->sleeping, &sleep, 0, ORD_SLEEP, ` +
+	`memory_order_relaxed)`
+
+// torn is what the torn edits call: a load and a store with the same orders, and between them a
+// pause such as a scheduler may make.
 const torn = `
 static void torn_pause(void) {
   static _Thread_local unsigned n;
@@ -121,14 +149,23 @@ static void torn_pause(void) {
   }
   if (n % 8 == 0) sched_yield();
 }
-#define torn_loads(order) ((order) == memory_order_seq_cst ? memory_order_seq_cst : (order) == memory_order_relaxed || (order) == memory_order_release ? memory_order_relaxed : memory_order_acquire)
-#define torn_stores(order) ((order) == memory_order_seq_cst ? memory_order_seq_cst : (order) == memory_order_relaxed || (order) == memory_order_acquire ? memory_order_relaxed : memory_order_release)
-#define torn_exchange(p, v, order) __extension__({ __auto_type q = (p); __auto_type was = atomic_load_explicit(q, torn_loads(order)); \
+#define torn_loads(order) ((order) == memory_order_seq_cst ? memory_order_seq_cst : \
+  (order) == memory_order_relaxed || (order) == memory_order_release ? memory_order_relaxed : \
+  memory_order_acquire)
+#define torn_stores(order) ((order) == memory_order_seq_cst ? memory_order_seq_cst : \
+  (order) == memory_order_relaxed || (order) == memory_order_acquire ? memory_order_relaxed : \
+  memory_order_release)
+#define torn_exchange(p, v, order) __extension__({ __auto_type q = (p); \
+  __auto_type was = atomic_load_explicit(q, torn_loads(order)); \
   torn_pause(); atomic_store_explicit(q, (v), torn_stores(order)); was; })
-#define torn_compare_exchange(p, e, v, order, fail) __extension__({ __auto_type q = (p); __auto_type want = (e); \
-  __auto_type was = atomic_load_explicit(q, torn_loads(order)); bool same = was == *want; *want = was; torn_pause(); \
+#define torn_compare_exchange(p, e, v, order, fail) __extension__({ __auto_type q = (p); \
+  __auto_type want = (e); __auto_type was = atomic_load_explicit(q, torn_loads(order)); \
+  bool same = was == *want; *want = was; torn_pause(); \
   if (same) atomic_store_explicit(q, (v), torn_stores(order)); same; })
 `
+
+// notMutated are the functions in which no edit is made: those of the clock, and rawwaker_block_on.
+var notMutated = []string{"rawwaker_block_on", "stopwatch_expired", "reads_clock", "nanoseconds"}
 
 func inC() []mutant {
 	text, err := os.ReadFile(source)
@@ -141,7 +178,8 @@ func inC() []mutant {
 	lines := strings.SplitAfter(string(text), "\n")
 	for i, n := 0, 0; i < len(lines); i += n {
 		at, line := offset, lines[i]
-		inside := comment || strings.HasPrefix(strings.TrimSpace(line), "/*") || strings.HasPrefix(strings.TrimSpace(line), "//")
+		inside := comment || strings.HasPrefix(strings.TrimSpace(line), "/*") ||
+			strings.HasPrefix(strings.TrimSpace(line), "//")
 		if n = 1; !inside {
 			line, n = statement(lines[i:])
 		}
@@ -160,8 +198,9 @@ func inC() []mutant {
 		if strings.Contains(line, "*/") {
 			comment = false
 		}
-		if !on || inside || !strings.HasPrefix(line, " ") && !strings.Contains(line, "{ ") || strings.Contains(line, "_Static_assert") ||
-			strings.Contains(line, "out of memory") || function == "rawwaker_block_on" || function == "stopwatch_expired" || function == "reads_clock" || function == "nanoseconds" {
+		if !on || inside || !strings.HasPrefix(line, " ") && !strings.Contains(line, "{ ") ||
+			strings.Contains(line, "_Static_assert") || strings.Contains(line, "out of memory") ||
+			slices.Contains(notMutated, function) {
 			continue
 		}
 		code := withoutComment(line)
@@ -172,7 +211,7 @@ func inC() []mutant {
 		for _, e := range editsC {
 			for _, loc := range e.pattern.FindAllStringSubmatchIndex(code, -1) {
 				if e.name == "never" && strings.Contains(code, "die(") {
-					continue // the messages have tests of their own, the deaths of unit.c, which these runs leave out
+					continue // tested by the deaths of unit.c, which these runs leave out
 				}
 				with := string(e.pattern.ExpandString(nil, e.with, code, loc))
 				key := fmt.Sprintf("%s: %s: %s", function, strings.TrimSpace(code), e.name)
@@ -181,7 +220,8 @@ func inC() []mutant {
 				}
 				edited := splice(text, at, at+whole, string(splice([]byte(code), loc[0], loc[1], with)))
 				if strings.Contains(with, "torn_") {
-					edited = splice(edited, strings.Index(string(edited), "static _Noreturn void die"), strings.Index(string(edited), "static _Noreturn void die"), strings.TrimPrefix(torn, "\n"))
+					first := strings.Index(string(edited), "static _Noreturn void die")
+					edited = splice(edited, first, first, strings.TrimPrefix(torn, "\n"))
 				}
 				all = append(all, mutant{kind: "c", file: source, line: i + 1, key: key, text: edited})
 			}
@@ -190,7 +230,8 @@ func inC() []mutant {
 	return all
 }
 
-// statement is the first line and those that continue it, n in all, as one line: where a statement is wrapped changes no key.
+// statement returns the first line and those that continue it, n in all, as one line, so that keys
+// do not depend on how a statement is wrapped.
 func statement(lines []string) (line string, n int) {
 	line = lines[0]
 	for n = 1; n < len(lines) && !strings.HasPrefix(line, "#"); n++ {
@@ -213,11 +254,11 @@ func withoutComment(line string) string {
 	return code
 }
 
-// cLab is what does not change from mutant to mutant: the tests, compiled once, and how long each may take.
+// cLab holds what all mutants share: the tests, compiled once, and how long each may take.
 type cLab struct {
 	dir, setarch string
 	runs         []cRun
-	code         []byte // of rawwaker.c as it is
+	code         []byte // of the unedited rawwaker.c
 }
 
 type program struct {
@@ -227,22 +268,31 @@ type program struct {
 	library    []string // of rawwaker.c
 	link       []string
 	asan, tsan []string // the arguments of each run
-	includes   bool     // rawwaker.c, by the name RAWWAKER_C: it is not linked
+	includes   bool     // it includes rawwaker.c, by the name RAWWAKER_C, and does not link it
 }
 
 var (
 	refusing = strings.Fields("-Wl,--wrap=malloc -Wl,--wrap=calloc")
-	failing  = strings.Fields("-Wl,--wrap=eventfd -Wl,--wrap=pipe -Wl,--wrap=write -Wl,--wrap=read -Wl,--wrap=close -Wl,--wrap=pthread_create" +
+	failing  = strings.Fields("-Wl,--wrap=eventfd -Wl,--wrap=pipe -Wl,--wrap=write -Wl,--wrap=read" +
+		" -Wl,--wrap=close -Wl,--wrap=pthread_create" +
 		" -Wl,--wrap=sem_init -Wl,--wrap=sem_wait -Wl,--wrap=sem_post")
 	programs = []program{
-		{name: "unit", sources: []string{"internal/test/purec/unit.c"}, link: refusing, asan: []string{"-no-deaths"}, tsan: []string{"-no-deaths"}},
-		{name: "gaps", sources: []string{"internal/test/purec/gaps.c"}, includes: true, asan: []string{""}},
-		{name: "gaps-on-pipes", sources: []string{"internal/test/purec/gaps.c"}, library: []string{"-U__linux__"}, includes: true, asan: []string{""}},
-		{name: "races", sources: []string{"internal/test/purec/races.c"}, asan: []string{"4000"}, tsan: []string{"1500"}},
-		{name: "kit", sources: []string{"wakertest/c/own.c", "wakertest/c/rawwaker_test.c"}, asan: []string{""}, tsan: []string{""}},
-		{name: "stress", sources: []string{"internal/test/purec/stress.c"}, asan: []string{"2000 1", "2000 2"}, tsan: []string{"2000 3", "2000 4"}},
-		{name: "system", sources: []string{"internal/proof/faults/system.c"}, link: failing, asan: []string{""}},
-		{name: "pipes", sources: []string{"internal/proof/faults/system.c"}, flags: []string{"-DPIPES"}, library: []string{"-U__linux__"}, link: failing, asan: []string{""}},
+		{name: "unit", sources: []string{"internal/test/purec/unit.c"}, link: refusing,
+			asan: []string{"-no-deaths"}, tsan: []string{"-no-deaths"}},
+		{name: "gaps", sources: []string{"internal/test/purec/gaps.c"}, includes: true,
+			asan: []string{""}},
+		{name: "gaps-on-pipes", sources: []string{"internal/test/purec/gaps.c"},
+			library: []string{"-U__linux__"}, includes: true, asan: []string{""}},
+		{name: "races", sources: []string{"internal/test/purec/races.c"},
+			asan: []string{"4000"}, tsan: []string{"1500"}},
+		{name: "kit", sources: []string{"wakertest/c/own.c", "wakertest/c/rawwaker_test.c"},
+			asan: []string{""}, tsan: []string{""}},
+		{name: "stress", sources: []string{"internal/test/purec/stress.c"},
+			asan: []string{"2000 1", "2000 2"}, tsan: []string{"2000 3", "2000 4"}},
+		{name: "system", sources: []string{"internal/proof/faults/system.c"}, link: failing,
+			asan: []string{""}},
+		{name: "pipes", sources: []string{"internal/proof/faults/system.c"}, flags: []string{"-DPIPES"},
+			library: []string{"-U__linux__"}, link: failing, asan: []string{""}},
 	}
 	sanitizers = map[string][]string{
 		"asan": {"-fsanitize=address,undefined", "-fno-sanitize-recover=all"},
@@ -262,7 +312,7 @@ func (r cRun) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%s under %s %s", r.program.name, r.sanitizer, r.arg))
 }
 
-// library says what rawwaker.c is to be compiled with for the run.
+// library returns the flags with which rawwaker.c is compiled for the run.
 func (r cRun) library() []string {
 	return append(append([]string{}, sanitizers[r.sanitizer]...), r.program.library...)
 }
@@ -297,7 +347,7 @@ func newCLab(temp string, all []mutant) *cLab {
 				}
 				start := time.Now()
 				if noticed, out := l.run(r, program); noticed {
-					check(fmt.Errorf("%s fails as it is: %s", r, out))
+					check(fmt.Errorf("%s fails without an edit: %s", r, out))
 				}
 				r.limit = patience(time.Since(start))
 				l.runs = append(l.runs, r)
@@ -309,11 +359,13 @@ func newCLab(temp string, all []mutant) *cLab {
 }
 
 func (l *cLab) object(r cRun, s string) string {
-	return filepath.Join(l.dir, r.sanitizer+"-"+r.program.name+"-"+strings.TrimSuffix(filepath.Base(s), ".c")+".o")
+	base := strings.TrimSuffix(filepath.Base(s), ".c")
+	return filepath.Join(l.dir, r.sanitizer+"-"+r.program.name+"-"+base+".o")
 }
 
 func compile(from, to string, flags ...string) (failed bool, out string) {
-	return command(time.Minute, ".", nil, "gcc", append(append([]string{"-std=gnu11", "-O1", "-g", "-I.", "-Iwakertest/c"}, flags...), "-c", from, "-o", to)...)
+	arg := append([]string{"-std=gnu11", "-O1", "-g", "-I.", "-Iwakertest/c"}, flags...)
+	return command(time.Minute, ".", nil, "gcc", append(arg, "-c", from, "-o", to)...)
 }
 
 func compiled(from, to string, flags []string) {
@@ -322,7 +374,8 @@ func compiled(from, to string, flags []string) {
 	}
 }
 
-// plain is what a rawwaker.c compiles to, with eventfd and with pipes: an edit that changes nothing there changes nothing.
+// plain returns the code that a rawwaker.c compiles to, with eventfd and with pipes. An edit that
+// does not change it is no mutant.
 func plain(from, dir string) (code []byte, failed bool) {
 	for _, flags := range [][]string{{"-O2", "-g0"}, {"-O2", "-g0", "-U__linux__"}} {
 		to := filepath.Join(dir, "plain.o")
@@ -339,7 +392,8 @@ func plain(from, dir string) (code []byte, failed bool) {
 // build compiles a rawwaker.c for the run, and links it.
 func (l *cLab) build(r cRun, library, object, out string) {
 	if r.program.includes {
-		compiled(r.program.sources[0], object, append(r.library(), fmt.Sprintf("-DRAWWAKER_C=%q", library)))
+		flags := append(r.library(), fmt.Sprintf("-DRAWWAKER_C=%q", library))
+		compiled(r.program.sources[0], object, flags)
 	} else {
 		compiled(library, object, r.library())
 	}
@@ -364,7 +418,9 @@ func (l *cLab) run(r cRun, program string) (noticed bool, out string) {
 	if r.sanitizer == "tsan" && l.setarch == "setarch" {
 		name, arg = "setarch", append([]string{"-R", program}, arg...)
 	}
-	return command(r.limit, ".", []string{"RAWWAKER_TEST_SECONDS=1.5", "TSAN_OPTIONS=halt_on_error=1", "ASAN_OPTIONS=detect_leaks=1"}, name, arg...)
+	return command(r.limit, ".", []string{
+		"RAWWAKER_TEST_SECONDS=1.5", "TSAN_OPTIONS=halt_on_error=1", "ASAN_OPTIONS=detect_leaks=1",
+	}, name, arg...)
 }
 
 func (l *cLab) try(dir string, m mutant, hint string) verdict {
@@ -372,7 +428,7 @@ func (l *cLab) try(dir string, m mutant, hint string) verdict {
 	file := filepath.Join(dir, "rawwaker.c")
 	check(os.WriteFile(file, m.text, 0o644))
 	if code, failed := plain(file, dir); failed {
-		return verdict{none: "no program"}
+		return verdict{none: "does not compile"}
 	} else if bytes.Equal(code, l.code) {
 		return verdict{none: "same code"}
 	}

@@ -21,13 +21,16 @@ import (
 	"time"
 )
 
-// The Go files that hold a state word, and the packages whose tests are asked of each, in this order.
+// filesGo are the Go files that hold a state word, and the packages whose tests run for each, in
+// this order.
 var filesGo = []struct {
 	file  string
 	tests []string
 }{
-	{"internal/wake/core.go", []string{"internal/wake", "blockon", "executor", "rawwaker", "future", "wakertest"}},
-	{"internal/wake/crossing.go", []string{"internal/wake", "rawwaker", "executor", "future", "wakertest"}},
+	{"internal/wake/core.go",
+		[]string{"internal/wake", "blockon", "executor", "rawwaker", "future", "wakertest"}},
+	{"internal/wake/crossing.go",
+		[]string{"internal/wake", "rawwaker", "executor", "future", "wakertest"}},
 	{"internal/wake/group.go", []string{"internal/wake", "rawwaker", "future", "executor"}},
 	{"internal/wake/parker.go", []string{"internal/wake", "blockon", "rawwaker", "wakertest"}},
 	{"internal/wake/inbox.go", []string{"internal/wake", "executor", "wakertest"}},
@@ -39,22 +42,26 @@ var filesGo = []struct {
 	{"executor/task.go", []string{"executor", "wakertest", "future"}},
 }
 
-// edit is a text put in place of another.
+// edit replaces a text by another. At one place, edits that close come first, inner before outer,
+// then those that open, outer before inner.
 type edit struct {
 	from, to int
 	with     string
-	opens    bool // of two at one place: those that close come first, inner before outer; then those that open, outer before inner
-	other    int  // where its other half is
+	opens    bool
+	other    int // the place of its other half
 }
 
-// inGo finds the edits. Each is written so that switches.On[n] turns it on, and so they do not exclude each other.
+// inGo finds the edits. switches.On[n] turns each one on, so one build has them all.
 func inGo() []mutant {
 	var all []mutant
 	edited := map[string][]byte{}
 	for _, f := range filesGo {
 		text, err := os.ReadFile(f.file)
 		check(err)
-		w := &walker{text: text, file: f.file, atomics: atomicsIn(filepath.Dir(f.file)), first: len(all) + 1, keys: map[string]int{}}
+		w := &walker{
+			text: text, file: f.file, atomics: atomicsIn(filepath.Dir(f.file)),
+			first: len(all) + 1, keys: map[string]int{},
+		}
 		w.walk()
 		all = append(all, w.found...)
 		edited[f.file] = w.apply()
@@ -65,7 +72,7 @@ func inGo() []mutant {
 	return all
 }
 
-// atomicsIn are the names of the fields and variables of a package whose type is of sync/atomic.
+// atomicsIn returns the names of a package's fields and variables whose type is of sync/atomic.
 func atomicsIn(dir string) map[string]bool {
 	names := map[string]bool{}
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -126,8 +133,9 @@ func (w *walker) walk() {
 	unsafe := false
 	for _, i := range tree.Imports {
 		unsafe = unsafe || i.Path.Value == `"unsafe"`
-		if i.Path.Value == `"sync/atomic"` { // it may be used no more
-			w.edits = append(w.edits, edit{from: len(w.text), to: len(w.text), with: "\nvar _ atomic.Bool\n"})
+		if i.Path.Value == `"sync/atomic"` { // the edits may have removed its last use
+			end := len(w.text)
+			w.edits = append(w.edits, edit{from: end, to: end, with: "\nvar _ atomic.Bool\n"})
 		}
 	}
 	for _, d := range tree.Decls {
@@ -138,7 +146,7 @@ func (w *walker) walk() {
 		w.function = f.Name.Name
 		ast.Inspect(f.Body, w.visit)
 	}
-	// On the line of the package clause, so that every line keeps its number.
+	// On the line of the package clause, so that all line numbers stay.
 	at := w.offset(tree.Name.End())
 	imports := `; import "` + module() + `/internal/proof/mutate/switches"`
 	if !unsafe && w.unsafe {
@@ -149,19 +157,23 @@ func (w *walker) walk() {
 
 func (w *walker) offset(p token.Pos) int { return w.set.Position(p).Offset }
 
-// mutant writes an edit down and returns its switch.
+// mutant records an edit and returns its switch.
 func (w *walker) mutant(n ast.Node, what string) string {
 	from, to := w.offset(n.Pos()), w.offset(n.End())
 	code, _, _ := strings.Cut(string(w.text[from:to]), "\n")
-	key := fmt.Sprintf("%s: %s: %s: %s", filepath.Base(w.file), w.function, strings.TrimSuffix(strings.TrimSpace(code), " {"), what)
+	code = strings.TrimSuffix(strings.TrimSpace(code), " {")
+	key := fmt.Sprintf("%s: %s: %s: %s", filepath.Base(w.file), w.function, code, what)
 	if w.keys[key]++; w.keys[key] > 1 {
 		key += fmt.Sprintf(" (%d)", w.keys[key])
 	}
-	w.found = append(w.found, mutant{kind: "go", file: w.file, key: key, line: w.set.Position(n.Pos()).Line, number: w.first + len(w.found)})
-	return fmt.Sprintf("switches.On[%d]", w.first+len(w.found)-1)
+	number := w.first + len(w.found)
+	w.found = append(w.found, mutant{
+		kind: "go", file: w.file, key: key, line: w.set.Position(n.Pos()).Line, number: number,
+	})
+	return fmt.Sprintf("switches.On[%d]", number)
 }
 
-// around puts something before and after a node.
+// around inserts text before and after a node.
 func (w *walker) around(n ast.Node, before, after string) {
 	from, to := w.offset(n.Pos()), w.offset(n.End())
 	w.edits = append(w.edits, edit{from, from, before, true, to}, edit{to, to, after, false, from})
@@ -184,8 +196,9 @@ func (w *walker) visit(n ast.Node) bool {
 			w.condition(n.Y)
 		}
 	case *ast.IfStmt:
-		if c := string(w.text[w.offset(n.Cond.Pos()):w.offset(n.Cond.End())]); strings.HasSuffix(c, "Tracing()") && !strings.Contains(c, "||") {
-			return false // what is written down is no step: the lab's tests read it
+		c := string(w.text[w.offset(n.Cond.Pos()):w.offset(n.Cond.End())])
+		if strings.HasSuffix(c, "Tracing()") && !strings.Contains(c, "||") {
+			return false // tracing is not a step: wakelab's tests check it
 		}
 		w.condition(n.Cond)
 	case *ast.CallExpr:
@@ -194,7 +207,7 @@ func (w *walker) visit(n ast.Node) bool {
 	return true
 }
 
-// condition negates what is no comparison: those are found anyway.
+// condition negates an expression that is not a comparison: visit finds those itself.
 func (w *walker) condition(e ast.Expr) {
 	switch e := e.(type) {
 	case *ast.Ident, *ast.SelectorExpr, *ast.UnaryExpr, *ast.CallExpr:
@@ -206,13 +219,17 @@ func (w *walker) condition(e ast.Expr) {
 
 func (w *walker) negate(n ast.Expr) { w.around(n, "((", ") != "+w.mutant(n, "negated")+")") }
 
+// notLeftOut are calls that no edit removes: a function may have to end with one, and tests of
+// their own check the messages.
+var notLeftOut = []string{"panic", "misuse", "debugGC", "debugHandles"}
+
 func (w *walker) statements(list []ast.Stmt) {
 	for _, s := range list {
 		switch s := s.(type) {
 		case *ast.ExprStmt:
 			if c, ok := s.X.(*ast.CallExpr); ok {
-				if f, ok := c.Fun.(*ast.Ident); ok && (f.Name == "panic" || f.Name == "misuse" || f.Name == "debugGC" || f.Name == "debugHandles") {
-					continue // as the end of a function it is a must; the messages have tests of their own
+				if f, ok := c.Fun.(*ast.Ident); ok && slices.Contains(notLeftOut, f.Name) {
+					continue
 				}
 			}
 		case *ast.AssignStmt:
@@ -227,29 +244,37 @@ func (w *walker) statements(list []ast.Stmt) {
 	}
 }
 
-var methods = map[string]bool{"Load": true, "Store": true, "Swap": true, "CompareAndSwap": true, "Add": true, "Or": true}
+var methods = []string{"Load", "Store", "Swap", "CompareAndSwap", "Add", "Or"}
 
-// call makes a step of sync/atomic a plain one.
+// call replaces a step of sync/atomic by a plain one.
 func (w *walker) call(c *ast.CallExpr) {
 	s, ok := c.Fun.(*ast.SelectorExpr)
 	if !ok {
 		return
 	}
 	if x, ok := s.X.(*ast.Ident); ok && x.Name == "atomic" {
-		from, to := w.offset(c.Pos()), w.offset(c.Lparen)+1
-		w.edits = append(w.edits, edit{from: from, to: to, with: "switches." + s.Sel.Name + "(" + w.mutant(c, "plain") + ", ", opens: true, other: w.offset(c.End())})
+		w.callee(c, fmt.Sprintf("switches.%s(%s, ", s.Sel.Name, w.mutant(c, "plain")))
 		return
 	}
-	if !methods[s.Sel.Name] || !w.atomics[last(s.X)] {
+	if !slices.Contains(methods, s.Sel.Name) || !w.atomics[last(s.X)] {
 		return
 	}
 	w.unsafe = true
 	recv := string(w.text[w.offset(s.X.Pos()):w.offset(s.X.End())])
-	with := fmt.Sprintf("switches.%s(%s, &%s, unsafe.Pointer(&%s)", s.Sel.Name, w.mutant(c, "plain"), recv, recv)
+	with := fmt.Sprintf("switches.%s(%s, &%s, unsafe.Pointer(&%s)", s.Sel.Name, w.mutant(c, "plain"),
+		recv, recv)
 	if len(c.Args) > 0 {
 		with += ", "
 	}
-	w.edits = append(w.edits, edit{from: w.offset(c.Pos()), to: w.offset(c.Lparen) + 1, with: with, opens: true, other: w.offset(c.End())})
+	w.callee(c, with)
+}
+
+// callee replaces what precedes the arguments of a call.
+func (w *walker) callee(c *ast.CallExpr, with string) {
+	w.edits = append(w.edits, edit{
+		from: w.offset(c.Pos()), to: w.offset(c.Lparen) + 1, with: with,
+		opens: true, other: w.offset(c.End()),
+	})
 }
 
 func last(e ast.Expr) string {
@@ -270,7 +295,7 @@ func (w *walker) apply() []byte {
 			return a.from < b.from
 		case a.opens != b.opens:
 			return !a.opens
-		case a.to != b.to: // what replaces something is the innermost
+		case a.to != b.to: // an edit that replaces something is the innermost
 			return a.to < b.to
 		}
 		return a.other > b.other
@@ -287,7 +312,8 @@ func (w *walker) apply() []byte {
 
 func module() string { return "github.com/seed-8a1b3254/ffiwaker" }
 
-// goLab holds the test programs, with every edit in them, and how long each may say nothing. Each is built when it is first asked.
+// goLab holds the test programs, which contain every edit, and how long each may print nothing.
+// Each is built when it first runs.
 type goLab struct {
 	dir, overlay string
 
@@ -297,7 +323,9 @@ type goLab struct {
 }
 
 func newGoLab(temp string, all []mutant) *goLab {
-	l := &goLab{dir: filepath.Join(temp, "go"), built: map[string]*sync.Once{}, quiet: map[string]time.Duration{}}
+	l := &goLab{
+		dir: filepath.Join(temp, "go"), built: map[string]*sync.Once{}, quiet: map[string]time.Duration{},
+	}
 	if !slices.ContainsFunc(all, func(m mutant) bool { return m.kind == "go" }) {
 		return l
 	}
@@ -317,7 +345,8 @@ func newGoLab(temp string, all []mutant) *goLab {
 	return l
 }
 
-// patient is how long a package's tests, or one of them, may say nothing; 0: there is no such test.
+// patient returns how long a package's tests, or one of them, may print nothing; 0: there is no
+// such test.
 func (l *goLab) patient(p, test string) time.Duration {
 	l.mu.Lock()
 	once := l.built[p]
@@ -333,18 +362,21 @@ func (l *goLab) patient(p, test string) time.Duration {
 }
 
 func (l *goLab) build(p string) {
-	if failed, out := command(5*time.Minute, ".", nil, "go", "test", "-race", "-c", "-vet=off", "-overlay", l.overlay, "-o", l.program(p), "./"+p); failed {
+	failed, out := command(5*time.Minute, ".", nil, "go", "test", "-race", "-c", "-vet=off",
+		"-overlay", l.overlay, "-o", l.program(p), "./"+p)
+	if failed {
 		check(fmt.Errorf("%s: %s", p, out))
 	}
-	// The tests must not fail of themselves.
+	// The tests must pass without an edit.
 	r := l.run(p, 0, "", 2*time.Minute)
 	if r.failed {
-		check(fmt.Errorf("%s fails as it is, in %s: %s", p, r.test, r.out))
+		check(fmt.Errorf("%s fails without an edit, in %s: %s", p, r.test, r.out))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.quiet[p] = patience(r.longest)
-	for _, m := range regexp.MustCompile(`(?m)^ *--- PASS: (\S+) \(([\d.]+s)\)`).FindAllStringSubmatch(r.out, -1) {
+	passed := regexp.MustCompile(`(?m)^ *--- PASS: (\S+) \(([\d.]+s)\)`)
+	for _, m := range passed.FindAllStringSubmatch(r.out, -1) {
 		took, err := time.ParseDuration(m[2])
 		check(err)
 		l.quiet[p+" "+m[1]] = patience(took)
@@ -358,11 +390,12 @@ func (l *goLab) program(p string) string {
 type goRun struct {
 	failed, race bool
 	test         string        // in which it failed, or hung
-	longest      time.Duration // in which it said nothing
+	longest      time.Duration // in which it printed nothing
 	out          string
 }
 
-// run runs a package's tests with one edit on, until one fails, or the program says nothing for so long.
+// run runs a package's tests, or only one, with one edit on, until one fails, or the program prints
+// nothing for the time quiet.
 func (l *goLab) run(p string, number int, test string, quiet time.Duration) (r goRun) {
 	arg := []string{"-test.v", "-test.short", "-test.failfast", "-test.timeout=0"}
 	if test != "" {
@@ -370,7 +403,8 @@ func (l *goLab) run(p string, number int, test string, quiet time.Duration) (r g
 	}
 	cmd := exec.Command(l.program(p), arg...)
 	cmd.Dir = p
-	cmd.Env = append(os.Environ(), fmt.Sprintf("MUTANT=%d", number), "GORACE=halt_on_error=1", "GOTRACEBACK=single")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("MUTANT=%d", number), "GORACE=halt_on_error=1",
+		"GOTRACEBACK=single")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // tests have children
 	out, err := cmd.StdoutPipe()
 	check(err)
@@ -400,7 +434,7 @@ func (l *goLab) run(p string, number int, test string, quiet time.Duration) (r g
 			}
 		}
 		r.race = r.race || strings.Contains(line, "WARNING: DATA RACE")
-		if text.Len() > 1<<24 { // it prints for ever
+		if text.Len() > 1<<24 { // it never stops printing
 			r.failed = true
 			kill()
 		}
@@ -411,19 +445,19 @@ func (l *goLab) run(p string, number int, test string, quiet time.Duration) (r g
 	}
 	kill()
 	if r.test == "" {
-		r.test = r.out // the latest that began
+		r.test = r.out // the last one that began
 	}
 	r.out = text.String()
 	return r
 }
 
-// subject is the first two parts of a test's name: Test, or Test/subtest.
+// subject returns the first two parts of a test's name: Test, or Test/subtest.
 func subject(test string) string {
 	parts := strings.SplitN(test, "/", 3)
 	return strings.Join(parts[:min(len(parts), 2)], "/")
 }
 
-// pattern is the -run pattern of exactly that test.
+// pattern returns the -run pattern that matches exactly that test.
 func pattern(test string) string {
 	parts := strings.Split(test, "/")
 	for i, part := range parts {

@@ -1,15 +1,25 @@
 //go:build unix
 
-// Command mutate makes one edit at a time in the code that holds the state words, and looks whether a test, a sanitizer or a model
-// notices. It never edits the tree: C is compiled from a copy, Go is built with an overlay.
+// Command mutate edits the code that holds the state words, one edit at a time, and checks that a
+// test, a sanitizer or a model notices. It never edits the tree: C is compiled from a copy, Go is
+// built with an overlay.
 //
-//	go run ./internal/proof/mutate [-only c|go|orders] [-match REGEXP] [-by REGEXP] [-every N] [-jobs 2] [-list] [-v] [-rounds 3] [-explained] [-hints] [-unhinted] [-limit 15m]
+//	go run ./internal/proof/mutate [-only c|go|orders] [-match REGEXP] [-by REGEXP] [-every N]
+//		[-jobs 2] [-list] [-v] [-rounds 3] [-explained] [-hints] [-unhinted] [-limit 15m]
 //
-// A mutant that nothing notices must stand in equivalent.txt with its reason; otherwise the exit status is 1. Those that stand there are
-// run with -explained only: then one that is noticed after all is an error, too. What only an order of memory tells, or an interleaving
-// that no machine shows in time, stands in modelled.txt with the twin of a model that has the same edit: that is run, and must fail.
-// noticed.txt saves time: it names the test that noticed a mutant the last time, which is asked first. -hints writes it anew: keys that are
-// gone leave it, and mutants that were not run keep what they had. With -unhinted only those are run that it does not have.
+// It reads three lists, whose keys name a mutant as -list prints it:
+//
+//   - equivalent.txt: mutants that nothing can notice, with the reason. Any other mutant that
+//     nothing notices is an error. With -explained those of the list run too, and one that is
+//     noticed is an error.
+//   - modelled.txt: mutants that only a weak memory order shows, or an interleaving that no machine
+//     produces in time. It names a model's broken twin with the same edit, which runs instead and
+//     must fail.
+//   - noticed.txt: the test that noticed a mutant the last time, which runs first. It only saves
+//     time. -hints writes it again: without keys that name no mutant, and unchanged for mutants
+//     that did not run. With -unhinted, only mutants that it does not have run.
+//
+// The exit status is 1 if a mutant survives, or if a key of the first two lists names no mutant.
 package main
 
 import (
@@ -27,17 +37,18 @@ import (
 	"time"
 )
 
-// mutant is one edit. key is what the text files call it, which does not change with the lines before it.
+// mutant is one edit. key names it in the lists; it does not depend on the lines before it.
 type mutant struct {
 	kind, file, key string
 	line, number    int
 	text            []byte // the whole file, edited
 }
 
-// verdict: by is what noticed, empty if nothing did; none: why it is no mutant.
+// verdict is the result of running a mutant.
 type verdict struct {
-	by, none string
-	race     bool // the race detector has noticed
+	by   string // what noticed it; empty: nothing did
+	none string // why it is not a mutant
+	race bool   // the race detector noticed it
 }
 
 //go:embed equivalent.txt
@@ -49,21 +60,22 @@ var noticed string
 //go:embed modelled.txt
 var modelled string
 
-const noticedHead = "# Which test notices which mutant: a hint that saves time. Written by mutate -hints.\n"
+const noticedHead = "# Which test notices which mutant: a hint that saves time. " +
+	"Written by mutate -hints.\n"
 
 var (
-	only      = flag.String("only", "", "c, go or orders")
-	match     = flag.String("match", "", "only those whose key matches")
-	jobs      = flag.Int("jobs", 2, "at a time")
-	list      = flag.Bool("list", false, "name them, and stop")
-	by        = flag.String("by", "", "only those that, by noticed.txt, something notices which matches")
-	every     = flag.Int("every", 1, "only each n-th")
-	verbose   = flag.Bool("v", false, "name each as it is done")
-	explained = flag.Bool("explained", false, "run those of equivalent.txt, too")
-	rounds    = flag.Int("rounds", 3, "how often all tests are asked, before a mutant has survived: threads do not do the same each time")
-	hints     = flag.Bool("hints", false, "write noticed.txt anew")
-	unhinted  = flag.Bool("unhinted", false, "only those that noticed.txt does not have")
-	limit     = flag.Duration("limit", 0, "begin no mutant after this time; the rest is not reported")
+	only      = flag.String("only", "", "run only mutants of this `kind`: c, go or orders")
+	match     = flag.String("match", "", "run only mutants whose key matches the `regexp`")
+	jobs      = flag.Int("jobs", 2, "run `n` mutants at a time")
+	list      = flag.Bool("list", false, "list the mutants, and run none")
+	by        = flag.String("by", "", "run only mutants whose hint matches the `regexp`")
+	every     = flag.Int("every", 1, "run only every `n`th mutant")
+	verbose   = flag.Bool("v", false, "print each mutant when it is done")
+	explained = flag.Bool("explained", false, "run those of equivalent.txt too")
+	rounds    = flag.Int("rounds", 3, "a mutant survives if all tests pass `n` times: threads differ")
+	hints     = flag.Bool("hints", false, "write noticed.txt again")
+	unhinted  = flag.Bool("unhinted", false, "run only mutants without a hint in noticed.txt")
+	limit     = flag.Duration("limit", 0, "start no mutant after this time; do not report the rest")
 )
 
 func main() {
@@ -85,7 +97,7 @@ func check(err error) {
 	}
 }
 
-// table reads lines of two columns.
+// table reads a list: lines of two columns.
 func table(text, between string) map[string]string {
 	t := map[string]string{}
 	for _, line := range strings.Split(text, "\n") {
@@ -107,11 +119,17 @@ func run(temp string) int {
 		if *unhinted && (hint[m.key] != "" || twins[m.key] != "" || m.kind == "orders") {
 			continue
 		}
-		if (*only == "" || *only == m.kind) && want.MatchString(m.key) && (*by == "" || whose.MatchString(hint[m.key])) {
-			if n++; n%*every == 0 {
-				all = append(all, m)
-			}
+		if *only != "" && *only != m.kind || !want.MatchString(m.key) ||
+			*by != "" && !whose.MatchString(hint[m.key]) {
+			continue
 		}
+		if n++; n%*every == 0 {
+			all = append(all, m)
+		}
+	}
+	if n == 0 && !*unhinted {
+		fmt.Fprintln(os.Stderr, "mutate: no mutant matches (-list names them)")
+		return 2
 	}
 	if *list {
 		for _, m := range all {
@@ -145,7 +163,8 @@ func run(temp string) int {
 					got[i] = c.try(dir, m, hint[m.key])
 				}
 				if *verbose {
-					fmt.Printf("%5.1fs %-40s %s:%d %s\n", time.Since(start).Seconds(), shown(got[i]), m.file, m.line, m.key)
+					fmt.Printf("%5.1fs %-40s %s:%d %s\n", time.Since(start).Seconds(), shown(got[i]),
+						m.file, m.line, m.key)
 				}
 			}
 		})
@@ -179,7 +198,8 @@ func run(temp string) int {
 		}
 		check(os.WriteFile("internal/proof/mutate/noticed.txt", []byte(text), 0o644))
 	}
-	return max(report(all, got, reasons), stale(whole, "equivalent.txt", reasons), stale(whole, "modelled.txt", twins))
+	return max(report(all, got, reasons), stale(whole, "equivalent.txt", reasons),
+		stale(whole, "modelled.txt", twins))
 }
 
 // stale reports the keys of a list that name no mutant: the code has changed since.
@@ -197,10 +217,12 @@ func stale(whole []mutant, file string, list map[string]string) (status int) {
 	return status
 }
 
-// byModel asks a model for the twin that is broken by the same edit: a run of it fails.
+// byModel runs the model's broken twin that has the same edit. It returns what noticed; empty if
+// the run passed.
 func byModel(twin string) string {
 	words := strings.Fields(twin)
-	if failed, out := command(4*time.Minute, ".", nil, "internal/proof/model/"+words[0], words[1:]...); !failed || strings.Contains(out, "left out") {
+	failed, out := command(4*time.Minute, ".", nil, "internal/proof/model/"+words[0], words[1:]...)
+	if !failed || strings.Contains(out, "left out") {
 		return ""
 	}
 	return "model: " + twin
@@ -228,7 +250,8 @@ func report(all []mutant, got []verdict, reasons map[string]string) (status int)
 		switch {
 		case is && v.by != "":
 			s.caught++
-			fmt.Printf("NOTICED     %s:%d %s: by %s, and equivalent.txt has it\n", m.file, m.line, m.key, v.by)
+			fmt.Printf("NOTICED     %s:%d %s: by %s, but equivalent.txt has it\n",
+				m.file, m.line, m.key, v.by)
 			status = 1
 		case is:
 			s.equivalent++
@@ -244,8 +267,11 @@ func report(all []mutant, got []verdict, reasons map[string]string) (status int)
 	var total sum
 	for _, kind := range []string{"orders", "c", "go"} {
 		s := sums[kind]
-		fmt.Printf("%-7s %4d mutants, %4d caught, %3d explained as equivalent; %3d more change nothing, or make no program\n", kind, s.made, s.caught, s.equivalent, s.none)
-		total.made, total.caught, total.equivalent = total.made+s.made, total.caught+s.caught, total.equivalent+s.equivalent
+		fmt.Printf("%-7s %4d mutants, %4d caught, %3d explained as equivalent; "+
+			"%3d more change nothing, or do not compile\n", kind, s.made, s.caught, s.equivalent, s.none)
+		total.made += s.made
+		total.caught += s.caught
+		total.equivalent += s.equivalent
 	}
 	by := map[string]int{}
 	for _, v := range got {
@@ -269,18 +295,23 @@ func report(all []mutant, got []verdict, reasons map[string]string) (status int)
 	if tally := os.Getenv("PROOF_TALLY"); tally != "" {
 		f, err := os.OpenFile(tally, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 		check(err)
-		fmt.Fprintf(f, "mutants\t%d\tmutate\ncaught\t%d\tmutate\nequivalent\t%d\tmutate\n", total.made, total.caught, total.equivalent)
+		fmt.Fprintf(f, "mutants\t%d\tmutate\ncaught\t%d\tmutate\nequivalent\t%d\tmutate\n",
+			total.made, total.caught, total.equivalent)
 		check(f.Close())
 	}
 	return status
 }
 
-// patience is how long something may take that took so long as it is: beyond that it hangs, however busy the machine.
+// patience is how long a run of a mutant may take if the unedited code takes that long. Beyond it
+// the mutant hangs, even on a busy machine.
 func patience(took time.Duration) time.Duration { return 2*time.Second + 8*took }
 
-// command runs something for at most so long; noticed: it failed, or did not end.
-func command(limit time.Duration, dir string, env []string, name string, arg ...string) (noticed bool, out string) {
-	cmd := exec.Command("timeout", append([]string{"-k", "1", fmt.Sprintf("%.1f", limit.Seconds()), name}, arg...)...)
+// command runs a command for at most limit; noticed: it failed, or did not end.
+func command(
+	limit time.Duration, dir string, env []string, name string, arg ...string,
+) (noticed bool, out string) {
+	bounded := []string{"-k", "1", fmt.Sprintf("%.1f", limit.Seconds()), name}
+	cmd := exec.Command("timeout", append(bounded, arg...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
 	text, err := cmd.CombinedOutput()

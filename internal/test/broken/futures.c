@@ -101,7 +101,7 @@ static bool pending_or_dropped(void *arg) {
 }
 
 /* Wakes, sets the condition, then wakes the same waker again: a task that always polls with the
- * same waker loses no wake. A poll with another waker between the wake and the condition is lost. */
+ * same waker loses no wake. One with another waker between wake and condition is lost. */
 static void wake_then_set(operation *o) {
   lock(o);
   rawwaker w = o->kept;

@@ -35,8 +35,8 @@ func oncePerRun(t *testing.T) {
 	}
 }
 
-// The check of the C ABI, on copies of rawwaker.h and rawwaker.c: a shared object of each is compared
-// with api/rawwaker.abi.
+// The check of the C ABI, on copies of rawwaker.h and rawwaker.c: a shared object of each is
+// compared with api/rawwaker.abi.
 func TestCABI(t *testing.T) {
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		t.Skip("api/rawwaker.abi is for linux/amd64")

@@ -47,7 +47,9 @@ func readPage(source []byte) page {
 			p.anchors[m[1]] = true
 		}
 	}
-	document := goldmark.New(goldmark.WithExtensions(extension.GFM)).Parser().Parse(text.NewReader(source))
+	document := goldmark.New(goldmark.WithExtensions(extension.GFM)).
+		Parser().
+		Parse(text.NewReader(source))
 	_ = markdown.Walk(document, func(n markdown.Node, entering bool) (markdown.WalkStatus, error) {
 		if !entering {
 			return markdown.WalkContinue, nil
@@ -329,7 +331,9 @@ func TestLink(t *testing.T) {
 				"[ok](https://pkg.go.dev/" + module + "/p#T.M) [ok](https://pkg.go.dev/" + module + "/p@v1#F.Field)\n" +
 				"[gone](https://pkg.go.dev/" + module + "/p#T.N) [gone](https://pkg.go.dev/" + module + "/q)\n" +
 				"[other](https://pkg.go.dev/sync#Mutex) https://github.com/" + repositoryName + "/blob/main/go.mod\n")},
-			"p/p.go": {Data: []byte("package p\n\ntype T int\n\nfunc (T) M() {}\n\ntype F struct{ Field int }\n")},
+			"p/p.go": {
+				Data: []byte("package p\n\ntype T int\n\nfunc (T) M() {}\n\ntype F struct{ Field int }\n"),
+			},
 		}
 		broken, _ := brokenLinks(t, readTree(t, files))
 		require.Equal(t, []string{

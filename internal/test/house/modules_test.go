@@ -55,7 +55,8 @@ func brokenModules(t *testing.T, r tree) []string {
 			for _, spec := range f.Imports {
 				imported, _ := strconv.Unquote(spec.Path.Value)
 				own := strings.HasPrefix(imported, parsed.Module.Mod.Path+"/")
-				if strings.HasPrefix(imported, module+"/") && !own && strings.Contains(imported+"/", "/internal/") {
+				if strings.HasPrefix(imported, module+"/") && !own &&
+					strings.Contains(imported+"/", "/internal/") {
 					say("%s imports %s", source, imported)
 				}
 			}
@@ -74,9 +75,11 @@ func TestNestedModule(t *testing.T) {
 		good := "module " + module + "/examples/good\n\nreplace " + module + " => ../..\n"
 		deep := "module example.com/deep\n\nreplace " + module + " => ../../..\n"
 		files := fstest.MapFS{
-			"go.mod":                        {Data: []byte("module " + module + "\n")},
-			"examples/good/go.mod":          {Data: []byte(good)},
-			"examples/good/a.go":            {Data: []byte("package a\nimport _ \"" + module + "/rawwaker\"\n")},
+			"go.mod":               {Data: []byte("module " + module + "\n")},
+			"examples/good/go.mod": {Data: []byte(good)},
+			"examples/good/a.go": {
+				Data: []byte("package a\nimport _ \"" + module + "/rawwaker\"\n"),
+			},
 			"examples/good/internal/b/b.go": {Data: []byte("package b\n")},
 			"examples/good/c/c.go": {Data: []byte("package c\nimport _ \"" + module +
 				"/examples/good/internal/b\"\n")},
@@ -84,9 +87,13 @@ func TestNestedModule(t *testing.T) {
 		}
 		require.Empty(t, brokenModules(t, readTree(t, files)))
 
-		files["examples/good/a.go"].Data = []byte("package a\nimport _ \"" + module + "/internal/wake\"\n")
+		files["examples/good/a.go"].Data = []byte(
+			"package a\nimport _ \"" + module + "/internal/wake\"\n",
+		)
 		files["examples/x/deep/go.mod"].Data = []byte(strings.Replace(deep, "../../..", "../..", 1))
-		files["bench/go.mod"] = &fstest.MapFile{Data: []byte("module bench\nreplace " + module + " => ..\n")}
+		files["bench/go.mod"] = &fstest.MapFile{
+			Data: []byte("module bench\nreplace " + module + " => ..\n"),
+		}
 		require.Equal(t, []string{
 			"bench/go.mod: a nested module outside examples/",
 			"examples/good/a.go imports " + module + "/internal/wake",

@@ -24,7 +24,8 @@ type named struct {
 	children []*named
 	// any says that there are subtests whose names only a run shows.
 	any bool
-	// literals are the strings that names of further subtests are taken from, such as keys of a map.
+	// literals are the strings that names of further subtests are taken from, such as keys of a
+	// map.
 	literals map[string]bool
 }
 
@@ -106,7 +107,8 @@ type collector struct {
 	folder, kit map[string]bool
 }
 
-// into adds to n the subtests that body runs, by itself or by a function of its folder that it calls.
+// into adds to n the subtests that body runs, by itself or by a function of its folder that it
+// calls.
 func (c collector) into(n *named, body ast.Node, seen map[string]bool) {
 	follow := func(n *named, name string) {
 		if len(c.functions[name]) > 0 && !seen[name] {
@@ -280,11 +282,13 @@ func alternatives(pattern string) []string {
 
 var (
 	inPattern = `[\w^$|()/\[\].*?+\\-]`
-	patterns  = regexp.MustCompile(inPattern + `*\b(?:Test|Fuzz|Example|Benchmark)[A-Z_]` + inPattern + `*`)
-	runFlag   = regexp.MustCompile(`-(?:run|skip)[= ]('[^']*'|"[^"]*"|[^\s'"]+)`)
-	names     = regexp.MustCompile(`\b(?:Test|Fuzz|Example|Benchmark)[A-Z]\w*(?:/[\w.,:+*'()-]+)*`)
-	hint      = regexp.MustCompile(`^(\S+) ((?:Test|Fuzz|Example|Benchmark)\S*)$`)
-	shebang   = regexp.MustCompile(`^#!.*\b(?:ba)?sh\n`)
+	patterns  = regexp.MustCompile(
+		inPattern + `*\b(?:Test|Fuzz|Example|Benchmark)[A-Z_]` + inPattern + `*`,
+	)
+	runFlag = regexp.MustCompile(`-(?:run|skip)[= ]('[^']*'|"[^"]*"|[^\s'"]+)`)
+	names   = regexp.MustCompile(`\b(?:Test|Fuzz|Example|Benchmark)[A-Z]\w*(?:/[\w.,:+*'()-]+)*`)
+	hint    = regexp.MustCompile(`^(\S+) ((?:Test|Fuzz|Example|Benchmark)\S*)$`)
+	shebang = regexp.MustCompile(`^#!.*\b(?:ba)?sh\n`)
 )
 
 // stale returns each name and pattern that matches no test.
@@ -306,7 +310,8 @@ func stale(t *testing.T, r tree) []string {
 		tokens := patterns.FindAllString(line, -1)
 		if strings.Contains(line, "go test") || strings.Contains(line, ") test") {
 			for _, m := range runFlag.FindAllStringSubmatch(line, -1) {
-				if p := strings.Trim(m[1], `'"`); p != "^$" && !strings.Contains(p, "$skip") && !strings.Contains(p, "$1") &&
+				if p := strings.Trim(m[1], `'"`); p != "^$" && !strings.Contains(p, "$skip") &&
+					!strings.Contains(p, "$1") &&
 					!slices.Contains(tokens, p) {
 					tokens = append(tokens, p)
 				}
@@ -335,7 +340,10 @@ func stale(t *testing.T, r tree) []string {
 	}
 	for _, file := range r.files {
 		inside := func(folders ...string) bool {
-			return slices.ContainsFunc(folders, func(f string) bool { return strings.HasPrefix(file, f+"/") })
+			return slices.ContainsFunc(
+				folders,
+				func(f string) bool { return strings.HasPrefix(file, f+"/") },
+			)
 		}
 		ext := path.Ext(file)
 		switch {
@@ -360,7 +368,9 @@ func stale(t *testing.T, r tree) []string {
 				}
 				return true
 			})
-		case path.Base(file) == "Makefile", inside(".ci", ".github"), ext == "" && inside("internal", "hosts", "interop", "docs"):
+		case path.Base(file) == "Makefile",
+			inside(".ci", ".github"),
+			ext == "" && inside("internal", "hosts", "interop", "docs"):
 			text := r.read(t, file)
 			if path.Base(file) != "Makefile" && !inside(".github") && !shebang.MatchString(text) {
 				continue
@@ -405,16 +415,36 @@ func FuzzTwo(f *testing.F) {}
 func ExampleThree() {}
 func Testament() {}
 `)},
-			"b/b_test.go":       {Data: []byte("package b\n\nfunc TestB(t *testing.T) { wakertest.TestKit(t, nil) }\n")},
-			"wakertest/kit.go":  {Data: []byte("package wakertest\n\nfunc TestKit(t T) {}\n\nvar rules = []string{\"a_rule\"}\n")},
-			"docs/ok.md":        {Data: []byte("`TestOne/first_part/deeper/in_shared`, TestB/a_rule, TestAny/7; `TestKit`. FuzzTwo/NAME\n")},
-			"docs/wrong.md":     {Data: []byte("TestOne/second, `TestMissing`, TestB/no_rule, TestOne/from_a_table/deeper\n")},
-			"internal/proof/go": {Data: []byte("#!/bin/sh\ngo test -run 'TestOne/^from_a_table$/in_helper|^FuzzTw' ./a\n")},
-			"internal/proof/wrong": {Data: []byte("#!/bin/bash\ngo test -skip '^(TestOne|TestB)$' \\\n  ./a\n" +
-				"go test -run Wo ./a\nsay TestO TestNone\n")},
-			"Makefile":                         {Data: []byte("x:\n\t$(GO) test -run 'Bench' ./...\n\t$(GO) test -run TestOne/first ./...\n")},
-			"internal/proof/m/noticed.txt":     {Data: []byte("k: x\ta TestOne/first_part\nk: y\tb TestOne\nk: z\tunit under asan\n")},
-			"internal/proof/m/main.go":         {Data: []byte("package main\n\nvar x, y = \"^TestAny$\", \"^TestAn$\"\n")},
+			"b/b_test.go": {
+				Data: []byte("package b\n\nfunc TestB(t *testing.T) { wakertest.TestKit(t, nil) }\n"),
+			},
+			"wakertest/kit.go": {
+				Data: []byte("package wakertest\n\nfunc TestKit(t T) {}\n\nvar rules = []string{\"a_rule\"}\n"),
+			},
+			"docs/ok.md": {
+				Data: []byte(
+					"`TestOne/first_part/deeper/in_shared`, TestB/a_rule, TestAny/7; `TestKit`. FuzzTwo/NAME\n",
+				),
+			},
+			"docs/wrong.md": {
+				Data: []byte("TestOne/second, `TestMissing`, TestB/no_rule, TestOne/from_a_table/deeper\n"),
+			},
+			"internal/proof/go": {
+				Data: []byte("#!/bin/sh\ngo test -run 'TestOne/^from_a_table$/in_helper|^FuzzTw' ./a\n"),
+			},
+			"internal/proof/wrong": {
+				Data: []byte("#!/bin/bash\ngo test -skip '^(TestOne|TestB)$' \\\n  ./a\n" +
+					"go test -run Wo ./a\nsay TestO TestNone\n"),
+			},
+			"Makefile": {
+				Data: []byte("x:\n\t$(GO) test -run 'Bench' ./...\n\t$(GO) test -run TestOne/first ./...\n"),
+			},
+			"internal/proof/m/noticed.txt": {
+				Data: []byte("k: x\ta TestOne/first_part\nk: y\tb TestOne\nk: z\tunit under asan\n"),
+			},
+			"internal/proof/m/main.go": {
+				Data: []byte("package main\n\nvar x, y = \"^TestAny$\", \"^TestAn$\"\n"),
+			},
 			"internal/test/house/some_test.go": {Data: []byte("package house\n")},
 		}
 		require.Equal(t, []string{

@@ -25,7 +25,9 @@ func groups(t *testing.T, r tree) []string {
 func TestWorkflow(t *testing.T) {
 	r := repository(t)
 	list := regexp.MustCompile(`^\s*group: \[([\w, ]+)\]$`)
-	allowed := regexp.MustCompile(`^(actions/checkout|actions/setup-go|actions/setup-node|dtolnay/rust-toolchain)@`)
+	allowed := regexp.MustCompile(
+		`^(actions/checkout|actions/setup-go|actions/setup-node|dtolnay/rust-toolchain)@`,
+	)
 	files := append(r.with(".github/workflows/*.yml"), r.with(".github/workflows/*.yaml")...)
 	require.NotEmpty(t, files)
 	for _, file := range files {

@@ -10,7 +10,8 @@ import (
 // The newest heading of CHANGELOG.md has the version. Until a release it says so.
 func TestVersion(t *testing.T) {
 	r := repository(t)
-	headings := regexp.MustCompile(`(?m)^## (.*)$`).FindAllStringSubmatch(r.read(t, "CHANGELOG.md"), -1)
+	headings := regexp.MustCompile(`(?m)^## (.*)$`).
+		FindAllStringSubmatch(r.read(t, "CHANGELOG.md"), -1)
 	require.NotEmpty(t, headings)
 	heading := regexp.MustCompile(`^(\d+\.\d+\.\d+) \((unreleased|\d{4}-\d{2}-\d{2})\)$`)
 	newest := heading.FindStringSubmatch(headings[0][1])

@@ -11,7 +11,7 @@ import (
 //go:embed page.html
 var page string
 
-// table gives each text one number, so that a page of many events stays small.
+// table numbers texts, so that a page of many events stays small.
 type table struct {
 	all     []string
 	numbers map[string]int
@@ -27,7 +27,8 @@ func (t *table) of(s string) int {
 	return n
 }
 
-// What page.html reads. An event is an array, in the order of its constants at the top of the script.
+// pageData is what page.html reads. An event is an array, in the order of the constants at the top
+// of the script.
 type pageData struct {
 	Program string            `json:"program"`
 	Texts   []string          `json:"texts"`
@@ -46,11 +47,15 @@ type pageWaker struct {
 	Wakes int    `json:"wakes"`
 }
 
-// WriteHTML writes one page that needs nothing else: no network, no file beside it. Every text is put into it as text.
+// WriteHTML writes a page that needs no network and no other file. It escapes all texts of the
+// trace.
 func (t *Trace) WriteHTML(out io.Writer, title string) error {
 	texts := &table{numbers: map[string]int{}}
 	texts.of("")
-	d := pageData{Program: t.Program, Fields: t.Fields, Slots: t.Slots, Lanes: []string{}, Wakers: []pageWaker{}, Events: [][]int{}}
+	d := pageData{
+		Program: t.Program, Fields: t.Fields, Slots: t.Slots,
+		Lanes: []string{}, Wakers: []pageWaker{}, Events: [][]int{},
+	}
 	if d.Slots == nil {
 		d.Slots = map[string]string{}
 	}
@@ -58,7 +63,8 @@ func (t *Trace) WriteHTML(out io.Writer, title string) error {
 		d.Lanes = append(d.Lanes, l.Name)
 	}
 	for _, w := range t.Wakers {
-		d.Wakers = append(d.Wakers, pageWaker{t.Title(w.Number), w.Kind, shortPath(w.From), w.Polls, w.Wakes})
+		d.Wakers = append(d.Wakers,
+			pageWaker{t.Title(w.Number), w.Kind, shortPath(w.From), w.Polls, w.Wakes})
 	}
 	for i := range t.Events {
 		e := &t.Events[i]
@@ -72,19 +78,21 @@ func (t *Trace) WriteHTML(out io.Writer, title string) error {
 			kind = 3
 		}
 		d.Events = append(d.Events, []int{
-			int(e.NS), e.Lane, e.Depth, texts.of(e.What), e.Waker, e.Pair, e.Leads, kind, texts.of(t.Text(e)), texts.of(e.Word), e.references(),
+			int(e.NS), e.Lane, e.Depth, texts.of(e.What), e.Waker, e.Pair, e.Leads, kind,
+			texts.of(t.Text(e)), texts.of(e.Word), e.references(),
 			texts.of(e.Data), texts.of(e.VTable), texts.of(strings.Join(e.Box, " ")), int(e.Thread),
 		})
 	}
 	d.Texts = texts.all
-	b, err := json.Marshal(d) // which writes <, > and & as escapes, so that no text can end the script element
+	b, err := json.Marshal(d) // it escapes <, > and &, so no text can end the script element
 	if err != nil {
 		return err
 	}
 	before, rest, _ := strings.Cut(page, "{{title}}")
 	middle, rest, _ := strings.Cut(rest, "{{title}}")
 	between, after, _ := strings.Cut(rest, "{{data}}")
-	for _, s := range []string{before, html.EscapeString(title), middle, html.EscapeString(title), between, string(b), after} {
+	title = html.EscapeString(title)
+	for _, s := range []string{before, title, middle, title, between, string(b), after} {
 		if _, err := io.WriteString(out, s); err != nil {
 			return err
 		}

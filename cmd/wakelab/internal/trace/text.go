@@ -9,7 +9,7 @@ import (
 	"unicode"
 )
 
-// Title is what a waker is called: by the name of what it wakes, where that has one.
+// Title returns the name of what a waker wakes, if it has one, else a name for the waker itself.
 func (t *Trace) Title(number int) string {
 	if number == 0 {
 		return ""
@@ -26,7 +26,7 @@ func (t *Trace) Title(number int) string {
 	return w.Kind + " " + strconv.Itoa(number)
 }
 
-// shared says whether several wakers have a name.
+// shared reports whether several wakers have the same name.
 func (t *Trace) shared(name string) bool {
 	if t.names == nil {
 		t.names = map[string]int{}
@@ -37,7 +37,7 @@ func (t *Trace) shared(name string) bool {
 	return t.names[name] > 1
 }
 
-// Text is an event in words.
+// Text describes an event in words.
 func (t *Trace) Text(e *Event) string {
 	title := t.Title(e.Waker)
 	waker := "the waker of " + title
@@ -65,32 +65,34 @@ func (t *Trace) Text(e *Event) string {
 	case "panicked":
 		return "panics"
 	case "ended":
-		return title + " is given up: " + e.Error
+		return title + " ends without a result: " + e.Error
 	case "wake_by_ref":
 		return "wakes " + title + by(e, " by reference")
 	case "wake":
 		return "wakes " + title + by(e, ", and consumes "+reference(e, "the handle"))
 	case "clone", "from_raw", "from_func":
-		verb := map[string]string{"clone": "clones ", "from_raw": "takes back ", "from_func": "makes "}[e.What]
 		if e.New != 0 {
 			return fmt.Sprintf("clones %s: reference %d from %d", waker, e.New, e.Reference)
 		}
+		verb := map[string]string{
+			"clone": "clones ", "from_raw": "takes back ", "from_func": "makes ",
+		}[e.What]
 		return verb + waker
 	case "drop":
 		return "drops " + reference(e, "a handle") + " of " + strings.TrimPrefix(waker, "the waker of ")
 	case "into_raw":
-		return "hands " + waker + " to C"
+		return "moves " + waker + " to C"
 	case "boxed":
 		return waker + " gets a box in C memory"
 	case "delivered":
-		return "brings C's wake of " + title
+		return "delivers C's wake of " + title
 	case "park":
 		if title == "" {
 			return "parks"
 		}
 		return "parks until " + title + " is woken"
 	case "unpark":
-		return "goes on"
+		return "continues"
 	case "wrapped":
 		if e.Reference == 0 {
 			return "a future crosses between C and Go"
@@ -99,7 +101,7 @@ func (t *Trace) Text(e *Event) string {
 	case "unwrapped":
 		return "reference " + strconv.Itoa(e.Reference) + " comes back to Go"
 	case "collected":
-		return "the collector ends a forgotten handle of " + title
+		return "the collector drops a forgotten handle of " + title
 	case "future dropped":
 		if title == "" {
 			return "drops a future"
@@ -112,9 +114,9 @@ func (t *Trace) Text(e *Event) string {
 func by(e *Event, how string) string {
 	switch {
 	case e.Word == "PARKED":
-		return how + ": asleep until now"
+		return how + ", which was asleep"
 	case e.Word == "NOTIFIED":
-		return how + ": woken already"
+		return how + ", which was already woken"
 	}
 	return how
 }
@@ -133,13 +135,13 @@ func many(n int, what string) string {
 	return strconv.Itoa(n) + " " + what + "s"
 }
 
-// shortPath is a file's folder and name, and the line.
+// shortPath shortens a path to the file's folder and name, and the line.
 func shortPath(path string) string {
 	parts := strings.Split(path, "/")
 	return strings.Join(parts[max(len(parts)-2, 0):], "/")
 }
 
-// Who is on which goroutine and thread something happens.
+// Who returns the goroutine and the thread of an event.
 func (t *Trace) Who(e *Event) string {
 	if e.Goroutine == 0 {
 		return "thread " + strconv.FormatUint(e.Thread, 10) + " in C"
@@ -147,7 +149,7 @@ func (t *Trace) Who(e *Event) string {
 	return fmt.Sprintf("goroutine %d on %d", e.Goroutine, e.Thread)
 }
 
-// Count is what an event says of references.
+// Count returns the counts of references of an event.
 func (e *Event) Count() string {
 	var all []string
 	if e.Handles != nil {
@@ -162,10 +164,12 @@ func (e *Event) Count() string {
 	return strings.Join(all, ", ")
 }
 
-// WriteText writes the timeline as the article draws it: what happens inside a poll hangs below it. With colour polls are blue, wakes yellow.
+// WriteText writes the timeline as the article draws it: the events inside a poll hang below it.
+// With colour, polls are blue and wakes yellow.
 func (t *Trace) WriteText(out io.Writer, colour bool) error {
 	w := &errWriter{w: out}
-	w.printf("%-5s %12s  %-24s  %-62s  %s\n%s\n", "Time", "elapsed", "goroutine on thread", "Action", "references", strings.Repeat("─", 118))
+	w.printf("%-5s %12s  %-24s  %-62s  %s\n%s\n", "Time", "elapsed", "goroutine on thread",
+		"Action", "references", strings.Repeat("─", 118))
 	step := 0
 	for i := range t.Events {
 		e := &t.Events[i]
@@ -182,7 +186,8 @@ func (t *Trace) WriteText(out io.Writer, colour bool) error {
 			name = "T" + strconv.Itoa(step)
 			step++
 		}
-		line := fmt.Sprintf("%-5s %9.3f ms  %-24s  %-62s  %s", name, float64(e.NS)/1e6, t.Who(e), mark+t.Text(e), e.Count())
+		line := fmt.Sprintf("%-5s %9.3f ms  %-24s  %-62s  %s",
+			name, float64(e.NS)/1e6, t.Who(e), mark+t.Text(e), e.Count())
 		line = strings.TrimRight(strings.Map(printable, line), " ")
 		switch {
 		case colour && e.IsWake():
@@ -201,7 +206,8 @@ func (t *Trace) WriteText(out io.Writer, colour bool) error {
 		if k.Polls+k.Wakes == 0 {
 			continue
 		}
-		s := fmt.Sprintf("  waker %d, %s: %s, %s", k.Number, t.Title(k.Number), many(k.Polls, "poll"), many(k.Wakes, "wake"))
+		s := fmt.Sprintf("  waker %d, %s: %s, %s",
+			k.Number, t.Title(k.Number), many(k.Polls, "poll"), many(k.Wakes, "wake"))
 		if k.From != "" {
 			s += ", spawned at " + shortPath(k.From)
 		}
@@ -210,11 +216,13 @@ func (t *Trace) WriteText(out io.Writer, colour bool) error {
 		}
 		w.printf("%s\n", strings.Map(printable, s))
 	}
-	w.printf("\nreferences: Go, handles beside the one that the poll lends; C, references of its box or of a C waker. Before a wake or a drop, after a clone.\n")
+	w.printf("\n" + `references: "Go" counts handles, without the one that the poll lends; "C" counts
+references of the box, or of a C waker: before a wake or a drop, after a clone.
+`)
 	return w.err
 }
 
-// WriteJSON writes an event a line, with what was found out about each.
+// WriteJSON writes one event in each line, with what Read has found out about it.
 func (t *Trace) WriteJSON(out io.Writer) error {
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
@@ -238,7 +246,7 @@ func (t *Trace) WriteJSON(out io.Writer) error {
 	return nil
 }
 
-// printable keeps what a name may do to a terminal from it.
+// printable replaces control characters, so that a name cannot control the terminal.
 func printable(r rune) rune {
 	if unicode.IsControl(r) {
 		return '?'

@@ -1,5 +1,7 @@
-// Package trace reads what FFIWAKERDEBUG=trace=FILE has written (docs/TRACE.md), finds out what belongs together, and shows it: as the article's
-// timeline, as JSON, for Perfetto, and as a page.
+// Package trace reads traces of FFIWAKERDEBUG=trace=FILE and shows them.
+//
+// docs/TRACE.md describes the format. It finds out which events belong together, and writes the
+// article's timeline, JSON, a file for Perfetto, or a page.
 package trace
 
 import (
@@ -22,34 +24,38 @@ type Trace struct {
 	Events  []Event           // in the order in which they happened
 	Wakers  []Waker           // Wakers[i] has the number i+1
 	Lanes   []Lane
-	names   map[string]int // how many wakers have each
-	Torn    int            // lines that could not be read: where the disk was full, or two processes wrote to one file
+	names   map[string]int // how many wakers have each name
+
+	// Torn counts lines that could not be read, because the disk was full or two processes wrote to
+	// one file.
+	Torn int
 }
 
-// Field is one of a box's.
+// Field is a field of a box.
 type Field struct {
 	Name   string `json:"name"`
 	Offset int    `json:"offset"`
 	Size   int    `json:"size"`
 }
 
-// Waker is what wakers wake: a task, a function, or two words of C. A reference, a handle, a clone is not one of its own.
+// Waker is what wakers wake: a task, a function, or two words of C. References, handles and clones
+// of it count as the same Waker.
 type Waker struct {
 	Number       int
 	Kind         string // BlockOn, task, FromFunc, C
-	Name         string // that Named has given it
+	Name         string // from rawwaker.Named
 	From         string // where it was spawned
-	Data, VTable string // in C; empty: C has not seen it
+	Data, VTable string // in C; empty: it has not crossed to C
 	Polls, Wakes int
 }
 
-// Lane is a goroutine, or a thread that no goroutine was on.
+// Lane is a goroutine, or a thread without a goroutine.
 type Lane struct {
 	Goroutine uint64
 	Name      string
 }
 
-// Event is one line.
+// Event is one line of a trace.
 type Event struct {
 	N         int    `json:"n"` // from 1
 	NS        int64  `json:"ns"`
@@ -57,7 +63,7 @@ type Event struct {
 	Goroutine uint64 `json:"goroutine,omitempty"`
 	What      string `json:"what"`
 	Waker     int    `json:"waker,omitempty"`
-	InC       bool   `json:"in_c,omitempty"` // told by the auditor, of what C holds
+	InC       bool   `json:"in_c,omitempty"` // the auditor has reported it, for what C holds
 
 	Word    string   `json:"word,omitempty"`    // the core's, before
 	Handles *int     `json:"handles,omitempty"` // Go's, after
@@ -79,11 +85,11 @@ type Event struct {
 
 	Lane  int `json:"-"`
 	Depth int `json:"-"` // inside how many polls on its lane
-	Pair  int `json:"-"` // of a poll: where it ends, and of its end where it began; of park and unpark alike; else -1
-	Leads int `json:"-"` // of a wake: the poll that follows; else -1
+	Pair  int `json:"-"` // the end of a poll or park, and the beginning of such an end; else -1
+	Leads int `json:"-"` // the poll that follows a wake; else -1
 }
 
-// line is an event as it is written.
+// line is an event as the file has it.
 type line struct {
 	NS        int64  `json:"ns"`
 	Thread    uint64 `json:"thread"`
@@ -110,20 +116,22 @@ type line struct {
 	Slots   map[string]string `json:"slots"`
 }
 
-// ErrEmpty says that there is no trace.
+// ErrEmpty is returned for a file that is not a trace.
 var ErrEmpty = errors.New("no trace: not a line that FFIWAKERDEBUG=trace=FILE has written")
 
-// what the auditor calls what the rest calls otherwise.
+// names maps the auditor's names of events to those of the rest.
 var names = map[string]string{
-	"is wrapped": "wrapped", "is lent": "lent", "is cloned as": "clone", "is returned": "returned", "is unwrapped": "unwrapped", "is unwound": "panicked",
+	"is wrapped": "wrapped", "is lent": "lent", "is cloned as": "clone", "is returned": "returned",
+	"is unwrapped": "unwrapped", "is unwound": "panicked",
 	"is READY": "ready", "is PENDING": "pending", "is PANICKED": "panicked",
 }
 
-// Read reads a trace. A last line without an end, of a program that was killed while it wrote, is left out.
+// Read reads a trace. It ignores a last line without an end, which a program leaves that is killed
+// while it writes.
 func Read(r io.Reader) (*Trace, error) {
 	t := &Trace{Fields: []Field{}}
 	var lines []line
-	begun := false // the first line is there
+	begun := false // the first line has been read
 	in := bufio.NewReaderSize(r, 1<<16)
 	for n := 1; ; n++ {
 		b, err := in.ReadBytes('\n')
@@ -164,7 +172,8 @@ func Read(r io.Reader) (*Trace, error) {
 	if !begun {
 		return nil, ErrEmpty
 	}
-	// Each thread writes its lines in order, but two threads may write theirs in another order than they looked at the clock.
+	// Each thread writes its lines in order. But two threads may write theirs in another order than
+	// they read the clock.
 	slices.SortStableFunc(lines, func(a, b line) int {
 		switch {
 		case a.NS < b.NS:
@@ -180,23 +189,26 @@ func Read(r io.Reader) (*Trace, error) {
 
 type words struct{ data, vtable string }
 
-// builder holds what is known on the way through a trace.
+// builder holds what is known while a trace is read.
 type builder struct {
 	t       *Trace
-	byWords map[words]int  // wakers that C has, by what they are there
+	byWords map[words]int  // C wakers, by their two words
 	byData  map[string]int // boxes of Go's wakers
-	numbers map[int]int    // of the file, to t's
-	family  map[int]int    // the auditor's numbers, to t's; 0: of none
+	numbers map[int]int    // numbers in the file, to t's
+	family  map[int]int    // the auditor's numbers, to t's; 0: none
 	lanes   map[string]int
 	open    map[int][]int  // of each lane: the polls that it is inside
 	parked  map[int]int    // of each lane: its park
-	on      map[uint64]int // of each thread: the lane of the Go poll that it is inside, and -1
-	waiting map[int][]int  // of each waker: the wakes since its latest poll began
+	on      map[uint64]int // of each thread: the lane of the poll that it is inside
+	waiting map[int][]int  // of each waker: the wakes since its last poll began
 }
 
 func (t *Trace) build(lines []line) {
-	b := &builder{t: t, byWords: map[words]int{}, byData: map[string]int{}, numbers: map[int]int{}, family: map[int]int{}, lanes: map[string]int{},
-		open: map[int][]int{}, parked: map[int]int{}, on: map[uint64]int{}, waiting: map[int][]int{}}
+	b := &builder{
+		t: t, byWords: map[words]int{}, byData: map[string]int{}, numbers: map[int]int{},
+		family: map[int]int{}, lanes: map[string]int{}, open: map[int][]int{},
+		parked: map[int]int{}, on: map[uint64]int{}, waiting: map[int][]int{},
+	}
 	t.Events = make([]Event, 0, len(lines))
 	for _, l := range lines {
 		b.add(l)
@@ -205,8 +217,13 @@ func (t *Trace) build(lines []line) {
 
 func (b *builder) add(l line) {
 	i := len(b.t.Events)
-	e := Event{N: i + 1, NS: l.NS, Thread: l.Thread, Goroutine: l.Goroutine, What: l.What, Word: l.Word, Handles: l.Handles, Data: l.Data, VTable: l.VTable,
-		Family: l.Family, There: l.There, Reference: l.Reference, New: l.New, Kind: l.Kind, From: l.From, Name: l.Name, Error: l.Error, InC: l.Family != 0, Pair: -1, Leads: -1}
+	e := Event{
+		N: i + 1, NS: l.NS, Thread: l.Thread, Goroutine: l.Goroutine, What: l.What,
+		Word: l.Word, Handles: l.Handles, Data: l.Data, VTable: l.VTable,
+		Family: l.Family, There: l.There, Reference: l.Reference, New: l.New, Kind: l.Kind,
+		From: l.From, Name: l.Name, Error: l.Error,
+		InC: l.Family != 0, Pair: -1, Leads: -1,
+	}
 	for _, w := range l.Box {
 		if s, ok := w.(string); ok {
 			e.Box = append(e.Box, s)
@@ -225,7 +242,7 @@ func (b *builder) add(l line) {
 	b.t.Events = append(b.t.Events, e)
 }
 
-// refs is how many references C holds: the field counts them in twos, and Go's hold in a one.
+// refs returns how many references C holds: the field counts each as 2, and Go's hold as 1.
 func (t *Trace) refs(box []string) *int {
 	for i, f := range t.Fields {
 		if f.Name == "refs" && i < len(box) {
@@ -244,7 +261,7 @@ func (b *builder) new(w Waker) int {
 	return w.Number
 }
 
-// waker finds whose waker an event is about.
+// waker returns the number of the Waker of an event; 0: none.
 func (b *builder) waker(e *Event, l line) int {
 	if l.Waker != 0 {
 		n := b.numbers[l.Waker]
@@ -266,8 +283,8 @@ func (b *builder) waker(e *Event, l line) int {
 	switch {
 	case e.VTable == "":
 		n = b.family[e.Family]
-	case e.Box != nil && e.What == "poll" && b.t.fresh(e.Box) && b.polling(e) != 0: // a box that the poll has just made, of which Go has not told yet
-		n = b.polling(e)
+	case e.Box != nil && e.What == "poll" && b.t.isNew(e.Box) && b.polling(e) != 0:
+		n = b.polling(e) // the poll has just made the box; Go reports it later
 		b.byData[e.Data] = n
 	case e.Box != nil && b.byData[e.Data] != 0:
 		n = b.byData[e.Data]
@@ -287,8 +304,8 @@ func (b *builder) waker(e *Event, l line) int {
 	return n
 }
 
-// fresh says whether a box has no number yet.
-func (t *Trace) fresh(box []string) bool {
+// isNew reports whether a box has no number yet.
+func (t *Trace) isNew(box []string) bool {
 	for i, f := range t.Fields {
 		if f.Name == "id" && i < len(box) {
 			n, err := strconv.ParseUint(box[i], 0, 64)
@@ -298,7 +315,8 @@ func (t *Trace) fresh(box []string) bool {
 	return false
 }
 
-// polling is whose poll by Go an event is inside: its goroutine's, which may have changed threads since, or else its thread's.
+// polling returns the Waker of the Go poll that an event is inside: that of its goroutine, which
+// may have changed threads since, or else that of its thread.
 func (b *builder) polling(e *Event) int {
 	lane, ok := b.lanes["g"+strconv.FormatUint(e.Goroutine, 10)]
 	if e.Goroutine == 0 {
@@ -315,8 +333,9 @@ func (b *builder) polling(e *Event) int {
 	return 0
 }
 
-// lane is the goroutine's. What the auditor tells on a thread that is inside a poll of Go's is that goroutine's too; and what a goroutine
-// does that C has called inside a poll of C's is that thread's.
+// lane returns the lane of an event: that of its goroutine. An event of the auditor on a thread
+// that is inside a Go poll belongs to that goroutine. An event of a goroutine that C has called
+// inside a C poll belongs to that thread.
 func (b *builder) lane(e *Event) int {
 	if lane, ok := b.on[e.Thread]; ok {
 		switch on := b.t.Lanes[lane].Goroutine; {
@@ -325,7 +344,7 @@ func (b *builder) lane(e *Event) int {
 			return lane
 		case on == 0:
 			return lane
-		case on != e.Goroutine: // that one goes on elsewhere
+		case on != e.Goroutine: // that goroutine continues on another thread
 			delete(b.on, e.Thread)
 		}
 	}
@@ -346,13 +365,15 @@ func (b *builder) lane(e *Event) int {
 	return lane
 }
 
-// IsWake says whether an event wakes.
+// IsWake reports whether an event is a wake.
 func (e *Event) IsWake() bool { return e.What == "wake" || e.What == "wake_by_ref" }
 
-// IsEnd says whether an event ends a poll.
-func (e *Event) IsEnd() bool { return e.What == "pending" || e.What == "ready" || e.What == "panicked" }
+// IsEnd reports whether an event ends a poll.
+func (e *Event) IsEnd() bool {
+	return e.What == "pending" || e.What == "ready" || e.What == "panicked"
+}
 
-// pair finds where polls and parks end, and what a wake leads to.
+// pair finds the ends of polls and parks, and the poll that follows a wake.
 func (b *builder) pair(e *Event, i int) {
 	open := b.open[e.Lane]
 	e.Depth = len(open)
@@ -363,7 +384,7 @@ func (b *builder) pair(e *Event, i int) {
 			b.on[e.Thread] = e.Lane
 		}
 		outer := len(open) > 0 && b.t.Events[open[len(open)-1]].Waker == e.Waker
-		if e.Waker != 0 && !outer { // a C future inside a Go poll is polled by that poll
+		if e.Waker != 0 && !outer { // a poll of a C future inside a Go poll is the same poll
 			b.t.Wakers[e.Waker-1].Polls++
 			e.Counts = true
 			for _, wake := range b.waiting[e.Waker] {
@@ -377,7 +398,7 @@ func (b *builder) pair(e *Event, i int) {
 		e.Depth--
 		e.Pair, b.t.Events[began].Pair = began, i
 		if thread := b.t.Events[began].Thread; len(open) == 1 && b.on[thread] == e.Lane {
-			delete(b.on, thread) // else somebody else polls there by now
+			delete(b.on, thread) // else another goroutine polls there by now
 		}
 	case e.What == "park":
 		b.parked[e.Lane] = i
@@ -393,7 +414,7 @@ func (b *builder) pair(e *Event, i int) {
 	}
 }
 
-// Counts are the polls and wakes of all wakers.
+// Counts returns the numbers of polls and wakes of all wakers.
 func (t *Trace) Counts() (polls, wakes int) {
 	for _, w := range t.Wakers {
 		polls += w.Polls

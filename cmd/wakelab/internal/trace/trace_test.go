@@ -3,36 +3,46 @@ package trace
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-const header = `{"ns":0,"what":"trace","version":1,"pid":7,"program":"p","box":[{"name":"vtable","offset":0,"size":8},{"name":"refs","offset":8,"size":8}],"slots":{"0x50":"rawwaker_box_vtable"}}` + "\n"
+const header = `{"ns":0,"what":"trace","version":1,"pid":7,"program":"p",` +
+	`"box":[{"name":"vtable","offset":0,"size":8},{"name":"refs","offset":8,"size":8}],` +
+	`"slots":{"0x50":"rawwaker_box_vtable"}}` + "\n"
+
+// withID is a header of boxes that have a number.
+const withID = `{"ns":0,"what":"trace","version":1,"pid":7,"program":"p",` +
+	`"box":[{"name":"refs","offset":8,"size":8},{"name":"id","offset":40,"size":8}]}`
+
+// short replaces abbreviations in the lines of a trace.
+var short = strings.NewReplacer(
+	`C3`, `"c":3,"there":0,"ref":1`, `BOX`, `"data":"0x90","vtable":"0x50","box"`,
+	`WORDS`, `"data":"0x10","vtable":"0x20"`)
 
 func read(t *testing.T, lines ...string) *Trace {
 	t.Helper()
 	text := header
 	for _, l := range lines {
-		text += l + "\n"
+		text += short.Replace(l) + "\n"
 	}
 	tr, err := Read(strings.NewReader(text))
 	require.NoError(t, err)
 	return tr
 }
 
-// A Go task whose waker a thread of C wakes.
+// crossing is a Go task whose waker a C thread wakes. The wake is written late.
 var crossing = []string{
 	`{"ns":10,"thread":1,"goroutine":1,"what":"made","waker":1,"kind":"BlockOn"}`,
 	`{"ns":20,"thread":1,"goroutine":1,"what":"poll","waker":1,"word":"EMPTY","handles":0}`,
-	`{"ns":30,"thread":1,"goroutine":1,"what":"boxed","waker":1,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
-	`{"ns":40,"thread":1,"what":"is wrapped","c":3,"there":1,"ref":1,"data":"0x90","vtable":"0x50","box":["0x60","0x3"]}`,
+	`{"ns":30,"thread":1,"goroutine":1,"what":"boxed","waker":1,BOX:["0x60","0x1"]}`,
+	`{"ns":40,"thread":1,"what":"is wrapped","c":3,"there":1,"ref":1,BOX:["0x60","0x3"]}`,
 	`{"ns":50,"thread":1,"goroutine":1,"what":"pending","waker":1,"word":"EMPTY","handles":0}`,
 	`{"ns":60,"thread":1,"goroutine":1,"what":"park","waker":1,"word":"PARKED","handles":0}`,
 	`{"ns":80,"thread":1,"goroutine":1,"what":"unpark","waker":1,"word":"NOTIFIED","handles":0}`,
-	`{"ns":70,"thread":9,"what":"wake","c":3,"there":1,"ref":1,"data":"0x90","vtable":"0x50","box":["0x60","0x3"]}`, // written late
+	`{"ns":70,"thread":9,"what":"wake","c":3,"there":1,"ref":1,BOX:["0x60","0x3"]}`,
 	`{"ns":75,"thread":2,"goroutine":5,"what":"delivered","waker":1,"word":"PARKED","handles":0}`,
 	`{"ns":90,"thread":1,"goroutine":1,"what":"poll","waker":1,"word":"EMPTY","handles":0}`,
 	`{"ns":95,"thread":1,"goroutine":1,"what":"ready","waker":1,"word":"EMPTY","handles":0}`,
@@ -45,14 +55,19 @@ func TestRead(t *testing.T) {
 		for _, e := range tr.Events {
 			order = append(order, e.What)
 		}
-		require.Equal(t, "made poll boxed wrapped pending park wake delivered unpark poll ready", strings.Join(order, " "))
+		require.Equal(t, "made poll boxed wrapped pending park wake delivered unpark poll ready",
+			strings.Join(order, " "))
 		require.Len(t, tr.Wakers, 1)
-		require.Equal(t, Waker{Number: 1, Kind: "BlockOn", Data: "0x90", VTable: "0x50", Polls: 2, Wakes: 1}, tr.Wakers[0])
+		require.Equal(t, Waker{
+			Number: 1, Kind: "BlockOn", Data: "0x90", VTable: "0x50", Polls: 2, Wakes: 1,
+		}, tr.Wakers[0])
 		wake := tr.Events[6]
 		require.Equal(t, 9, wake.Leads)
 		require.Equal(t, 1, *wake.Refs)
-		require.Equal(t, []string{"goroutine 1", "thread 9 in C", "goroutine 5"}, []string{tr.Lanes[0].Name, tr.Lanes[1].Name, tr.Lanes[2].Name})
-		require.EqualValues(t, 1, tr.Events[3].Goroutine, "what C says inside a poll of Go is that goroutine's")
+		require.Equal(t, []string{"goroutine 1", "thread 9 in C", "goroutine 5"},
+			[]string{tr.Lanes[0].Name, tr.Lanes[1].Name, tr.Lanes[2].Name})
+		require.EqualValues(t, 1, tr.Events[3].Goroutine,
+			"an event of C inside a Go poll belongs to that goroutine")
 		require.Equal(t, 1, tr.Events[3].Depth)
 		require.Equal(t, []int{4, 1}, []int{tr.Events[1].Pair, tr.Events[4].Pair})
 		require.Equal(t, []int{8, 5}, []int{tr.Events[5].Pair, tr.Events[8].Pair})
@@ -60,88 +75,94 @@ func TestRead(t *testing.T) {
 	t.Run("takes_a_poll_by_C_inside_a_poll_by_Go_for_one", func(t *testing.T) {
 		tr := read(t,
 			`{"ns":10,"thread":1,"goroutine":1,"what":"made","waker":1,"kind":"BlockOn"}`,
-			`{"ns":20,"thread":1,"goroutine":1,"what":"boxed","waker":1,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
+			`{"ns":20,"thread":1,"goroutine":1,"what":"boxed","waker":1,BOX:["0x60","0x1"]}`,
 			`{"ns":30,"thread":1,"goroutine":1,"what":"poll","waker":1,"word":"EMPTY","handles":0}`,
-			`{"ns":40,"thread":1,"what":"poll","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
-			`{"ns":50,"thread":1,"what":"is READY","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
+			`{"ns":40,"thread":1,"what":"poll",C3,BOX:["0x60","0x1"]}`,
+			`{"ns":50,"thread":1,"what":"is READY",C3,BOX:["0x60","0x1"]}`,
 			`{"ns":60,"thread":1,"goroutine":1,"what":"ready","waker":1,"word":"EMPTY","handles":0}`)
 		polls, wakes := tr.Counts()
 		require.Equal(t, []int{1, 0}, []int{polls, wakes})
 		require.Equal(t, 1, tr.Events[4].Depth)
 	})
-	// A box that Go has told of is its waker's, whoever's poll it is polled inside.
+	// A box that Go has reported belongs to its waker, also inside the poll of another.
 	t.Run("assigns_an_inner_poll_to_its_own_waker", func(t *testing.T) {
 		tr := read(t,
-			`{"ns":0,"what":"trace","version":1,"pid":7,"program":"p","box":[{"name":"refs","offset":8,"size":8},{"name":"id","offset":40,"size":8}]}`,
+			withID,
 			`{"ns":10,"thread":1,"goroutine":1,"what":"made","waker":1,"kind":"FromFunc"}`,
-			`{"ns":20,"thread":1,"goroutine":1,"what":"boxed","waker":1,"data":"0x90","vtable":"0x50","box":["0x3","0x7"]}`,
+			`{"ns":20,"thread":1,"goroutine":1,"what":"boxed","waker":1,BOX:["0x3","0x7"]}`,
 			`{"ns":30,"thread":1,"goroutine":1,"what":"made","waker":2,"kind":"BlockOn"}`,
 			`{"ns":40,"thread":1,"goroutine":1,"what":"poll","waker":2,"word":"EMPTY","handles":0}`,
-			`{"ns":50,"thread":1,"goroutine":1,"what":"poll","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x3","0x7"]}`,
-			`{"ns":60,"thread":1,"goroutine":1,"what":"is PENDING","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x3","0x7"]}`,
+			`{"ns":50,"thread":1,"goroutine":1,"what":"poll",C3,BOX:["0x3","0x7"]}`,
+			`{"ns":60,"thread":1,"goroutine":1,"what":"is PENDING",C3,BOX:["0x3","0x7"]}`,
 			`{"ns":70,"thread":1,"goroutine":1,"what":"pending","waker":2,"word":"EMPTY","handles":0}`,
-			`{"ns":80,"thread":9,"what":"wake","c":3,"there":1,"ref":2,"data":"0x90","vtable":"0x50","box":["0x3","0x7"]}`)
+			`{"ns":80,"thread":9,"what":"wake","c":3,"there":1,"ref":2,BOX:["0x3","0x7"]}`)
 		require.Equal(t, []int{1, 0}, []int{tr.Wakers[0].Wakes, tr.Wakers[1].Wakes})
 	})
-	// A goroutine that changes threads before it calls C is still inside its poll: the new box is its waker's.
+	// A goroutine that changes threads before it calls C is still inside its poll: the new box
+	// belongs to its waker.
 	t.Run("follows_a_goroutine_to_another_thread", func(t *testing.T) {
 		tr := read(t,
-			`{"ns":0,"what":"trace","version":1,"pid":7,"program":"p","box":[{"name":"refs","offset":8,"size":8},{"name":"id","offset":40,"size":8}]}`,
+			withID,
 			`{"ns":10,"thread":1,"goroutine":1,"what":"made","waker":1,"kind":"BlockOn"}`,
 			`{"ns":20,"thread":1,"goroutine":1,"what":"poll","waker":1,"word":"EMPTY","handles":0}`,
-			`{"ns":30,"thread":4,"goroutine":1,"what":"poll","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x3","0x0"]}`,
-			`{"ns":40,"thread":4,"goroutine":1,"what":"is PENDING","c":3,"there":0,"ref":1,"data":"0x90","vtable":"0x50","box":["0x3","0x0"]}`,
+			`{"ns":30,"thread":4,"goroutine":1,"what":"poll",C3,BOX:["0x3","0x0"]}`,
+			`{"ns":40,"thread":4,"goroutine":1,"what":"is PENDING",C3,BOX:["0x3","0x0"]}`,
 			`{"ns":50,"thread":1,"goroutine":1,"what":"pending","waker":1,"word":"EMPTY","handles":0}`)
 		require.Len(t, tr.Wakers, 1)
 		require.Equal(t, 1, tr.Wakers[0].Polls)
 	})
-	// The thread on which a goroutine's poll began may be another's when it ends.
+	// The thread on which a goroutine's poll began may have another goroutine when the poll ends.
 	t.Run("follows_a_thread_to_another_goroutine", func(t *testing.T) {
 		tr := read(t,
 			`{"ns":10,"thread":1,"goroutine":1,"what":"poll","waker":1,"word":"EMPTY","handles":0}`,
 			`{"ns":20,"thread":1,"goroutine":2,"what":"poll","waker":2,"word":"EMPTY","handles":0}`,
 			`{"ns":30,"thread":4,"goroutine":1,"what":"pending","waker":1,"word":"EMPTY","handles":0}`,
-			`{"ns":40,"thread":1,"what":"wake","c":3,"there":1,"ref":1,"data":"0x10","vtable":"0x20"}`)
+			`{"ns":40,"thread":1,"what":"wake","c":3,"there":1,"ref":1,WORDS}`)
 		require.Equal(t, "goroutine 2", tr.Lanes[tr.Events[3].Lane].Name)
 	})
 	t.Run("identifies_a_C_waker_by_its_words", func(t *testing.T) {
 		tr := read(t,
-			`{"ns":10,"thread":1,"what":"poll","c":1,"there":0,"ref":1,"data":"0x10","vtable":"0x20"}`,
-			`{"ns":20,"thread":1,"what":"is cloned as","c":1,"there":1,"ref":1,"new":2,"data":"0x10","vtable":"0x20"}`,
-			`{"ns":30,"thread":1,"what":"is PENDING","c":1,"there":1,"ref":1,"data":"0x10","vtable":"0x20"}`,
-			`{"ns":40,"thread":2,"what":"wake","c":1,"there":1,"ref":2,"data":"0x10","vtable":"0x20"}`,
-			`{"ns":50,"thread":1,"what":"poll","c":1,"there":0,"ref":3,"data":"0x10","vtable":"0x20"}`,
-			`{"ns":60,"thread":1,"what":"is READY","c":1,"there":0,"ref":3,"data":"0x10","vtable":"0x20"}`,
+			`{"ns":10,"thread":1,"what":"poll","c":1,"there":0,"ref":1,WORDS}`,
+			`{"ns":20,"thread":1,"what":"is cloned as","c":1,"there":1,"ref":1,"new":2,WORDS}`,
+			`{"ns":30,"thread":1,"what":"is PENDING","c":1,"there":1,"ref":1,WORDS}`,
+			`{"ns":40,"thread":2,"what":"wake","c":1,"there":1,"ref":2,WORDS}`,
+			`{"ns":50,"thread":1,"what":"poll","c":1,"there":0,"ref":3,WORDS}`,
+			`{"ns":60,"thread":1,"what":"is READY","c":1,"there":0,"ref":3,WORDS}`,
 			`{"ns":70,"thread":1,"what":"drop","c":1,"there":0}`)
 		require.Len(t, tr.Wakers, 1)
-		require.Equal(t, Waker{Number: 1, Kind: "C", Data: "0x10", VTable: "0x20", Polls: 2, Wakes: 1}, tr.Wakers[0])
+		require.Equal(t, Waker{
+			Number: 1, Kind: "C", Data: "0x10", VTable: "0x20", Polls: 2, Wakes: 1,
+		}, tr.Wakers[0])
 		require.Equal(t, 4, tr.Events[3].Leads)
 		require.Equal(t, "future dropped", tr.Events[6].What)
 	})
 	t.Run("takes_an_address_that_is_used_again_for_another_waker", func(t *testing.T) {
 		tr := read(t,
 			`{"ns":1,"thread":1,"goroutine":1,"what":"made","waker":1,"kind":"BlockOn"}`,
-			`{"ns":2,"thread":1,"goroutine":1,"what":"boxed","waker":1,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
+			`{"ns":2,"thread":1,"goroutine":1,"what":"boxed","waker":1,BOX:["0x60","0x1"]}`,
 			`{"ns":3,"thread":1,"goroutine":1,"what":"made","waker":2,"kind":"BlockOn"}`,
-			`{"ns":4,"thread":1,"goroutine":1,"what":"boxed","waker":2,"data":"0x90","vtable":"0x50","box":["0x60","0x1"]}`,
-			`{"ns":5,"thread":2,"what":"wake","c":9,"there":1,"ref":1,"data":"0x90","vtable":"0x50","box":["0x60","0x3"]}`)
+			`{"ns":4,"thread":1,"goroutine":1,"what":"boxed","waker":2,BOX:["0x60","0x1"]}`,
+			`{"ns":5,"thread":2,"what":"wake","c":9,"there":1,"ref":1,BOX:["0x60","0x3"]}`)
 		require.Equal(t, []int{0, 1}, []int{tr.Wakers[0].Wakes, tr.Wakers[1].Wakes})
 	})
 	t.Run("refuses_a_file_that_is_no_trace", func(t *testing.T) {
 		for text, want := range map[string]string{
-			"":              "no trace",
-			"hello\n":       "no trace",
-			"\x7fELF\x00\n": "no trace",
-			`{"ns":0,"what":"trace","version":2,"pid":1,"program":"p"}` + "\n": "a trace of version 2; this reads version 1",
-			`{"ns":5,"what":"poll"}` + "\n":                                    "no trace",
+			"":                              "no trace",
+			"hello\n":                       "no trace",
+			"\x7fELF\x00\n":                 "no trace",
+			`{"ns":5,"what":"poll"}` + "\n": "no trace",
+			`{"ns":0,"what":"trace","version":2,"pid":1,"program":"p"}` + "\n": "" +
+				"a trace of version 2; this reads version 1",
 		} {
 			_, err := Read(strings.NewReader(text))
 			require.ErrorContains(t, err, want, text)
 		}
-		tr, err := Read(strings.NewReader(header + crossing[0] + "\n" + crossing[1][:20])) // killed while it wrote
+		killed := header + crossing[0] + "\n" + crossing[1][:20] // while it wrote
+		tr, err := Read(strings.NewReader(killed))
 		require.NoError(t, err)
 		require.Len(t, tr.Events, 1)
-		tr, err = Read(strings.NewReader(header + crossing[0][:20] + "\n\n" + crossing[1] + "\n")) // the disk was full for a while
+		gap := header + crossing[0][:20] + "\n\n" + crossing[1] + "\n" // the disk was full
+		tr, err = Read(strings.NewReader(gap))
 		require.NoError(t, err)
 		require.Equal(t, []int{1, 1}, []int{len(tr.Events), tr.Torn})
 	})
@@ -153,9 +174,11 @@ func TestTimeline(t *testing.T) {
 	lines := strings.Split(b.String(), "\n")
 	require.Regexp(t, `^Time +elapsed  goroutine on thread +Action +references$`, lines[0])
 	require.Regexp(t, `^T1 +0\.000 ms  goroutine 1 on 1 +polls BlockOn 1 +Go 0$`, lines[3])
-	require.Regexp(t, `^ +0\.000 ms  goroutine 1 on 1 +├─> the waker of BlockOn 1 gets a box in C memory +C 0$`, lines[4])
+	require.Regexp(t, `^ +0\.000 ms  goroutine 1 on 1 +`+
+		`├─> the waker of BlockOn 1 gets a box in C memory +C 0$`, lines[4])
 	require.Regexp(t, `^ +0\.000 ms  goroutine 1 on 1 +└─> Pending +Go 0$`, lines[6])
-	require.Contains(t, b.String(), "thread 9 in C             wakes BlockOn 1, and consumes reference 1")
+	require.Contains(t, b.String(),
+		"thread 9 in C             wakes BlockOn 1, and consumes reference 1")
 	require.Contains(t, b.String(), "\n2 polls, 1 wake\n")
 	require.NotContains(t, b.String(), "\x1b")
 	b.Reset()
@@ -180,10 +203,13 @@ func TestJSON(t *testing.T) {
 	require.True(t, wake.InC)
 }
 
-// The rules of the Trace Event Format, for the kinds of events that are written here: what each must have, that slices of a thread lie inside each other
-// or apart, that each flow has its two ends, in this order, inside slices.
+// The output keeps the rules of the Trace Event Format for the kinds of events that it has: each
+// has its keys; slices of a thread are nested or apart; each flow begins and ends inside a slice,
+// in this order.
 func TestPerfetto(t *testing.T) {
-	for name, lines := range map[string][]string{"crossing": crossing, "unended": crossing[:3], "empty": nil} {
+	for name, lines := range map[string][]string{
+		"crossing": crossing, "unended": crossing[:3], "empty": nil,
+	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
 			require.NoError(t, read(t, lines...).WritePerfetto(&b))
@@ -235,7 +261,7 @@ func checkFormat(t *testing.T, text []byte) {
 			require.GreaterOrEqual(t, s.to, s.from)
 			for _, o := range slices[tid] {
 				apart := s.from >= o.to || s.to <= o.from
-				within := s.from >= o.from && s.to <= o.to+0.001 // the short ones may end where they began
+				within := s.from >= o.from && s.to <= o.to+0.001 // that of an event without a duration
 				require.True(t, apart || within, "%v beside %v", s, o)
 			}
 			slices[tid] = append(slices[tid], s)
@@ -250,14 +276,15 @@ func checkFormat(t *testing.T, text []byte) {
 			}
 			allowed = append(allowed, "cat", "ts", "args")
 		default:
-			t.Fatalf("a phase that is none: %v", e)
+			t.Fatalf("an unknown phase: %v", e)
 		}
 		for key := range e {
 			require.Contains(t, allowed, key, e)
 		}
 	}
 	for _, e := range flows {
-		require.True(t, inside(number(e, "tid"), number(e, "ts")), "a flow begins and ends in a slice: %v", e)
+		require.True(t, inside(number(e, "tid"), number(e, "ts")),
+			"a flow begins and ends in a slice: %v", e)
 		if e["ph"] == "s" {
 			require.NotContains(t, starts, e["id"])
 			starts[e["id"]] = number(e, "ts")
@@ -276,7 +303,8 @@ func TestHTML(t *testing.T) {
 	const evil = `</script><img src=x onerror=alert(1)>`
 	b, err := json.Marshal(evil)
 	require.NoError(t, err)
-	tr := read(t, crossing[0], fmt.Sprintf(`{"ns":15,"thread":1,"goroutine":1,"what":"named","waker":1,"name":%s}`, b))
+	named := `{"ns":15,"thread":1,"goroutine":1,"what":"named","waker":1,"name":` + string(b) + `}`
+	tr := read(t, crossing[0], named)
 	var page bytes.Buffer
 	require.NoError(t, tr.WriteHTML(&page, evil))
 	require.NotContains(t, page.String(), "<img")

@@ -1,9 +1,11 @@
 //go:build cgo && linux
 
-// Command goside is a Go program under faults; ../run builds and runs it.
+// Command goside is a Go program that runs under faults; ../run builds and runs it.
 //
-//	goside descriptors      says what works with the descriptors that there are, then with none left, then with enough
-//	goside signals ROUNDS   awaits a C future that is woken by signals, one a poll, while the collector is busy
+//	goside descriptors      reports what works with the descriptors there are, then with none left,
+//	                        then with enough
+//	goside signals ROUNDS   awaits a C future that signals wake, one for each poll, while the
+//	                        collector is busy
 package main
 
 /*
@@ -42,7 +44,7 @@ func fail(format string, a ...any) {
 	os.Exit(1)
 }
 
-// inGo is a wake from one goroutine to another, which needs nothing of the system.
+// inGo wakes one goroutine from another, which needs no resource of the system.
 func inGo() {
 	sender, receiver := future.Oneshot[int]()
 	go sender.Send(42)
@@ -51,7 +53,7 @@ func inGo() {
 	}
 }
 
-// cross has a waker go to C and come back: "", or what it panicked with.
+// cross moves a waker to C and back. It returns the text of its panic; "": it did not panic.
 func cross() (said string) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -65,7 +67,7 @@ func cross() (said string) {
 	return ""
 }
 
-// local has an executor with a descriptor run a task: nil, or what it failed with.
+// local runs a task on an executor that has a descriptor. It returns the error of opening it.
 func local() error {
 	l, err := executor.OpenLocal()
 	if err != nil {
@@ -84,16 +86,17 @@ func descriptors() {
 	inGo()
 	switch said, err := cross(), local(); {
 	case said == noDescriptor && errors.Is(err, syscall.EMFILE):
-		// Too few from the start: that stays so, and what needs none works.
+		// Too few from the start: that does not change, and whatever needs none works.
 		inGo()
-		fmt.Println("started without: wakes in Go work, crossing panics with its line, OpenLocal gives EMFILE")
+		fmt.Println("started without: wakes in Go work, crossing panics with its line, " +
+			"OpenLocal returns EMFILE")
 		return
 	case said != "":
 		fail("crossing panicked: %s; OpenLocal: %v", said, err)
 	case err != nil && !errors.Is(err, syscall.EMFILE):
 		fail("OpenLocal: %v", err)
 	}
-	// Later: the process's own sink is there, so crossing goes on.
+	// Later: the process's own sink exists, so crossing still works.
 	var was, few syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
 		fail("getrlimit: %v", err)
@@ -148,7 +151,8 @@ func signals(rounds uint64) {
 		}
 	})
 	words := C.start(C.uint64_t(rounds))
-	f := rawwaker.FutureFromRaw[uint64](rawwaker.RawFutureOf(uintptr(words.data), uintptr(words.vtable)))
+	raw := rawwaker.RawFutureOf(uintptr(words.data), uintptr(words.vtable))
+	f := rawwaker.FutureFromRaw[uint64](raw)
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	got, err := blockon.Await(ctx, f)
@@ -159,14 +163,16 @@ func signals(rounds uint64) {
 		fail("a wake was lost: %d signals, %d polls, then %v", c.signals, c.polls, err)
 	}
 	if got != rounds || uint64(c.signals) != rounds || c.changed_errno != 0 || c.drops != 1 {
-		fail("%d of %d signals seen, %d came, errno changed by %d, %d drops", got, rounds, c.signals, c.changed_errno, c.drops)
+		fail("%d of %d signals seen, %d came, errno changed by %d, %d drops",
+			got, rounds, c.signals, c.changed_errno, c.drops)
 	}
 	for deadline := time.Now().Add(10 * time.Second); capi.Live() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			fail("%d boxes are left", capi.Live())
 		}
 	}
-	fmt.Printf("ok goside: faults %d, %d polls, errno kept by each, 0 lost\n", uint64(c.signals), uint64(c.polls))
+	fmt.Printf("ok goside: faults %d, %d polls, errno kept by each, 0 lost\n",
+		uint64(c.signals), uint64(c.polls))
 }
 
 func main() {

@@ -1,9 +1,11 @@
-// Command corpus turns the corpus in testdata, which is in Go's format, into files of plain bytes for C, and back:
+// Command corpus converts the corpus in testdata, which is in Go's format, to plain bytes and back.
 //
-//	corpus raw FOLDER         each program of testdata, as FOLDER/TARGET.NAME
-//	corpus list FILE...       lists files of plain bytes, as the C program does with -list
-//	corpus add TARGET FILE... puts files of plain bytes into testdata
-//	corpus assemble TARGET NAME  puts the listing on standard input there
+//	corpus raw FOLDER            writes each program of testdata to FOLDER/TARGET.NAME
+//	corpus list FILE...          lists files of plain bytes, as the C program does with -list
+//	corpus add TARGET FILE...    adds files of plain bytes to testdata
+//	corpus assemble TARGET NAME  adds the program that standard input lists
+//
+// The C program reads and writes plain bytes.
 package main
 
 import (
@@ -60,7 +62,8 @@ func run(args []string) error {
 		}
 		return add(args[1], args[2], data)
 	}
-	return errors.New("raw FOLDER, list FILE..., add TARGET FILE... or assemble TARGET NAME; in the folder of testdata")
+	return errors.New("usage, in the folder of testdata: corpus raw FOLDER | list FILE... | " +
+		"add TARGET FILE... | assemble TARGET NAME")
 }
 
 func add(target, name string, data []byte) error {
@@ -68,7 +71,8 @@ func add(target, name string, data []byte) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, name), fmt.Appendf(nil, "%s%q)\n", fuzz.Header, data), 0o666)
+	text := fmt.Appendf(nil, "%s%q)\n", fuzz.Header, data)
+	return os.WriteFile(filepath.Join(dir, name), text, 0o666)
 }
 
 func raw(dir string) error {

@@ -167,7 +167,7 @@ end:
   do
   :: atomic { starts > 0 && (busy & (2 * k - 1)) == k - 1 -> starts--; busy = busy | k }
     do
-    :: /* it claims a worker */
+    :: /* Executor.claim */
       if
       :: w = 0
       :: w = 1

@@ -466,7 +466,7 @@ proctype Host() {
 #endif
     :: else
     fi;
-    /* It sleeps; a close reaches it by other means, Local.over. */
+    /* It sleeps. A close also ends it: over. */
 #ifdef HOOK
     if
     :: called -> called = false

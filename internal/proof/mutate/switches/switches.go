@@ -1,5 +1,7 @@
-// Package switches is linked into the Go code that mutate has edited: each edit is there twice, as it was and as it is edited, and
-// MUTANT in the environment says which one is on. So all of them are compiled once.
+// Package switches selects a mutant at run time: the edited Go code imports it.
+//
+// The code contains each edited place twice, original and edited. The environment variable MUTANT
+// has the number of the edit that is on, so all mutants are compiled once.
 package switches
 
 import (
@@ -9,7 +11,7 @@ import (
 	"unsafe"
 )
 
-// On says which edits are on: one of them, or none.
+// On[n] is set if edit n is on: one of them, or none.
 var On = func() (on [4096]bool) {
 	if n, err := strconv.Atoi(os.Getenv("MUTANT")); err == nil {
 		on[n] = true
@@ -17,7 +19,8 @@ var On = func() (on [4096]bool) {
 	return on
 }()
 
-// The atomic steps, and beside each the plain one. p is where the word is, which in sync/atomic's types is at the beginning.
+// Each atomic step, and the plain one that replaces it if on is set. p is the address of the word,
+// which comes first in sync/atomic's types.
 
 func Load[T any](on bool, a interface{ Load() T }, p unsafe.Pointer) T {
 	if on {
@@ -43,7 +46,9 @@ func Swap[T any](on bool, a interface{ Swap(T) T }, p unsafe.Pointer, v T) T {
 	return a.Swap(v)
 }
 
-func CompareAndSwap[T comparable](on bool, a interface{ CompareAndSwap(old, new T) bool }, p unsafe.Pointer, old, new T) bool {
+func CompareAndSwap[T comparable](
+	on bool, a interface{ CompareAndSwap(old, new T) bool }, p unsafe.Pointer, old, new T,
+) bool {
 	if on {
 		same := *(*T)(p) == old
 		if same {
@@ -54,7 +59,9 @@ func CompareAndSwap[T comparable](on bool, a interface{ CompareAndSwap(old, new 
 	return a.CompareAndSwap(old, new)
 }
 
-func Add[T int32 | int64 | uint32 | uint64](on bool, a interface{ Add(T) T }, p unsafe.Pointer, v T) T {
+func Add[T int32 | int64 | uint32 | uint64](
+	on bool, a interface{ Add(T) T }, p unsafe.Pointer, v T,
+) T {
 	if on {
 		*(*T)(p) += v
 		return *(*T)(p)
@@ -62,7 +69,9 @@ func Add[T int32 | int64 | uint32 | uint64](on bool, a interface{ Add(T) T }, p 
 	return a.Add(v)
 }
 
-func Or[T int32 | int64 | uint32 | uint64](on bool, a interface{ Or(T) T }, p unsafe.Pointer, v T) T {
+func Or[T int32 | int64 | uint32 | uint64](
+	on bool, a interface{ Or(T) T }, p unsafe.Pointer, v T,
+) T {
 	if on {
 		was := *(*T)(p)
 		*(*T)(p) = was | v
