@@ -392,10 +392,10 @@ func TestNilFuture(t *testing.T) {
 	} {
 		require.PanicsWithValue(t, "executor: "+call+": nil future", f)
 	}
-	//lint:ignore SA1012 the test is of a nil context
 	require.PanicsWithValue(
 		t,
 		"executor: NewScope: nil context",
+		//lint:ignore SA1012 the test is of a nil context
 		func() { executor.NewScope(nil, ex) },
 	)
 	require.PanicsWithValue(

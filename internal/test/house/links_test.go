@@ -159,7 +159,7 @@ func brokenLinks(t *testing.T, r tree) (broken []string, checked int) {
 				why = err.Error()
 			case u.Host == "pkg.go.dev":
 				why = checkPackage(r, packages, u)
-			case u.Scheme == "https" && u.Host == "github.com" && strings.HasPrefix(u.Path, "/"+repositoryName+"/blob/"):
+			case u.Host == "github.com" && strings.HasPrefix(u.Path, "/"+repositoryName+"/blob/"):
 				why = "a link into this repository must be relative"
 			case u.Scheme != "" || u.Host != "":
 				continue
@@ -221,8 +221,9 @@ func checkPackage(r tree, packages map[string]map[string]bool, u *url.URL) strin
 	switch {
 	case anchors == nil:
 		return "no such package"
-	case u.Fragment != "" && !strings.HasPrefix(u.Fragment, "section-") && !strings.HasPrefix(u.Fragment, "pkg-") &&
-		!anchors[u.Fragment]:
+	case u.Fragment == "", anchors[u.Fragment]:
+	case strings.HasPrefix(u.Fragment, "section-"), strings.HasPrefix(u.Fragment, "pkg-"):
+	default:
 		return "no such name in the package"
 	}
 	return ""
@@ -322,15 +323,20 @@ func TestLink(t *testing.T) {
 		files := fstest.MapFS{
 			"go.mod": {Data: []byte("module " + module + "\n")},
 			"a.md": {Data: []byte("# One `two`_three: *four*!\n\n# Same\n\n# Same\n\n" +
-				"[ok](#one-two_three-four) [ok](#same-1) [ok](b/) [ok](b/c.md#x) [ok](/b/c.md) <https://example.com/x>\n" +
-				"[gone](#same-2) [gone](d.md) [gone](b/c.md#y) [ref] [gone][ref] ![gone](e.png) [out](../x.md)\n" +
+				"[ok](#one-two_three-four) [ok](#same-1) [ok](b/) [ok](b/c.md#x) [ok](/b/c.md) " +
+				"<https://example.com/x>\n" +
+				"[gone](#same-2) [gone](d.md) [gone](b/c.md#y) [ref] [gone][ref] " +
+				"![gone](e.png) [out](../x.md)\n" +
 				"`[no][link]` [lines](p/p.go#L10) [an undefined][reference]\n\n" +
 				"<a id=\"own\"></a><img src=\"f.svg\"> [ok](#own)\n\n" +
 				"| [gone in a table](g.md) |\n|---|\n\n[ref]: h.md\n\n    [code](i.md)\n")},
 			"b/c.md": {Data: []byte("X\n=\n\n" +
-				"[ok](https://pkg.go.dev/" + module + "/p#T.M) [ok](https://pkg.go.dev/" + module + "/p@v1#F.Field)\n" +
-				"[gone](https://pkg.go.dev/" + module + "/p#T.N) [gone](https://pkg.go.dev/" + module + "/q)\n" +
-				"[other](https://pkg.go.dev/sync#Mutex) https://github.com/" + repositoryName + "/blob/main/go.mod\n")},
+				"[ok](https://pkg.go.dev/" + module + "/p#T.M)\n" +
+				"[ok](https://pkg.go.dev/" + module + "/p@v1#F.Field)\n" +
+				"[gone](https://pkg.go.dev/" + module + "/p#T.N)\n" +
+				"[gone](https://pkg.go.dev/" + module + "/q)\n" +
+				"[other](https://pkg.go.dev/sync#Mutex)\n" +
+				"https://github.com/" + repositoryName + "/blob/main/go.mod\n")},
 			"p/p.go": {
 				Data: []byte("package p\n\ntype T int\n\nfunc (T) M() {}\n\ntype F struct{ Field int }\n"),
 			},
@@ -350,7 +356,8 @@ func TestLink(t *testing.T) {
 			"a.md: g.md: no such file",
 			"b/c.md: https://pkg.go.dev/" + module + "/p#T.N: no such name in the package",
 			"b/c.md: https://pkg.go.dev/" + module + "/q: no such package",
-			"b/c.md: https://github.com/" + repositoryName + "/blob/main/go.mod: a link into this repository must be relative",
+			"b/c.md: https://github.com/" + repositoryName + "/blob/main/go.mod: " +
+				"a link into this repository must be relative",
 		}, broken)
 	})
 }

@@ -166,7 +166,8 @@ func (c collector) into(n *named, body ast.Node, seen map[string]bool) {
 		case *ast.Ident:
 			follow(n, f.Name)
 		case *ast.SelectorExpr:
-			if pkg, ok := f.X.(*ast.Ident); ok && pkg.Name == "wakertest" && testName.MatchString(f.Sel.Name) {
+			pkg, ok := f.X.(*ast.Ident)
+			if ok && pkg.Name == "wakertest" && testName.MatchString(f.Sel.Name) {
 				n.children = append(n.children, &named{literals: c.kit})
 			} else {
 				follow(n, f.Sel.Name)
