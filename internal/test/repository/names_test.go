@@ -446,7 +446,7 @@ func Testament() {}
 			"internal/proof/m/main.go": {
 				Data: []byte("package main\n\nvar x, y = \"^TestAny$\", \"^TestAn$\"\n"),
 			},
-			"internal/test/repository/some_test.go": {Data: []byte("package house\n")},
+			"internal/test/repository/some_test.go": {Data: []byte("package repository\n")},
 		}
 		require.Equal(t, []string{
 			"Makefile: Bench matches no test",
