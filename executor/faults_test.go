@@ -55,8 +55,8 @@ func apart(f func()) (returned bool) {
 	return returned
 }
 
-// house is an Executor or a Local, whose tasks are asleep when run has returned.
-type house struct {
+// runner is an Executor or a Local, whose tasks are asleep when run has returned.
+type runner struct {
 	on    executor.Spawner
 	spawn func(f rawwaker.Future[int]) *executor.JoinHandle[int]
 	run   func()
@@ -64,14 +64,14 @@ type house struct {
 	len   func() int
 }
 
-func houses(t *testing.T, test func(t *testing.T, h house)) {
+func onEachRunner(t *testing.T, test func(t *testing.T, h runner)) {
 	t.Run("Executor", func(t *testing.T) {
 		balance.Check(t)
 		ex := executor.New(executor.Workers(2))
 		defer ex.Close()
 		test(
 			t,
-			house{
+			runner{
 				ex,
 				func(f rawwaker.Future[int]) *executor.JoinHandle[int] { return executor.Spawn(ex, f) },
 				func() { settle(ex) },
@@ -86,7 +86,7 @@ func houses(t *testing.T, test func(t *testing.T, h house)) {
 		defer l.Close()
 		test(
 			t,
-			house{
+			runner{
 				l,
 				func(f rawwaker.Future[int]) *executor.JoinHandle[int] { return executor.SpawnLocal(l, f) },
 				func() {
@@ -103,7 +103,7 @@ func houses(t *testing.T, test func(t *testing.T, h house)) {
 func TestClose(t *testing.T) {
 	const n = 300
 	t.Run("drops_each_task_once_though_Drops_call_Goexit", func(t *testing.T) {
-		houses(t, func(t *testing.T, h house) {
+		onEachRunner(t, func(t *testing.T, h runner) {
 			var drops atomic.Int32
 			for range n {
 				h.spawn(gone{func() { drops.Add(1); runtime.Goexit() }})
@@ -121,7 +121,7 @@ func TestClose(t *testing.T) {
 		})
 	})
 	t.Run("drops_each_task_once_though_Drops_panic", func(t *testing.T) {
-		houses(t, func(t *testing.T, h house) {
+		onEachRunner(t, func(t *testing.T, h runner) {
 			var drops atomic.Int32
 			var hs []*executor.JoinHandle[int]
 			for range n {
@@ -137,7 +137,7 @@ func TestClose(t *testing.T) {
 	})
 	for name, does := range map[string]func(){"panic": func() { panic("the waker's own") }, "call_Goexit": runtime.Goexit} {
 		t.Run("drops_each_task_once_though_wakers_"+name, func(t *testing.T) {
-			houses(t, func(t *testing.T, h house) {
+			onEachRunner(t, func(t *testing.T, h runner) {
 				var drops atomic.Int32
 				s := executor.NewScope(context.Background(), h.on)
 				executor.SpawnIn[int](s, gone{func() { drops.Add(1) }})
@@ -159,7 +159,7 @@ func TestClose(t *testing.T) {
 		})
 	}
 	t.Run("waits_for_the_Close_beside_it", func(t *testing.T) {
-		houses(t, func(t *testing.T, h house) {
+		onEachRunner(t, func(t *testing.T, h runner) {
 			var drops atomic.Int32
 			began, goOn := make(chan struct{}), make(chan struct{})
 			var first sync.Once
@@ -189,7 +189,7 @@ func TestClose(t *testing.T) {
 		})
 	})
 	t.Run("inside_a_Drop_waits_for_none", func(t *testing.T) {
-		houses(t, func(t *testing.T, h house) {
+		onEachRunner(t, func(t *testing.T, h runner) {
 			// In the Drop itself, in one that a panic calls, and in what the Drop of an Async
 			// runs, which is another goroutine.
 			h.spawn(gone{func() { h.close() }})
@@ -598,7 +598,7 @@ func TestScope(t *testing.T) {
 		)
 	}
 	t.Run("of_a_context_that_is_over_runs_nothing", func(t *testing.T) {
-		houses(t, func(t *testing.T, h house) {
+		onEachRunner(t, func(t *testing.T, h runner) {
 			ran.Store(0)
 			why := errors.New("called off")
 			for _, when := range []string{"before the scope", "before the spawn", "before the poll", "before Wait"} {
@@ -745,13 +745,13 @@ func TestBlockedWaker(t *testing.T) {
 			ex, l := executor.New(executor.Workers(1)), executor.NewLocal()
 			defer ex.Close()
 			defer l.Close()
-			h := house{
+			h := runner{
 				on:    ex,
 				spawn: func(f rawwaker.Future[int]) *executor.JoinHandle[int] { return executor.Spawn(ex, f) },
 				run:   func() { settle(ex) },
 			}
 			if on == "Local" {
-				h = house{
+				h = runner{
 					on:    l,
 					spawn: func(f rawwaker.Future[int]) *executor.JoinHandle[int] { return executor.SpawnLocal(l, f) },
 					run:   l.Run,

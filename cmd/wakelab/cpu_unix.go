@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// cpuTime is what this process has used so far, in user and in system mode; false where the system
-// does not tell.
+// cpuTime returns the user and system time of this process; false: the system does not report it.
 func cpuTime() (time.Duration, bool) {
 	var r syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {

@@ -134,7 +134,7 @@ func (w *world) borrow(h *handle, way int) {
 		c := w.cloneInC(r)
 		n := &handle{w: rawwaker.FromRaw(c.w), ref: c.ref.inGo()}
 		got := n.w.WillWake(h.w)
-		w.expect(got == n.ref.same(h.ref), "WillWake of what has come back says %v", got)
+		w.expect(got == n.ref.same(h.ref), "WillWake of a waker that has come back returned %v", got)
 		w.end(n)
 	case 6:
 		c := ctest.NewCell()
@@ -311,7 +311,7 @@ func (w *world) letters(f *fut, r ref, n int, own bool) {
 	for i := range n {
 		letter := f.letters[0]
 		f.letters = f.letters[1:]
-		w.expect(letter == 's' || i == n-1, "a C future was polled again, and had not woken itself")
+		w.expect(letter == 's' || i == n-1, "a C future was polled again, but had not woken itself")
 		switch letter {
 		case 's':
 			w.mWakeByRef(r)

@@ -404,7 +404,8 @@ func (w *world) table() map[string]func(x, y int) {
 		"sleep": func(x, y int) {
 			if t := w.task(x); t != nil && t.kind == core {
 				got := t.core.Sleep()
-				w.expect(got == (t.word == wake.Empty), "Sleep of task %d says %v%s", t.index, got, lost(got))
+				w.expect(got == (t.word == wake.Empty),
+					"Sleep of task %d returned %v%s", t.index, got, lost(got))
 				if got {
 					t.word = wake.Parked
 				}
@@ -450,7 +451,7 @@ func (w *world) willWake(x, y int) {
 	a, b := w.wakers[x%wakers], w.wakers[y%wakers]
 	var got bool
 	if w.must("WillWake", func() { got = a.w.WillWake(b.w) }, b, a) {
-		w.expect(got == a.ref.same(b.ref), "WillWake says %v", got)
+		w.expect(got == a.ref.same(b.ref), "WillWake returned %v", got)
 	}
 }
 
@@ -548,7 +549,7 @@ func (f *fut) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
 	w, k := f.w, cx.Waker()
 	if f.turn++; f.turn > 1 {
 		w.expect(f.slot >= 0, "a second poll of one call")
-		w.expect(f.under.t.word == wake.Notified, "polled again, and nobody has woken it")
+		w.expect(f.under.t.word == wake.Notified, "polled again without a wake")
 		f.under.t.word = wake.Empty
 	}
 	f.polls++

@@ -1,4 +1,4 @@
-package house_test
+package repository_test
 
 import (
 	"go/ast"
@@ -348,7 +348,7 @@ func stale(t *testing.T, r tree) []string {
 		}
 		ext := path.Ext(file)
 		switch {
-		case strings.Contains(file, "testdata/"), inside("internal/test/house"):
+		case strings.Contains(file, "testdata/"), inside("internal/test/repository"):
 		case path.Base(file) == "noticed.txt":
 			for line := range strings.Lines(r.read(t, file)) {
 				key, by, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
@@ -446,7 +446,7 @@ func Testament() {}
 			"internal/proof/m/main.go": {
 				Data: []byte("package main\n\nvar x, y = \"^TestAny$\", \"^TestAn$\"\n"),
 			},
-			"internal/test/house/some_test.go": {Data: []byte("package house\n")},
+			"internal/test/repository/some_test.go": {Data: []byte("package house\n")},
 		}
 		require.Equal(t, []string{
 			"Makefile: Bench matches no test",

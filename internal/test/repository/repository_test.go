@@ -1,4 +1,4 @@
-package house_test
+package repository_test
 
 import (
 	"io/fs"

@@ -1,4 +1,4 @@
-package house_test
+package repository_test
 
 import (
 	"bytes"
@@ -305,7 +305,7 @@ func TestLink(t *testing.T) {
 		links := regexp.MustCompile(`https://pkg\.go\.dev/` + regexp.QuoteMeta(module) + `[\w./@#-]*`)
 		found := 0
 		for _, file := range append(r.with("*.go"), r.with("*.h")...) {
-			if strings.HasPrefix(file, "internal/test/house/") {
+			if strings.HasPrefix(file, "internal/test/repository/") {
 				continue
 			}
 			for _, link := range links.FindAllString(r.read(t, file), -1) {
