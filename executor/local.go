@@ -189,8 +189,8 @@ func (l *Local) pop() *task {
 		l.polling = nil
 		return nil
 	}
-	t := l.queue.pop()
-	l.ticking, l.polling = t != nil, t
+	t := l.next()
+	l.ticking = t != nil
 	return t
 }
 

@@ -102,10 +102,17 @@ func (h *taskList) refuse(t *task) {
 	t.end(closed)
 }
 
+// next takes the first task out of the queue. mu is held.
+func (h *taskList) next() *task {
+	t := h.queue.pop()
+	h.polling = t
+	return t
+}
+
 // recycle keeps a task that was unlinked, if its waker has not escaped. mu is held.
 func (h *taskList) recycle(t *task) {
-	reusable := t.extra == nil && !h.closed && len(h.free) < maxFree && !t.core.Escaped()
-	if d, ok := t.core.Target().(*detached); ok && reusable {
+	d, ok := t.core.Target().(*detached)
+	if ok && t.extra == nil && !h.closed && len(h.free) < maxFree && !t.core.Escaped() {
 		h.free = append(h.free, d)
 	}
 }

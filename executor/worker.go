@@ -286,6 +286,8 @@ func (w *worker) pop(polled, ended *task) *task {
 		}
 	}
 	t := w.next()
+	w.polls++
+	w.blocked = false
 	more := w.queue.n > 0
 	w.mu.Unlock()
 	if parked {
@@ -319,15 +321,6 @@ func (w *worker) removeEnded(t *task) (empty bool) {
 	return len(w.live) == 0
 }
 
-// next takes the first out of the queue. mu is held.
-func (w *worker) next() *task {
-	t := w.queue.pop()
-	w.polling = t
-	w.polls++
-	w.blocked = false
-	return t
-}
-
 // endSearch ends w's search, if it searches. The last searcher that finds work checks for more
 // and, if there is any, starts another.
 func (w *worker) endSearch() {
@@ -356,6 +349,8 @@ func (w *worker) search() *task {
 		return nil
 	}
 	t := w.next()
+	w.polls++
+	w.blocked = false
 	w.mu.Unlock()
 	w.endSearch()
 	return t

@@ -177,7 +177,7 @@ end:
       :: atomic { awake[w] -> w = OTHER }
       od;
       do
-      :: /* worker.pop, worker.next */
+      :: /* worker.pop, taskList.next */
         atomic {
           blocked[w] = false;
           moved[w] = true;
