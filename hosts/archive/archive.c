@@ -15,7 +15,7 @@
 #pragma weak dladdr /* a statically linked program has no dladdr */
 #endif
 
-#include "host.h"
+#include "../../internal/capi/host.h"
 
 /* Numbers cross to Go, not pointers. thread identifies the calling thread; site is the address that
  * the call returns to. */

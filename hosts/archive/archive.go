@@ -23,7 +23,7 @@
 package archive
 
 /*
-#cgo CFLAGS: -std=gnu11 -I${SRCDIR}/.. -I${SRCDIR}/../.. -I${SRCDIR}/../../internal/capi
+#cgo CFLAGS: -std=gnu11 -I${SRCDIR}/.. -I${SRCDIR}/../..
 #include <stddef.h>
 #include <stdint.h>
 
