@@ -22,11 +22,12 @@ func figures() []figure {
 
 // measureFigures measures what o selects, and prints each figure once it is known.
 func measureFigures(o options, command string, out io.Writer) (*results, error) {
+	selected := slices.DeleteFunc(figures(), func(f figure) bool {
+		return !o.only.MatchString(f.name)
+	})
 	var rust *rustPeers
 	var noRust error
-	if slices.ContainsFunc(figures(), func(f figure) bool {
-		return o.only.MatchString(f.name) && (f.rust != "" || f.rustOurs != "")
-	}) {
+	if slices.ContainsFunc(selected, func(f figure) bool { return f.rust != "" || f.rustOurs != "" }) {
 		if rust, noRust = startRust(); noRust == nil {
 			defer rust.stop()
 		}
@@ -38,10 +39,7 @@ func measureFigures(o options, command string, out io.Writer) (*results, error) 
 	r.pairs = strconv.Itoa(o.pairs)
 	r.valgrind = strings.TrimPrefix(versionOf("valgrind"), "valgrind-")
 	fmt.Fprint(out, r.header, columns)
-	for _, f := range figures() {
-		if !o.only.MatchString(f.name) {
-			continue
-		}
+	for _, f := range selected {
 		if reason := f.leftOut(o, noRust); reason != "" {
 			l := leftOut{f.name, reason}
 			r.leftOut = append(r.leftOut, l)

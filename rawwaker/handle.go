@@ -212,11 +212,7 @@ func (w *Waker) consume(call string, how snapshot) (*Waker, snapshot) {
 	}
 }
 
-// enter counts a call in that uses the reference of C which w holds, or which C has lent; false:
-// the state is no longer s.
-func (w *Waker) enter(s snapshot) bool { return w.state.enter(s) }
-
-// leave counts it out, and gives the reference up if a consuming call came meanwhile.
+// leave counts out a call that state.enter has counted in, and gives the reference up if a consuming call came meanwhile.
 func (w *Waker) leave() {
 	s, ends := w.state.leave()
 	if !ends {
@@ -250,7 +246,7 @@ func (w *Waker) borrow() borrowed {
 			if raw := t.AsRaw(); raw.numbers().VTable == noopVTable {
 				return borrowed{raw: raw}
 			}
-		case t.enter(s):
+		case t.state.enter(s):
 			if s.hasRef() {
 				return borrowed{raw: t.boxRaw(), from: t}
 			}
@@ -305,7 +301,7 @@ func (w *Waker) target(call string) target {
 			}
 			return target{kind: k, core: w.core}
 		}
-		if !w.enter(s) {
+		if !w.state.enter(s) {
 			continue
 		}
 		defer w.leave() // also if a callback of Go's panics inside the slot

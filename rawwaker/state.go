@@ -93,7 +93,8 @@ func (s *state) swap(from, to snapshot) bool {
 
 func (s *state) store(to snapshot) { atomic.StoreUint32(&s.word, uint32(to)) }
 
-// enter counts a borrowing call in.
+// enter counts a borrowing call in, which uses the reference of C that the Waker holds or C has
+// lent.
 func (s *state) enter(from snapshot) bool {
 	if from&countMask == countMask {
 		panic("rawwaker: more than a million calls at once on the same Waker")

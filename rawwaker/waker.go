@@ -194,7 +194,7 @@ func (w *Waker) wakeByRef(s snapshot) {
 		case user:
 			w.core.Schedule(wake.Anywhere)
 		case foreign:
-			if !w.enter(s) {
+			if !w.state.enter(s) {
 				continue
 			}
 			defer w.leave() // also if a callback of Go's panics inside the slot

@@ -24,9 +24,10 @@ func asleepForever() map[string]int {
 	if profile.WriteTo(&text, 1) != nil {
 		return stacks
 	}
-	for entry := range strings.SplitSeq(text.String(), "\n\n") {
+	_, entries, _ := strings.Cut(text.String(), "\n") // the first line is the profile's own
+	for entry := range strings.SplitSeq(entries, "\n\n") {
 		// A line with the count and the addresses, then a line for each call.
-		head, stack, _ := strings.Cut(strings.TrimPrefix(entry, header(entry)), "\n")
+		head, stack, _ := strings.Cut(entry, "\n")
 		count, _, _ := strings.Cut(head, " ")
 		n, err := strconv.Atoi(count)
 		if err == nil && strings.Contains(stack, "/internal/wake.(*Parker).Park") &&
@@ -35,13 +36,4 @@ func asleepForever() map[string]int {
 		}
 	}
 	return stacks
-}
-
-// header is the line that the whole profile begins with.
-func header(entry string) string {
-	if strings.HasPrefix(entry, "goroutineleak profile:") {
-		line, _, _ := strings.Cut(entry, "\n")
-		return line + "\n"
-	}
-	return ""
 }

@@ -114,17 +114,10 @@ func (c *Core) Count(n int, what string) {
 	}
 }
 
-// NewFunc returns a core whose every wake calls t's Schedule.
-func NewFunc(t Target) *Core {
-	c := new(Core)
-	c.InitFunc(t)
-	return c
-}
-
-// InitFunc makes c one as [NewFunc] does, before any other use.
+// InitFunc makes c a core whose every wake calls t's Schedule, before any other use.
 func (c *Core) InitFunc(t Target) { c.target, c.user = t, true }
 
-// User reports whether c was made by [NewFunc] or [Core.InitFunc].
+// User reports whether c was made by [Core.InitFunc].
 func (c *Core) User() bool { return c.user }
 
 // Plain reports whether a wake of c runs no user's function and no foreign slot.
@@ -143,7 +136,7 @@ func (c *Core) WakeAt(at Place) {
 // Notify is the first half of Wake. If it took Parked away, [Core.Schedule] must follow.
 func (c *Core) Notify() (parked bool) { return c.word.Swap(Notified) == Parked }
 
-// Schedule is the second half of Wake, and the whole of it for a core of [NewFunc].
+// Schedule is the second half of Wake, and the whole of it for a core of [Core.InitFunc].
 func (c *Core) Schedule(at Place) { c.target.Schedule(at) }
 
 // Sleep ends a poll, for a poller that does not wait itself. False: a wake has come since

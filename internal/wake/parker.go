@@ -18,7 +18,7 @@ func NewParker() *Parker {
 	return p
 }
 
-// Fresh says whether the parker is as new: not handed out, never slept.
+// Reusable reports whether the parker is like new: its waker has not escaped and it never slept.
 func (p *Parker) Reusable() bool { return !p.escaped && p.ch == nil }
 
 // Park sleeps until a wake has come since the last Park, and takes it away. It returns false if

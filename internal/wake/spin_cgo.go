@@ -12,7 +12,7 @@ import (
 // At most one BlockOn of the process spins at a time.
 var spinning atomic.Bool
 
-// spinTries is how often a spinning BlockOn looks, some 5 to 20 microseconds.
+// spinTries is how often a spinning BlockOn looks before it parks.
 const spinTries = 4000
 
 // canSpin: another CPU can run Go meanwhile. It is set whenever a core crosses to C.
