@@ -221,8 +221,10 @@ RAWWAKER_API void rawwaker_cell_drop(rawwaker_cell *c);
 
 /* ---------------------------------------------------------------------------- the future -- */
 
+/* 0 to 63 belong to this file, 64 and above to the callbacks of hosts. */
 typedef uint8_t rawwaker_poll;
 enum { RAWWAKER_READY = 0, RAWWAKER_PENDING = 1, RAWWAKER_PANICKED = 2 };
+enum { RAWWAKER_DONE = 3 }; /* from a stream's poll_next only */
 
 /* What one poll is given. The waker is borrowed: clone it to keep it, never wake or drop it by
  * value. */
@@ -236,6 +238,7 @@ typedef struct rawwaker_future_vtable {
    * types, and a larger result overruns the caller's memory. out is NULL for an empty type; a poll
    * that is given NULL for any other type should return PANICKED with a text. poll is not called
    * again after READY or PANICKED. Before PANICKED, it may set the reason with rawwaker_set_panic.
+   * A value owns what it points to: a future is dropped before its value is looked at.
    * Calls may come from different threads, but never two at once, and never one during drop. */
   rawwaker_poll (*poll)(void *data, rawwaker_context *cx, void *out);
   /* must release everything. Called exactly once, also after READY and PANICKED. A call before
@@ -275,6 +278,157 @@ RAWWAKER_API void rawwaker_set_panic(const char *msg, size_t len);
  * allocated.
  * takes - | gives borrowed text | threads any (each has its own) | signals no | fails never */
 RAWWAKER_API const char *rawwaker_last_panic(void);
+
+/* ---------------------------------------------------------------------------- the stream -- */
+
+/* A future of many values. */
+typedef struct rawwaker_stream_vtable {
+  /* must return READY with one item in *out; PENDING, with the promise that a future makes; DONE if
+   * there are no more items, now and for all later calls; or PANICKED. It is not called after
+   * PANICKED. What is said of out, threads and panics above a future's poll holds here too. */
+  rawwaker_poll (*poll_next)(void *data, rawwaker_context *cx, void *out);
+  /* must release everything. Called exactly once, also after DONE and PANICKED. A call before
+   * either cancels the stream. */
+  void (*drop)(void *data);
+} rawwaker_stream_vtable;
+
+typedef struct rawwaker_stream {
+  void *data;
+  const rawwaker_stream_vtable *vtable;
+} rawwaker_stream;
+
+/* --------------------------------------------------------- a callback becomes a future -- */
+
+/* A oneshot is a future and its sender. The future is awaited; the sender waits in the engine that
+ * does the work, until the operation's callback sends the value with it.
+ *
+ *   static void start(void *arg)  { engine_submit(arg, on_reply); }    the first poll
+ *   static void on_reply(op *o, reply r)  { rawwaker_oneshot_send(o->tx, &r); }
+ *   static void cancel(void *arg) { engine_ask_to_cancel(arg); }       the future was dropped
+ *
+ *   o->future = rawwaker_oneshot_new(sizeof(reply), _Alignof(reply), &ops, o, &o->tx);
+ *
+ * Cancelling has two phases, because a kernel or an engine keeps its buffers until it reports that
+ * the operation has ended. The future may be gone long before that; arg stays until release. After
+ * cancel, the operation still ends by send, fail or drop, now or later, or cancel ends it itself.
+ * The author decides which; only one of the two may use the sender.
+ *
+ * No call waits for another thread. Send, fail, drop, cancel and the future's own slots may meet on
+ * any threads. The first use of the sender by send, fail or drop takes it, and any use after that
+ * is undefined; an auditor aborts with a line. docs/BINDING.md binds a library with it. */
+typedef struct rawwaker_oneshot rawwaker_oneshot;
+
+/* Any member may be NULL. The struct must stay valid as long as the future and the sender. */
+typedef struct rawwaker_oneshot_ops {
+  /* the first poll: submit the operation. It runs on the polling thread and may send, fail or
+   * drop. The sender is yours from here on */
+  void (*start)(void *arg);
+  /* the future was dropped, or rawwaker_oneshot_cancel was called: the result is not wanted any
+   * more. Called at most once, on that thread, never before start has returned, and only if the
+   * sender had not been used by then. It may run while another thread sends, and so beside
+   * destroy */
+  void (*cancel)(void *arg);
+  /* a value was sent that will not be taken: release what it holds. value is valid during the call.
+   * It runs on the thread that sends, polls or drops, and rawwaker_oneshot_send may call it before
+   * it returns */
+  void (*destroy)(void *arg, void *value);
+  /* the last call of all, exactly once, on any thread, after every other one has returned: free
+   * arg. rawwaker_oneshot_send may call it too, so hold no lock that it needs */
+  void (*release)(void *arg);
+} rawwaker_oneshot_ops;
+
+/* Returns the future of a value of size bytes, and its sender in *sender. Both are in one
+ * allocation. A size of 0 has no value: send and poll may then be given NULL. align is a power of
+ * two, or 0, which counts as 1. If ops or ops->start is NULL, the sender may be used at once;
+ * otherwise from the moment start is called. A future that is dropped before its first poll was
+ * never started: its sender ends with it, and only release is called. If its poll is given a NULL
+ * out for a value that has a size, it gives PANICKED, and the value is destroyed.
+ * takes arg, until release | gives a future and *sender | threads any | signals no
+ * | fails: abort on a NULL sender, an align that is no power of two, or out of memory */
+RAWWAKER_API rawwaker_future rawwaker_oneshot_new(size_t size, size_t align,
+                                                  const rawwaker_oneshot_ops *ops, void *arg,
+                                                  rawwaker_oneshot **sender);
+
+/* Copies the value and wakes the future's task. If it returns false, the future was dropped and the
+ * value has been given to destroy.
+ * takes tx; borrows value | gives whether the future can still take it | threads any | signals no
+ * | fails never */
+RAWWAKER_API bool rawwaker_oneshot_send(rawwaker_oneshot *tx, const void *value);
+
+/* Makes the future give RAWWAKER_PANICKED, with len bytes of msg as its text, cut at 1 KiB: for
+ * promises that were broken. Errors that callers handle belong in the value. If there is no memory
+ * for the text, it is "oneshot: out of memory".
+ * takes tx; borrows msg | gives - | threads any | signals no | fails never */
+RAWWAKER_API void rawwaker_oneshot_fail(rawwaker_oneshot *tx, const char *msg, size_t len);
+
+/* Does what rawwaker_oneshot_fail does, with the text "oneshot: sender dropped".
+ * takes tx | gives - | threads any | signals no | fails never */
+RAWWAKER_API void rawwaker_oneshot_drop(rawwaker_oneshot *tx);
+
+/* Whether the future was dropped. If it was, stop working on the value; tx must still be used.
+ * takes - | gives the answer | threads any, before tx is taken | signals no | fails never */
+RAWWAKER_API bool rawwaker_oneshot_closed(const rawwaker_oneshot *tx);
+
+/* Calls ops->cancel, unless it was called before, the sender was used, or start has not been called
+ * yet. f stays the caller's, and gives what the operation ends with; await it to see that end. A
+ * later drop of f does not call cancel again.
+ * takes - (borrows f) | gives - | threads any, but not beside a poll or drop of f | signals no
+ * | fails: abort if f is not a oneshot's future */
+RAWWAKER_API void rawwaker_oneshot_cancel(rawwaker_future f);
+
+/* ---------------------------------------------------------- work for an engine's one thread -- */
+
+/* Most asynchronous libraries allow calls on one thread only, while start and cancel run on any.
+ * A queue brings the work there: an intrusive list, and a descriptor that the engine's loop watches
+ * beside its own. Embed the node in your operation; a node is in one queue at a time, once.
+ *
+ *   any thread:  rawwaker_queue_push(q, &o->node);
+ *   the engine:  when rawwaker_queue_fd(q) is readable:
+ *                  while ((n = rawwaker_queue_take(q)) != NULL)
+ *                    for (; n != NULL; n = next) next = rawwaker_queue_next(n), handle(n);
+ *
+ * A push waits for no other thread. It writes the descriptor only if the engine sleeps, that is,
+ * after a take that has returned NULL. */
+typedef struct rawwaker_queue rawwaker_queue;
+typedef struct rawwaker_queue_node {
+  struct rawwaker_queue_node *private_next;
+} rawwaker_queue_node;
+
+/* Returns an empty queue. Its descriptor is that of a sink (rawwaker_sink_new), and readable at the
+ * beginning.
+ * takes - | gives a queue | threads any | signals no | fails: NULL, with errno */
+RAWWAKER_API rawwaker_queue *rawwaker_queue_new(void);
+
+/* Returns the descriptor to wait on for reading, as rawwaker_sink_fd. Spurious readiness is
+ * possible. Do not close it.
+ * takes - | gives a borrowed descriptor | threads any | signals yes | fails never */
+RAWWAKER_API int rawwaker_queue_fd(const rawwaker_queue *q);
+
+/* Appends n. If it returns false, the queue was closed and n stays yours. The queue's memory stays
+ * until the call has returned, also if the engine takes n and drops the queue before that.
+ * takes n, if true | gives the answer | threads any, before rawwaker_queue_drop | signals no
+ * | fails: false */
+RAWWAKER_API bool rawwaker_queue_push(rawwaker_queue *q, rawwaker_queue_node *n);
+
+/* Takes everything, oldest push first. If it returns NULL, the queue is empty, the descriptor is
+ * unreadable, and the next push makes it readable. Handle what it returns and call it again until
+ * it returns NULL, or the descriptor may stay as it is.
+ * takes the nodes | gives the first, or NULL | threads the engine's | signals no | fails never */
+RAWWAKER_API rawwaker_queue_node *rawwaker_queue_take(rawwaker_queue *q);
+
+/* Returns the node after n in a list that was taken, or NULL. Read it before n is freed or pushed.
+ * takes - | gives a borrowed node | threads the one that took the list | signals no
+ * | fails never */
+RAWWAKER_API rawwaker_queue_node *rawwaker_queue_next(rawwaker_queue_node *n);
+
+/* Takes what is left, and refuses every later push.
+ * takes the nodes | gives the first, or NULL | threads any | signals no | fails never */
+RAWWAKER_API rawwaker_queue_node *rawwaker_queue_close(rawwaker_queue *q);
+
+/* Frees the queue and closes its descriptor. Call rawwaker_queue_close first: nodes that are still
+ * in it are lost. No call may begin after it.
+ * takes q | gives - | threads any | signals no | fails never */
+RAWWAKER_API void rawwaker_queue_drop(rawwaker_queue *q);
 
 /* -------------------------------------------------------------- boxes, for runtime authors --
  *
@@ -513,6 +667,14 @@ RAWWAKER_PIN(offsetof(rawwaker_future, vtable) == sizeof(void *));
 RAWWAKER_PIN(sizeof(rawwaker_future_vtable) == 2 * sizeof(void *));
 RAWWAKER_PIN(offsetof(rawwaker_future_vtable, poll) == 0);
 RAWWAKER_PIN(offsetof(rawwaker_future_vtable, drop) == sizeof(void *));
+RAWWAKER_PIN(sizeof(rawwaker_stream) == 2 * sizeof(void *));
+RAWWAKER_PIN(offsetof(rawwaker_stream, data) == 0);
+RAWWAKER_PIN(offsetof(rawwaker_stream, vtable) == sizeof(void *));
+RAWWAKER_PIN(sizeof(rawwaker_stream_vtable) == 2 * sizeof(void *));
+RAWWAKER_PIN(offsetof(rawwaker_stream_vtable, poll_next) == 0);
+RAWWAKER_PIN(offsetof(rawwaker_stream_vtable, drop) == sizeof(void *));
+RAWWAKER_PIN(sizeof(rawwaker_queue_node) == sizeof(void *));
+RAWWAKER_PIN(sizeof(rawwaker_oneshot_ops) == 4 * sizeof(void *));
 RAWWAKER_PIN(sizeof(rawwaker_poll) == 1);
 RAWWAKER_PIN(sizeof(rawwaker_boxed) == sizeof(void *));
 RAWWAKER_PIN(sizeof(rawwaker_boxed_vtable) == 4 * sizeof(void *));
