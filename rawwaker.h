@@ -394,8 +394,8 @@ typedef struct rawwaker_queue_node {
   struct rawwaker_queue_node *private_next;
 } rawwaker_queue_node;
 
-/* Returns an empty queue. Its descriptor is that of a sink (rawwaker_sink_new), and readable at the
- * beginning.
+/* Returns an empty queue, as after a take that has returned NULL. Its descriptor is like that of a
+ * sink (rawwaker_sink_new).
  * takes - | gives a queue | threads any | signals no | fails: NULL, with errno */
 RAWWAKER_API rawwaker_queue *rawwaker_queue_new(void);
 
