@@ -644,6 +644,31 @@ RAWWAKER_API size_t rawwaker_box_look(const rawwaker_box *b, rawwaker_box_field 
  * takes - | gives the count | threads any | signals yes | fails never */
 RAWWAKER_API size_t rawwaker_live(void);
 
+/* ---------------------------------------------------------- watching senders, for auditors -- */
+
+/* An auditor gives users something else than the sender of a oneshot or channel, and is asked for
+ * the sender at each use. These names may change in any 0.x release, as those of boxes. */
+typedef struct rawwaker_watcher {
+  /* returns what the user is given, with bit 0 set, or NULL: the sender itself is given */
+  void *(*made)(void *sender, const char *call);
+  /* returns the sender; takes: the use ends it */
+  void *(*used)(void *given, const char *call, bool takes);
+} rawwaker_watcher;
+
+/* Asks w from now on; NULL asks no one about senders that are made later. Call it once in a
+ * process: senders that w has given out are asked about as long as they exist.
+ * takes - (w lives as long as the process) | gives - | threads any | signals no | fails never */
+RAWWAKER_API void rawwaker_watch(const rawwaker_watcher *w);
+
+/* What rawwaker_oneshot and rawwaker_channel call: the watcher's made, or NULL without one; and the
+ * sender behind what a user has passed.
+ * takes - | gives a borrowed pointer | threads any | signals no | fails: as the watcher does */
+RAWWAKER_API void *rawwaker_watch_made(void *sender, const char *call);
+
+/* See rawwaker_watch_made.
+ * takes - | gives a borrowed pointer | threads any | signals no | fails: as the watcher does */
+RAWWAKER_API void *rawwaker_watch_used(void *given, const char *call, bool takes);
+
 /* -------------------------------------------------------------------- the layout, pinned -- */
 
 #ifdef __cplusplus
