@@ -111,7 +111,8 @@ func spawn(
 	var polls sync.WaitGroup
 	polls.Add(len(fs))
 	for _, f := range fs {
-		tasks = append(tasks, executor.Spawn(ex, rawwaker.Future[Result](&begun{Future: f, polls: &polls})))
+		f = &begun{Future: f, polls: &polls}
+		tasks = append(tasks, executor.Spawn(ex, f))
 	}
 	polls.Wait()
 	fence(r)
