@@ -217,33 +217,6 @@ func TestCStream(t *testing.T) {
 		}
 	})
 	for how, leave := range unwinds {
-		t.Run("keeps_what_it_read_if_a_callback_leaves_the_poll_by_"+how, func(t *testing.T) {
-			for _, under := range []string{"a_task", "NewContext"} {
-				replies(t)
-				f := feed(t, "iicid", true)
-				s := texts(f)
-				if under == "a_task" {
-					blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
-						require.True(t, unwound(leave, func() { s.PollNext(cx) }))
-						return rawwaker.Ready(0)
-					}))
-				} else {
-					require.True(t, unwound(leave, func() {
-						s.PollNext(rawwaker.NewContext(rawwaker.Noop()))
-					}))
-				}
-				require.Zero(t, f.Drops(), "it is pending")
-				require.Equal(t, "1, 2, 3, end", each(s))
-			}
-		})
-		t.Run("has_ended_if_a_callback_leaves_the_drop_slot_by_"+how, func(t *testing.T) {
-			replies(t)
-			f := feed(t, "iiD", true)
-			s := texts(f)
-			require.True(t, unwound(leave, func() { s.PollNext(rawwaker.NewContext(rawwaker.Noop())) }))
-			require.Equal(t, "1, 2, end", each(s))
-			drop(s)
-		})
 		for _, at := range []uint64{1, 2, 5} {
 			t.Run(fmt.Sprintf("ends_before_item_%d_if_its_take_is_left_by_%s", at, how), func(t *testing.T) {
 				replies(t) // those behind it, too, are taken
@@ -274,6 +247,36 @@ func TestCStream(t *testing.T) {
 				}
 			})
 		}
+		if ctest.ASan {
+			continue
+		}
+		t.Run("keeps_what_it_read_if_a_callback_leaves_the_poll_by_"+how, func(t *testing.T) {
+			for _, under := range []string{"a_task", "NewContext"} {
+				replies(t)
+				f := feed(t, "iicid", true)
+				s := texts(f)
+				if under == "a_task" {
+					blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+						require.True(t, unwound(leave, func() { s.PollNext(cx) }))
+						return rawwaker.Ready(0)
+					}))
+				} else {
+					require.True(t, unwound(leave, func() {
+						s.PollNext(rawwaker.NewContext(rawwaker.Noop()))
+					}))
+				}
+				require.Zero(t, f.Drops(), "it is pending")
+				require.Equal(t, "1, 2, 3, end", each(s))
+			}
+		})
+		t.Run("has_ended_if_a_callback_leaves_the_drop_slot_by_"+how, func(t *testing.T) {
+			replies(t)
+			f := feed(t, "iiD", true)
+			s := texts(f)
+			require.True(t, unwound(leave, func() { s.PollNext(rawwaker.NewContext(rawwaker.Noop())) }))
+			require.Equal(t, "1, 2, end", each(s))
+			drop(s)
+		})
 	}
 	t.Run("panics_for_what_it_cannot_be_made_of", func(t *testing.T) {
 		take := func(*uint64) int { return 0 }

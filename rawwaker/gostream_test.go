@@ -75,7 +75,8 @@ func TestGoStream(t *testing.T) {
 		for range 6 {
 			got = append(got, poll(raw))
 		}
-		require.Equal(t, [][2]uint64{{ready, 1}, {pending, 0}, {ready, 2}, {done, 0}, {done, 0}, {done, 0}}, got)
+		want := [][2]uint64{{ready, 1}, {pending, 0}, {ready, 2}, {done, 0}, {done, 0}, {done, 0}}
+		require.Equal(t, want, got)
 		ctest.DropStream(raw)
 		require.Equal(t, "nnnn", s.events, "not polled after its end, and not dropped")
 	})
