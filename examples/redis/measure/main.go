@@ -1,5 +1,7 @@
 // Command measure compares the binding with its callback form: 50,000 GETs of 100 bytes, all of
-// them awaited at once. Each of the two runs in processes of its own, alternating. It prints the
+// them awaited at once: as tasks of an executor (ours), each in a goroutine of its own (await), and
+// by callback, cgo.Handle and channel in as many goroutines (callback). Each runs in processes of
+// its own, alternating. It prints the
 // medians of five, as lines of a name, a tab and a number: the CPU time of the process in
 // milliseconds, and the most resident memory that it has had, in kB.
 //
@@ -59,7 +61,7 @@ func main() {
 	}
 	found := map[string][]float64{}
 	for range 5 {
-		for _, form := range []string{"ours", "callback"} {
+		for _, form := range []string{"ours", "await", "callback"} {
 			cmd := exec.Command(os.Args[0], form, path)
 			cmd.Stderr = os.Stderr
 			out, err := cmd.Output()
@@ -79,7 +81,7 @@ func main() {
 
 // child measures one form in this process.
 func child(form, path string) {
-	map[string]func(path string){"ours": ours, "callback": callbacks}[form](path)
+	map[string]func(path string){"ours": ours, "await": await, "callback": callbacks}[form](path)
 	var u syscall.Rusage
 	must(syscall.Getrusage(syscall.RUSAGE_SELF, &u))
 	fmt.Println(float64(u.Utime.Nano()+u.Stime.Nano())/1e6, resident())
@@ -97,6 +99,20 @@ func ours(path string) {
 	}
 	ex.Close()
 	c.Close()
+}
+
+func await(path string) {
+	c := redis.Open(path)
+	defer c.Close()
+	var all sync.WaitGroup
+	for range gets {
+		all.Go(func() {
+			r, err := c.Do(context.Background(), "GET", "key")
+			must(err)
+			check(r.Text)
+		})
+	}
+	all.Wait()
 }
 
 func callbacks(path string) {
