@@ -133,8 +133,8 @@ impl Home for tokio::runtime::Handle {
 /// - if the future is ready, but `out` is NULL and the type does not have size zero. The result is
 ///   dropped.
 ///
-/// The payload of a panic is dropped in that poll, unless a [`Foreign`](crate::Foreign) of this copy
-/// of the crate is awaiting the future on the same thread: it takes the payload.
+/// The payload of a panic is dropped in that poll, unless a [`Foreign`](crate::Foreign) of this
+/// copy of the crate is awaiting the future on the same thread: it takes the payload.
 ///
 /// If the future's own drop panics, the process aborts with one line, because C has no way to
 /// receive that panic.
@@ -222,8 +222,8 @@ where
 ///   dropped there nor be left. If the future has completed, any thread may drop what is left.
 ///
 /// So a [`Foreign`](crate::Foreign) that is polled on another thread aborts the process, because it
-/// drops a future that returned [`PANICKED`]. If the thread ends first, no thread can use the future
-/// any more. Its wakers may be used on any thread.
+/// drops a future that returned [`PANICKED`]. If the thread ends first, no thread can use the
+/// future any more. Its wakers may be used on any thread.
 ///
 /// # Panics
 ///

@@ -23,8 +23,8 @@ use crate::waker::{raw_ref, Adapter};
 ///
 /// A poll panics:
 ///
-/// - if the C future returned [`PANICKED`], with the text of `rawwaker_last_panic` as a `String`. If
-///   it began in a Rust future whose payload is not a string, with that payload, under the
+/// - if the C future returned [`PANICKED`], with the text of `rawwaker_last_panic` as a `String`.
+///   If it began in a Rust future whose payload is not a string, with that payload, under the
 ///   conditions of [`ForeignPanic::into_payload`];
 /// - if its poll slot returned an unknown code;
 /// - if it is polled again after it was ready, or after such a panic.

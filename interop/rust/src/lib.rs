@@ -6,7 +6,8 @@
 //! | [`std::task::Waker`] | a waker of C | [`waker_into_raw`] |
 //! | a future of C or Go | [`std::future::Future`] | [`Foreign::from_raw`] |
 //! | [`std::future::Future`] | a future of C or Go | [`into_raw`], [`Foreign::into_raw`] |
-//! | one that is not `Send`; one that needs tokio | the same | [`into_raw_local`]; [`into_raw_on`] |
+//! | a `Future` that is not [`Send`] | the same | [`into_raw_local`] |
+//! | a `Future` that needs tokio | the same | [`into_raw_on`] |
 //! | a stream of C or Go | [`futures_core::Stream`] | [`ForeignStream::from_raw`] |
 //! | [`futures_core::Stream`] | a stream of C or Go | [`stream_into_raw`] |
 //!
