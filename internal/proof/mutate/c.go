@@ -75,6 +75,8 @@ const plainSteps = `counted_ref|counted_free|counted_unref|box_unref|box_push|bo
 	`sink_ref|sink_unref|sink_unpark|sink_use|use|sink_read|sink_write|sink_call|sink_shut|` +
 	`sink_replace|rawwaker_sink_close|hooks_defer|hooks_drop|close|dup2|dup3|free|` +
 	`semaphore_post|semaphore_wait|waiting_sleep|parker_park|parker_drop|` +
+	`queue_unref|sink_announce|oneshot_free|oneshot_leave|oneshot_destroy|oneshot_cancel|` +
+	`oneshot_fail|release|o->ops->\w+|rawwaker_sink_ack|rawwaker_watch_used|` +
 	`checked_drop|checked_wake|checked_wake_by_ref|fn_drop|fn_wake_by_ref|` +
 	`parker_wake_by_ref|box_wake_by_ref|rawwaker_wake_by_ref|atomic_\w+`
 
@@ -283,6 +285,8 @@ var (
 			asan: []string{""}},
 		{name: "gaps-on-pipes", sources: []string{"internal/test/purec/gaps.c"},
 			library: []string{"-U__linux__"}, includes: true, asan: []string{""}},
+		{name: "senders", sources: []string{"internal/test/purec/senders.c"}, link: refusing,
+			asan: []string{"-no-deaths 4000"}, tsan: []string{"-no-deaths 4000"}},
 		{name: "races", sources: []string{"internal/test/purec/races.c"},
 			asan: []string{"4000"}, tsan: []string{"1500"}},
 		{name: "kit", sources: []string{"wakertest/c/own.c", "wakertest/c/rawwaker_test.c"},
