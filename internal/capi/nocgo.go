@@ -25,6 +25,7 @@ const (
 const (
 	NoteEnded = 4
 	NoteReady = 1
+	NoteLast  = 8
 )
 
 func Clone(Raw) Raw            { panic("capi: Clone needs cgo") }
