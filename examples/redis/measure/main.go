@@ -26,6 +26,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/examples/redis"
 	"github.com/seed-8a1b3254/ffiwaker/examples/redis/callback"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
 const gets = 50_000
@@ -90,12 +91,12 @@ func child(form, path string) {
 func ours(path string) {
 	c := redis.Open(path)
 	ex := executor.New()
-	tasks := make([]*executor.JoinHandle[redis.Reply], gets)
+	tasks := make([]*executor.JoinHandle[rawwaker.Result[redis.Reply]], gets)
 	for i := range tasks {
 		tasks[i] = executor.Spawn(ex, c.Command("GET", "key"))
 	}
 	for _, task := range tasks {
-		check(blockon.BlockOn(task).Text)
+		check(blockon.BlockOn(task).Value.Text)
 	}
 	ex.Close()
 	c.Close()

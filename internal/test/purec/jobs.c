@@ -15,8 +15,8 @@
 
 /* What happens: s submit, n submit without an engine, c cancel, d destroy, r release; P pending, Y
  * ready with the value, X(text) panicked, + send returned true, - false. What a test does: p poll,
- * x drop the future, k rawwaker_oneshot_cancel, t rawwaker_queue_run, e rawwaker_queue_end, > send,
- * ! fail. */
+ * x drop the future, k rawwaker_oneshot_cancel, t rawwaker_queue_run (. if it returns false), q
+ * rawwaker_queue_stop, e rawwaker_queue_end, > send, ! fail; f f if the descriptor is readable. */
 typedef struct script {
   const char *name, *does, *events;
   const char *submit, *alone, *cancel; /* done inside */
@@ -79,7 +79,13 @@ static void play(const char *does) {
       case 'p': poll_it(); break;
       case 'x': future.vtable->drop(future.data); break;
       case 'k': rawwaker_oneshot_cancel(future); break;
-      case 't': rawwaker_queue_run(queue, &engine_itself); break;
+      case 't':
+        if (!rawwaker_queue_run(queue, &engine_itself)) note(".");
+        break;
+      case 'q': rawwaker_queue_stop(queue); break;
+      case 'f':
+        if (poll(&(struct pollfd){rawwaker_queue_fd(queue), POLLIN, 0}, 1, 0) == 1) note("f");
+        break;
       case 'e': rawwaker_queue_end(queue); break;
       case '>': note(rawwaker_job_send(job, &value) ? "+" : "-"); break;
       case '!': rawwaker_job_fail(job, "why", 3); break;
@@ -115,6 +121,9 @@ static const script scripts[] = {
     {"the end does not cancel; the engine ends what was submitted", "ptxe>", "Psdr-", 0, 0, 0, 0},
     {"the end, cancelled and awaited", "ptke>px", "Ps+Yr", 0, 0, 0, 0},
     {"a drop after the end pushes nothing", "ptex>", "Psdr-", 0, 0, 0, 0},
+    {"a push makes the descriptor readable, run unreadable", "fpftf>px", "Pfs+Yr", 0, 0, 0, 0},
+    {"stop makes the descriptor readable, and run returns false", "tqftfx", "f.r", 0, 0, 0, 0},
+    {"stop does not close", "qptepx", "Ps+.Yr", ">", 0, 0, 0},
     {"submit may end the queue", "pt>px", "Ps+Yr", "e", 0, 0, 0},
     {"polled after completion", "pt>ppx", "Ps+YX(oneshot: future polled after completion)r", 0, 0,
      0, 0},
