@@ -90,10 +90,8 @@ static void before_sleep(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t w
 
 /* ------------------------------------------------------------------------------ a call -- */
 
-/* Replies with a text of Go's, in one line as an error must be. */
-static int reply_error(RedisModuleCtx *ctx, const char *kind, char *text) {
-  for (char *p = text; *p != '\0'; p++)
-    if (*p == '\r' || *p == '\n') *p = ' ';
+/* Replies with a text of Go's. Redis replaces its line breaks. */
+static int reply_error(RedisModuleCtx *ctx, const char *kind, const char *text) {
   RedisModuleString *line = RedisModule_CreateStringPrintf(ctx, "ERR %s%s", kind, text);
   RedisModule_ReplyWithError(ctx, RedisModule_StringPtrLen(line, NULL));
   RedisModule_FreeString(ctx, line);
@@ -139,7 +137,7 @@ static void done(void *arg, rawwaker_poll code) {
 
 /* No client waits for c any more. Its task ends in the next tick, which calls done. */
 static void abort_call(call *c) {
-  if (c->task == NULL) return; /* it has ended in this round */
+  if (c->task == NULL) return; /* it has ended, and Redis has not answered yet */
   ffiwaker_task_abort(c->task);
   due = true;
 }
