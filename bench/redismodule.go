@@ -118,7 +118,7 @@ func redisNoop() (ours, peer float64) {
 	commands := [2]string{"FFI.NOOP", "FFI.NOOP.GO"}
 	first := redisNoops % 2
 	var took [2]float64
-	for _, n := range []int{3000, 50_000} { // a warm-up first
+	for _, n := range []int{3000, 30_000} { // a warm-up first
 		for _, i := range [2]int{first, 1 - first} {
 			took[i] = sample(commands[i], n)
 		}

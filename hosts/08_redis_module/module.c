@@ -45,7 +45,7 @@ typedef struct call {
   RedisModuleBlockedClient *client;
   ffiwaker_task *task; /* until done */
   module_answer answer;
-  char *panic; /* the text, from malloc, if it has panicked */
+  char *panic; /* the text, if it has panicked */
 } call;
 
 /* The calls by the address of their client: Redis gives the two callbacks that abort a call this
@@ -115,7 +115,7 @@ static void free_call(RedisModuleCtx *ctx, void *data) {
   LIST_REMOVE(c, link);
   free(c->answer.text);
   free(c->answer.error);
-  free(c->panic);
+  RedisModule_Free(c->panic);
   RedisModule_Free(c);
 }
 
@@ -126,7 +126,7 @@ static void done(void *arg, rawwaker_poll code) {
   case RAWWAKER_READY: count.done++; break;
   case RAWWAKER_PANICKED:
     count.panicked++;
-    c->panic = strdup(rawwaker_last_panic());
+    c->panic = RedisModule_Strdup(rawwaker_last_panic());
     break;
   default: count.aborted++; /* FFIWAKER_ABORTED; no client is left to reply to */
   }
@@ -177,9 +177,10 @@ static bool may_block(RedisModuleCtx *ctx) {
   return false;
 }
 
-/* Reads a number that is not negative; replies with an error and returns false if it is none. */
+/* Reads a number from 0 to 292 years in milliseconds. Replies with an error and returns false if it
+ * is anything else. */
 static bool number(RedisModuleCtx *ctx, RedisModuleString *from, long long *to) {
-  if (RedisModule_StringToLongLong(from, to) != REDISMODULE_OK)
+  if (RedisModule_StringToLongLong(from, to) != REDISMODULE_OK || *to > LLONG_MAX / 1000000)
     RedisModule_ReplyWithError(ctx, "ERR value is not an integer or out of range");
   else if (*to < 0)
     RedisModule_ReplyWithError(ctx, "ERR value is out of range, must be positive");
@@ -188,9 +189,9 @@ static bool number(RedisModuleCtx *ctx, RedisModuleString *from, long long *to) 
   return false;
 }
 
-/* Reads what all commands with one argument have in common: COMMAND argument [TIMEOUT ms].
- * Replies with an error and returns false if it is anything else. */
-static bool common(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, long long *timeout) {
+/* Checks the arguments of a command that is COMMAND argument [TIMEOUT ms], and reads the timeout.
+ * Replies with an error and returns false if they are anything else. */
+static bool arguments(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, long long *timeout) {
   *timeout = 0;
   if (argc != 2 && argc != 4) {
     RedisModule_WrongArity(ctx);
@@ -208,20 +209,19 @@ static bool common(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, long
 
 static int sleep_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
   long long timeout, ms;
-  if (!common(ctx, argv, argc, &timeout) || !number(ctx, argv[1], &ms)) return REDISMODULE_OK;
-  if (ms > LLONG_MAX / 1000000) ms = LLONG_MAX / 1000000;
+  if (!arguments(ctx, argv, argc, &timeout) || !number(ctx, argv[1], &ms)) return REDISMODULE_OK;
   return start(ctx, ffiwaker_sleep((uint64_t)ms * 1000000), timeout);
 }
 
 static int get_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
   long long timeout;
-  if (!common(ctx, argv, argc, &timeout)) return REDISMODULE_OK;
+  if (!arguments(ctx, argv, argc, &timeout)) return REDISMODULE_OK;
   return start(ctx, module_get(RedisModule_StringPtrLen(argv[1], NULL)), timeout);
 }
 
 static int gzip_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
   long long timeout;
-  if (!common(ctx, argv, argc, &timeout)) return REDISMODULE_OK;
+  if (!arguments(ctx, argv, argc, &timeout)) return REDISMODULE_OK;
   RedisModuleKey *key = RedisModule_OpenKey(ctx, argv[1], REDISMODULE_READ);
   int type = RedisModule_KeyType(key);
   if (type == REDISMODULE_KEYTYPE_STRING) {
@@ -239,13 +239,13 @@ static int gzip_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 
 static int yield_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
   long long timeout, times;
-  if (!common(ctx, argv, argc, &timeout) || !number(ctx, argv[1], &times)) return REDISMODULE_OK;
+  if (!arguments(ctx, argv, argc, &timeout) || !number(ctx, argv[1], &times)) return REDISMODULE_OK;
   return start(ctx, module_yield((uint64_t)times), timeout);
 }
 
 static int panic_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
   long long timeout;
-  if (!common(ctx, argv, argc, &timeout)) return REDISMODULE_OK;
+  if (!arguments(ctx, argv, argc, &timeout)) return REDISMODULE_OK;
   return start(ctx, module_panic(RedisModule_StringPtrLen(argv[1], NULL)), timeout);
 }
 
@@ -297,24 +297,44 @@ static const struct command {
   const char *flags;
   int keys;
 } commands[] = {
-    {"ffi.sleep", sleep_command, "", 0},      {"ffi.get", get_command, "", 0},
-    {"ffi.gzip", gzip_command, "readonly", 1}, {"ffi.yield", yield_command, "", 0},
-    {"ffi.panic", panic_command, "", 0},      {"ffi.noop", noop_command, "", 0},
-    {"ffi.noop.go", noop_go_command, "", 0},  {"ffi.stats", stats_command, "fast", 0},
+    {"ffi.sleep", sleep_command, "", 0},
+    {"ffi.get", get_command, "", 0},
+    {"ffi.gzip", gzip_command, "readonly", 1}, /* its first argument is a key */
+    {"ffi.yield", yield_command, "", 0},
+    {"ffi.panic", panic_command, "", 0},
+    {"ffi.noop", noop_command, "", 0},
+    {"ffi.noop.go", noop_go_command, "", 0},
+    {"ffi.stats", stats_command, "fast", 0},
 };
 
-static int add_commands(RedisModuleCtx *ctx) {
+static bool add_commands(RedisModuleCtx *ctx) {
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     const struct command *c = &commands[i];
     if (RedisModule_CreateCommand(ctx, c->name, c->run, c->flags, c->keys, c->keys, c->keys) !=
         REDISMODULE_OK)
-      return REDISMODULE_ERR;
+      return false;
   }
-  return REDISMODULE_OK;
+  return true;
+}
+
+static bool watch(int fd) {
+  return RedisModule_EventLoopAdd(fd, REDISMODULE_EVENTLOOP_READABLE, readable, NULL) ==
+         REDISMODULE_OK;
+}
+
+static bool before_each_sleep(RedisModuleCtx *ctx) {
+  return RedisModule_SubscribeToServerEvent(ctx, RedisModuleEvent_EventLoop, before_sleep) ==
+         REDISMODULE_OK;
+}
+
+static void stop(void) {
+  RedisModule_EventLoopDel(ffiwaker_executor_fd(ex), REDISMODULE_EVENTLOOP_READABLE);
+  ffiwaker_executor_drop(ex);
+  ex = NULL;
 }
 
 /* Go cannot be unloaded, so after MODULE UNLOAD this file's variables keep their values until the
- * next MODULE LOAD. */
+ * next MODULE LOAD. The subscription comes last, because Redis does not end it if this fails. */
 int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
   (void)argv;
   if (RedisModule_Init(ctx, "ffi", 1, REDISMODULE_APIVER_1) != REDISMODULE_OK)
@@ -329,16 +349,9 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) 
   }
   memset(&count, 0, sizeof count);
   due = false;
-  int fd = ffiwaker_executor_fd(ex);
-  if (RedisModule_EventLoopAdd(fd, REDISMODULE_EVENTLOOP_READABLE, readable, NULL) ==
-      REDISMODULE_OK) {
-    if (RedisModule_SubscribeToServerEvent(ctx, RedisModuleEvent_EventLoop, before_sleep) ==
-            REDISMODULE_OK &&
-        add_commands(ctx) == REDISMODULE_OK)
-      return REDISMODULE_OK;
-    RedisModule_EventLoopDel(fd, REDISMODULE_EVENTLOOP_READABLE);
-  }
-  ffiwaker_executor_drop(ex);
+  if (watch(ffiwaker_executor_fd(ex)) && add_commands(ctx) && before_each_sleep(ctx))
+    return REDISMODULE_OK;
+  stop();
   return REDISMODULE_ERR;
 }
 
@@ -346,8 +359,6 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) 
  * ends the subscription itself. */
 int RedisModule_OnUnload(RedisModuleCtx *ctx) {
   (void)ctx;
-  RedisModule_EventLoopDel(ffiwaker_executor_fd(ex), REDISMODULE_EVENTLOOP_READABLE);
-  ffiwaker_executor_drop(ex);
-  ex = NULL;
+  stop();
   return REDISMODULE_OK;
 }
