@@ -86,6 +86,8 @@ func testLayout(t *testing.T) {
 
 		"rawwaker_future":        reflect.TypeFor[rawwaker.RawFuture](),
 		"rawwaker_future_vtable": reflect.TypeFor[rawwaker.FutureVTable](),
+		"rawwaker_stream":        reflect.TypeFor[rawwaker.RawStream](),
+		"rawwaker_stream_vtable": reflect.TypeFor[rawwaker.StreamVTable](),
 	}
 	for _, c := range capi.Layouts() {
 		g, ok := twins[c.Name]

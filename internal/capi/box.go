@@ -59,7 +59,7 @@ func BoxClose(box uintptr) { C.ffiwaker_box_close(C.uintptr_t(box)) }
 // made and the future has kept.
 func BoxLeft(note uintptr) (box uintptr, woken bool) {
 	if note&NoteEnded != 0 {
-		return note &^ (NoteEnded | noteTook), note&noteTook != 0
+		return note &^ (NoteEnded | NoteReady | noteTook), note&noteTook != 0
 	}
 	var w C.int
 	box = uintptr(C.ffiwaker_box_left(C.uintptr_t(note), &w))

@@ -49,6 +49,12 @@
 #define ORD_TAKEN memory_order_release      /* the slot is empty, to the next register */
 #define ORD_HOOK memory_order_release       /* the hook's fields, to the threads that call it */
 #define ORD_HOOKED memory_order_acquire     /* the other half of ORD_HOOK */
+#define ORD_SETTLE memory_order_acq_rel     /* the value, to the poll; the waker, from it */
+#define ORD_SETTLED memory_order_acquire    /* the other half, if the word is only read */
+#define ORD_LISTEN memory_order_acq_rel     /* the waker, to the sender; the value, from it */
+#define ORD_HANG_UP memory_order_acq_rel    /* the future is gone; against ORD_SETTLE */
+#define ORD_WATCH memory_order_release      /* the watcher's fields, to the threads that call it */
+#define ORD_WATCHED memory_order_acquire    /* the other half of ORD_WATCH */
 #define ORD_COUNT memory_order_relaxed      /* statistics */
 
 static _Noreturn void die(const char *call, const char *why) {
@@ -511,6 +517,225 @@ void rawwaker_cell_drop(rawwaker_cell *c) {
   if (kept.vtable != NULL) checked_drop(kept, __func__);
 }
 
+/* ---------------------------------------------------------------------- watching senders -- */
+
+static _Atomic(const rawwaker_watcher *) watcher;
+
+void rawwaker_watch(const rawwaker_watcher *w) {
+  atomic_store_explicit(&watcher, w, ORD_WATCH);
+}
+
+static const rawwaker_watcher *watching(void) {
+  return atomic_load_explicit(&watcher, ORD_WATCHED);
+}
+
+void *rawwaker_watch_made(void *sender, const char *call) {
+  const rawwaker_watcher *w = watching();
+  return w == NULL ? NULL : w->made(sender, call);
+}
+
+/* Bit 0 marks what a watcher has given out, so an unwatched sender costs one test of a register. */
+void *rawwaker_watch_used(void *given, const char *call, bool takes) {
+  if (((uintptr_t)given & 1) == 0) return given;
+  return watching()->used(given, call, takes);
+}
+
+/* --------------------------------------------------------------------------- the oneshot -- */
+
+/* The word of a oneshot: three bits, and in steps of SIDE how many of its two sides, the future and
+ * the sender, still use its memory.
+ *   LISTENING  The waker is filled. A poll sets it, and clears it to replace the waker.
+ *   SETTLED    The sender was used: the value or the text is there. Set once, by the sender.
+ *   HUNG_UP    The future was dropped, and was not settled when the drop began. Set once.
+ * Each of SETTLED and HUNG_UP is set by an atomic step that reads the other one, so exactly one of
+ * them comes first. If SETTLED does, the sender wakes the waker that it finds, and the poll or drop
+ * that follows owns the value. If HUNG_UP does, the drop drops the waker and calls cancel, and the
+ * sender destroys the value. A poll owns the waker while LISTENING is not set, also if its own step
+ * finds SETTLED. LISTENING without a waker and HUNG_UP during a poll are impossible. */
+enum { LISTENING = 1, SETTLED = 2, HUNG_UP = 4, SIDE = 8 };
+
+struct rawwaker_oneshot {
+  _Atomic(uint32_t) word;
+  bool started;   /* of the future, as the next three; or there is no start */
+  bool cancelled; /* cancel was called */
+  bool taken;     /* a poll has given READY or PANICKED */
+  rawwaker waker;
+  const rawwaker_oneshot_ops *ops;
+  void *arg;
+  void *value;
+  size_t size;
+  const char *text; /* of the failure; NULL: there is a value */
+  char *owned;      /* text, if it is from malloc */
+  void *given;      /* what a watcher has given out as the sender, or NULL */
+};
+
+static const rawwaker_oneshot_ops no_ops = {NULL, NULL, NULL, NULL};
+
+static void oneshot_free(rawwaker_oneshot *o) {
+  void (*release)(void *arg) = o->ops->release;
+  void *arg = o->arg;
+  free(o->owned);
+  free(o);
+  if (release != NULL) release(arg);
+}
+
+/* Ends one side's use of the memory. */
+static void oneshot_leave(rawwaker_oneshot *o) {
+  if (atomic_fetch_sub_explicit(&o->word, SIDE, ORD_UNREF) / SIDE == 1) oneshot_free(o);
+}
+
+static void oneshot_destroy(rawwaker_oneshot *o) {
+  if (o->ops->destroy != NULL) o->ops->destroy(o->arg, o->value);
+}
+
+/* Publishes the value or text, and ends the sender's side. If it returns false, the future was
+ * dropped before; then the sender's side is still there. */
+static bool oneshot_settle(rawwaker_oneshot *o, const char *call) {
+  uint32_t word = atomic_load_explicit(&o->word, memory_order_relaxed);
+  /* No waker yet, and the future is there: one step does both. */
+  if ((word & (LISTENING | HUNG_UP)) == 0 &&
+      atomic_compare_exchange_strong_explicit(&o->word, &word, (word | SETTLED) - SIDE, ORD_SETTLE,
+                                              memory_order_relaxed))
+    return true;
+  word = atomic_fetch_or_explicit(&o->word, SETTLED, ORD_SETTLE);
+  if ((word & HUNG_UP) != 0) return false;
+  if ((word & LISTENING) != 0) checked_wake(o->waker, call);
+  oneshot_leave(o);
+  return true;
+}
+
+bool rawwaker_oneshot_send(rawwaker_oneshot *tx, const void *value) {
+  rawwaker_oneshot *o = rawwaker_watch_used(tx, __func__, true);
+  if (o->size != 0) memcpy(o->value, value, o->size);
+  if (oneshot_settle(o, __func__)) return true;
+  oneshot_destroy(o);
+  oneshot_leave(o);
+  return false;
+}
+
+static void oneshot_fail(rawwaker_oneshot *o, const char *call, const char *text, char *owned) {
+  o->text = text;
+  o->owned = owned;
+  if (!oneshot_settle(o, call)) oneshot_leave(o);
+}
+
+void rawwaker_oneshot_fail(rawwaker_oneshot *tx, const char *msg, size_t len) {
+  rawwaker_oneshot *o = rawwaker_watch_used(tx, __func__, true);
+  if (len > PANIC_MAX) len = PANIC_MAX;
+  char *text = malloc(len + 1);
+  if (text != NULL) {
+    if (len != 0) memcpy(text, msg, len);
+    text[len] = '\0';
+  }
+  oneshot_fail(o, __func__, text != NULL ? text : "oneshot: out of memory", text);
+}
+
+void rawwaker_oneshot_drop(rawwaker_oneshot *tx) {
+  rawwaker_oneshot *o = rawwaker_watch_used(tx, __func__, true);
+  oneshot_fail(o, __func__, "oneshot: sender dropped", NULL);
+}
+
+bool rawwaker_oneshot_closed(const rawwaker_oneshot *tx) {
+  rawwaker_oneshot *o = rawwaker_watch_used((void *)(uintptr_t)tx, __func__, false);
+  return (atomic_load_explicit(&o->word, memory_order_acquire) & HUNG_UP) != 0;
+}
+
+/* Keeps a clone of w for the sender. Returns whether the sender was used meanwhile. */
+static bool oneshot_listen(rawwaker_oneshot *o, const rawwaker *w, uint32_t word) {
+  rawwaker old = {NULL, NULL};
+  if ((word & LISTENING) != 0) {
+    if (rawwaker_will_wake(&o->waker, w)) return false;
+    word = atomic_fetch_and_explicit(&o->word, ~(uint32_t)LISTENING, ORD_LISTEN);
+    if ((word & SETTLED) != 0) return true; /* the old waker was the sender's */
+    old = o->waker;
+  }
+  rawwaker kept = o->waker = checked_clone(w, "rawwaker_oneshot_new");
+  bool settled = (atomic_fetch_or_explicit(&o->word, LISTENING, ORD_LISTEN) & SETTLED) != 0;
+  if (settled) checked_drop(kept, "rawwaker_oneshot_new");
+  if (old.vtable != NULL) checked_drop(old, "rawwaker_oneshot_new");
+  return settled;
+}
+
+static rawwaker_poll panicked(const char *text) {
+  rawwaker_set_panic(text, strlen(text));
+  return RAWWAKER_PANICKED;
+}
+
+static rawwaker_poll oneshot_poll(void *data, rawwaker_context *cx, void *out) {
+  rawwaker_oneshot *o = data;
+  if (o->taken) return panicked("oneshot: future polled after completion");
+  if (!o->started) {
+    o->started = true;
+    o->ops->start(o->arg);
+  }
+  uint32_t word = atomic_load_explicit(&o->word, ORD_SETTLED);
+  if ((word & SETTLED) == 0 && !oneshot_listen(o, cx->waker, word)) return RAWWAKER_PENDING;
+  o->taken = true;
+  if (o->text != NULL) return panicked(o->text);
+  if (o->size == 0) return RAWWAKER_READY;
+  if (out == NULL) {
+    oneshot_destroy(o);
+    return panicked("oneshot: poll: out is NULL, and the value has a size");
+  }
+  memcpy(out, o->value, o->size);
+  return RAWWAKER_READY;
+}
+
+/* Calls cancel, unless the operation has ended or was cancelled. */
+static void oneshot_cancel(rawwaker_oneshot *o, uint32_t word) {
+  if ((word & SETTLED) != 0 || o->cancelled) return;
+  o->cancelled = true;
+  if (o->ops->cancel != NULL) o->ops->cancel(o->arg);
+}
+
+static void oneshot_drop(void *data) {
+  rawwaker_oneshot *o = data;
+  if (!o->started) { /* start has not given the sender out */
+    if (o->given != NULL) rawwaker_watch_used(o->given, "rawwaker_oneshot_drop", true);
+    oneshot_free(o);
+    return;
+  }
+  uint32_t word = atomic_load_explicit(&o->word, ORD_SETTLED);
+  if ((word & SETTLED) == 0)
+    word = atomic_fetch_or_explicit(&o->word, HUNG_UP, ORD_HANG_UP);
+  if ((word & (LISTENING | SETTLED)) == LISTENING) checked_drop(o->waker, "rawwaker_oneshot_new");
+  oneshot_cancel(o, word);
+  if ((word & SETTLED) != 0 && !o->taken && o->text == NULL) oneshot_destroy(o);
+  if (word / SIDE == 1) /* the sender's side has ended */
+    oneshot_free(o);
+  else
+    oneshot_leave(o);
+}
+
+static const rawwaker_future_vtable oneshot_vtable = {oneshot_poll, oneshot_drop};
+
+void rawwaker_oneshot_cancel(rawwaker_future f) {
+  if (f.vtable != &oneshot_vtable) die(__func__, "not a future of rawwaker_oneshot_new");
+  rawwaker_oneshot *o = f.data;
+  if (o->started) oneshot_cancel(o, atomic_load_explicit(&o->word, ORD_SETTLED));
+}
+
+rawwaker_future rawwaker_oneshot_new(size_t size, size_t align, const rawwaker_oneshot_ops *ops,
+                                     void *arg, rawwaker_oneshot **sender) {
+  if (sender == NULL) die(__func__, "NULL sender");
+  if ((align & (align - 1)) != 0 && align != 0) die(__func__, "align is not a power of two");
+  /* malloc aligns for every type without an alignment of its own, and so does the struct's end. */
+  size_t head = (sizeof(rawwaker_oneshot) + _Alignof(max_align_t) - 1) & -_Alignof(max_align_t);
+  size_t more = align > _Alignof(max_align_t) ? align : 0;
+  if (size > SIZE_MAX / 4 || more > SIZE_MAX / 4) die(__func__, "out of memory");
+  rawwaker_oneshot *o = malloc(head + more + size);
+  if (o == NULL) die(__func__, "out of memory");
+  uintptr_t value = (uintptr_t)o + head;
+  if (more != 0) value = (value + align - 1) & ~(uintptr_t)(align - 1);
+  if (ops == NULL) ops = &no_ops;
+  *o = (rawwaker_oneshot){.started = ops->start == NULL, .ops = ops, .arg = arg, .size = size};
+  atomic_init(&o->word, 2 * SIDE);
+  o->value = (void *)value;
+  o->given = rawwaker_watch_made(o, __func__);
+  *sender = o->given != NULL ? o->given : o;
+  return (rawwaker_future){o, &oneshot_vtable};
+}
+
 /* ------------------------------------------------------------------------------ the sink -- */
 
 /* How many threads use a thing that one of them will end: their count in steps of USER, and two
@@ -815,13 +1040,212 @@ void rawwaker_sink_words(rawwaker_sink *s, void **head, uint32_t **sleeping) {
   *sleeping = (uint32_t *)(uintptr_t)&s->sleeping;
 }
 
-bool rawwaker_sink_sleep(rawwaker_sink *s) {
+/* Announces a sleep; what was pushed before must be looked for after it. */
+static void sink_announce(rawwaker_sink *s) {
   uint32_t sleep = atomic_fetch_add_explicit(&s->sleeps, 1, ORD_COUNT) + 1;
   if (sleep == 0) sleep = atomic_fetch_add_explicit(&s->sleeps, 1, ORD_COUNT) + 1; /* 0 is awake */
   atomic_store_explicit(&s->sleeping, sleep, ORD_SLEEP);
+}
+
+bool rawwaker_sink_sleep(rawwaker_sink *s) {
+  sink_announce(s);
   if (atomic_load_explicit(&s->head, ORD_LIST) == NULL) return true;
   atomic_store_explicit(&s->sleeping, 0, ORD_SLEEP);
   return false;
+}
+
+/* ----------------------------------------------------------------------------- the queue -- */
+
+/* A sink's descriptor and sleep, with a list of the user's nodes in place of boxes. */
+struct rawwaker_queue {
+  rawwaker_sink sink; /* its own list, hook and count are not used */
+  _Atomic(rawwaker_queue_node *) head; /* the newest push; taken whole: no ABA */
+  _Atomic(size_t) owners;              /* the last one closes the descriptor */
+  _Atomic(size_t) refs;                /* all owners together, each push in progress */
+};
+
+/* The head of a queue that was closed; it is never replaced. */
+static rawwaker_queue_node refused;
+
+static void queue_unref(rawwaker_queue *q) {
+  if (atomic_fetch_sub_explicit(&q->refs, 1, ORD_UNREF) == 1) free(q);
+}
+
+/* From newest first, as they were pushed, to oldest first. */
+static rawwaker_queue_node *queue_order(rawwaker_queue_node *newest) {
+  rawwaker_queue_node *oldest = NULL;
+  for (rawwaker_queue_node *next; newest != NULL; newest = next) {
+    next = newest->private_next;
+    newest->private_next = oldest;
+    oldest = newest;
+  }
+  return oldest;
+}
+
+rawwaker_queue *rawwaker_queue_new(void) {
+  rawwaker_queue *q = calloc(1, sizeof *q);
+  if (q == NULL) return NULL;
+  if (!sink_open(&q->sink)) {
+    int saved = errno;
+    free(q);
+    errno = saved;
+    return NULL;
+  }
+  atomic_init(&q->owners, 1);
+  atomic_init(&q->refs, 1);
+  sink_announce(&q->sink);
+  return q;
+}
+
+int rawwaker_queue_fd(const rawwaker_queue *q) { return q->sink.readable; }
+
+bool rawwaker_queue_push(rawwaker_queue *q, rawwaker_queue_node *n) {
+  atomic_fetch_add_explicit(&q->refs, 1, ORD_REF);
+  rawwaker_queue_node *head = atomic_load_explicit(&q->head, memory_order_relaxed);
+  do {
+    if (head == &refused) {
+      queue_unref(q);
+      return false;
+    }
+    n->private_next = head;
+  } while (!atomic_compare_exchange_weak_explicit(&q->head, &head, n, ORD_LIST,
+                                                  memory_order_relaxed));
+  /* n is the engine's now, which may have ended its work and dropped the queue. */
+  uint32_t sleep = atomic_load_explicit(&q->sink.sleeping, ORD_SLEEP);
+  if (sleep != 0) sink_unpark(&q->sink, sleep);
+  queue_unref(q);
+  return true;
+}
+
+rawwaker_queue_node *rawwaker_queue_take(rawwaker_queue *q) {
+  for (;;) {
+    rawwaker_queue_node *list = atomic_load_explicit(&q->head, ORD_LIST);
+    while (list != NULL && list != &refused)
+      if (atomic_compare_exchange_weak_explicit(&q->head, &list, NULL, ORD_LIST, ORD_LIST))
+        return queue_order(list);
+    rawwaker_sink_ack(&q->sink);
+    sink_announce(&q->sink);
+    if (list == &refused || atomic_load_explicit(&q->head, ORD_LIST) == NULL) return NULL;
+    atomic_store_explicit(&q->sink.sleeping, 0, ORD_SLEEP);
+  }
+}
+
+rawwaker_queue_node *rawwaker_queue_next(rawwaker_queue_node *n) { return n->private_next; }
+
+void rawwaker_queue_each(rawwaker_queue *q, void (*f)(void *arg, rawwaker_queue_node *n),
+                         void *arg) {
+  for (rawwaker_queue_node *n; (n = rawwaker_queue_take(q)) != NULL;)
+    for (rawwaker_queue_node *next; n != NULL; n = next) {
+      next = n->private_next;
+      f(arg, n);
+    }
+}
+
+rawwaker_queue_node *rawwaker_queue_close(rawwaker_queue *q) {
+  rawwaker_queue_node *list = atomic_exchange_explicit(&q->head, &refused, ORD_LIST);
+  return list == &refused ? NULL : queue_order(list);
+}
+
+rawwaker_queue *rawwaker_queue_clone(rawwaker_queue *q) {
+  atomic_fetch_add_explicit(&q->owners, 1, ORD_REF);
+  return q;
+}
+
+void rawwaker_queue_drop(rawwaker_queue *q) {
+  if (atomic_fetch_sub_explicit(&q->owners, 1, ORD_UNREF) != 1) return;
+  rawwaker_sink_close(&q->sink);
+  queue_unref(q);
+}
+
+/* ------------------------------------------------------------------------------- the job -- */
+
+/* ended is of the engine's thread, or of the thread that polls a job of a closed queue, which the
+ * engine never sees. */
+struct rawwaker_job {
+  rawwaker_queue_node submit, cancel; /* first: which of the two a node is, its address says */
+  rawwaker_oneshot *tx;
+  rawwaker_queue *queue;
+  const rawwaker_job_ops *ops;
+  _Atomic(size_t) refs; /* the oneshot's, and that of the queue while cancel is in it */
+  bool ended;
+  _Alignas(max_align_t) char data[];
+};
+
+static void job_unref(rawwaker_job *j) {
+  if (atomic_fetch_sub_explicit(&j->refs, 1, ORD_UNREF) != 1) return;
+  if (j->ops->release != NULL) j->ops->release(j);
+  rawwaker_queue_drop(j->queue);
+  free(j);
+}
+
+static void job_start(void *arg) {
+  rawwaker_job *j = arg;
+  if (!rawwaker_queue_push(j->queue, &j->submit)) j->ops->submit(NULL, j);
+}
+static void job_cancel(void *arg) {
+  rawwaker_job *j = arg;
+  if (j->ops->cancel == NULL) return;
+  atomic_fetch_add_explicit(&j->refs, 1, ORD_REF);
+  if (!rawwaker_queue_push(j->queue, &j->cancel)) job_unref(j);
+}
+static void job_destroy(void *arg, void *value) {
+  rawwaker_job *j = arg;
+  if (j->ops->destroy != NULL) j->ops->destroy(j, value);
+}
+static void job_release(void *arg) { job_unref(arg); }
+
+static const rawwaker_oneshot_ops job_oneshot = {job_start, job_cancel, job_destroy, job_release};
+
+rawwaker_future rawwaker_job_new(rawwaker_queue *q, const rawwaker_job_ops *ops, size_t size,
+                                 size_t align, size_t data, rawwaker_job **job) {
+  if (ops->submit == NULL) die(__func__, "empty member submit");
+  /* Aligned by malloc for two pointers: of the two nodes, only the second is at an odd one. */
+  _Static_assert(_Alignof(max_align_t) >= 2 * sizeof(void *), "nodes can be told apart");
+  rawwaker_job *j = data > SIZE_MAX / 2 ? NULL : calloc(1, sizeof *j + data);
+  if (j == NULL) die(__func__, "out of memory");
+  j->queue = rawwaker_queue_clone(q);
+  j->ops = ops;
+  atomic_init(&j->refs, 1);
+  *job = j;
+  return rawwaker_oneshot_new(size, align, &job_oneshot, j, &j->tx);
+}
+
+void *rawwaker_job_data(rawwaker_job *j) { return j->data; }
+
+bool rawwaker_job_send(rawwaker_job *j, const void *value) {
+  j->ended = true;
+  return rawwaker_oneshot_send(j->tx, value);
+}
+
+void rawwaker_job_fail(rawwaker_job *j, const char *msg, size_t len) {
+  j->ended = true;
+  rawwaker_oneshot_fail(j->tx, msg, len);
+}
+
+/* A node has come out of the queue. */
+static void job_run(void *engine, rawwaker_queue_node *n) {
+  bool cancel = ((uintptr_t)n & sizeof(void *)) != 0;
+  rawwaker_job *j = (rawwaker_job *)(void *)((char *)n - (cancel ? sizeof *n : 0));
+  if (cancel) {
+    if (!j->ended && engine != NULL) j->ops->cancel(engine, j);
+    job_unref(j);
+  } else if (rawwaker_oneshot_closed(j->tx)) {
+    j->ended = true;
+    rawwaker_oneshot_drop(j->tx);
+  } else {
+    j->ops->submit(engine, j);
+  }
+}
+
+void rawwaker_queue_run(rawwaker_queue *q, void *engine) {
+  rawwaker_queue_each(q, job_run, engine);
+}
+
+void rawwaker_queue_end(rawwaker_queue *q) {
+  for (rawwaker_queue_node *n = rawwaker_queue_close(q), *next; n != NULL; n = next) {
+    next = n->private_next;
+    job_run(NULL, n);
+  }
 }
 
 /* ------------------------------------------------------------------------------- the box -- */
