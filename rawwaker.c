@@ -522,7 +522,7 @@ void rawwaker_cell_drop(rawwaker_cell *c) {
 static _Atomic(const rawwaker_watcher *) watcher;
 
 void rawwaker_watch(const rawwaker_watcher *w) {
-  atomic_store_explicit(&watcher, w, ORD_WATCH);
+  if (w != NULL) atomic_store_explicit(&watcher, w, ORD_WATCH);
 }
 
 static const rawwaker_watcher *watching(void) {

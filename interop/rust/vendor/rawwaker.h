@@ -729,8 +729,8 @@ typedef struct rawwaker_watcher {
   void *(*used)(void *given, const char *call, bool takes);
 } rawwaker_watcher;
 
-/* Asks w from now on; NULL asks no one about senders that are made later. Call it once in a
- * process: senders that w has given out are asked about as long as they exist.
+/* Asks w about the senders that are made from now on, as long as they exist. Call it with one
+ * watcher in a process; NULL changes nothing.
  * takes - (w lives as long as the process) | gives - | threads any | signals no | fails never */
 RAWWAKER_API void rawwaker_watch(const rawwaker_watcher *w);
 
