@@ -11,12 +11,13 @@ struct http {
   rawwaker_queue *queue;
   CURLM *multi;
   LIST_HEAD(, transfer) running;
+  pthread_t thread;
 };
 
 typedef struct transfer {
   rawwaker_job *job;
   CURL *easy;
-  FILE *body; /* writes to value; NULL until submit */
+  FILE *body; /* writes to value */
   http_value value;
   LIST_ENTRY(transfer) others;
 } transfer;
@@ -24,7 +25,7 @@ typedef struct transfer {
 static void finish(http *h, transfer *t, CURLcode code) {
   curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->value.status);
   curl_multi_remove_handle(h->multi, t->easy);
-  if (t->body != NULL) fclose(t->body);
+  fclose(t->body);
   LIST_REMOVE(t, others);
   if (code != CURLE_OK) t->value.error = curl_easy_strerror(code);
   rawwaker_job_send(t->job, &t->value);
@@ -33,16 +34,14 @@ static void finish(http *h, transfer *t, CURLcode code) {
 static void submit(void *engine, rawwaker_job *j) {
   http *h = engine;
   transfer *t = rawwaker_job_data(j);
-  if (h == NULL) {
-    t->value.error = curl_multi_strerror(CURLM_BAD_HANDLE);
+  if (h == NULL || (t->body = open_memstream(&t->value.body, &t->value.len)) == NULL) {
+    t->value.error = curl_multi_strerror(h == NULL ? CURLM_BAD_HANDLE : CURLM_OUT_OF_MEMORY);
     rawwaker_job_send(j, &t->value);
     return;
   }
   LIST_INSERT_HEAD(&h->running, t, others);
-  t->body = open_memstream(&t->value.body, &t->value.len);
   curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, t->body); /* libcurl calls fwrite */
-  if (t->body == NULL || curl_multi_add_handle(h->multi, t->easy) != CURLM_OK)
-    finish(h, t, CURLE_OUT_OF_MEMORY);
+  if (curl_multi_add_handle(h->multi, t->easy) != CURLM_OK) finish(h, t, CURLE_OUT_OF_MEMORY);
 }
 
 static void cancel(void *engine, rawwaker_job *j) {
@@ -77,18 +76,10 @@ rawwaker_future http_get(http *h, const char *url) {
 #include <errno.h>
 #include <pthread.h>
 
-typedef struct engine {
-  http http;
-  pthread_t thread;
-  _Atomic bool stop;
-} engine;
-
 static void *run(void *arg) {
-  engine *e = arg;
-  http *h = &e->http;
+  http *h = arg;
   struct curl_waitfd work = {rawwaker_queue_fd(h->queue), CURL_WAIT_POLLIN, 0};
-  for (int n; !e->stop; curl_multi_poll(h->multi, &work, 1, 60000, NULL)) {
-    if (work.revents != 0) rawwaker_queue_run(h->queue, h);
+  for (int n; rawwaker_queue_run(h->queue, h); curl_multi_poll(h->multi, &work, 1, 60000, NULL)) {
     curl_multi_perform(h->multi, &n);
     for (CURLMsg *m; (m = curl_multi_info_read(h->multi, &n)) != NULL;) {
       transfer *t;
@@ -102,31 +93,30 @@ static void *run(void *arg) {
 }
 
 /* libcurl's global state stays: easy handles of futures may outlive the engine. */
-static void free_engine(engine *e) {
-  if (e->http.queue != NULL) rawwaker_queue_drop(e->http.queue);
-  curl_multi_cleanup(e->http.multi);
-  free(e);
-}
-
 http *http_open(long connections) {
-  engine *e = calloc(1, sizeof *e);
-  if (e == NULL) return NULL;
+  http *h = calloc(1, sizeof *h);
+  if (h == NULL) return NULL;
   curl_global_init(CURL_GLOBAL_DEFAULT);
-  e->http.queue = rawwaker_queue_new();
-  e->http.multi = curl_multi_init();
-  curl_multi_setopt(e->http.multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections);
-  int err = e->http.queue == NULL || e->http.multi == NULL ? ENOMEM : 0;
-  if (err == 0) err = pthread_create(&e->thread, NULL, run, e);
-  if (err == 0) return &e->http;
-  free_engine(e);
+  h->queue = rawwaker_queue_new();
+  h->multi = curl_multi_init();
+  curl_multi_setopt(h->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections);
+  int err = h->queue == NULL || h->multi == NULL ? ENOMEM : 0;
+  if (err == 0) err = pthread_create(&h->thread, NULL, run, h);
+  if (err == 0) return h;
+  http_free(h);
   errno = err;
   return NULL;
 }
 
 void http_close(http *h) {
-  engine *e = (engine *)h;
-  e->stop = true;
-  curl_multi_wakeup(h->multi);
-  pthread_join(e->thread, NULL);
-  free_engine(e);
+  rawwaker_queue_stop(h->queue);
+  pthread_join(h->thread, NULL);
+  curl_multi_cleanup(h->multi);
+  h->multi = NULL;
+}
+
+void http_free(http *h) {
+  if (h->queue != NULL) rawwaker_queue_drop(h->queue);
+  curl_multi_cleanup(h->multi);
+  free(h);
 }

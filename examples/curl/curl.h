@@ -25,8 +25,11 @@ typedef struct http_value {
 http *http_open(long connections);
 
 /* Ends the engine and its thread. Transfers that are under way, and those whose futures are polled
- * first later, give an error. Do not use h any more. */
+ * first later, give an error. Once. */
 void http_close(http *h);
+
+/* Frees what is left after http_close. No http_get may come later. */
+void http_free(http *h);
 
 /* Returns the future of an http_value: the response to a GET of url, which is copied. The transfer
  * begins at the first poll. If the future is dropped, or is given to rawwaker_oneshot_cancel, the

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
 // server answers /N by N lines. A request for /slow gets half a body and is then reported to half;
@@ -58,11 +59,12 @@ func descriptors(t *testing.T) int {
 }
 
 // open returns a client whose test fails if it leaves goroutines or descriptors behind.
-func open(t *testing.T, connections int) Client {
+func open(t *testing.T, connections int) *Client {
 	t.Helper()
 	goroutines, fds := runtime.NumGoroutine(), descriptors(t)
 	t.Cleanup(func() {
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			runtime.GC() // what Close leaves is freed with the last reference
 			g, d := runtime.NumGoroutine(), descriptors(t)
 			if g <= goroutines && d <= fds {
 				return
@@ -80,8 +82,10 @@ func open(t *testing.T, connections int) Client {
 	return c
 }
 
+type result = rawwaker.Result[Response]
+
 // outcome waits for a task.
-func outcome(task *executor.JoinHandle[Response]) (Response, error) {
+func outcome(task *executor.JoinHandle[result]) (result, error) {
 	r := blockon.BlockOn(task.Outcome())
 	return r.Value, r.Err
 }
@@ -121,8 +125,8 @@ func TestGet(t *testing.T) {
 			{short.URL, "Transferred a partial file", "half "},
 		} {
 			r := blockon.BlockOn(c.Get(want.url))
-			if r.Err == nil || r.Err.Error() != "curl: "+want.text || string(r.Body) != want.body {
-				t.Errorf("%q: %q, %v", want.url, r.Body, r.Err)
+			if r.Err == nil || r.Err.Error() != "curl: "+want.text || string(r.Value.Body) != want.body {
+				t.Errorf("%q: %q, %v", want.url, r.Value.Body, r.Err)
 			}
 		}
 	})
@@ -146,7 +150,7 @@ func TestGet(t *testing.T) {
 		defer ex.Close()
 		var answered, cancelled int
 		for first := 0; first < n; first += wave {
-			var all, slow []*executor.JoinHandle[Response]
+			var all, slow []*executor.JoinHandle[result]
 			for i := first; i < first+wave; i++ {
 				path := fmt.Sprint("/", i%100)
 				if i%3 == 0 {
@@ -171,10 +175,10 @@ func TestGet(t *testing.T) {
 				if errors.Is(err, executor.ErrAborted) && (first+i)%3 == 0 {
 					cancelled++
 				} else if size := (first + i) % 100; err == nil && r.Err == nil &&
-					r.Status == 200+size%3 && string(r.Body) == strings.Repeat("line\n", size) {
+					r.Value.Status == 200+size%3 && string(r.Value.Body) == strings.Repeat("line\n", size) {
 					answered++
 				} else {
-					t.Fatalf("%d: %d %q %v %v", first+i, r.Status, r.Body, r.Err, err)
+					t.Fatalf("%d: %+v, %v", first+i, r, err)
 				}
 			}
 		}
@@ -196,9 +200,12 @@ func TestGet(t *testing.T) {
 		const aborted, closed = "curl: Operation was aborted by an application callback",
 			"curl: Invalid multi handle"
 		for _, want := range []struct {
-			task  *executor.JoinHandle[Response]
+			task  *executor.JoinHandle[result]
 			texts string
-		}{{begun, aborted}, {waiting, aborted + closed}, {executor.Spawn(ex, late), closed}} {
+		}{
+			{begun, aborted}, {waiting, aborted + closed},
+			{executor.Spawn(ex, late), closed}, {executor.Spawn(ex, c.Get(s.URL+"/1")), closed},
+		} {
 			r, err := outcome(want.task)
 			if err != nil || r.Err == nil || !strings.Contains(want.texts, r.Err.Error()) {
 				t.Errorf("%+v, %v", r, err)

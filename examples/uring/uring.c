@@ -10,6 +10,7 @@ struct ring {
   struct io_uring uring;
   rawwaker_queue *queue;
   size_t pending; /* the kernel has so many operations */
+  pthread_t thread;
 };
 
 static struct io_uring_sqe *next(ring *r) {
@@ -78,47 +79,36 @@ rawwaker_future ring_timeout(ring *r, int64_t ns) {
 
 #include <poll.h>
 #include <pthread.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
-typedef struct engine {
-  ring ring;
-  pthread_t thread;
-  int stop; /* readable when the engine shall end */
-} engine;
-
-/* Asks for one event, with data, when fd is readable. */
-static void watch(ring *r, int fd, void *data) {
+/* Asks for one event, with the queue as its data, when the queue's descriptor is readable. */
+static void watch(ring *r) {
   struct io_uring_sqe *sqe = next(r);
-  io_uring_prep_poll_add(sqe, fd, POLLIN);
-  io_uring_sqe_set_data(sqe, data);
+  io_uring_prep_poll_add(sqe, rawwaker_queue_fd(r->queue), POLLIN);
+  io_uring_sqe_set_data(sqe, r->queue);
 }
 
 static void *run(void *arg) {
-  engine *e = arg;
-  ring *r = &e->ring;
+  ring *r = arg;
   bool stopped = false;
-  int work = rawwaker_queue_fd(r->queue);
-  watch(r, work, r->queue);
-  watch(r, e->stop, e);
+  watch(r);
   while (!stopped || r->pending != 0) {
     io_uring_submit_and_wait(&r->uring, 1);
     for (struct io_uring_cqe *cqe; io_uring_peek_cqe(&r->uring, &cqe) == 0;) {
       void *data = io_uring_cqe_get_data(cqe);
       int result = cqe->res;
       io_uring_cqe_seen(&r->uring, cqe);
-      if (data == r->queue) {
-        rawwaker_queue_run(r->queue, r);
-        watch(r, work, r->queue);
-      } else if (data == e) {
+      if (data == NULL) continue; /* the end of a cancel itself */
+      if (data != r->queue) {
+        r->pending--;
+        finish(data, result);
+      } else if (rawwaker_queue_run(r->queue, r)) {
+        watch(r);
+      } else {
         stopped = true;
         rawwaker_queue_end(r->queue);
         struct io_uring_sqe *sqe = next(r);
         io_uring_prep_cancel(sqe, NULL, IORING_ASYNC_CANCEL_ANY);
         io_uring_sqe_set_data(sqe, NULL);
-      } else if (data != NULL) { /* NULL is what a cancel itself reports */
-        r->pending--;
-        finish(data, result);
       }
     }
   }
@@ -126,33 +116,28 @@ static void *run(void *arg) {
 }
 
 ring *ring_open(void) {
-  engine *e = calloc(1, sizeof *e);
-  if (e == NULL) return NULL;
-  ring *r = &e->ring;
+  ring *r = calloc(1, sizeof *r);
+  if (r == NULL) return NULL;
   /* Linux has this flag since 5.19, as IORING_ASYNC_CANCEL_ANY. */
   int err = -io_uring_queue_init(256, &r->uring, IORING_SETUP_COOP_TASKRUN);
-  if (err != 0) goto no_ring;
-  e->stop = eventfd(0, EFD_CLOEXEC);
-  if (e->stop < 0 || (r->queue = rawwaker_queue_new()) == NULL)
-    err = errno;
-  else
-    err = pthread_create(&e->thread, NULL, run, e);
-  if (err == 0) return r;
-  if (r->queue != NULL) rawwaker_queue_drop(r->queue);
-  if (e->stop >= 0) close(e->stop);
-  io_uring_queue_exit(&r->uring);
-no_ring:
-  free(e);
+  if (err == 0) {
+    r->queue = rawwaker_queue_new();
+    err = r->queue == NULL ? errno : pthread_create(&r->thread, NULL, run, r);
+    if (err == 0) return r;
+    io_uring_queue_exit(&r->uring);
+  }
+  ring_free(r);
   errno = err;
   return NULL;
 }
 
 void ring_close(ring *r) {
-  engine *e = (engine *)r;
-  eventfd_write(e->stop, 1);
-  pthread_join(e->thread, NULL);
-  rawwaker_queue_drop(r->queue);
-  close(e->stop);
+  rawwaker_queue_stop(r->queue);
+  pthread_join(r->thread, NULL);
   io_uring_queue_exit(&r->uring);
-  free(e);
+}
+
+void ring_free(ring *r) {
+  if (r->queue != NULL) rawwaker_queue_drop(r->queue);
+  free(r);
 }

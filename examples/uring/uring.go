@@ -12,9 +12,9 @@ package uring
 import "C"
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"runtime"
 	"syscall"
 	"time"
 	"unsafe"
@@ -28,36 +28,37 @@ import (
 type Ring struct{ r *C.ring }
 
 // Open sets up a ring. The error is the kernel's if it refuses io_uring or is older than 5.19.
-func Open() (Ring, error) {
+func Open() (*Ring, error) {
 	r, err := C.ring_open()
 	if r == nil {
-		return Ring{}, err
+		return nil, err
 	}
-	return Ring{r}, nil
+	return &Ring{r}, nil
 }
 
-// Close cancels what is in flight and returns when the kernel has ended it. Call it once, after the
-// last Read and Timeout.
-func (r Ring) Close() { C.ring_close(r.r) }
-
-// Result is what an operation gives. If it was cancelled, Err is [syscall.ECANCELED].
-type Result struct {
-	Data []byte // of a read; empty at the end of the file
-	Err  error
+// Close cancels what is in flight and returns when the kernel has ended it. That, and what comes
+// later, gives [syscall.ECANCELED]. Call it once.
+func (r *Ring) Close() {
+	C.ring_close(r.r)
+	runtime.AddCleanup(r, func(r *C.ring) { C.ring_free(r) }, r.r)
 }
+
+// Result is what was read, empty at the end of the file, or an error.
+type Result = rawwaker.Result[[]byte]
 
 // Read returns the future of a read of up to n bytes from fd, which must not be O_NONBLOCK. Its
 // first poll begins the read, and its Drop asks the kernel to end it.
-func (r Ring) Read(fd, n int) rawwaker.Future[Result] {
-	return future(C.ring_read(r.r, C.int(fd), C.uint(n)))
+func (r *Ring) Read(fd, n int) rawwaker.Future[Result] {
+	return r.future(C.ring_read(r.r, C.int(fd), C.uint(n)))
 }
 
 // Timeout returns a future that is ready d after its first poll.
-func (r Ring) Timeout(d time.Duration) rawwaker.Future[Result] {
-	return future(C.ring_timeout(r.r, C.int64_t(d)))
+func (r *Ring) Timeout(d time.Duration) rawwaker.Future[Result] {
+	return r.future(C.ring_timeout(r.r, C.int64_t(d)))
 }
 
-func future(f C.rawwaker_future) rawwaker.Future[Result] {
+func (r *Ring) future(f C.rawwaker_future) rawwaker.Future[Result] {
+	runtime.KeepAlive(r) // until f has been made
 	return rawwaker.FutureFromRawFunc(rawwaker.RawFutureAt(unsafe.Pointer(&f)), take)
 }
 
@@ -66,21 +67,22 @@ func take(v *C.ring_value) Result {
 	if err := syscall.Errno(-v.result); v.result < 0 && err != syscall.ETIME {
 		return Result{Err: err}
 	}
-	data := unsafe.Slice((*byte)(unsafe.Pointer(v.data)), max(v.result, 0))
-	return Result{Data: bytes.Clone(data)}
+	return Result{Value: C.GoBytes(unsafe.Pointer(v.data), max(v.result, 0))}
 }
 
 // DoRead awaits a read. If ctx ends, it cancels the read and returns when the kernel has ended it:
 // then no byte of fd is read any more. What was read before is returned beside ctx's error.
-func (r Ring) DoRead(ctx context.Context, fd, n int) ([]byte, error) {
-	f := C.ring_read(r.r, C.int(fd), C.uint(n))
-	v, err := blockon.AwaitCancel(ctx, future(f), func() { C.rawwaker_oneshot_cancel(f) })
-	return v.Data, errors.Join(err, v.Err)
+func (r *Ring) DoRead(ctx context.Context, fd, n int) ([]byte, error) {
+	return r.await(ctx, C.ring_read(r.r, C.int(fd), C.uint(n)))
 }
 
 // DoTimeout awaits a timeout, as DoRead awaits a read.
-func (r Ring) DoTimeout(ctx context.Context, d time.Duration) error {
-	f := C.ring_timeout(r.r, C.int64_t(d))
-	v, err := blockon.AwaitCancel(ctx, future(f), func() { C.rawwaker_oneshot_cancel(f) })
-	return errors.Join(err, v.Err)
+func (r *Ring) DoTimeout(ctx context.Context, d time.Duration) error {
+	_, err := r.await(ctx, C.ring_timeout(r.r, C.int64_t(d)))
+	return err
+}
+
+func (r *Ring) await(ctx context.Context, f C.rawwaker_future) ([]byte, error) {
+	v, err := blockon.AwaitCancel(ctx, r.future(f), func() { C.rawwaker_oneshot_cancel(f) })
+	return v.Value, errors.Join(err, v.Err)
 }

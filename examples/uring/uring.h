@@ -22,8 +22,11 @@ typedef struct ring_value {
 ring *ring_open(void);
 
 /* Cancels what is in flight, waits until the kernel has ended it, and ends the thread. Futures that
- * are polled first later give -ECANCELED. Do not use r any more. */
+ * are polled first later give -ECANCELED. Once. */
 void ring_close(ring *r);
+
+/* Frees what is left after ring_close. No ring_read or ring_timeout may come later. */
+void ring_free(ring *r);
 
 /* Both return the future of a ring_value. The operation begins at the first poll. If the future is
  * dropped, or is given to rawwaker_oneshot_cancel, the kernel is asked to end the operation; until

@@ -25,7 +25,7 @@ func descriptors(t *testing.T) int {
 }
 
 // open returns a ring whose test fails if it leaves goroutines or descriptors behind.
-func open(t *testing.T) Ring {
+func open(t *testing.T) *Ring {
 	t.Helper()
 	warm, err := Open() // the library's own goroutine and descriptor
 	if err != nil {
@@ -36,6 +36,7 @@ func open(t *testing.T) Ring {
 	goroutines, fds := runtime.NumGoroutine(), descriptors(t)
 	t.Cleanup(func() {
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			runtime.GC() // what Close leaves is freed with the last reference
 			g, d := runtime.NumGoroutine(), descriptors(t)
 			if g <= goroutines && d <= fds {
 				return
@@ -102,11 +103,11 @@ func (b *begun) Poll(cx *rawwaker.Context) rawwaker.Poll[Result] {
 func (b *begun) Drop() { b.Future.(rawwaker.Dropper).Drop() }
 
 // fence returns when the kernel has been given all that was asked of r before: starts and cancels.
-func fence(r Ring) { blockon.BlockOn(r.Timeout(0)) }
+func fence(r *Ring) { blockon.BlockOn(r.Timeout(0)) }
 
 // spawn awaits fs as tasks, and returns when they are in flight.
 func spawn(
-	ex *executor.Executor, r Ring, fs ...rawwaker.Future[Result],
+	ex *executor.Executor, r *Ring, fs ...rawwaker.Future[Result],
 ) (tasks []*executor.JoinHandle[Result]) {
 	var polls sync.WaitGroup
 	polls.Add(len(fs))
@@ -132,8 +133,8 @@ func TestRead(t *testing.T) {
 		p := newPipe(t)
 		p.write(t, "hello")
 		for _, want := range []string{"he", "ll", "o"} {
-			if v := blockon.BlockOn(r.Read(p.r, 2)); v.Err != nil || string(v.Data) != want {
-				t.Errorf("%q, %v; want %q", v.Data, v.Err, want)
+			if v := blockon.BlockOn(r.Read(p.r, 2)); v.Err != nil || string(v.Value) != want {
+				t.Errorf("%q, %v; want %q", v.Value, v.Err, want)
 			}
 		}
 		null, err := os.Open(os.DevNull)
@@ -141,11 +142,11 @@ func TestRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer null.Close()
-		if v := blockon.BlockOn(r.Read(int(null.Fd()), 2)); v.Err != nil || len(v.Data) != 0 {
-			t.Errorf("at the end: %q, %v", v.Data, v.Err)
+		if v := blockon.BlockOn(r.Read(int(null.Fd()), 2)); v.Err != nil || len(v.Value) != 0 {
+			t.Errorf("at the end: %q, %v", v.Value, v.Err)
 		}
 		if v := blockon.BlockOn(r.Read(-1, 2)); v.Err != syscall.EBADF {
-			t.Errorf("no file: %q, %v", v.Data, v.Err)
+			t.Errorf("no file: %q, %v", v.Value, v.Err)
 		}
 	})
 	t.Run("ends_10000_reads_of_which_a_third_is_cancelled_half_way", func(t *testing.T) {
@@ -183,7 +184,7 @@ func TestRead(t *testing.T) {
 						t.Fatalf("%d: read after it was cancelled; left %q", first+i, left)
 					}
 					cancelled++
-				} else if v, err := outcome(task); err != nil || v.Err != nil || string(v.Data) != "late" {
+				} else if v, err := outcome(task); err != nil || v.Err != nil || string(v.Value) != "late" {
 					t.Fatal(first+i, v, err)
 				} else {
 					read++
@@ -210,10 +211,10 @@ func TestRead(t *testing.T) {
 			fence(r)
 			fence(r) // the first one's end may come before the read's
 			switch left := p.left(t); {
-			case err == nil && string(v.Data) == "data" && left == "":
+			case err == nil && string(v.Value) == "data" && left == "":
 			case errors.Is(err, executor.ErrAborted) && (left == "" || left == "data"):
 			default:
-				t.Fatalf("%q %v %v; left %q", v.Data, v.Err, err, left)
+				t.Fatalf("%q %v %v; left %q", v.Value, v.Err, err, left)
 			}
 		}
 	})
@@ -304,7 +305,7 @@ func TestClose(t *testing.T) {
 		late := r.Read(p.r, 16)
 		r.Close()
 		p.write(t, "late")
-		for _, task := range append(tasks, executor.Spawn(ex, late)) {
+		for _, task := range append(tasks, executor.Spawn(ex, late), executor.Spawn(ex, r.Timeout(0))) {
 			if v, err := outcome(task); err != nil || v.Err != syscall.ECANCELED {
 				t.Error(v, err)
 			}

@@ -1,6 +1,6 @@
-// Measure cancels transfers half-way, by package curl and by package callback, and prints how many
-// there were and how many ran to completion all the same: one name and value a line, with a tab
-// between them.
+// Command measure compares the binding with its callback form: transfers of slow bodies are
+// cancelled half-way. It prints how many there were, and how many ran to completion all the same,
+// as lines of a name, a tab and a number.
 package main
 
 import (

@@ -1,11 +1,11 @@
-// Package callback is package uring as it is written without this library: an exported callback, a
-// [cgo.Handle] and a channel. It exists for comparison.
+// Package callback binds liburing without ffiwaker, for comparison: an exported callback, a
+// [cgo.Handle] and a channel for each operation.
 package callback
 
 /*
 #cgo CFLAGS: -std=gnu11
 #cgo pkg-config: liburing
-#include "callback.h"
+#include "uring.h"
 */
 import "C"
 

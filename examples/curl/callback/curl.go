@@ -1,5 +1,5 @@
-// Package callback is package curl as it is written without this library: an exported callback, a
-// [cgo.Handle] and a channel. It exists for comparison.
+// Package callback binds libcurl without ffiwaker, for comparison: an exported callback, a
+// [cgo.Handle] and a channel for each operation.
 package callback
 
 /*
@@ -7,7 +7,7 @@ package callback
 #cgo pkg-config: libcurl
 #include <stdlib.h>
 
-#include "callback.h"
+#include "curl.h"
 */
 import "C"
 

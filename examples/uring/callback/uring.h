@@ -1,6 +1,6 @@
-/* callback.h - reads and timeouts of io_uring, by liburing, given to a callback. */
-#ifndef CALLBACK_H
-#define CALLBACK_H
+/* uring.h - reads and timeouts of io_uring, by liburing, given to a callback. */
+#ifndef URING_H
+#define URING_H
 
 #include <stdint.h>
 

@@ -1,5 +1,5 @@
-/* callback.c - see callback.h. */
-#include "callback.h"
+/* curl.c - see curl.h. */
+#include "curl.h"
 
 #include <curl/curl.h>
 #include <errno.h>

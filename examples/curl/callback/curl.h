@@ -1,6 +1,6 @@
-/* callback.h - responses of HTTP servers, by libcurl (7.87 or newer), given to a callback. */
-#ifndef CALLBACK_H
-#define CALLBACK_H
+/* curl.h - responses of HTTP servers, by libcurl (7.87 or newer), given to a callback. */
+#ifndef CURL_H
+#define CURL_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
-/* callback.c - see callback.h. */
-#include "callback.h"
+/* uring.c - see uring.h. */
+#include "uring.h"
 
 #include <errno.h>
 #include <liburing.h>
