@@ -28,15 +28,14 @@ static void release(rawwaker_job *j) {
 
 rawwaker_future postgres_query(postgres *p, const void *text, size_t len, rawwaker_stream *rows) {
   static const rawwaker_job_ops ops = {submit, cancel, destroy, release};
-  static const rawwaker_channel_ops row_ops = {.destroy = destroy_row};
+  static const rawwaker_channel_ops row = {.destroy = destroy_row};
   rawwaker_job *j;
   rawwaker_future f = rawwaker_job_new(queue_of(p), &ops, sizeof(PGresult *), _Alignof(PGresult *),
                                        sizeof(struct query) + len + 2, &j);
   struct query *q = rawwaker_job_data(j);
   memcpy(q->text, text, len);
-  if (rows != NULL)
-    *rows = rawwaker_channel_new(sizeof(PGresult *), _Alignof(PGresult *), 128, &row_ops, NULL,
-                                 &q->rows);
+  if (rows == NULL) return f;
+  *rows = rawwaker_channel_new(sizeof(PGresult *), _Alignof(PGresult *), 128, &row, NULL, &q->rows);
   return f;
 }
 
@@ -70,7 +69,6 @@ struct postgres {
   rawwaker_queue *queue;
   rawwaker waker; /* of the thread; it owns the descriptor wakes */
   int wakes, asks[2];
-  atomic_bool stop;
   pthread_t thread, canceller;
   struct query *line, **line_end; /* waiting for a connection */
   char *conninfo;
@@ -278,7 +276,7 @@ static int ask(postgres *p, connection *c) {
 static void *run(void *arg) {
   postgres *p = arg;
   struct pollfd fds[p->size + 2];
-  while (!atomic_load(&p->stop)) {
+  while (rawwaker_queue_run(p->queue, p)) {
     int wait = -1;
     for (int i = 0; i < p->size; i++) {
       connection *c = &p->all[i];
@@ -292,7 +290,6 @@ static void *run(void *arg) {
     eventfd_t n;
     if (fds[p->size + 1].revents != 0) eventfd_read(p->wakes, &n);
     for (int i = 0; i < p->size; i++) advance(p, &p->all[i], fds[i].revents);
-    rawwaker_queue_run(p->queue, p);
   }
   return NULL;
 }
@@ -317,8 +314,7 @@ postgres *postgres_open(const char *conninfo, int size) {
 void postgres_close(postgres *p) {
   struct query *q;
   char why[256];
-  atomic_store(&p->stop, true);
-  eventfd_write(p->wakes, 1);
+  rawwaker_queue_stop(p->queue);
   pthread_join(p->thread, NULL);
   close(p->asks[1]);
   pthread_join(p->canceller, NULL);

@@ -189,10 +189,12 @@ func TestDo(t *testing.T) {
 func TestQuery(t *testing.T) {
 	conninfo(t)
 	balanced(t)
+	// The server forgets a cancel that comes while it still reads the statement.
 	t.Run("ends_a_statement_that_has_hardly_begun", func(t *testing.T) {
 		c := open(t, 1)
-		for range 50 {
-			begin(c.Query("SELECT pg_sleep(3600), 'begun'")).(rawwaker.Dropper).Drop()
+		for _, n := range []int{0, 1 << 10, 1 << 20, 1 << 25} {
+			f := c.Query("SELECT pg_sleep(3600), length($1)", strings.Repeat("x", n))
+			begin(f).(rawwaker.Dropper).Drop()
 			if got := one(t, c, "SELECT 'usable'"); got != "usable" {
 				t.Error(got)
 			}

@@ -1,14 +1,15 @@
-// Command measure prints figures of package postgres beside those of other ways, a line for each:
-// its name, a tab and its value.
+// Command measure compares the binding with its callback form and with PQexec. It prints lines of a
+// name, a tab and a number.
 //
-//	threads_ours, threads_callback, threads_PQexec
+//	postgres.threads.ours, .callback, .peer
 //	    the highest number of threads of a process that makes 10,000 statements of 5 ms, 64 at a
-//	    time on 64 connections: by package postgres, by package callback, and by 64 goroutines in
-//	    PQexec; the median of three processes
-//	cancelled
-//	    statements whose context ended half-way, for each of the next two
-//	completed_ours, completed_callback
+//	    time on 64 connections; peer is 64 goroutines in PQexec; the median of three processes
+//	postgres.cancelled
+//	    statements whose context ended half-way, in each of the next two
+//	postgres.completed.ours, .callback
 //	    how many of these ran to completion in the server all the same
+//
+// Exit status 3: PostgreSQL is not installed.
 package main
 
 /*
@@ -19,6 +20,7 @@ import "C"
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -59,7 +61,7 @@ var peers = map[string]peer{
 			return err
 		}
 	},
-	"PQexec": func(conninfo string) func(context.Context, int, string) error {
+	"peer": func(conninfo string) func(context.Context, int, string) error {
 		var links [connections]*C.PGconn
 		for i := range links {
 			links[i] = C.PQconnectdb(cString(conninfo))
@@ -145,6 +147,10 @@ func main() {
 		return
 	}
 	s, err := server.New()
+	if errors.Is(err, server.ErrMissing) {
+		fmt.Fprintln(os.Stderr, "measure:", err)
+		os.Exit(3)
+	}
 	check(err)
 	defer s.Remove()
 	c := postgres.Open(s.Conninfo, 1)
@@ -152,7 +158,7 @@ func main() {
 		_, err = c.Do(context.Background(), "SELECT 1")
 	}
 	c.Close()
-	for _, name := range []string{"ours", "callback", "PQexec"} {
+	for _, name := range []string{"ours", "callback", "peer"} {
 		var n [3]int
 		for i := range n {
 			out, err := exec.Command("/proc/self/exe", name, s.Conninfo).Output()
@@ -161,10 +167,10 @@ func main() {
 			check(err)
 		}
 		slices.Sort(n[:])
-		fmt.Printf("threads_%s\t%d\n", name, n[1])
+		fmt.Printf("postgres.threads.%s\t%d\n", name, n[1])
 	}
-	fmt.Printf("cancelled\t%d\n", connections)
+	fmt.Printf("postgres.cancelled\t%d\n", connections)
 	for _, name := range []string{"ours", "callback"} {
-		fmt.Printf("completed_%s\t%s\n", name, completed(s.Conninfo, name))
+		fmt.Printf("postgres.completed.%s\t%s\n", name, completed(s.Conninfo, name))
 	}
 }
