@@ -6,6 +6,7 @@
 //   - [future] for ready-made futures, combinators, async and await
 //   - [wakertest] to test a waker, future or executor against the contract in rawwaker.h
 //   - [audit] to link the C auditor into a C program; Go tests want wakertest.Audit
+//   - [channel] to link the C channel, whose receiving end is a stream, into a Go program
 //
 // A C program that has no Go in it copies rawwaker.h and rawwaker.c and needs nothing else.
 //
@@ -15,6 +16,7 @@
 // [future]: https://pkg.go.dev/github.com/seed-8a1b3254/ffiwaker/future
 // [wakertest]: https://pkg.go.dev/github.com/seed-8a1b3254/ffiwaker/wakertest
 // [audit]: https://pkg.go.dev/github.com/seed-8a1b3254/ffiwaker/audit
+// [channel]: https://pkg.go.dev/github.com/seed-8a1b3254/ffiwaker/channel
 package ffiwaker
 
 import "embed"

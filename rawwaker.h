@@ -384,8 +384,7 @@ RAWWAKER_API void rawwaker_oneshot_cancel(rawwaker_future f);
  *
  *   any thread:  rawwaker_queue_push(q, &o->node);
  *   the engine:  when rawwaker_queue_fd(q) is readable:
- *                  while ((n = rawwaker_queue_take(q)) != NULL)
- *                    for (; n != NULL; n = next) next = rawwaker_queue_next(n), handle(n);
+ *                  rawwaker_queue_each(q, handle, engine);
  *
  * A push waits for no other thread. It writes the descriptor only if the engine sleeps, that is,
  * after a take that has returned NULL. */
@@ -405,10 +404,14 @@ RAWWAKER_API rawwaker_queue *rawwaker_queue_new(void);
 RAWWAKER_API int rawwaker_queue_fd(const rawwaker_queue *q);
 
 /* Appends n. If it returns false, the queue was closed and n stays yours. The queue's memory stays
- * until the call has returned, also if the engine takes n and drops the queue before that.
- * takes n, if true | gives the answer | threads any, before rawwaker_queue_drop | signals no
+ * until the call has returned, also if the engine takes n and drops the last reference before that.
+ * takes n, if true | gives the answer | threads any | signals no
  * | fails: false */
 RAWWAKER_API bool rawwaker_queue_push(rawwaker_queue *q, rawwaker_queue_node *n);
+
+/* Returns q itself, with one more reference, for an operation that may outlive the engine.
+ * takes - (borrows q) | gives a reference | threads any | signals no | fails never */
+RAWWAKER_API rawwaker_queue *rawwaker_queue_clone(rawwaker_queue *q);
 
 /* Takes everything, oldest push first. If it returns NULL, the queue is empty, the descriptor is
  * unreadable, and the next push makes it readable. Handle what it returns and call it again until
@@ -421,14 +424,99 @@ RAWWAKER_API rawwaker_queue_node *rawwaker_queue_take(rawwaker_queue *q);
  * | fails never */
 RAWWAKER_API rawwaker_queue_node *rawwaker_queue_next(rawwaker_queue_node *n);
 
-/* Takes what is left, and refuses every later push.
+/* Calls f(arg, n) for each node, oldest push first, until the queue is empty and as after a take
+ * that has returned NULL. f may free or push n, and may close the queue.
+ * takes the nodes | gives them to f | threads the engine's | signals no | fails never */
+RAWWAKER_API void rawwaker_queue_each(rawwaker_queue *q,
+                                      void (*f)(void *arg, rawwaker_queue_node *n), void *arg);
+
+/* Takes what is left, and refuses every later push. The descriptor does not become readable.
  * takes the nodes | gives the first, or NULL | threads any | signals no | fails never */
 RAWWAKER_API rawwaker_queue_node *rawwaker_queue_close(rawwaker_queue *q);
 
-/* Frees the queue and closes its descriptor. Call rawwaker_queue_close first: nodes that are still
- * in it are lost. No call may begin after it.
- * takes q | gives - | threads any | signals no | fails never */
+/* Ends one reference. The last one closes the descriptor and frees the queue; nodes that are still
+ * in it are lost, so call rawwaker_queue_close first.
+ * takes a reference | gives - | threads any | signals no | fails never */
 RAWWAKER_API void rawwaker_queue_drop(rawwaker_queue *q);
+
+/* ------------------------------------------------------------------------------- the job -- */
+
+/* A job is a oneshot with a place in a queue: one operation for an engine whose library is called
+ * on one thread only. It does what such bindings have in common.
+ *
+ *   the first poll         pushes the job
+ *   the engine's thread    rawwaker_queue_run takes it and calls submit, which begins the operation
+ *   the library's callback ends the job with rawwaker_job_send, on the same thread
+ *   a drop before that     pushes it again, and rawwaker_queue_run calls cancel
+ *   the engine's end       rawwaker_queue_end gives what is left to submit, without an engine
+ *
+ *   while (rawwaker_queue_run(q, engine))     until rawwaker_queue_stop(q), on any thread
+ *     poll(rawwaker_queue_fd(q), and the library's descriptors), the library's work
+ *   rawwaker_queue_end(q);                    before or after it, end what was submitted
+ *
+ * A job whose future is dropped before the engine's thread has taken it is not submitted at all,
+ * and one that has ended is not cancelled. After its end a job is gone, its data too; that may be
+ * so before the library's function that begins the operation has returned. If the library calls
+ * back on a thread of its own, use a oneshot, or take the reply to the engine's thread. */
+typedef struct rawwaker_job rawwaker_job;
+
+/* submit must be given, any other member may be NULL. The struct must stay valid as long as the job
+ * and its future. */
+typedef struct rawwaker_job_ops {
+  /* begin the operation; it may end the job at once. If engine is NULL, the queue was closed: end
+   * the job before you return, with an error as its value. Then it runs on the thread that polls,
+   * or on that of rawwaker_queue_end */
+  void (*submit)(void *engine, rawwaker_job *j);
+  /* the result is not wanted any more: ask the operation to end. The job must be ended by j's
+   * callback as always, now or later; its value goes to destroy. On the engine's thread, once at
+   * most, after submit. It is not called for a drop that comes after the last rawwaker_queue_run */
+  void (*cancel)(void *engine, rawwaker_job *j);
+  /* a value was sent that will not be taken: release what it holds. On any thread */
+  void (*destroy)(rawwaker_job *j, void *value);
+  /* the last call of all, once, on any thread: release what the data holds */
+  void (*release)(rawwaker_job *j);
+} rawwaker_job_ops;
+
+/* Returns the future of a value of size bytes, and in *j its job, with data zeroed bytes for the
+ * operation, aligned for any type. Fill them before the first poll. The job holds a reference of
+ * q. size and align are those of rawwaker_oneshot_new; rawwaker_oneshot_cancel takes the future.
+ * takes - (borrows q) | gives a future and *j, borrowed until it has ended | threads any
+ * | signals no | fails: as rawwaker_oneshot_new, and abort on an empty member submit */
+RAWWAKER_API rawwaker_future rawwaker_job_new(rawwaker_queue *q, const rawwaker_job_ops *ops,
+                                              size_t size, size_t align, size_t data,
+                                              rawwaker_job **j);
+
+/* Returns the job's data.
+ * takes - | gives borrowed memory | threads any, while j exists | signals no | fails never */
+RAWWAKER_API void *rawwaker_job_data(rawwaker_job *j);
+
+/* Ends the job with a value, as rawwaker_oneshot_send does, whose result it returns. Each job must
+ * be ended once, by this call or rawwaker_job_fail.
+ * takes j; borrows value | gives whether the future can still take it | threads the engine's, or
+ * that of submit without an engine | signals no | fails never */
+RAWWAKER_API bool rawwaker_job_send(rawwaker_job *j, const void *value);
+
+/* Ends the job as rawwaker_oneshot_fail does: for promises that were broken.
+ * takes j; borrows msg | gives - | threads as rawwaker_job_send | signals no | fails never */
+RAWWAKER_API void rawwaker_job_fail(rawwaker_job *j, const char *msg, size_t len);
+
+/* Submits and cancels what was pushed, until the queue is empty and as after a take that has
+ * returned NULL. It may be called at any time, also if the descriptor is not readable. q must hold
+ * jobs only. engine must not be NULL; the callbacks get it.
+ * takes what is in the queue | gives false after rawwaker_queue_stop, else true
+ * | threads the engine's | signals no | fails never */
+RAWWAKER_API bool rawwaker_queue_run(rawwaker_queue *q, void *engine);
+
+/* Asks the engine to end: makes the descriptor readable, and rawwaker_queue_run returns false from
+ * now on. Pushes are still accepted until the queue is closed.
+ * takes - (borrows q) | gives - | threads any | signals yes | fails never */
+RAWWAKER_API void rawwaker_queue_stop(rawwaker_queue *q);
+
+/* Closes the queue and submits what is left, and each job that is polled first later, to no engine.
+ * Jobs that were submitted before must be ended by the engine itself, before or after it.
+ * takes what is in the queue | gives - | threads the engine's, or any after it has stopped
+ * | signals no | fails never */
+RAWWAKER_API void rawwaker_queue_end(rawwaker_queue *q);
 
 /* -------------------------------------------------------------- boxes, for runtime authors --
  *
@@ -700,6 +788,7 @@ RAWWAKER_PIN(offsetof(rawwaker_stream_vtable, poll_next) == 0);
 RAWWAKER_PIN(offsetof(rawwaker_stream_vtable, drop) == sizeof(void *));
 RAWWAKER_PIN(sizeof(rawwaker_queue_node) == sizeof(void *));
 RAWWAKER_PIN(sizeof(rawwaker_oneshot_ops) == 4 * sizeof(void *));
+RAWWAKER_PIN(sizeof(rawwaker_job_ops) == 4 * sizeof(void *));
 RAWWAKER_PIN(sizeof(rawwaker_poll) == 1);
 RAWWAKER_PIN(sizeof(rawwaker_boxed) == sizeof(void *));
 RAWWAKER_PIN(sizeof(rawwaker_boxed_vtable) == 4 * sizeof(void *));

@@ -5,7 +5,8 @@
 //	s := blockon.BlockOn[string](&lamp{}) // Go cannot infer the result's type from a concrete type
 //
 // [BlockOn] sleeps while the future is pending, [Await] can be cancelled as well, and [Spin] never
-// sleeps.
+// sleeps. [AwaitCancel] asks an operation to end, and waits until it has. [AwaitRaw] awaits a future
+// of C.
 //
 // Each call owns the future that it is given. If it ends before the future is ready, it drops it,
 // if that is a [rawwaker.Dropper]. Each call has a waker of its own, also if calls are nested, so
@@ -85,11 +86,64 @@ func BlockOn[T any](f rawwaker.Future[T]) T {
 // A poll in progress is not interrupted; if it returns Ready, Await returns the result. If ctx has
 // ended before the call, f is dropped without a poll. Await panics if f or ctx is nil.
 func Await[T any](ctx context.Context, f rawwaker.Future[T]) (T, error) {
+	return await("Await", ctx, f, nil)
+}
+
+// AwaitCancel is [Await] for an operation that must be seen to its end, because its buffers are in
+// use until then. When ctx ends, it calls cancel once, on this goroutine, between two polls, and
+// waits on until f is ready.
+//
+// The value is the operation's, also if the error is not nil: release what it holds. The error is
+// ctx.Err() if cancel was called, and else nil. If ctx has ended before the call, f is dropped
+// without a poll, and cancel is not called. If cancel panics, f is dropped and the panic continues.
+// If f never becomes ready, AwaitCancel never returns. It panics if f, ctx or cancel is nil.
+func AwaitCancel[T any](ctx context.Context, f rawwaker.Future[T], cancel func()) (T, error) {
+	if cancel == nil {
+		panic("blockon: AwaitCancel: nil function")
+	}
+	return await("AwaitCancel", ctx, f, cancel)
+}
+
+// AwaitRaw is [Await] of [rawwaker.FutureFromRaw] in one call, which needs no finalizer, fewer
+// allocations, and one call into C less if the future was pending. It owns raw: the caller must not
+// use it any more. C writes the result into memory of C.
+//
+// It panics if ctx is nil, and where FutureFromRaw panics. Then raw stays the caller's.
+func AwaitRaw[T any](ctx context.Context, raw rawwaker.RawFuture) (T, error) {
+	if ctx == nil {
+		panic("blockon: AwaitRaw: nil context")
+	}
+	data, vtable := raw.Words()
+	f := wake.Rawwaker.NewFuture("AwaitRaw", (*T)(nil), data, vtable)
+	v, err := await[T]("AwaitRaw", ctx, rawFuture[T]{f}, nil)
+	f.Free()
+	return v, err
+}
+
+// rawFuture has the size of a pointer, so that it is a Future without an allocation.
+type rawFuture[T any] struct{ *wake.RawFuture }
+
+// Poll implements [rawwaker.Future].
+func (f rawFuture[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] {
+	v, ready := wake.PollRaw[T](f.RawFuture, cx)
+	if !ready {
+		return rawwaker.Pending[T]()
+	}
+	return rawwaker.Ready(v)
+}
+
+// Drop implements [rawwaker.Dropper].
+func (f rawFuture[T]) Drop() { f.F.Drop() }
+
+// await is Await, or AwaitCancel if cancel is not nil.
+func await[T any](
+	call string, ctx context.Context, f rawwaker.Future[T], cancel func(),
+) (T, error) {
 	if f == nil {
-		panic("blockon: Await: nil future")
+		panic("blockon: " + call + ": nil future")
 	}
 	if ctx == nil {
-		panic("blockon: Await: nil context")
+		panic("blockon: " + call + ": nil context")
 	}
 	var fr *frame
 	if wake.Tracing() {
@@ -100,14 +154,21 @@ func Await[T any](ctx context.Context, f rawwaker.Future[T]) (T, error) {
 	}
 	g := guard[T]{f: f, fr: fr}
 	defer g.end()
+	var ended error
+	polled := false
 	for done := ctx.Done(); ; {
-		if err := ctx.Err(); err != nil {
-			var zero T
-			return zero, err
+		if err := ctx.Err(); err != nil && ended == nil {
+			if cancel == nil || !polled {
+				var zero T
+				return zero, err
+			}
+			ended, done = err, nil
+			cancel()
 		}
+		polled = true
 		if p := f.Poll(&fr.cx); p.IsReady() {
 			g.done = true
-			return p.Value(), nil
+			return p.Value(), ended
 		}
 		fr.parker.Park(done)
 	}

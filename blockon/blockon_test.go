@@ -379,3 +379,124 @@ func TestDrop(t *testing.T) {
 		}
 	}
 }
+
+func TestAwaitCancel(t *testing.T) {
+	// operation is ready when it is completed, also if that is after cancel.
+	operation := func(events *string) (f *watched, complete func(int)) {
+		tx, rx := future.Oneshot[int]()
+		return &watched{f: rx, events: events}, func(v int) { tx.Send(v) }
+	}
+	t.Run("gives_the_value_of_a_future_that_is_ready_first", func(t *testing.T) {
+		balance.Check(t)
+		events := ""
+		f, complete := operation(&events)
+		complete(7)
+		v, err := blockon.AwaitCancel(t.Context(), f, func() { events += "c" })
+		require.NoError(t, err)
+		require.Equal(t, 7, v)
+		require.Equal(t, "r", events)
+	})
+	t.Run("calls_cancel_once_between_two_polls_and_waits_on", func(t *testing.T) {
+		balance.Check(t)
+		ctx, stop := context.WithCancel(t.Context())
+		events := ""
+		f, complete := operation(&events)
+		f.first = func() { go stop() }
+		v, err := blockon.AwaitCancel(ctx, f, func() {
+			events += "c"
+			go complete(7)
+		})
+		require.ErrorIs(t, err, context.Canceled)
+		require.Equal(t, 7, v, "the value is the operation's all the same")
+		require.Regexp(t, "^pcp*r$", events)
+	})
+	t.Run("gives_no_error_if_the_poll_in_which_the_context_ends_is_ready", func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		v, err := blockon.AwaitCancel(ctx, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+			stop()
+			return rawwaker.Ready(7)
+		}), func() { t.Error("cancelled") })
+		require.NoError(t, err)
+		require.Equal(t, 7, v)
+	})
+	t.Run("drops_a_future_unpolled_if_the_context_has_ended_before", func(t *testing.T) {
+		balance.Check(t)
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		events := ""
+		f, _ := operation(&events)
+		_, err := blockon.AwaitCancel(ctx, f, func() { events += "c" })
+		require.ErrorIs(t, err, context.Canceled)
+		require.Equal(t, "d", events)
+	})
+	t.Run("drops_the_future_if_cancel_panics_or_calls_Goexit", func(t *testing.T) {
+		for _, leave := range []func(){func() { panic("bug") }, runtime.Goexit} {
+			balance.Check(t)
+			ctx, stop := context.WithCancel(t.Context())
+			events := ""
+			f, _ := operation(&events)
+			done := make(chan any)
+			go func() {
+				defer close(done)
+				defer func() {
+					if v := recover(); v != nil {
+						done <- v
+					}
+				}()
+				f.first = stop
+				blockon.AwaitCancel(ctx, f, func() { events += "c"; leave() })
+				t.Error("it returned")
+			}()
+			if v := <-done; v != nil {
+				require.Equal(t, "bug", v)
+				<-done
+			}
+			require.Equal(t, "pcd", events)
+		}
+	})
+	t.Run("panics_for_nil", func(t *testing.T) {
+		nothing := func() {}
+		for want, f := range map[string]func(){
+			"blockon: AwaitCancel: nil future": func() {
+				blockon.AwaitCancel[int](t.Context(), nil, nothing)
+			},
+			"blockon: AwaitCancel: nil context": func() {
+				var none context.Context
+				blockon.AwaitCancel(none, future.Ready(1), nothing)
+			},
+			"blockon: AwaitCancel: nil function": func() {
+				blockon.AwaitCancel(t.Context(), future.Ready(1), nil)
+			},
+		} {
+			require.PanicsWithValue(t, want, f)
+		}
+	})
+}
+
+// watched writes what is done with a future of a oneshot: p pending, r ready, d dropped.
+type watched struct {
+	f      rawwaker.Future[rawwaker.Result[int]]
+	events *string
+	first  func() // called in the first poll that is pending
+}
+
+func (w *watched) Poll(cx *rawwaker.Context) rawwaker.Poll[int] {
+	p := w.f.Poll(cx)
+	if !p.IsReady() {
+		*w.events += "p"
+		if first := w.first; first != nil {
+			w.first = nil
+			first()
+		}
+		return rawwaker.Pending[int]()
+	}
+	*w.events += "r"
+	return rawwaker.Ready(p.Value().Value)
+}
+
+func (w *watched) Drop() {
+	*w.events += "d"
+	if d, ok := w.f.(rawwaker.Dropper); ok {
+		d.Drop()
+	}
+}

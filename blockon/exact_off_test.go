@@ -1,4 +1,4 @@
-//go:build race || ffiwakerdebug
+//go:build race || asan || ffiwakerdebug
 
 package blockon_test
 

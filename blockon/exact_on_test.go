@@ -1,7 +1,8 @@
-//go:build !race && !ffiwakerdebug
+//go:build !race && !asan && !ffiwakerdebug
 
 package blockon_test
 
-// exact reports whether a frame that returns to its pool is reused. Under the race detector a
-// sync.Pool drops items at random; with the debug tag no frame is pooled.
+// exact reports whether what returns to a pool is reused. Under the race detector a sync.Pool drops
+// items at random; with the debug tag no frame is pooled; with the address sanitizer no C memory
+// is.
 const exact = true

@@ -2,25 +2,14 @@ package future
 
 import "github.com/seed-8a1b3254/ffiwaker/rawwaker"
 
-// Stream is a future of many values: Rust's futures::Stream.
-//
-// PollNext returns Ready with the next value, Ready with an [Item] that is not Ok at the end, after
-// which there are no more values, or Pending; then it has kept the waker, as a Poll does. It may be
-// called from a different goroutine each time, never from two at once.
-//
-// A stream that holds something is also a [rawwaker.Dropper]. The functions of this package own the
+// Stream is [rawwaker.Stream]: a future of many values. The functions of this package own the
 // stream that they are given, except [Next].
-type Stream[T any] interface {
-	PollNext(cx *rawwaker.Context) rawwaker.Poll[Item[T]]
-}
+type Stream[T any] = rawwaker.Stream[T]
 
-// Item is what a [Stream] returns: a value, or, if Ok is false, its end.
-type Item[T any] struct {
-	Value T
-	Ok    bool
-}
+// Item is [rawwaker.Item], what a [Stream] returns: a value, or, if Ok is false, its end.
+type Item[T any] = rawwaker.Item[T]
 
-func item[T any](v T) rawwaker.Poll[Item[T]] { return rawwaker.Ready(Item[T]{v, true}) }
+func item[T any](v T) rawwaker.Poll[Item[T]] { return rawwaker.Ready(Item[T]{Value: v, Ok: true}) }
 
 func end[T any]() rawwaker.Poll[Item[T]] { return rawwaker.Ready(Item[T]{}) }
 

@@ -49,16 +49,19 @@ type CFuture[T any] struct {
 	value   T // written by C; the whole struct has no Go pointers
 }
 
-// cfuture is a CFuture without its type. Its state word has two bits. polling is set during a
-// poll, and stays set if that poll has ended the C future and called its drop slot. gaveUp is set
-// by Drop, permanently: the C future has been dropped or, with polling, is dropped when the poll
-// returns, unless that poll ends it.
+// cfuture is a CFuture without its type, or a stream of C. Its state word has two bits. polling is
+// set during a poll, and stays set if that poll has ended the C future and called its drop slot.
+// gaveUp is set by Drop, permanently: the C future has been dropped or, with polling, is dropped
+// when the poll returns, unless that poll ends it.
 type cfuture struct {
-	_      noCopy
-	state  uint32
-	ended  bool // it was ready or has panicked; of the polling goroutine
-	data   uintptr
-	vtable uintptr
+	_       noCopy
+	state   uint32
+	stream  bool // its words are those of a stream
+	ended   bool // it was ready or has panicked; of the polling goroutine
+	written bool // ended, and it has written its result
+	last    bool // what polls it ends with it: see capi.NoteLast
+	data    uintptr
+	vtable  uintptr
 }
 
 const (
@@ -76,16 +79,28 @@ const (
 // cgo.
 func FutureFromRaw[T any](raw RawFuture) *CFuture[T] {
 	raw.check("FutureFromRaw")
-	checkPlain[T]("FutureFromRaw", ": C cannot write those")
+	checkPlain[T]("FutureFromRaw", cannotWrite)
 	f := new(CFuture[T])
-	f.data, f.vtable = raw.Words()
-	if auditAll {
-		audited := capi.AuditFuture(f.words(), unsafe.Sizeof(f.value))
-		f.data, f.vtable = audited.Data, audited.VTable
-	}
-	runtime.SetFinalizer(&f.cfuture, (*cfuture).finalize)
+	f.own(raw, unsafe.Sizeof(f.value))
 	return f
 }
+
+// own makes f the owner of raw, whose result has size bytes. f begins an allocation.
+func (f *cfuture) own(raw RawFuture, size uintptr) {
+	f.init(raw, size)
+	runtime.SetFinalizer(f, (*cfuture).finalize)
+}
+
+func (f *cfuture) init(raw RawFuture, size uintptr) {
+	f.data, f.vtable = raw.Words()
+	if auditAll {
+		audited := capi.AuditFuture(f.words(), size)
+		f.data, f.vtable = audited.Data, audited.VTable
+	}
+}
+
+// RawFutureAt reads a rawwaker_future in C memory, at p: the opposite of [RawFuture.Put].
+func RawFutureAt(p unsafe.Pointer) RawFuture { return RawFutureOf(wordsAt(p)) }
 
 // RawFutureOf puts together two words that came from C as numbers (uintptr_t).
 func RawFutureOf(data, vtable uintptr) RawFuture {
@@ -144,9 +159,16 @@ func (f *cfuture) words() capi.Raw { return capi.Raw{Data: f.data, VTable: f.vta
 
 func (f *cfuture) finalize() {
 	if f.claim() {
-		words := f.words()
-		wake.Later(func() { capi.DropFuture(words) }) // the slot may block
+		drop, words := f.dropSlot(), f.words()
+		wake.Later(func() { drop(words) }) // the slot may block
 	}
+}
+
+func (f *cfuture) dropSlot() func(capi.Raw) {
+	if f.stream {
+		return capi.DropStream
+	}
+	return capi.DropFuture
 }
 
 // claim gives the future up. It is true for one caller, which must call the drop slot. It is false
@@ -165,54 +187,79 @@ func (f *cfuture) claim() bool {
 
 func (f *cfuture) drop() {
 	debugGC()
-	capi.DropFuture(f.words())
+	f.dropSlot()(f.words())
+}
+
+// enter begins a poll, which run ends.
+func (f *cfuture) enter(call string) {
+	if !atomic.CompareAndSwapUint32(&f.state, 0, polling) {
+		f.misused(call)
+	}
+}
+
+// misused panics, because a poll may not begin.
+func (f *cfuture) misused(call string) {
+	switch s := atomic.LoadUint32(&f.state); {
+	case s&polling == 0:
+		panic("rawwaker: " + call + " after Drop")
+	case f.ended:
+		panic(PolledAfterCompletion)
+	default:
+		panic("rawwaker: " + call + " that is being polled")
+	}
 }
 
 func (f *cfuture) poll(cx *Context, out uintptr) (ready bool) {
-	if !atomic.CompareAndSwapUint32(&f.state, 0, polling) {
-		switch s := atomic.LoadUint32(&f.state); {
-		case s&polling == 0:
-			panic("rawwaker: Poll of a CFuture after Drop")
-		case f.ended:
-			panic(PolledAfterCompletion)
-		default:
-			panic("rawwaker: Poll of a CFuture that is being polled")
-		}
+	f.enter("Poll of a CFuture")
+	switch got := f.run(cx, f.words(), out, nil); got.Code {
+	case capi.CodePending:
+		return false
+	case capi.CodeReady:
+		return true
+	default:
+		panic(failure(got, "poll of a C future"))
 	}
+}
+
+// failure is what a poll panics with.
+func failure(got capi.Polled, slot string) any {
+	if got.Code == capi.CodePanicked {
+		return &ForeignPanic{got.Panic}
+	}
+	return fmt.Sprintf("rawwaker: slot %s returned %d, which is not a rawwaker_poll", slot, got.Code)
+}
+
+// run polls words: f's, or those of a batch of f's stream.
+func (f *cfuture) run(cx *Context, words capi.Raw, out uintptr, b *capi.Batch) (got capi.Polled) {
 	debugGC()
-	got := capi.Polled{Code: capi.CodePending} // stays so if the waker was consumed, which panics
+	got.Code = capi.CodePending // stays so if the waker was consumed, which panics
 	// Only the poll reads data during a poll, so C notes there what a panic or Goexit of a callback
 	// would leave behind.
 	data, returned := f.data, false
 	f.data = 0
+	if f.last {
+		f.data = capi.NoteLast
+	}
 	defer func() {
-		ended := f.data&capi.NoteEnded != 0
+		note := f.data
 		f.data = data
 		if !returned { // a Go panic has unwound through C
 			capi.AuditUnwound(f.words())
 		}
-		switch {
-		case got.Code != capi.CodePending:
-		case ended:
-			f.ended = true // the drop slot was called and has not returned
-		default:
+		// If it has ended, its drop slot was called, and may not have returned. polling stays set,
+		// so a Drop meanwhile or later does nothing.
+		f.ended = got.Code != capi.CodePending || note&capi.NoteEnded != 0
+		f.written = got.Code == capi.CodeReady || f.ended && note&capi.NoteReady != 0
+		if b != nil {
+			f.ended = b.Over()
+		}
+		if !f.ended {
 			f.pending()
 		}
 	}()
-	got = cx.pollRaw(capi.Raw{Data: data, VTable: f.vtable}, out, &f.data)
-	if returned = true; got.Code == capi.CodePending {
-		return false
-	}
-	// Its drop slot was called. polling stays set, so a Drop meanwhile or later does nothing.
-	f.ended = true
-	switch got.Code {
-	case capi.CodeReady:
-		return true
-	case capi.CodePanicked:
-		panic(&ForeignPanic{got.Panic})
-	}
-	panic(fmt.Sprintf("rawwaker: slot poll of a C future returned %d, "+
-		"which is not a rawwaker_poll", got.Code))
+	got = cx.pollRaw(words, out, &f.data)
+	returned = true
+	return got
 }
 
 // pending ends a poll that has not ended the C future.
@@ -224,17 +271,22 @@ func (f *cfuture) pending() {
 	}
 }
 
+const cannotWrite = ": C cannot write those"
+
 // plain caches which types have no Go pointers.
 var plain sync.Map // of reflect.Type, bool
 
 // checkPlain panics if T has Go pointers.
-func checkPlain[T any](call, hint string) {
-	switch any((*T)(nil)).(type) {
+func checkPlain[T any](call, hint string) { checkPlainOf((*T)(nil), call, hint) }
+
+// checkPlainOf is checkPlain; pointer is a *T.
+func checkPlainOf(pointer any, call, hint string) {
+	switch pointer.(type) {
 	// The usual ones, without a look-up.
 	case *struct{}, *bool, *int, *int32, *int64, *uint32, *uint64, *uintptr, *float64:
 		return
 	}
-	t := reflect.TypeFor[T]()
+	t := reflect.TypeOf(pointer).Elem()
 	ok, known := plain.Load(t)
 	if !known {
 		ok = !pointers(t)

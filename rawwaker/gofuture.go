@@ -10,24 +10,35 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 )
 
-// goFuture is a Go future that C holds, under a number that is never used again.
+// goFuture is a Go future or stream that C holds, under a number that is never used again.
 type goFuture struct {
 	f    pollDropper
 	cx   *Context // its waker is in state ended unless C is in a slot
-	over bool     // Ready or panicked: f is nil
+	over bool     // no more polls: f is nil
 }
 
 type pollDropper interface {
-	poll(cx *Context, out uintptr) (ready bool)
+	// poll returns a code for C. After it has returned over, there is no other poll, and no drop.
+	poll(cx *Context, out uintptr) (code uint8, over bool)
 	drop()
 }
 
-var goFutures wake.Table[goFuture]
+var goFutures wake.Table[goFuture] // and streams
+
+// goKind is what the texts of a future or a stream name.
+type goKind struct{ what, poll string }
+
+var (
+	kindFuture = goKind{"Go future", "poll"}
+	kindStream = goKind{"Go stream", "poll_next"}
+)
 
 func init() {
-	capi.GoFutures.Poll = pollGoFuture
-	capi.GoFutures.Drop = dropGoFuture
+	capi.GoFutures = kindFuture.slots()
+	capi.GoStreams = kindStream.slots()
 }
+
+func (k goKind) slots() capi.Slots { return capi.Slots{Poll: k.pollSlot, Drop: k.dropSlot} }
 
 // FutureIntoRaw gives a Go future to C, which owns it. C polls it on any thread, with any waker,
 // one poll at a time, and drops it exactly once. A drop before it was ready cancels it: f.Drop is
@@ -47,16 +58,21 @@ func FutureIntoRaw[T any](f Future[T]) RawFuture {
 	if c, ok := f.(*CFuture[T]); ok {
 		return c.intoRaw()
 	}
-	return export(&typed[T]{f, func(out unsafe.Pointer, v T) {
+	return export(&typed[T]{f, write[T]("poll")}, unsafe.Sizeof(*new(T)))
+}
+
+// write returns a put for results that C can hold as they are.
+func write[T any](slot string) func(out unsafe.Pointer, v T) {
+	return func(out unsafe.Pointer, v T) {
 		switch {
 		case unsafe.Sizeof(v) == 0:
 		case out == nil:
-			panic(fmt.Sprintf("rawwaker: poll: out is NULL, and the result has %d bytes "+
-				"(give poll memory for it)", unsafe.Sizeof(v)))
+			panic(fmt.Sprintf("rawwaker: %s: out is NULL, and the result has %d bytes "+
+				"(give %[1]s memory for it)", slot, unsafe.Sizeof(v)))
 		default:
 			*(*T)(out) = v
 		}
-	}}, unsafe.Sizeof(*new(T)))
+	}
 }
 
 // FutureIntoRawFunc is [FutureIntoRaw] for results that C cannot hold as they are, such as strings
@@ -74,13 +90,17 @@ func FutureIntoRawFunc[T any](f Future[T], put func(out unsafe.Pointer, v T)) Ra
 	return export(&typed[T]{f, put}, capi.UnknownSize)
 }
 
-func export(f pollDropper, size uintptr) RawFuture {
+// number gives f the number that is its data in C.
+func (k goKind) number(f pollDropper) uintptr {
 	if unsafe.Sizeof(uintptr(0)) < 8 {
-		panic("rawwaker: a Go future in C is a 64-bit number, and pointers here are shorter")
+		panic("rawwaker: a " + k.what + " in C is a 64-bit number, and pointers here are shorter")
 	}
 	wake.Futures.Add(1)
-	id := goFutures.Put(&goFuture{f: f, cx: newLent()})
-	raw := capi.Raw{Data: uintptr(id), VTable: capi.GoFutureVTable()}
+	return uintptr(goFutures.Put(&goFuture{f: f, cx: newLent()}))
+}
+
+func export(f pollDropper, size uintptr) RawFuture {
+	raw := capi.Raw{Data: kindFuture.number(f), VTable: capi.GoFutureVTable()}
 	if auditAll {
 		raw = capi.AuditFuture(raw, size)
 	}
@@ -101,16 +121,21 @@ type typed[T any] struct {
 	put func(out unsafe.Pointer, v T)
 }
 
-func (t *typed[T]) poll(cx *Context, out uintptr) bool {
+func (t *typed[T]) poll(cx *Context, out uintptr) (code uint8, over bool) {
 	p := t.f.Poll(cx)
 	if !p.ready {
-		return false
+		return capi.CodePending, false
 	}
 	t.f = nil // a future that was ready is not dropped, even if put panics
+	t.put(memory(out), p.value)
+	return capi.CodeReady, true
+}
+
+// memory is what C has given a poll for its result.
+func memory(out uintptr) unsafe.Pointer {
 	// SAFETY: C's memory for a T, or for what put agreed on with C, during this poll. It comes as a
 	// number because cgo would look for Go pointers behind a pointer.
-	t.put(*(*unsafe.Pointer)(unsafe.Pointer(&out)), p.value)
-	return true
+	return *(*unsafe.Pointer)(unsafe.Pointer(&out))
 }
 
 func (t *typed[T]) drop() {
@@ -120,28 +145,28 @@ func (t *typed[T]) drop() {
 }
 
 // mustLookUp returns the future that C calls a slot of. It aborts if C has dropped that future.
-func mustLookUp(g *goFuture, slot string) *goFuture {
+func (k goKind) mustLookUp(g *goFuture, slot string) *goFuture {
 	if g == nil {
-		capi.Die(slot, "this Go future was dropped before")
+		capi.Die(slot, "this "+k.what+" was dropped before")
 	}
 	return g
 }
 
 // mustBeUnique aborts unless this call alone is in a slot of the future.
-func mustBeUnique(entered bool, slot string) {
+func (k goKind) mustBeUnique(entered bool, slot string) {
 	if !entered {
-		capi.Die(slot, "another thread is in a slot of this Go future")
+		capi.Die(slot, "another thread is in a slot of this "+k.what)
 	}
 }
 
-// pollGoFuture is the slot poll.
-func pollGoFuture(id uint64, w capi.Raw, box uint64, out uintptr) (code uint8) {
-	g := mustLookUp(goFutures.Get(id), "poll")
+// pollSlot is the slot poll of a future, or poll_next of a stream.
+func (k goKind) pollSlot(id uint64, w capi.Raw, box uint64, out uintptr) (code uint8) {
+	g := k.mustLookUp(goFutures.Get(id), k.poll)
 	if wake.FreshContexts {
-		mustBeUnique(g.cx.waker.state.load() == ended, "poll")
+		k.mustBeUnique(g.cx.waker.state.load() == ended, k.poll)
 		g.cx = newLent()
 	}
-	mustBeUnique(g.cx.lend(w, box), "poll")
+	k.mustBeUnique(g.cx.lend(w, box), k.poll)
 	if g.over {
 		g.cx.unlend()
 		capi.SetPanic(PolledAfterCompletion)
@@ -152,36 +177,35 @@ func pollGoFuture(id uint64, w capi.Raw, box uint64, out uintptr) (code uint8) {
 		if !returned {
 			v := recover()
 			if v == nil {
-				capi.Die("poll", "runtime.Goexit in a Go future that C polls")
+				capi.Die(k.poll, "runtime.Goexit in a "+k.what+" that C polls")
 			}
 			text := panicText(v)
-			g.end() // first: it may come through C and set a text
+			k.end(g) // first: it may come through C and set a text
 			capi.SetPanic(text)
 			code = capi.CodePanicked
 		}
 		g.cx.unlend()
 	}()
-	code = capi.CodePending
-	if g.f.poll(g.cx, out) {
+	code, over := g.f.poll(g.cx, out)
+	if over {
 		g.over, g.f = true, nil
-		code = capi.CodeReady
 	}
 	returned = true
 	return code
 }
 
-// dropGoFuture is the slot drop.
-func dropGoFuture(id uint64) {
-	g := mustLookUp(goFutures.Take(id), "drop")
-	mustBeUnique(g.cx.waker.state.retire(), "drop")
+// dropSlot is the slot drop.
+func (k goKind) dropSlot(id uint64) {
+	g := k.mustLookUp(goFutures.Take(id), "drop")
+	k.mustBeUnique(g.cx.waker.state.retire(), "drop")
 	wake.Futures.Add(-1)
 	if !g.over {
-		g.end()
+		k.end(g)
 	}
 }
 
-// end gives up a future that has not been ready.
-func (g *goFuture) end() {
+// end gives up a future or stream that has not ended.
+func (k goKind) end(g *goFuture) {
 	f := g.f
 	g.over, g.f = true, nil
 	returned := false
@@ -190,9 +214,9 @@ func (g *goFuture) end() {
 			return
 		}
 		if v := recover(); v != nil {
-			capi.Die("drop", "panic in a Go future's Drop: "+panicText(v))
+			capi.Die("drop", "panic in a "+k.what+"'s Drop: "+panicText(v))
 		}
-		capi.Die("drop", "runtime.Goexit in a Go future's Drop")
+		capi.Die("drop", "runtime.Goexit in a "+k.what+"'s Drop")
 	}()
 	f.drop()
 	returned = true

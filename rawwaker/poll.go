@@ -21,6 +21,23 @@ type Dropper interface {
 	Drop()
 }
 
+// Stream is a future of many values: Rust's futures::Stream.
+//
+// PollNext returns Ready with the next value, Ready with an [Item] that is not Ok at the end, after
+// which there are no more values, or Pending; then it has kept the waker, as a Poll does. It may be
+// called from a different goroutine each time, never from two at once.
+//
+// A stream that holds something is also a [Dropper]. Package future has functions for streams.
+type Stream[T any] interface {
+	PollNext(cx *Context) Poll[Item[T]]
+}
+
+// Item is what a [Stream] returns: a value, or, if Ok is false, its end.
+type Item[T any] struct {
+	Value T
+	Ok    bool
+}
+
 // Poll is the result of polling a [Future]: Ready with a value, or Pending. The zero Poll is
 // Pending.
 type Poll[T any] struct {

@@ -50,6 +50,12 @@ func putWords[V any](to unsafe.Pointer, data uintptr, vtable *V) {
 	*(*[2]uintptr)(to) = [2]uintptr{data, uintptr(unsafe.Pointer(vtable))}
 }
 
+func wordsAt(p unsafe.Pointer) (data, vtable uintptr) {
+	// SAFETY: C's memory for two words, read as numbers.
+	words := *(*[2]uintptr)(p)
+	return words[0], words[1]
+}
+
 func (r RawWaker) numbers() capi.Raw {
 	data, vtable := r.Words()
 	return capi.Raw{Data: data, VTable: vtable}

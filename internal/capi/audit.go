@@ -150,6 +150,10 @@ func AuditFuture(f Raw, size uintptr) Raw {
 	return fromC(C.ffiwaker_audit_future(toC(f), C.size_t(size), traced()))
 }
 
+// AuditStream is where streams will be audited, as futures are by [AuditFuture]: the auditor in C
+// has no call for them yet.
+func AuditStream(s Raw, _ uintptr) Raw { return s }
+
 // AuditUnwound is rawwaker_audit_unwound: a Go panic has ended a poll of this future.
 func AuditUnwound(f Raw) { C.ffiwaker_audit_unwound(toC(f)) }
 

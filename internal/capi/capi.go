@@ -45,11 +45,14 @@ type Polled struct {
 	Woken bool // the poller's task is to be woken once more
 }
 
-// GoFutures is what C calls through the slots of a Go future. Package rawwaker sets it.
-var GoFutures struct {
+// Slots are what C calls through the two slots of a future or stream of Go.
+type Slots struct {
 	Poll func(id uint64, w Raw, box uint64, out uintptr) (code uint8)
 	Drop func(id uint64)
 }
+
+// GoFutures and GoStreams are set by package rawwaker.
+var GoFutures, GoStreams Slots
 
 // Layout is the layout of one struct, from the C compiler: its size, and the offset and size of
 // each field in order.

@@ -1,4 +1,5 @@
-/* What the cgo preambles of this package share: the two words of a waker or future, as numbers.
+/* What the cgo preambles of this package share: the two words of a waker, future or stream, as
+ * numbers.
  *
  * Numbers cross between Go and C, not pointers: a C host may use any integer as data, and Go aborts
  * a program that keeps such an integer in a pointer. This is the one place that converts them. */
@@ -28,6 +29,11 @@ static inline rawwaker_future ffiwaker_future(ffiwaker_raw f) {
 
 static inline ffiwaker_raw ffiwaker_of_future(rawwaker_future f) {
   ffiwaker_raw r = {(uintptr_t)f.data, (uintptr_t)f.vtable};
+  return r;
+}
+
+static inline rawwaker_stream ffiwaker_stream(ffiwaker_raw s) {
+  rawwaker_stream r = {(void *)s.data, (const rawwaker_stream_vtable *)s.vtable};
   return r;
 }
 

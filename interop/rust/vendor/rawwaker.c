@@ -1060,7 +1060,9 @@ bool rawwaker_sink_sleep(rawwaker_sink *s) {
 struct rawwaker_queue {
   rawwaker_sink sink; /* its own list, hook and count are not used */
   _Atomic(rawwaker_queue_node *) head; /* the newest push; taken whole: no ABA */
-  _Atomic(size_t) refs;                /* owner, pushes in progress */
+  _Atomic(size_t) owners;              /* the last one closes the descriptor */
+  _Atomic(size_t) refs;                /* all owners together, each push in progress */
+  _Atomic(bool) stopped;
 };
 
 /* The head of a queue that was closed; it is never replaced. */
@@ -1090,6 +1092,7 @@ rawwaker_queue *rawwaker_queue_new(void) {
     errno = saved;
     return NULL;
   }
+  atomic_init(&q->owners, 1);
   atomic_init(&q->refs, 1);
   sink_announce(&q->sink);
   return q;
@@ -1130,14 +1133,127 @@ rawwaker_queue_node *rawwaker_queue_take(rawwaker_queue *q) {
 
 rawwaker_queue_node *rawwaker_queue_next(rawwaker_queue_node *n) { return n->private_next; }
 
+void rawwaker_queue_each(rawwaker_queue *q, void (*f)(void *arg, rawwaker_queue_node *n),
+                         void *arg) {
+  for (rawwaker_queue_node *n; (n = rawwaker_queue_take(q)) != NULL;)
+    for (rawwaker_queue_node *next; n != NULL; n = next) {
+      next = n->private_next;
+      f(arg, n);
+    }
+}
+
 rawwaker_queue_node *rawwaker_queue_close(rawwaker_queue *q) {
   rawwaker_queue_node *list = atomic_exchange_explicit(&q->head, &refused, ORD_LIST);
   return list == &refused ? NULL : queue_order(list);
 }
 
+rawwaker_queue *rawwaker_queue_clone(rawwaker_queue *q) {
+  atomic_fetch_add_explicit(&q->owners, 1, ORD_REF);
+  return q;
+}
+
 void rawwaker_queue_drop(rawwaker_queue *q) {
+  if (atomic_fetch_sub_explicit(&q->owners, 1, ORD_UNREF) != 1) return;
   rawwaker_sink_close(&q->sink);
   queue_unref(q);
+}
+
+/* ------------------------------------------------------------------------------- the job -- */
+
+/* ended is of the engine's thread, or of the thread that polls a job of a closed queue, which the
+ * engine never sees. */
+struct rawwaker_job {
+  rawwaker_queue_node submit, cancel; /* first: which of the two a node is, its address says */
+  rawwaker_oneshot *tx;
+  rawwaker_queue *queue;
+  const rawwaker_job_ops *ops;
+  _Atomic(size_t) refs; /* the oneshot's, and that of the queue while cancel is in it */
+  bool ended;
+  _Alignas(max_align_t) char data[];
+};
+
+static void job_unref(rawwaker_job *j) {
+  if (atomic_fetch_sub_explicit(&j->refs, 1, ORD_UNREF) != 1) return;
+  if (j->ops->release != NULL) j->ops->release(j);
+  rawwaker_queue_drop(j->queue);
+  free(j);
+}
+
+static void job_start(void *arg) {
+  rawwaker_job *j = arg;
+  if (!rawwaker_queue_push(j->queue, &j->submit)) j->ops->submit(NULL, j);
+}
+static void job_cancel(void *arg) {
+  rawwaker_job *j = arg;
+  if (j->ops->cancel == NULL) return;
+  atomic_fetch_add_explicit(&j->refs, 1, ORD_REF);
+  if (!rawwaker_queue_push(j->queue, &j->cancel)) job_unref(j);
+}
+static void job_destroy(void *arg, void *value) {
+  rawwaker_job *j = arg;
+  if (j->ops->destroy != NULL) j->ops->destroy(j, value);
+}
+static void job_release(void *arg) { job_unref(arg); }
+
+static const rawwaker_oneshot_ops job_oneshot = {job_start, job_cancel, job_destroy, job_release};
+
+rawwaker_future rawwaker_job_new(rawwaker_queue *q, const rawwaker_job_ops *ops, size_t size,
+                                 size_t align, size_t data, rawwaker_job **job) {
+  if (ops->submit == NULL) die(__func__, "empty member submit");
+  /* Aligned by malloc for two pointers: of the two nodes, only the second is at an odd one. */
+  _Static_assert(_Alignof(max_align_t) >= 2 * sizeof(void *), "nodes can be told apart");
+  rawwaker_job *j = data > SIZE_MAX / 2 ? NULL : calloc(1, sizeof *j + data);
+  if (j == NULL) die(__func__, "out of memory");
+  j->queue = rawwaker_queue_clone(q);
+  j->ops = ops;
+  atomic_init(&j->refs, 1);
+  *job = j;
+  return rawwaker_oneshot_new(size, align, &job_oneshot, j, &j->tx);
+}
+
+void *rawwaker_job_data(rawwaker_job *j) { return j->data; }
+
+bool rawwaker_job_send(rawwaker_job *j, const void *value) {
+  j->ended = true;
+  return rawwaker_oneshot_send(j->tx, value);
+}
+
+void rawwaker_job_fail(rawwaker_job *j, const char *msg, size_t len) {
+  j->ended = true;
+  rawwaker_oneshot_fail(j->tx, msg, len);
+}
+
+/* A node has come out of the queue. */
+static void job_run(void *engine, rawwaker_queue_node *n) {
+  bool cancel = ((uintptr_t)n & sizeof(void *)) != 0;
+  rawwaker_job *j = (rawwaker_job *)(void *)((char *)n - (cancel ? sizeof *n : 0));
+  if (cancel) {
+    if (!j->ended && engine != NULL) j->ops->cancel(engine, j);
+    job_unref(j);
+  } else if (rawwaker_oneshot_closed(j->tx)) {
+    j->ended = true;
+    rawwaker_oneshot_drop(j->tx);
+  } else {
+    j->ops->submit(engine, j);
+  }
+}
+
+bool rawwaker_queue_run(rawwaker_queue *q, void *engine) {
+  rawwaker_queue_each(q, job_run, engine);
+  /* After the last ack of the descriptor, which may have taken the kick away. */
+  return !atomic_load_explicit(&q->stopped, ORD_SLEEP);
+}
+
+void rawwaker_queue_stop(rawwaker_queue *q) {
+  atomic_store_explicit(&q->stopped, true, ORD_SLEEP);
+  rawwaker_sink_kick(&q->sink);
+}
+
+void rawwaker_queue_end(rawwaker_queue *q) {
+  for (rawwaker_queue_node *n = rawwaker_queue_close(q), *next; n != NULL; n = next) {
+    next = n->private_next;
+    job_run(NULL, n);
+  }
 }
 
 /* ------------------------------------------------------------------------------- the box -- */

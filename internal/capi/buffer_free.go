@@ -1,0 +1,5 @@
+//go:build asan || ffiwakerdebug
+
+package capi
+
+const poolBuffers = false
