@@ -168,7 +168,7 @@ var paragraph = func() map[string]string {
 			null_out double_return wake_after_the_end waker_outlives_its_task
 			drop_before_the_end drop_after_the_end sender_use_after sender_forgotten`,
 		"Threads": `storm unknown_thread polls_on_any_thread drop_beside_the_wake executor_storm
-			slots_overlap`,
+			slots_overlap sender_in_signal`,
 		"Promises": `wake_before_the_poll wake_during_the_poll wake_after_the_poll
 			pending_keeps_a_waker wakes_when_it_can_go_on latest_waker_is_woken polls_every_task
 			wake_inside_the_poll spawn_inside_a_poll set_before_wake pending_without_waker
