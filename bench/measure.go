@@ -17,7 +17,8 @@ import (
 
 // figures are all of them, in the order of RESULTS.md.
 func figures() []figure {
-	return slices.Concat(loops, waits, crossings, sendings, tasks, examples, tracingOff())
+	return slices.Concat(loops, waits, crossings, sendings, tasks, redisModule, examples,
+		tracingOff())
 }
 
 // measureFigures measures what o selects, and prints each figure once it is known.
@@ -87,6 +88,11 @@ func (f figure) leftOut(o options, noRust error) string {
 	}
 	if (f.rust != "" || f.rustOurs != "") && noRust != nil {
 		return noRust.Error()
+	}
+	if f.prepare != nil {
+		if err := f.prepare(); err != nil {
+			return err.Error()
+		}
 	}
 	if f.examples.names != nil {
 		return f.examples.noneReason()

@@ -134,7 +134,7 @@ static size_t free_places(rawwaker_sender *c) {
 
 static bool room_wake(rawwaker_sender *c, room *r) {
   uint32_t waits = WAITS;
-  if (atomic_load_explicit(&r->state, memory_order_relaxed) != WAITS ||
+  if (atomic_load_explicit(&r->state, ORD_WAIT) != WAITS ||
       !atomic_compare_exchange_strong_explicit(&r->state, &waits, WOKEN, ORD_WAIT,
                                                memory_order_relaxed))
     return false;
@@ -386,13 +386,14 @@ static void channel_drop(void *data) {
   }
   atomic_fetch_or_explicit(&c->tail, SHUT, ORD_SHUT);
   atomic_exchange_explicit(&c->rx, GONE, ORD_RECEIVE);
+  /* Before the callbacks: one that blocks delays no waiting room. */
+  wake_all(c);
   rawwaker_cell_drop(&c->cell);
   destroy_items(c);
-  if (c->ended == 0 && c->ops->cancel != NULL &&
+  if (c->ops->cancel != NULL &&
       atomic_load_explicit(&c->senders, memory_order_acquire) != 0 &&
       atomic_load_explicit(&c->text, memory_order_acquire) == NULL)
     c->ops->cancel(c->arg);
-  wake_all(c);
   channel_unref(c);
 }
 

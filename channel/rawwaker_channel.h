@@ -11,8 +11,9 @@
  *
  * No call waits for another thread, and no slot or callback is called under a lock. Items arrive in
  * the order in which try_send took its place in the channel. If a thread stops inside try_send, the
- * items that were sent after its own are held back until it continues, and so is the wake of a room
- * if a thread stops in the middle of it. The five parts of each comment are those of rawwaker.h.
+ * items that were sent after its own are held back until it continues. If a thread stops in the
+ * middle of a wake, so is that wake: the receiver's, with the wakes of other senders that coalesced
+ * with it, or a room's. The five parts of each comment are those of rawwaker.h.
  *
  * SPDX-License-Identifier: MIT
  */

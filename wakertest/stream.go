@@ -1,6 +1,7 @@
 package wakertest
 
 import (
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -71,19 +72,19 @@ func asFuture[T any](r *report, s Stream[T]) Future[rawwaker.Item[T]] {
 	return Future[rawwaker.Item[T]]{
 		Future:   &nextItem[T]{s: s.Stream},
 		Complete: s.Send,
-		Live:     soon(r, s.Live),
+		Live:     soon(r, s.Live, "the stream"),
 		Free:     s.Free,
 	}
 }
 
 // soon returns a Live that waits until it is 0.
-func soon(r *report, live func() int) func() int {
+func soon(r *report, live func() int, what string) func() int {
 	if live == nil {
 		return nil
 	}
 	return func() (got int) {
 		r.eventually(func() bool { got = live(); return got == 0 }, func() string {
-			return "the stream to hold nothing after its end or drop"
+			return fmt.Sprintf("%s to hold nothing after its end or drop; it holds %d", what, got)
 		})
 		return got
 	}
@@ -162,7 +163,7 @@ func (s *polledStream[T]) drop() {
 }
 
 func (s *polledStream[T]) done(p *probe) {
-	if live := soon(s.r, s.Live); live != nil {
+	if live := soon(s.r, s.Live, "the stream"); live != nil {
 		live()
 	}
 	p.end()

@@ -150,7 +150,7 @@ func showContract(out io.Writer, e broken.Entry) {
 // auditRule returns the text that the auditor prints for a rule.
 func auditRule(name string) string {
 	source, err := audit.Sources.ReadFile("rawwaker_audit.c")
-	pattern := regexp.MustCompile(`find\("` + regexp.QuoteMeta(name) + `", "([^"]+)"`)
+	pattern := regexp.MustCompile(`find(?:_sender)?\("` + regexp.QuoteMeta(name) + `", "([^"]+)"`)
 	if m := pattern.FindSubmatch(source); err == nil && m != nil {
 		return string(m[1])
 	}
@@ -166,7 +166,7 @@ var paragraph = func() map[string]string {
 			drop_after_ready out_only_when_ready close_drops_the_rest double_drop use_after_drop
 			borrowed_consumed use_after_poll leak forgotten future_double_drop result_too_large
 			null_out double_return wake_after_the_end waker_outlives_its_task
-			drop_before_the_end drop_after_the_end`,
+			drop_before_the_end drop_after_the_end sender_use_after sender_forgotten`,
 		"Threads": `storm unknown_thread polls_on_any_thread drop_beside_the_wake executor_storm
 			slots_overlap`,
 		"Promises": `wake_before_the_poll wake_during_the_poll wake_after_the_poll

@@ -9,7 +9,6 @@ struct redis {
   redisAsyncContext *link; /* of the thread; NULL once the connection has ended */
   uv_loop_t loop;
   uv_poll_t work;
-  uv_async_t stop;
   uv_thread_t thread;
 };
 
@@ -35,10 +34,9 @@ static void on_reply(redisAsyncContext *link, void *reply, void *j) {
 static void submit(void *engine, rawwaker_job *j) {
   redis *r = engine;
   command *c = rawwaker_job_data(j);
-  if (r == NULL || r->link == NULL)
+  if (r == NULL || r->link == NULL ||
+      redisAsyncFormattedCommand(r->link, on_reply, j, c->text, c->len) != REDIS_OK)
     answer(j, "no connection", 13, true);
-  else
-    redisAsyncFormattedCommand(r->link, on_reply, j, c->text, c->len);
 }
 
 static void destroy(rawwaker_job *j, void *value) {
@@ -58,20 +56,16 @@ rawwaker_future redis_command(redis *r, const char *text, size_t len) {
 
 /* The rest is hiredis and libuv. */
 
-static void on_work(uv_poll_t *work, int status, int events) {
-  rawwaker_queue_run(((redis *)work->data)->queue, work->data);
-}
-
 static void on_end(const redisAsyncContext *link, int status) {
   ((redis *)link->data)->link = NULL;
 }
 
-static void on_stop(uv_async_t *stop) {
-  redis *r = stop->data;
+static void on_work(uv_poll_t *work, int status, int events) {
+  redis *r = work->data;
+  if (rawwaker_queue_run(r->queue, r)) return;
   if (r->link != NULL) redisAsyncFree(r->link); /* a NULL reply to each command that was sent */
   rawwaker_queue_end(r->queue);
-  uv_close((uv_handle_t *)&r->work, NULL);
-  uv_close((uv_handle_t *)&r->stop, NULL);
+  uv_close((uv_handle_t *)work, NULL); /* the loop's last handle */
 }
 
 static void run(void *arg) {
@@ -84,10 +78,9 @@ redis *redis_open(const char *path) {
   redis *r = calloc(1, sizeof *r);
   if (r == NULL || (r->queue = rawwaker_queue_new()) == NULL) abort();
   uv_loop_init(&r->loop);
-  uv_async_init(&r->loop, &r->stop, on_stop);
   uv_poll_init(&r->loop, &r->work, rawwaker_queue_fd(r->queue));
   uv_poll_start(&r->work, UV_READABLE, on_work);
-  r->work.data = r->stop.data = r;
+  r->work.data = r;
   r->link = redisAsyncConnectUnix(path);
   redisAsyncSetDisconnectCallback(r->link, on_end);
   r->link->data = r;
@@ -102,8 +95,11 @@ redis *redis_open(const char *path) {
 }
 
 void redis_close(redis *r) {
-  uv_async_send(&r->stop);
+  rawwaker_queue_stop(r->queue);
   uv_thread_join(&r->thread);
+}
+
+void redis_free(redis *r) {
   rawwaker_queue_drop(r->queue);
   free(r);
 }

@@ -22,8 +22,11 @@ typedef struct redis_value {
 redis *redis_open(const char *path);
 
 /* Ends the connection and the thread. What was not answered yet gives an error, and so does what is
- * started later. */
+ * started later. Once. */
 void redis_close(redis *r);
+
+/* Frees what is left after redis_close. No redis_command may come later. */
+void redis_free(redis *r);
 
 /* Returns the future of a redis_value: the answer to a command, which is len bytes in the form of
  * Redis's protocol and is copied. It is sent at the first poll. Any thread. */

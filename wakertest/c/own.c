@@ -1,10 +1,12 @@
-/* own.c - tests the library's own wakers, a future that keeps its waker in a rawwaker_cell, and
+/* own.c - tests the library's own wakers, a future and a stream that keep their waker in a
+ * rawwaker_cell, a oneshot whose engine holds the operation longer than the future, and
  * rawwaker_block_on, with the kit. It is an example for tests of your own.
  * Build it in this folder:
  *
  *   gcc -std=c11 -I../.. own.c rawwaker_test.c ../../rawwaker.c -pthread -o own && ./own
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -147,6 +149,102 @@ static rawwaker_test_future make_operation(void *unused) {
                                 .free = free};
 }
 
+/* ---- a oneshot whose engine, a thread, sees a cancel later than the drop ---- */
+
+typedef struct request {
+  rawwaker_oneshot *tx;
+  _Atomic(bool) done, cancelled, started;
+  _Atomic(long) live;
+  pthread_t engine;
+} request;
+
+static void *request_engine(void *arg) {
+  request *r = arg;
+  while (!atomic_load(&r->done) && !atomic_load(&r->cancelled)) sched_yield();
+  uint64_t result = 42;
+  if (atomic_load(&r->done))
+    rawwaker_oneshot_send(r->tx, &result);
+  else
+    rawwaker_oneshot_drop(r->tx);
+  return NULL;
+}
+static void request_start(void *arg) {
+  request *r = arg;
+  atomic_store(&r->started, true);
+  if (pthread_create(&r->engine, NULL, request_engine, r) != 0) abort();
+}
+static void request_cancel(void *arg) { atomic_store(&((request *)arg)->cancelled, true); }
+static void request_release(void *arg) { atomic_store(&((request *)arg)->live, 0); }
+static const rawwaker_oneshot_ops request_ops = {request_start, request_cancel, NULL,
+                                                 request_release};
+static void request_complete(void *arg) { atomic_store(&((request *)arg)->done, true); }
+static long request_live(void *arg) { return atomic_load(&((request *)arg)->live); }
+static void request_free(void *arg) {
+  request *r = arg;
+  if (atomic_load(&r->started)) pthread_join(r->engine, NULL);
+  free(r);
+}
+static rawwaker_test_future make_request(void *unused) {
+  (void)unused;
+  request *r = need(calloc(1, sizeof *r));
+  atomic_init(&r->live, 1);
+  rawwaker_future f =
+      rawwaker_oneshot_new(sizeof(uint64_t), _Alignof(uint64_t), &request_ops, r, &r->tx);
+  return (rawwaker_test_future){.future = f,
+                                .arg = r,
+                                .size = sizeof(uint64_t),
+                                .complete = request_complete,
+                                .live = request_live,
+                                .free = request_free,
+                                .lingers = true};
+}
+
+/* ---- a stream of numbers that another thread counts up ---- */
+
+enum { NUMBERS = 5 };
+static const uint64_t numbers[NUMBERS] = {10, 11, 12, 13, 14};
+typedef struct counting {
+  rawwaker_cell cell;
+  _Atomic(size_t) there; /* items that were produced; the last is the end */
+  size_t given;
+  _Atomic(long) live;
+} counting;
+
+static rawwaker_poll counting_poll_next(void *data, rawwaker_context *cx, void *out) {
+  counting *c = data;
+  rawwaker_cell_register(&c->cell, cx->waker); /* register before the test: no wake is lost */
+  if (atomic_load(&c->there) == c->given) return RAWWAKER_PENDING;
+  if (c->given == NUMBERS) return RAWWAKER_DONE;
+  *(uint64_t *)out = numbers[c->given++];
+  return RAWWAKER_READY;
+}
+static void counting_drop(void *data) {
+  counting *c = data;
+  rawwaker_cell_drop(&c->cell);
+  atomic_store(&c->live, 0);
+}
+static void counting_produce(void *arg) {
+  counting *c = arg;
+  atomic_fetch_add(&c->there, 1);
+  rawwaker_cell_wake(&c->cell);
+}
+static long counting_live(void *arg) { return atomic_load(&((counting *)arg)->live); }
+static const rawwaker_stream_vtable counting_vtable = {counting_poll_next, counting_drop};
+static rawwaker_test_stream make_counting(void *unused) {
+  (void)unused;
+  counting *c = need(calloc(1, sizeof *c));
+  atomic_init(&c->live, 1);
+  return (rawwaker_test_stream){.stream = {c, &counting_vtable},
+                                .arg = c,
+                                .size = sizeof(uint64_t),
+                                .items = numbers,
+                                .count = NUMBERS,
+                                .produce = counting_produce,
+                                .ahead = NUMBERS + 1,
+                                .live = counting_live,
+                                .free = free};
+}
+
 /* ---- rawwaker_block_on: each future on a thread of its own ---- */
 
 enum { MOST = 128 };
@@ -188,6 +286,8 @@ int main(void) {
   int failed = rawwaker_test_wakers("rawwaker_from_fn", make_counter, NULL);
   failed += rawwaker_test_wakers("a box and its sink", make_boxed, NULL);
   failed += rawwaker_test_futures("a future with a rawwaker_cell", make_operation, NULL);
+  failed += rawwaker_test_futures("a oneshot of an engine", make_request, NULL);
+  failed += rawwaker_test_streams("a stream with a rawwaker_cell", make_counting, NULL);
   failed += rawwaker_test_executors("rawwaker_block_on", make_blocker, NULL);
   return failed != 0 || rawwaker_live() != 0;
 }

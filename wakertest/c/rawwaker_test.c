@@ -183,6 +183,7 @@ static int run_all(const char *subject, const scenario *all, void *make, void *a
 typedef struct maker {
   rawwaker_test_waker (*waker)(void *);
   rawwaker_test_future (*future)(void *);
+  rawwaker_test_stream (*stream)(void *);
   rawwaker_test_executor (*executor)(void *);
 } maker;
 
@@ -803,6 +804,8 @@ static void probe_free(probe *p) {
 
 /* ---------------------------------------------------------------------------- the futures -- */
 
+static bool streaming; /* The scenario is a stream's, and its first item is the future's result. */
+
 static rawwaker_test_future make_future(void *make, void *arg) {
   did("make f");
   return ((const maker *)make)->future(arg);
@@ -818,8 +821,12 @@ static rawwaker_poll poll_out(const rawwaker_test_future *f, probe *p, unsigned 
   did(got == RAWWAKER_READY      ? "is READY"
       : got == RAWWAKER_PENDING  ? "is PENDING"
       : got == RAWWAKER_PANICKED ? "is PANICKED"
+      : got == RAWWAKER_DONE     ? "is DONE"
                                  : "is an unknown code");
-  expect(got <= RAWWAKER_PANICKED, "READY, PENDING or PANICKED; poll returned %d", got);
+  if (streaming)
+    expect(got <= RAWWAKER_DONE, "READY, PENDING, PANICKED or DONE; poll_next returned %d", got);
+  else
+    expect(got <= RAWWAKER_PANICKED, "READY, PENDING or PANICKED; poll returned %d", got);
   return got;
 }
 static rawwaker_poll poll_once(const rawwaker_test_future *f, probe *p) {
@@ -845,14 +852,17 @@ static void finish(const rawwaker_test_future *f, probe *p) {
   for (size_t seen = 0;;) {
     seen = atomic_load(&p->wakes);
     if (poll_once(f, p) != RAWWAKER_PENDING ||
-        !woken(p, seen + 1, "of a future that is PENDING and can continue"))
+        !woken(p, seen + 1, "when it is PENDING and can continue"))
       return;
   }
 }
 static bool holds_nothing(const rawwaker_test_future *f, const char *when) {
   if (f->live == NULL) return true;
   long got = f->live(f->arg);
-  return expect(got == 0, "the future to hold nothing %s; it holds %ld", when, got);
+  for (int64_t end = nanoseconds() + patience(); f->lingers && got != 0 && nanoseconds() < end;
+       got = f->live(f->arg))
+    pause_a_little();
+  return expect(got == 0, "nothing to be held %s; live is %ld", when, got);
 }
 /* Waits, because another thread may still be inside a wake, which holds its clone until it
  * returns. */
@@ -887,7 +897,7 @@ static void pending_keeps_a_waker(void *make, void *arg) {
   probe p = {0};
   if (poll_once(&f, &p) == RAWWAKER_PENDING)
     expect(atomic_load(&p.live) > 0 || atomic_load(&p.wakes) > 0,
-           "a future that is PENDING to have kept a clone of the waker, or woken it");
+           "a clone of the waker to be kept after PENDING, or the waker to be woken");
   else
     skip("READY at once");
   drop_future(&f);
@@ -909,7 +919,7 @@ static void wakes_when_it_can_go_on(void *make, void *arg) {
   size_t seen = atomic_load(&p.wakes);
   if (poll_once(&f, &p) == RAWWAKER_PENDING) {
     complete(&f);
-    if (woken(&p, seen + 1, "of a future that is PENDING and can continue")) finish(&f, &p);
+    if (woken(&p, seen + 1, "when it is PENDING and can continue")) finish(&f, &p);
   }
   drop_future(&f);
   future_done(&f, &p);
@@ -943,7 +953,7 @@ static void unasked_poll(void *make, void *arg) {
   }
   if (pending) {
     complete(&f);
-    if (woken(&p, seen + 1, "of a future that was polled without a wake")) finish(&f, &p);
+    if (woken(&p, seen + 1, "after polls without a wake")) finish(&f, &p);
   }
   drop_future(&f);
   future_done(&f, &p);
@@ -973,7 +983,7 @@ static void polls_on_any_thread(void *make, void *arg) {
     if (e.got != RAWWAKER_PENDING || i < 2) continue;
     if (!completed) complete(&f);
     completed = true;
-    if (!woken(&p, seen + 1, "of a future that is PENDING and can continue")) break;
+    if (!woken(&p, seen + 1, "when it is PENDING and can continue")) break;
   }
   pthread_join(start(drop_elsewhere, &f), NULL);
   future_done(&f, &p);
@@ -1073,8 +1083,8 @@ static void enter_the_future(void *arg) {
   while (!atomic_load(&e->came_back) && nanoseconds() < end) pause_a_little();
   if (!e->of_another_rule)
     expect(atomic_load(&e->came_back),
-           "a call on another thread to return while the slot runs: the future seems to hold a "
-           "lock during the slot");
+           "a call on another thread to return while the slot runs: a lock seems to be held "
+           "during the slot");
   else if (!atomic_load(&e->came_back))
     skip("a lock seems to be held during the wake: see wakes_under_no_lock");
   atomic_store(&e->left, 1);
@@ -1121,7 +1131,7 @@ static void poll_inside_the_wake(void *make, void *arg,
     size_t seen = atomic_load(&p.wakes);
     p.on_wake = enter_the_future;
     complete(&f);
-    if (woken(&p, seen + 1, "of a future that can continue")) {
+    if (woken(&p, seen + 1, "when it can continue")) {
       leave_the_future(&e);
       if (e.got == RAWWAKER_PENDING && then != NULL && !atomic_load(&now.skipped)) then(&f, &other);
     }
@@ -1155,7 +1165,7 @@ static void clones_under_no_lock(void *make, void *arg) {
     else
       leave_the_future(&e);
     if (got == RAWWAKER_PENDING && atomic_load(&e.times) != 0 &&
-        woken(&p, seen + 1, "of a future that was completed during its poll"))
+        woken(&p, seen + 1, "after it was completed during its poll"))
       finish(&f, &p);
   }
   drop_future(&f);
@@ -1196,6 +1206,313 @@ static const scenario futures[] = {
 int rawwaker_test_futures(const char *name, rawwaker_test_future (*make)(void *arg), void *arg) {
   maker m = {.future = make};
   return run_all(name, futures, &m, arg);
+}
+
+/* ---------------------------------------------------------------------------- the streams -- */
+
+typedef rawwaker_test_stream flow;
+
+static flow make_flow(void *make, void *arg) {
+  did("make s");
+  return ((const maker *)make)->stream(arg);
+}
+
+/* The stream as a future of its first item: the slots of both have the same types. */
+static rawwaker_test_future first_item(const flow *s) {
+  static rawwaker_future_vtable slots; /* of one scenario at a time */
+  slots = (rawwaker_future_vtable){s->stream.vtable->poll_next, s->stream.vtable->drop};
+  return (rawwaker_test_future){.future = {s->stream.data, &slots},
+                                .arg = s->arg,
+                                .size = s->size,
+                                .complete = s->produce,
+                                .live = s->live,
+                                .free = s->free,
+                                .lingers = s->lingers};
+}
+struct flow_maker {
+  void *make, *arg;
+};
+static rawwaker_test_future make_first_item(void *arg) {
+  struct flow_maker *m = arg;
+  flow s = make_flow(m->make, m->arg);
+  return first_item(&s);
+}
+static void as_future(void (*run)(void *make, void *arg), void *make, void *arg) {
+  maker m = {.future = make_first_item};
+  struct flow_maker of = {make, arg};
+  streaming = true;
+  run(&m, &of);
+  streaming = false;
+}
+#define OF_FUTURES(name) \
+  static void stream_##name(void *make, void *arg) { as_future(name, make, arg); }
+OF_FUTURES(pending_keeps_a_waker)
+OF_FUTURES(context_is_borrowed)
+OF_FUTURES(wakes_when_it_can_go_on)
+OF_FUTURES(latest_waker_is_woken)
+OF_FUTURES(unasked_poll)
+OF_FUTURES(polls_on_any_thread)
+OF_FUTURES(drop_before_the_poll)
+OF_FUTURES(drop_while_pending)
+OF_FUTURES(drop_beside_the_wake)
+OF_FUTURES(wakes_under_no_lock)
+OF_FUTURES(set_before_wake)
+OF_FUTURES(clones_under_no_lock)
+
+static void complete_stream_vtable(void *make, void *arg) {
+  flow s = make_flow(make, arg);
+  probe p = {0};
+  const rawwaker_stream_vtable *v = s.stream.vtable;
+  bool slots = v != NULL && v->poll_next != NULL && v->drop != NULL;
+  expect(v != NULL, "a vtable");
+  expect(slots, "two slots");
+  expect(s.size <= OUT && s.count >= 3, "items of at most %d bytes, and at least 3 of them", OUT);
+  if (!slots) return;
+  rawwaker_test_future f = first_item(&s);
+  drop_future(&f);
+  future_done(&f, &p);
+}
+
+/* A stream that is being received. Its polls take turns with two wakers, and the latest must be the
+ * one that is woken. */
+typedef struct reception {
+  flow s;
+  rawwaker_test_future f;
+  probe p[2];
+  unsigned polls;
+  size_t received, produced;
+  bool looks; /* at *out after a poll that gave no item */
+  _Alignas(16) unsigned char out[OUT];
+} reception;
+
+static reception *receive_from(void *make, void *arg) {
+  reception *r = calloc(1, sizeof *r);
+  if (r == NULL) abort();
+  r->s = make_flow(make, arg);
+  r->f = first_item(&r->s);
+  return r;
+}
+/* seen: how often this poll's waker had been woken when the poll began. */
+static rawwaker_poll receive(reception *r, size_t *seen) {
+  probe *p = &r->p[++r->polls % 2];
+  *seen = atomic_load(&p->wakes);
+  memset(r->out, 0xA5, sizeof r->out);
+  streaming = true;
+  rawwaker_poll got = poll_out(&r->f, p, r->out);
+  streaming = false;
+  for (size_t i = 0; i < sizeof r->out && r->looks && got != RAWWAKER_READY; i++)
+    if (!expect(r->out[i] == 0xA5, "*out untouched by a poll without an item; byte %zu was written",
+                i))
+      break;
+  return got;
+}
+static bool woken_again(reception *r, size_t seen, const char *when) {
+  return woken(&r->p[r->polls % 2], seen + 1, when);
+}
+static void produce(reception *r) {
+  if (r->s.produce == NULL || r->produced > r->s.count) return;
+  did(r->produced < r->s.count ? "produce an item" : "produce the end");
+  r->produced++;
+  r->s.produce(r->s.arg);
+}
+static bool item_is_next(reception *r) {
+  size_t i = r->received++;
+  if (!expect(i < r->s.count, "DONE after %zu items; there is another", r->s.count)) return false;
+  return expect(r->s.size == 0 ||
+                    memcmp(r->out, (const char *)r->s.items + i * r->s.size, r->s.size) == 0,
+                "item %zu of the stream; another one came", i);
+}
+/* Receives items until there were n, or DONE if n is count + 1. It produces if the stream is
+ * pending. */
+static bool receive_until(reception *r, size_t n) {
+  while (r->received < n) {
+    size_t seen;
+    rawwaker_poll got = receive(r, &seen);
+    if (got == RAWWAKER_PENDING) {
+      if (r->produced <= r->received) produce(r);
+      if (!woken_again(r, seen, "when it is PENDING and can continue")) return false;
+    } else if (got == RAWWAKER_READY) {
+      if (!item_is_next(r)) return false;
+    } else {
+      if (!expect(got == RAWWAKER_DONE && r->received == r->s.count,
+                  "%zu items and then DONE; after %zu items poll_next returned %d", r->s.count,
+                  r->received, got))
+        return false;
+      r->received++;
+    }
+  }
+  return true;
+}
+static void reception_done(reception *r) {
+  none_is_left(&r->p[0], "the waker");
+  future_done(&r->f, &r->p[1]);
+  probe_free(&r->p[0]);
+  free(r);
+}
+
+static void items_in_order(void *make, void *arg) {
+  reception *r = receive_from(make, arg);
+  receive_until(r, r->s.count + 1);
+  drop_future(&r->f);
+  reception_done(r);
+}
+static void done_is_repeated(void *make, void *arg) {
+  reception *r = receive_from(make, arg);
+  size_t seen;
+  if (receive_until(r, r->s.count + 1))
+    for (int i = 0; i < 3; i++) {
+      rawwaker_poll got = receive(r, &seen);
+      if (!expect(got == RAWWAKER_DONE, "DONE again; poll_next returned %d", got)) break;
+    }
+  drop_future(&r->f);
+  reception_done(r);
+}
+static size_t may_produce(const reception *r) {
+  size_t ahead = r->s.ahead > 1 ? r->s.ahead : 1, left = r->s.count - r->received;
+  return ahead < left ? ahead : left;
+}
+static void one_wake_for_many_items(void *make, void *arg) {
+  reception *r = receive_from(make, arg);
+  size_t seen;
+  if (r->s.produce == NULL || may_produce(r) < 2) {
+    skip("no produce, or only one item ahead");
+  } else if (receive(r, &seen) == RAWWAKER_PENDING) {
+    size_t n = may_produce(r);
+    for (size_t i = 0; i < n; i++) produce(r);
+    if (woken_again(r, seen, "when it is PENDING and can continue"))
+      while (r->received < n) {
+        rawwaker_poll got = receive(r, &seen);
+        if (got == RAWWAKER_PENDING) {
+          if (!woken_again(r, seen, "of a stream that is PENDING although an item is there")) break;
+        } else if (!expect(got == RAWWAKER_READY, "an item; poll_next returned %d", got) ||
+                   !item_is_next(r)) {
+          break;
+        }
+      }
+  }
+  drop_future(&r->f);
+  reception_done(r);
+}
+static void item_only_when_ready(void *make, void *arg) {
+  reception *r = receive_from(make, arg);
+  size_t seen;
+  r->looks = true;
+  if (receive_until(r, r->s.count + 1)) receive(r, &seen);
+  drop_future(&r->f);
+  reception_done(r);
+}
+static void drop_between_items(void *make, void *arg) {
+  for (size_t n = 0, count = 1; n <= count && !atomic_load(&now.failed); n++) {
+    reception *r = receive_from(make, arg);
+    count = r->s.count;
+    if (receive_until(r, n) && r->s.produce != NULL)
+      for (size_t i = r->produced; i < n + may_produce(r); i++) produce(r);
+    pthread_join(start(drop_elsewhere, &r->f), NULL);
+    reception_done(r);
+  }
+}
+static void drop_after_done(void *make, void *arg) {
+  reception *r = receive_from(make, arg);
+  receive_until(r, r->s.count + 1);
+  pthread_join(start(drop_elsewhere, &r->f), NULL);
+  reception_done(r);
+}
+
+/* A thread produces while this one receives, and polls after wakes only. */
+struct producing {
+  reception *r;
+  _Atomic(size_t) received;
+  _Atomic(int) stop;
+};
+static void *produce_all(void *arg) {
+  struct producing *p = arg;
+  size_t ahead = p->r->s.ahead > 1 ? p->r->s.ahead : 1;
+  for (size_t i = 0; i <= p->r->s.count; i++) {
+    while (i >= atomic_load(&p->received) + ahead)
+      if (atomic_load(&p->stop))
+        return NULL;
+      else
+        sched_yield();
+    produce(p->r);
+  }
+  return NULL;
+}
+static void items_from_a_thread(void *make, void *arg) {
+  for (int round = 0; round < 50 && !atomic_load(&now.failed) && !atomic_load(&now.skipped);
+       round++) {
+    reception *r = receive_from(make, arg);
+    struct producing p = {.r = r};
+    pthread_t t;
+    atomic_store(&now.happened, 0);
+    bool produces = r->s.produce != NULL;
+    if (!produces) skip("no produce");
+    if (produces) t = start(produce_all, &p);
+    while (produces && r->received <= r->s.count) {
+      size_t seen;
+      rawwaker_poll got = receive(r, &seen);
+      if (got == RAWWAKER_READY) {
+        if (!item_is_next(r)) break;
+      } else if (got == RAWWAKER_PENDING) {
+        if (!woken_again(r, seen, "of a stream that is PENDING although an item is there")) break;
+      } else if (expect(got == RAWWAKER_DONE && r->received == r->s.count,
+                        "%zu items and then DONE; after %zu items poll_next returned %d",
+                        r->s.count, r->received, got)) {
+        r->received++;
+      } else {
+        break;
+      }
+      atomic_store(&p.received, r->received);
+    }
+    atomic_store(&p.stop, 1);
+    if (produces) pthread_join(t, NULL);
+    drop_future(&r->f);
+    reception_done(r);
+  }
+}
+
+static const scenario streams[] = {
+    {"complete_stream_vtable", complete_stream_vtable, "a stream's vtable has two slots"},
+    {"items_in_order", items_in_order,
+     "each item is given once, in order, and DONE follows the last one"},
+    {"done_is_repeated", done_is_repeated, "after DONE, each later call gives DONE"},
+    {"one_wake_for_many_items", one_wake_for_many_items,
+     "wakes coalesce: after a wake, polls until PENDING give every item that is there"},
+    {"items_from_a_thread", items_from_a_thread,
+     "poll_next keeps its waker first and then looks for an item: no wake is lost"},
+    {"item_only_when_ready", item_only_when_ready, "*out is written only with READY"},
+    {"drop_between_items", drop_between_items,
+     "drop called before DONE releases everything, also items that were not received"},
+    {"drop_after_done", drop_after_done, "drop is called after DONE too, and releases everything"},
+    {"stream_pending_keeps_a_waker", stream_pending_keeps_a_waker,
+     "a stream that returns PENDING has kept a clone of the waker of that poll"},
+    {"stream_context_is_borrowed", stream_context_is_borrowed,
+     "the waker of a context is borrowed: clone it to keep it, never wake or drop it by value"},
+    {"stream_wakes_when_it_can_go_on", stream_wakes_when_it_can_go_on,
+     "a stream that returned PENDING wakes when it can continue"},
+    {"stream_latest_waker_is_woken", stream_latest_waker_is_woken,
+     "of several polls, the waker of the latest is the one to wake"},
+    {"stream_unasked_poll", stream_unasked_poll, "a poll without a wake is legal"},
+    {"stream_polls_on_any_thread", stream_polls_on_any_thread,
+     "poll_next and drop may each come from another thread"},
+    {"stream_drop_before_the_poll", stream_drop_before_the_poll,
+     "drop releases everything, also before the first poll"},
+    {"stream_drop_while_pending", stream_drop_while_pending,
+     "drop called early cancels: it releases what the stream holds, including the waker"},
+    {"stream_drop_beside_the_wake", stream_drop_beside_the_wake,
+     "drop may overlap a wake on another thread"},
+    {"stream_wakes_under_no_lock", stream_wakes_under_no_lock,
+     "no slot is called under a lock: wake may call the stream again at once"},
+    {"stream_set_before_wake", stream_set_before_wake,
+     "the producing side sets the condition first and wakes after: "
+     "a poll inside the wake finds it, or another wake follows"},
+    {"stream_clones_under_no_lock", stream_clones_under_no_lock,
+     "no slot is called under a lock, clone included"},
+    {NULL, NULL, NULL},
+};
+
+int rawwaker_test_streams(const char *name, rawwaker_test_stream (*make)(void *arg), void *arg) {
+  maker m = {.stream = make};
+  return run_all(name, streams, &m, arg);
 }
 
 /* ------------------------------------------------------------------------------ executors -- */
@@ -1537,7 +1854,7 @@ int rawwaker_test_executors(const char *name, rawwaker_test_executor (*make)(voi
 /* ------------------------------------------------------------------------------ the names -- */
 
 static bool known(const char *name) {
-  static const scenario *const kinds[] = {wakers, futures, executors};
+  static const scenario *const kinds[] = {wakers, futures, streams, executors};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
     for (const scenario *s = kinds[i]; s->name != NULL; s++)
       if (strcmp(s->name, name) == 0) return true;
@@ -1557,4 +1874,5 @@ static const rawwaker_test_rule *rules(const scenario *all, rawwaker_test_rule *
   }
 RULES(waker)
 RULES(future)
+RULES(stream)
 RULES(executor)

@@ -1,5 +1,5 @@
-/* rawwaker_test.h - tests a waker, a future or an executor against the contract of rawwaker.h, with
- * one named scenario for each rule.
+/* rawwaker_test.h - tests a waker, a future, a stream or an executor against the contract of
+ * rawwaker.h, with one named scenario for each rule.
  *
  *   gcc -std=c11 -I<folder of rawwaker.h> -I<folder of this file> \
  *     my_test.c my_waker.c rawwaker_test.c rawwaker.c -pthread -o my_test
@@ -26,7 +26,8 @@
  * name. Run them with -fsanitize=thread too: on a machine with strong memory ordering, no other
  * test can detect that a wake does not publish the writes before it.
  *
- * The kit for Go, package wakertest, has the same scenarios with the same names.
+ * The kit for Go, package wakertest, has the same scenarios with the same names, but none for
+ * streams.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -83,14 +84,46 @@ typedef struct rawwaker_test_future {
   /* Completes the future and wakes its waker. It is called once, on any thread, perhaps at the same
    * time as the future's drop or after it. NULL: the future becomes ready by itself. */
   void (*complete)(void *arg);
-  /* Returns how many resources the future holds. It must be 0 after the drop. */
+  /* Returns how many resources the future holds. It must be 0 after the drop; see lingers. */
   long (*live)(void *arg);
   /* The kit no longer uses arg: the future was dropped, and complete was called or will not be. */
   void (*free)(void *arg);
+  /* An engine holds the operation longer than the future: live is 0 not at once after the drop, but
+   * when the engine has seen that the operation was cancelled. The kit waits for that. For bindings
+   * of real libraries; live may then count operations, buffers or calls of release. */
+  bool lingers;
 } rawwaker_test_future;
 
 /* As rawwaker_test_wakers, for futures. */
 int rawwaker_test_futures(const char *name, rawwaker_test_future (*make)(void *arg), void *arg);
+
+/* A stream, and how the kit produces its items. */
+typedef struct rawwaker_test_stream {
+  /* The kit owns it: it polls and drops it. */
+  rawwaker_stream stream;
+  void *arg;
+  /* The size of an item in bytes; at most 256. */
+  size_t size;
+  /* The count items that the stream gives, in order, each of size bytes; then it gives DONE. count
+   * must be at least 3. */
+  const void *items;
+  size_t count;
+  /* Makes the next item available and wakes the stream's waker. The call after the last item ends
+   * the stream, and is the last one. The kit makes one call at a time, on any thread, perhaps at
+   * the same time as a poll_next or the drop, or after the drop. NULL: the stream produces by
+   * itself. */
+  void (*produce)(void *arg);
+  /* How many items may be produced that were not received yet; 0 counts as 1. The call that ends
+   * the stream counts as an item. */
+  size_t ahead;
+  /* As those of rawwaker_test_future. */
+  long (*live)(void *arg);
+  void (*free)(void *arg);
+  bool lingers;
+} rawwaker_test_stream;
+
+/* As rawwaker_test_wakers, for streams. */
+int rawwaker_test_streams(const char *name, rawwaker_test_stream (*make)(void *arg), void *arg);
 
 /* An executor. The futures of its tasks have no result: out is NULL. */
 typedef struct rawwaker_test_executor {
@@ -114,6 +147,7 @@ typedef struct rawwaker_test_rule {
 } rawwaker_test_rule;
 const rawwaker_test_rule *rawwaker_test_waker_rules(void);
 const rawwaker_test_rule *rawwaker_test_future_rules(void);
+const rawwaker_test_rule *rawwaker_test_stream_rules(void);
 const rawwaker_test_rule *rawwaker_test_executor_rules(void);
 
 #ifdef __cplusplus

@@ -61,7 +61,7 @@ static void submit_all(redis *r, bool closed) {
   }
 }
 
-void redis_command(redis *r, const char *text, size_t len, uintptr_t handle) {
+void calls_command(redis *r, const char *text, size_t len, uintptr_t handle) {
   command *c = malloc(sizeof *c + len);
   if (c == NULL) abort();
   c->next = NULL;
@@ -109,7 +109,7 @@ static void run(void *arg) {
   uv_loop_close(&r->loop);
 }
 
-redis *redis_open(const char *path) {
+redis *calls_open(const char *path) {
   redis *r = calloc(1, sizeof *r);
   if (r == NULL || (r->wakeup = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0) abort();
   pthread_mutex_init(&r->lock, NULL);
@@ -133,7 +133,7 @@ redis *redis_open(const char *path) {
 }
 
 /* No command may be sent after it. */
-void redis_close(redis *r) {
+void calls_close(redis *r) {
   uv_async_send(&r->stop);
   uv_thread_join(&r->thread);
   close(r->wakeup);

@@ -26,11 +26,11 @@ type Client struct{ c *C.redis }
 func Open(path string) Client {
 	name := C.CString(path)
 	defer C.free(unsafe.Pointer(name))
-	return Client{C.redis_open(name)}
+	return Client{C.calls_open(name)}
 }
 
 // Close ends the connection. No command may be sent during it or later.
-func (c Client) Close() { C.redis_close(c.c) }
+func (c Client) Close() { C.calls_close(c.c) }
 
 // Reply is the answer to a command; OK is false for Redis's nil.
 type Reply struct {
@@ -46,7 +46,7 @@ func (c Client) Do(ctx context.Context, args ...string) (Reply, error) {
 		text = fmt.Appendf(text, "$%d\r\n%s\r\n", len(a), a)
 	}
 	answer := make(chan Reply, 1) // the callback must not block if ctx has ended
-	C.redis_command(c.c, (*C.char)(unsafe.Pointer(&text[0])), C.size_t(len(text)),
+	C.calls_command(c.c, (*C.char)(unsafe.Pointer(&text[0])), C.size_t(len(text)),
 		C.uintptr_t(cgo.NewHandle(answer)))
 	select {
 	case r := <-answer:

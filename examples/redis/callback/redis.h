@@ -8,11 +8,11 @@
 
 typedef struct redis redis;
 
-redis *redis_open(const char *path);
-void redis_close(redis *r);
+redis *calls_open(const char *path);
+void calls_close(redis *r);
 
 /* Sends a command. onRedisReply is called once, on the connection's thread, or on this one if the
  * connection was closed. */
-void redis_command(redis *r, const char *command, size_t len, uintptr_t handle);
+void calls_command(redis *r, const char *command, size_t len, uintptr_t handle);
 
 #endif

@@ -1,4 +1,4 @@
-/* broken.h - wakers, futures, executors and users of wakers that each break one rule of rawwaker.h,
+/* broken.h - wakers, futures, streams, executors and users of wakers that each break one rule of rawwaker.h,
  * and a correct one of each kind. Their memory stays valid until the kit frees it, so that a second
  * use of a reference does no harm. */
 #ifndef BROKEN_H
@@ -19,6 +19,7 @@ const broken *broken_find(const char *name);
 /* Their arg is the entry. */
 rawwaker_test_waker broken_waker(void *entry);
 rawwaker_test_future broken_future(void *entry);
+rawwaker_test_stream broken_stream(void *entry);
 rawwaker_test_executor broken_executor(void *entry);
 void broken_user(const broken *entry, rawwaker w); /* takes w, which is audited */
 

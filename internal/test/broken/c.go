@@ -1,6 +1,7 @@
 //go:build cgo
 
-// Package broken holds wakers, futures and executors, in C and in Go, that each break one rule.
+// Package broken holds wakers, futures, streams and executors, in C and in Go, that each break one
+// rule.
 //
 // The conformance kits and the auditor must report the rule. Sound ones, which must pass, are there
 // for comparison. Run each in a process of its own.

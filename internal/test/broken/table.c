@@ -5,6 +5,7 @@
 
 #define W(name, does, kit, audit) {#name, "waker", does, kit, audit, false}
 #define F(name, does, kit, audit) {#name, "future", does, kit, audit, false}
+#define S(name, does, kit) {#name, "stream", does, kit, NULL, false}
 #define E(name, does, kit, audit) {#name, "executor", does, kit, audit, false}
 #define U(name, does, audit) {#name, "user", does, NULL, audit, false}
 
@@ -70,6 +71,8 @@ const broken broken_all[] = {
       NULL),
     F(keeps_its_waker_over_drop, "drop while pending does not drop the waker", "drop_while_pending",
       "forgotten"),
+    F(never_ends_its_operation, "lingers, and its operation never ends after the drop",
+      "drop_while_pending", NULL),
     F(leaks_after_ready, "drop after READY releases nothing", "drop_after_ready", NULL),
     F(writes_early, "writes *out while it is PENDING", "out_only_when_ready", NULL),
     F(drop_races_with_wake, "the completing side wakes a waker that drop may have dropped",
@@ -79,6 +82,42 @@ const broken broken_all[] = {
     F(wakes_before_its_condition, "wakes before it sets the condition", "set_before_wake", NULL),
     F(clones_under_its_lock, "clones while it holds its lock", "clones_under_no_lock",
       "slot_under_lock"),
+
+    S(sound_stream, "keeps every rule", NULL),
+    S(stream_without_drop, "has no slot drop", "complete_stream_vtable"),
+    S(skips_an_item, "gives its third item in place of the second", "items_in_order"),
+    S(stream_gives_no_code, "its third poll_next returns 9", "items_in_order"),
+    S(done_then_pending, "returns PENDING after DONE", "done_is_repeated"),
+    S(one_item_for_a_wake, "gives one item after each wake, although more are there",
+      "one_wake_for_many_items"),
+    S(looks_then_registers, "looks for an item first and keeps its waker afterwards",
+      "items_from_a_thread"),
+    S(stream_writes_early, "writes *out without READY", "item_only_when_ready"),
+    S(leaks_items_that_are_left, "drop before DONE leaks the items that were not received",
+      "drop_between_items"),
+    S(leaks_after_done, "drop after DONE releases nothing", "drop_after_done"),
+    S(stream_keeps_no_waker, "returns PENDING and keeps no waker", "stream_pending_keeps_a_waker"),
+    S(stream_keeps_the_borrowed, "keeps the context's waker without a clone",
+      "stream_pending_keeps_a_waker"),
+    S(stream_drops_the_borrowed, "drops the context's waker", "stream_context_is_borrowed"),
+    S(stream_never_wakes, "does not wake when it can continue", "stream_wakes_when_it_can_go_on"),
+    S(stream_keeps_the_first_waker, "keeps the waker of its first poll permanently",
+      "stream_latest_waker_is_woken"),
+    S(stream_drops_the_old_waker_twice, "drops the waker of the previous poll twice",
+      "stream_unasked_poll"),
+    S(stream_knows_one_thread, "keeps no waker if another thread polls",
+      "stream_polls_on_any_thread"),
+    S(stream_leaks_if_never_polled, "drop before the first poll releases nothing",
+      "stream_drop_before_the_poll"),
+    S(stream_keeps_its_waker_over_drop, "drop while pending does not drop the waker",
+      "stream_drop_while_pending"),
+    S(stream_drop_races_with_wake, "the producing side wakes a waker that drop may have dropped",
+      "stream_drop_beside_the_wake"),
+    S(stream_wakes_under_its_lock, "wakes while it holds its lock", "stream_wakes_under_no_lock"),
+    S(stream_wakes_before_its_condition, "wakes before it sets the condition",
+      "stream_set_before_wake"),
+    S(stream_clones_under_its_lock, "clones while it holds its lock",
+      "stream_clones_under_no_lock"),
 
     E(sound_executor, "keeps every rule", NULL, NULL),
     E(forgets_a_task, "every seventh task is never polled", "polls_every_task", NULL),
@@ -114,6 +153,8 @@ const broken broken_all[] = {
       "result_too_large"),
     U(polls_without_out, "polls a future of 8 bytes with a NULL out", "null_out"),
     U(returns_a_loan_twice, "ends one loan of a waker twice", "double_return"),
+    U(forgets_a_sender, "makes a oneshot and never uses its sender", "sender_forgotten"),
+    U(sends_in_a_handler, "sends in a signal handler", "sender_in_signal"),
     {NULL, NULL, NULL, NULL, NULL, false},
 };
 

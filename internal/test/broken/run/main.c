@@ -142,6 +142,8 @@ int main(int argc, char **argv) {
       return rawwaker_test_wakers(b->name, broken_waker, entry) != 0;
     if (strcmp(b->kind, "future") == 0)
       return rawwaker_test_futures(b->name, broken_future, entry) != 0;
+    if (strcmp(b->kind, "stream") == 0)
+      return rawwaker_test_streams(b->name, broken_stream, entry) != 0;
     if (strcmp(b->kind, "executor") == 0)
       return rawwaker_test_executors(b->name, broken_executor, entry) != 0;
     fprintf(stderr, "run: kit: %s is a fault for the auditor (use run audit)\n", b->name);

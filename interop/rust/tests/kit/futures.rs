@@ -48,7 +48,7 @@ where
         Box::into_raw(Box::new(Operation { complete: Mutex::new(Some(Box::new(done))), held }))
             .cast();
     let (complete, live, free) = (Some(complete as _), Some(live as _), Some(free as _));
-    TestFuture { future, arg, size: size_of::<u64>(), complete, live, free }
+    TestFuture { future, arg, size: size_of::<u64>(), complete, live, free, lingers: false }
 }
 
 /// A future that becomes ready by itself.
@@ -288,5 +288,5 @@ pub fn leaks_when_dropped_early() -> TestFuture {
     let done = Box::new(move || _ = tx.send(42));
     let arg = Box::into_raw(Box::new(Operation { complete: Mutex::new(Some(done)), held })).cast();
     let (complete, live, free) = (Some(complete as _), Some(live as _), Some(free as _));
-    TestFuture { future, arg, size: size_of::<u64>(), complete, live, free }
+    TestFuture { future, arg, size: size_of::<u64>(), complete, live, free, lingers: false }
 }

@@ -47,6 +47,7 @@ pub struct TestFuture {
     pub complete: Option<unsafe extern "C" fn(Arg)>,
     pub live: Option<unsafe extern "C" fn(Arg) -> c_long>,
     pub free: Option<unsafe extern "C" fn(Arg)>,
+    pub lingers: bool,
 }
 
 #[repr(C)]
