@@ -58,6 +58,7 @@ struct bench_producer {
   uint64_t n;
   rawwaker_sender *tx; /* NULL: call Go */
   uintptr_t handle;
+  size_t places; /* that it awaits if the channel is full */
 };
 
 static void *produce(void *arg) {
@@ -69,16 +70,17 @@ static void *produce(void *arg) {
       continue;
     }
     while (rawwaker_sender_try_send(p->tx, &item) == RAWWAKER_FULL)
-      rawwaker_block_on(rawwaker_sender_room(p->tx), NULL);
+      rawwaker_block_on(rawwaker_sender_room_for(p->tx, p->places), NULL);
   }
   if (p->tx != NULL) rawwaker_sender_drop(p->tx);
   return NULL;
 }
 
-bench_producer *bench_produce(uint64_t n, rawwaker_stream *items, uintptr_t handle) {
+bench_producer *bench_produce(uint64_t n, rawwaker_stream *items, size_t places, uintptr_t handle) {
   bench_producer *p = calloc(1, sizeof *p);
   p->n = n;
   p->handle = handle;
+  p->places = places;
   if (items != NULL) *items = channel(&p->tx);
   if (pthread_create(&p->id, NULL, produce, p) != 0) abort();
   return p;
@@ -102,11 +104,11 @@ static rawwaker_poll next_poll(void *data, rawwaker_context *cx, void *out) {
 static void next_drop(void *data) { (void)data; }
 static const rawwaker_future_vtable next_vtable = {next_poll, next_drop};
 
-uint64_t bench_channel_threads(uint64_t n) {
+uint64_t bench_channel_threads(uint64_t n, size_t places) {
   next f = {.done = false};
   bench_item item;
   uint64_t start = bench_now(), received = 0;
-  bench_producer *p = bench_produce(n, &f.s, 0);
+  bench_producer *p = bench_produce(n, &f.s, places, 0);
   for (;; received++) {
     rawwaker_block_on((rawwaker_future){&f, &next_vtable}, &item);
     if (f.done) break;

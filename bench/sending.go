@@ -52,7 +52,7 @@ func streamed(from func(rawwaker.RawStream) rawwaker.Stream[item]) func() float6
 		received, check := checkItems()
 		us := cpu(func() {
 			var raw C.rawwaker_stream
-			p := C.bench_produce(items, &raw, 0)
+			p := C.bench_produce(items, &raw, C.BENCH_CAPACITY/2, 0)
 			s := from(rawwaker.RawStreamAt(unsafe.Pointer(&raw)))
 			blockon.BlockOn(future.ForEach(s, check))
 			C.bench_produced(p)
@@ -70,7 +70,7 @@ func calledBack() float64 {
 	us := cpu(func() {
 		all := make(chan item, C.BENCH_CAPACITY)
 		h := cgo.NewHandle(all)
-		p := C.bench_produce(items, nil, C.uintptr_t(h))
+		p := C.bench_produce(items, nil, 0, C.uintptr_t(h))
 		for *received < items {
 			check(<-all)
 		}
@@ -108,7 +108,7 @@ var sendings = []figure{
 	{
 		name: "channel in C, one thread sends and one receives, ns per item", goal: 1.0,
 		peer: "tokio::sync::mpsc, blocking_send and blocking_recv: rust/src/sending.rs",
-		ours: func() float64 { return float64(C.bench_channel_threads(items)) / items },
+		ours: func() float64 { return float64(C.bench_channel_threads(items, 1)) / items },
 		rust: "tokio_mpsc_threads", rustN: items,
 	},
 	{
