@@ -17,15 +17,16 @@ import (
 // writes to bring the library's answers to Go: see README.md for which those are.
 type binding struct {
 	name string
-	// library matches the identifiers of the bound library, and of the event loop that drives it.
+	// library matches the identifiers and headers of the bound library, and of the event loop that
+	// drives it.
 	library *regexp.Regexp
 }
 
 var bindings = []binding{
-	{"curl", regexp.MustCompile(`\b(curl_|CURL)`)},
+	{"curl", regexp.MustCompile(`\b(curl_|CURL|curl/)`)},
 	{"redis", regexp.MustCompile(`hiredis|\b(redisAsync|redisReply|redisLibuv|REDIS_|uv_|UV_)`)},
-	{"postgres", regexp.MustCompile(`\b(PQ|PG|CONNECTION_|ConnStatus|ExecStatus)`)},
-	{"uring", regexp.MustCompile(`\b(io_uring|IORING_|IOSQE_)`)},
+	{"postgres", regexp.MustCompile(`libpq|\b(PQ|PG|CONNECTION_|ConnStatus|ExecStatus)`)},
+	{"uring", regexp.MustCompile(`liburing|__kernel_timespec|\b(io_uring|IORING_|IOSQE_|[sc]qe->)`)},
 }
 
 // What leads to Go: in our form, and in the callback form, whose exported Go functions have names
