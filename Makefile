@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: help tour test race soak asan nocgo systems debug c hosts rust vendor lint api proof model tools bench plots diagrams ci
+.PHONY: help tour test race soak asan nocgo systems debug c hosts examples rust vendor lint api proof model tools bench plots diagrams ci
 
 help:            ## list these targets
 	@sed -nE 's/^([a-z]+): +## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'
@@ -37,6 +37,10 @@ c:               ## run the programs in pure C: strict warnings, C++, ASan, TSan
 
 hosts:           ## build libffiwaker and every C host, run them, compare their output
 	$(MAKE) -C hosts check
+
+examples:        ## test the bindings of libcurl, hiredis, libpq and io_uring, with real servers
+	@.ci/install
+	examples/run
 
 rust:            ## test the Rust crate and the async-ffi adapter
 	cargo test --manifest-path interop/rust/Cargo.toml

@@ -522,7 +522,7 @@ void rawwaker_cell_drop(rawwaker_cell *c) {
 static _Atomic(const rawwaker_watcher *) watcher;
 
 void rawwaker_watch(const rawwaker_watcher *w) {
-  atomic_store_explicit(&watcher, w, ORD_WATCH);
+  if (w != NULL) atomic_store_explicit(&watcher, w, ORD_WATCH);
 }
 
 static const rawwaker_watcher *watching(void) {
@@ -1062,6 +1062,7 @@ struct rawwaker_queue {
   _Atomic(rawwaker_queue_node *) head; /* the newest push; taken whole: no ABA */
   _Atomic(size_t) owners;              /* the last one closes the descriptor */
   _Atomic(size_t) refs;                /* all owners together, each push in progress */
+  _Atomic(bool) stopped;
 };
 
 /* The head of a queue that was closed; it is never replaced. */
@@ -1237,8 +1238,15 @@ static void job_run(void *engine, rawwaker_queue_node *n) {
   }
 }
 
-void rawwaker_queue_run(rawwaker_queue *q, void *engine) {
+bool rawwaker_queue_run(rawwaker_queue *q, void *engine) {
   rawwaker_queue_each(q, job_run, engine);
+  /* After the last ack of the descriptor, which may have taken the kick away. */
+  return !atomic_load_explicit(&q->stopped, ORD_SLEEP);
+}
+
+void rawwaker_queue_stop(rawwaker_queue *q) {
+  atomic_store_explicit(&q->stopped, true, ORD_SLEEP);
+  rawwaker_sink_kick(&q->sink);
 }
 
 void rawwaker_queue_end(rawwaker_queue *q) {

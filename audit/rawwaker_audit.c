@@ -43,6 +43,7 @@
 #if __GLIBC_PREREQ(2, 35)
 #include <link.h>
 #include <sys/auxv.h>
+#include <unwind.h>
 #define FINDS_OBJECTS 1
 #endif
 #endif
@@ -60,6 +61,7 @@ enum {
   EVENTS = 24,        /* per family */
   QUARANTINE = 65536, /* references that have been consumed */
   FUTURES = 4096,     /* futures that have been dropped */
+  SENDERS = 16384,    /* senders that were taken */
   KINDS = 8,          /* kinds of wakers that a future keeps at one time */
   KEPT = 512,         /* findings that wait to be taken */
   TEXTS = KEPT + 32,  /* those, and the ones being written */
@@ -253,6 +255,41 @@ typedef struct audited_future {
 
 #define UNKNOWN SIZE_MAX
 
+/* The word of a sender. From its lowest PIN on it counts threads that read the record, which does
+ * not return to the pool meanwhile. */
+enum {
+  MADE = 1,      /* not in the pool */
+  TAKEN = 2,     /* by send, fail or drop; the first sets it */
+  TOLD = 4,      /* and taken_by and so on are written */
+  FORGOTTEN = 8, /* reported as forgotten */
+  READER = 16
+};
+
+typedef struct place_in_code {
+  const char *call; /* "rawwaker_oneshot_new" */
+  long thread;
+  const char *where;
+  int depth;
+  void *stack[STACK];
+} place_in_code;
+
+/* What users get in place of a sender is its record's address, with bit 0 set, and above it the low
+ * bits of how often the record was used: what is kept after the record has got another sender is
+ * recognised. */
+#if defined(_WIN32)
+enum { RECORD = 8 }; /* blocks are from calloc */
+#else
+enum { RECORD = 64 };
+#endif
+typedef struct sender {
+  _Alignas(RECORD) node head;
+  _Atomic(uint32_t) word;
+  _Atomic(uintptr_t) times;
+  uintptr_t number;
+  void *inner;
+  place_in_code made, taken;
+} sender;
+
 /* The states of a text. */
 enum { FREE, WRITING, READY };
 
@@ -264,13 +301,16 @@ typedef struct finding {
 } finding;
 
 static struct {
-  pool families, references, futures;
+  pool families, references, futures, senders;
   _Atomic(uintptr_t) made;
   _Atomic(size_t) live;
   _Atomic(reference *) gone[QUARANTINE];
   _Atomic(size_t) went;
   _Atomic(audited_future *) gone_futures[FUTURES];
   _Atomic(size_t) futures_went;
+  _Atomic(sender *) gone_senders[SENDERS];
+  _Atomic(size_t) senders_went;
+  _Atomic(uintptr_t) senders_made;
   _Atomic(finding *) findings; /* TEXTS of them */
   _Atomic(unsigned char) states[TEXTS];
   _Atomic(size_t) found, kept, omitted;
@@ -279,7 +319,8 @@ static struct {
   _Atomic(bool) silent;
 } audit = {.families = {.size = sizeof(family)},
            .references = {.size = sizeof(reference)},
-           .futures = {.size = sizeof(audited_future)}};
+           .futures = {.size = sizeof(audited_future)},
+           .senders = {.size = sizeof(sender)}};
 
 THREAD_LOCAL struct {
   const char *at;
@@ -518,10 +559,15 @@ static int claim(void) {
   return -1;
 }
 
-/* Makes a finding. f and r may be NULL. Of r it reads only what does not change while r is pinned,
- * or a call on it is in progress. */
-static void find(const char *rule, const char *contract, family *f, const reference *r, place where,
-                 const char *format, ...) {
+static void add_place(text *t, const place_in_code *p, bool names) {
+  addf(t, "%s on thread %n, from\n", p->call, (uintptr_t)p->thread);
+  add_stack(t, p->where, p->stack, p->depth, names);
+}
+
+/* Makes a finding. f, r and s may be NULL. Of r and s it reads only what does not change while they
+ * are pinned, or a call on r is in progress. */
+static void vfind(const char *rule, const char *contract, family *f, const reference *r, sender *s,
+                  place where, const char *format, va_list args) {
   initialise();
   size_t order = atomic_fetch_add(&audit.found, 1);
   bool silent = atomic_load(&audit.silent);
@@ -539,10 +585,7 @@ static void find(const char *rule, const char *contract, family *f, const refere
   bool names = where == ANYWHERE && process_id() == atomic_load(&audit.process);
   text t = {n->text, 0, sizeof n->text - 1};
   addf(&t, "rawwaker audit: %s: ", rule);
-  va_list args;
-  va_start(args, format);
   vaddf(&t, format, args);
-  va_end(args);
   addf(&t, "\n  the rule: %s\n  on thread %n, from\n", contract, (uintptr_t)thread_id());
   void *stack[STACK];
   add_stack(&t, here.at, stack, capture_stack(stack, where), names);
@@ -555,6 +598,14 @@ static void find(const char *rule, const char *contract, family *f, const refere
            atomic_load(&((reference *)(uintptr_t)r)->word) & LENT ? "lent" : "wrapped",
            (uintptr_t)r->thread);
     add_stack(&t, r->where, r->stack, r->depth, names);
+  }
+  if (s != NULL) {
+    addf(&t, "  sender %n was made by ", s->number);
+    add_place(&t, &s->made, names);
+    if (atomic_load(&s->word) & TOLD) {
+      addf(&t, "  and taken by ");
+      add_place(&t, &s->taken, names);
+    }
   }
   if (f != NULL) add_events(&t, f);
   if (t.used == t.room) memcpy(t.at + t.used - 4, "...\n", 4);
@@ -570,6 +621,22 @@ static void find(const char *rule, const char *contract, family *f, const refere
   atomic_fetch_sub(&audit.kept, 1);
   atomic_fetch_add(&audit.omitted, 1);
   atomic_store(&audit.states[i], FREE);
+}
+
+static void find(const char *rule, const char *contract, family *f, const reference *r, place where,
+                 const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  vfind(rule, contract, f, r, NULL, where, format, args);
+  va_end(args);
+}
+
+static void find_sender(const char *rule, const char *contract, sender *s, place where,
+                        const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  vfind(rule, contract, NULL, NULL, s, where, format, args);
+  va_end(args);
 }
 
 /* --------------------------------------------------------------- families and references -- */
@@ -1112,6 +1179,135 @@ void rawwaker_audit_unwound(const rawwaker_future *f) {
   }
 }
 
+/* ------------------------------------------------------------------------------- senders -- */
+
+static void record_place(place_in_code *p, const char *call, place where) {
+  p->call = call;
+  p->thread = thread_id();
+  p->where = here.at;
+  p->depth = capture_stack(p->stack, where);
+}
+
+#if defined(FINDS_OBJECTS)
+static _Unwind_Reason_Code find_signal_frame(struct _Unwind_Context *context, void *arg) {
+  int is = 0;
+  if (_Unwind_GetIPInfo(context, &is) == 0 || !is) return _URC_NO_REASON;
+  *(bool *)arg = true;
+  return _URC_NORMAL_STOP;
+}
+#endif
+
+/* Whether a signal handler is on this thread's stack. False if it cannot be found out without a
+ * lock. */
+static bool in_signal_handler(void) {
+  bool is = false;
+#if defined(FINDS_OBJECTS)
+  if (unwinder_takes_no_lock()) _Unwind_Backtrace(find_signal_frame, &is);
+#endif
+  return is;
+}
+
+static void *sender_made(void *inner, const char *call) {
+  int saved = errno;
+  sender *s = pool_get(&audit.senders);
+  s->inner = inner;
+  s->number = atomic_fetch_add(&audit.senders_made, 1) + 1;
+  record_place(&s->made, call, ANYWHERE);
+  uintptr_t times = atomic_fetch_add(&s->times, 1) + 1;
+  atomic_fetch_add(&s->word, MADE);
+  errno = saved;
+  return (void *)((uintptr_t)s | times * 2 % RECORD | 1);
+}
+
+/* Keeps the record of a sender that was taken for some time, so that a second use finds it. */
+static void quarantine_sender(sender *s) {
+  for (;;) {
+    size_t at = atomic_fetch_add(&audit.senders_went, 1) % SENDERS;
+    sender *old = atomic_exchange(&audit.gone_senders[at], s);
+    if (old == NULL) return;
+    uint32_t word = atomic_load(&old->word);
+    if (word < READER && atomic_compare_exchange_strong(&old->word, &word, 0)) {
+      pool_put(&audit.senders, old);
+      return;
+    }
+    s = old; /* a thread reads it: keep it for another round */
+  }
+}
+
+/* The sender behind it is gone, so the call cannot be left out: its caller goes on with memory that
+ * is freed. */
+static _Noreturn void sender_used_again(sender *s, bool another, const char *call, place where) {
+  uint32_t word = atomic_fetch_add(&s->word, READER);
+  if (another) word = 0;
+  char line[256];
+  text t = {line, 0, sizeof line};
+  addf(&t, "rawwaker: %s: this sender was taken ", call);
+  if (!(word & MADE))
+    addf(&t, "long ago");
+  else if (word & TOLD)
+    addf(&t, "before, by %s", s->taken.call);
+  else
+    addf(&t, "before");
+  addf(&t, " (use it once)\n");
+  if (word & MADE)
+    find_sender("sender_use_after", "the first send, fail or drop of a sender takes it", s, where,
+                "%s of sender %n, which was taken before", call, s->number);
+  else
+    find_sender("sender_use_after", "the first send, fail or drop of a sender takes it", NULL,
+                where, "%s of a sender that was taken long ago", call);
+  write_stderr(line, t.used);
+  abort();
+}
+
+static void *sender_used(void *given, const char *call, bool takes) {
+  int saved = errno;
+  sender *s = (sender *)((uintptr_t)given & ~(uintptr_t)(RECORD - 1));
+  bool another = (uintptr_t)given % RECORD != (atomic_load(&s->times) * 2 % RECORD | 1);
+  bool handler = takes && in_signal_handler();
+  place where = handler ? SIGNALS_TOO : ANYWHERE;
+  uint32_t word = atomic_load(&s->word);
+  while (!another && (word & MADE) && !(word & TAKEN) && takes)
+    if (atomic_compare_exchange_weak(&s->word, &word, word | TAKEN)) break;
+  if (another || !(word & MADE) || (word & TAKEN)) sender_used_again(s, another, call, where);
+  void *inner = s->inner;
+  if (takes) {
+    record_place(&s->taken, call, where);
+    atomic_fetch_or(&s->word, TOLD);
+    if (handler)
+      find_sender("sender_in_signal", "a sender is not used in a signal handler", s, where,
+                  "%s in a signal handler", call);
+    quarantine_sender(s);
+  }
+  errno = saved;
+  return inner;
+}
+
+void rawwaker_audit_senders(void) {
+  static const rawwaker_watcher senders = {sender_made, sender_used};
+  initialise();
+  void *stack[STACK];
+  (void)capture_stack(stack, ANYWHERE); /* the first one may allocate: not in a signal handler */
+  rawwaker_watch(&senders);
+}
+
+static size_t senders_forgotten(void) {
+  size_t forgotten = 0;
+  uint32_t many = atomic_load(&audit.senders.made);
+  for (uint32_t i = 0; i < many; i++) {
+    sender *s = pool_at(&audit.senders, i, false);
+    if (s == NULL) continue;
+    uint32_t word = atomic_fetch_add(&s->word, READER);
+    if ((word & MADE) && !(word & TAKEN) &&
+        !(atomic_fetch_or(&s->word, FORGOTTEN) & (FORGOTTEN | TAKEN))) {
+      forgotten++;
+      find_sender("sender_forgotten", "each sender is ended by exactly one send, fail or drop", s,
+                  ANYWHERE, "sender %n was never sent, failed or dropped", s->number);
+    }
+    atomic_fetch_sub(&s->word, READER);
+  }
+  return forgotten;
+}
+
 /* ------------------------------------------------------------------------------ findings -- */
 
 size_t rawwaker_audit_leaks(void) {
@@ -1136,7 +1332,7 @@ size_t rawwaker_audit_leaks(void) {
     }
     unpin(r);
   }
-  return leaks;
+  return leaks + senders_forgotten();
 }
 
 size_t rawwaker_audit_live(void) { return atomic_load(&audit.live); }

@@ -38,13 +38,21 @@
  *                           rawwaker_audit_future_sized)
  *   double_return           rawwaker_audit_return was called for a loan that had been returned, or
  *                           for a waker that is not a loan
+ *   sender_use_after        the sender of a oneshot or channel was used after send, fail or drop.
+ *                           The process then aborts with one line, because the sender is freed
+ *   sender_forgotten        a sender exists when rawwaker_audit_leaks is called
+ *   sender_in_signal        a sender was sent, failed or dropped in a signal handler. The call is
+ *                           made all the same. It is found with glibc 2.35 or later, in programs
+ *                           that are not static
  *   leak                    a reference exists when rawwaker_audit_leaks is called, or its owner
  *                           has lost it (rawwaker_audit_abandoned)
  *   forgotten               the same, for a clone that was never used
  *
  * A leak is found only by a call of rawwaker_audit_leaks or rawwaker_audit_abandoned: nothing
  * checks at the end of the program. Only references that were wrapped and their clones are counted;
- * a future that is never dropped is not reported, nor is memory of any other kind.
+ * a future that is never dropped is not reported, nor is memory of any other kind. The rules of
+ * senders are checked after rawwaker_audit_senders only, for senders that are made after it. The
+ * records of the last 16,384 that were taken are kept.
  *
  * A call that breaks a rule is not passed on: the program continues as if it had not been made. (A
  * drop during a poll is carried out when the poll has returned.) An audited waker wakes the same
@@ -134,7 +142,13 @@ RAWWAKER_API void rawwaker_audit_abandoned(const rawwaker *w);
  * takes - | gives the count | threads each its own | signals no | fails never */
 RAWWAKER_API int rawwaker_audit_lock(int change);
 
-/* Reports each reference that exists now, once. Loans are not counted.
+/* Watches the senders of oneshots and channels that are made from now on (rawwaker_watch). Calling
+ * it again changes nothing. What the maker of a sender is given is then another pointer, which only
+ * the calls of senders understand.
+ * takes - | gives - | threads any | signals no | fails: abort out of memory */
+RAWWAKER_API void rawwaker_audit_senders(void);
+
+/* Reports each reference and each sender that exists now, once. Loans are not counted.
  * takes - | gives how many were reported | threads any | signals no | fails never */
 RAWWAKER_API size_t rawwaker_audit_leaks(void);
 

@@ -23,6 +23,8 @@ type figure struct {
 	noPeer bool   // the goal is a limit for our own number
 	slow   bool   // -quick leaves the figure out
 	needs  string // a program without which the figure is left out
+
+	prepare func() error // builds what the figure needs; after an error the figure is left out
 }
 
 // medians are those of a figure's samples. The ratio is the median of the pairs' ratios.

@@ -17,7 +17,7 @@ import (
 
 // figures are all of them, in the order of RESULTS.md.
 func figures() []figure {
-	return slices.Concat(loops, waits, crossings, tasks, tracingOff())
+	return slices.Concat(loops, waits, crossings, tasks, redisModule, tracingOff())
 }
 
 // measureFigures measures what o selects, and prints each figure once it is known.
@@ -79,6 +79,11 @@ func (f figure) leftOut(o options, noRust error) string {
 	}
 	if (f.rust != "" || f.rustOurs != "") && noRust != nil {
 		return noRust.Error()
+	}
+	if f.prepare != nil {
+		if err := f.prepare(); err != nil {
+			return err.Error()
+		}
 	}
 	return ""
 }

@@ -104,9 +104,9 @@ func AwaitCancel[T any](ctx context.Context, f rawwaker.Future[T], cancel func()
 	return await("AwaitCancel", ctx, f, cancel)
 }
 
-// AwaitRaw is [Await] of [rawwaker.FutureFromRaw] in one call, which needs no finalizer and fewer
-// allocations. It owns raw: the caller must not use it any more. C writes the result into memory of
-// C.
+// AwaitRaw is [Await] of [rawwaker.FutureFromRaw] in one call, which needs no finalizer, fewer
+// allocations, and one call into C less if the future was pending. It owns raw: the caller must not
+// use it any more. C writes the result into memory of C.
 //
 // It panics if ctx is nil, and where FutureFromRaw panics. Then raw stays the caller's.
 func AwaitRaw[T any](ctx context.Context, raw rawwaker.RawFuture) (T, error) {

@@ -27,6 +27,7 @@ func newAwaited(call string, t any, data, vtable uintptr) *wake.RawFuture {
 	checkPlainOf(t, call, cannotWrite)
 	f := allAwaited.Get().(*awaited)
 	f.init(raw, reflect.TypeOf(t).Elem().Size())
+	f.last = true
 	return &f.handle
 }
 

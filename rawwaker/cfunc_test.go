@@ -83,6 +83,9 @@ func TestFutureFromRawFunc(t *testing.T) {
 			require.PanicsWithValue(t, rawwaker.PolledAfterCompletion, func() { noopPoll(f) })
 			f.(rawwaker.Dropper).Drop()
 		})
+		if ctest.ASan {
+			continue
+		}
 		t.Run("takes_the_result_if_the_drop_slot_is_left_by_"+how, func(t *testing.T) {
 			s, takes := script(t, "R"), 0
 			f := rawwaker.FutureFromRawFunc(s.Raw(), func(c *uint64) uint64 { takes++; return *c })

@@ -59,6 +59,7 @@ type cfuture struct {
 	stream  bool // its words are those of a stream
 	ended   bool // it was ready or has panicked; of the polling goroutine
 	written bool // ended, and it has written its result
+	last    bool // what polls it ends with it: see capi.NoteLast
 	data    uintptr
 	vtable  uintptr
 }
@@ -236,6 +237,9 @@ func (f *cfuture) run(cx *Context, words capi.Raw, out uintptr, b *capi.Batch) (
 	// would leave behind.
 	data, returned := f.data, false
 	f.data = 0
+	if f.last {
+		f.data = capi.NoteLast
+	}
 	defer func() {
 		note := f.data
 		f.data = data

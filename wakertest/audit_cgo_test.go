@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+	"github.com/seed-8a1b3254/ffiwaker/wakertest"
 )
 
 // underAudit are the subtests of TestDebugAudit. Each runs in a process of its own, with
@@ -196,6 +198,50 @@ func pollTwice(t *testing.T, f rawwaker.Future[uint64]) {
 	for range 2 {
 		require.False(t, f.Poll(rawwaker.NewContext(w)).IsReady())
 	}
+}
+
+// TestDebugAuditSenderChild is run by TestDebugAuditSender, in a process of its own.
+func TestDebugAuditSenderChild(t *testing.T) {
+	use, err := strconv.Atoi(os.Getenv("AUDIT_SENDER"))
+	if err != nil {
+		t.Skip("TestDebugAuditSender runs it")
+	}
+	ctest.Oneshot(use)
+	wakertest.Leaks()
+}
+
+func TestDebugAuditSender(t *testing.T) {
+	child := func(t *testing.T, use string) (string, error) {
+		t.Parallel()
+		cmd := exec.Command(os.Args[0], "-test.run=^TestDebugAuditSenderChild$", "-test.v")
+		cmd.Env = append(os.Environ(), "FFIWAKERDEBUG=audit=1", "AUDIT_SENDER="+use,
+			"ASAN_OPTIONS=detect_leaks=0")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	t.Run("accepts_one_use", func(t *testing.T) {
+		out, err := child(t, "0")
+		require.NoError(t, err, out)
+		require.Contains(t, out, "--- PASS: TestDebugAuditSenderChild")
+		require.NotContains(t, out, "rawwaker audit:")
+	})
+	t.Run("names_a_forgotten_sender", func(t *testing.T) {
+		out, err := child(t, "1")
+		require.NoError(t, err, out)
+		require.Contains(t, out, "--- PASS: TestDebugAuditSenderChild")
+		require.Equal(t, 1, strings.Count(out, "rawwaker audit:"), out)
+		require.Regexp(t, "rawwaker audit: sender_forgotten: sender 1 was never sent, failed or dropped"+
+			"(?s:.*)sender 1 was made by rawwaker_oneshot_new on thread \\d+, from", out)
+	})
+	t.Run("aborts_at_a_second_use", func(t *testing.T) {
+		out, err := child(t, "2")
+		require.Error(t, err, out)
+		require.Equal(t, 1, strings.Count(out, "rawwaker audit:"), out)
+		require.Contains(t, out, "rawwaker audit: sender_use_after: ")
+		require.Contains(t, out, "\nrawwaker: rawwaker_oneshot_send: this sender was taken before, "+
+			"by rawwaker_oneshot_drop (use it once)\n")
+		require.Contains(t, out, "SIGABRT")
+	})
 }
 
 // TestDebugAuditChild is run by TestDebugAudit, in a process of its own.

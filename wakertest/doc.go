@@ -1,7 +1,8 @@
-// Package wakertest checks any waker, future or executor against the contract of rawwaker.h.
+// Package wakertest checks any waker, future, stream or executor against the contract of
+// rawwaker.h.
 //
-// [TestWaker], [TestFuture] and [TestExecutor] run one subtest for each rule, as testing/fstest
-// does for file systems:
+// [TestWaker], [TestFuture], [TestStream] and [TestExecutor] run one subtest for each rule, as
+// testing/fstest does for file systems:
 //
 //	func TestMyWaker(t *testing.T) {
 //		wakertest.TestWaker(t, func(testing.TB) wakertest.Waker {
@@ -18,7 +19,7 @@
 // Run the tests under -race too: on a machine with strong memory order, only the detector finds
 // that a wake does not publish the writes before it. It does not see C code. For wakers written in
 // C, run the same kit in C, wakertest/c, under ThreadSanitizer. The scenarios of both kits have the
-// same names.
+// same names. The kit in C has none for streams.
 //
 // # Audit
 //

@@ -21,8 +21,8 @@ type Future[T any] struct {
 	// goroutine, possibly during or after the drop. If it is nil, the future must become ready
 	// without it.
 	Complete func()
-	// Live returns the number of resources that the future holds. It must be 0 after the future was
-	// Ready or dropped.
+	// Live returns the number of resources that the future holds. It must become 0 after the future
+	// was Ready or dropped: at once, or soon if an engine ends the operation.
 	Live func() int
 	// Free is called once, when the kit no longer uses the future.
 	Free func()
@@ -186,9 +186,8 @@ func (f *polled[T]) pollInsideTheWake(p *probe, held func(), pending func(inside
 }
 
 func (f *polled[T]) done(p *probe) {
-	if f.Live != nil {
-		got := f.Live()
-		f.r.expect(got == 0, "the future to hold nothing after its end; it holds %d", got)
+	if live := soon(f.r, f.Live, "the future"); live != nil {
+		live()
 	}
 	p.end()
 	if f.Free != nil {

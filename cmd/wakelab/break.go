@@ -126,6 +126,9 @@ func showBroken(out io.Writer, e broken.Entry, all bool) error {
 func showContract(out io.Writer, e broken.Entry) {
 	rules := slices.Concat(
 		wakertest.WakerRules(), wakertest.FutureRules(), wakertest.ExecutorRules())
+	if e.Kind == "stream" {
+		rules = wakertest.StreamRules()
+	}
 	for _, r := range rules {
 		if r.Name == e.Kit {
 			line(out, "The rule that the kit names, %s:\n    %s\n", r.Name, r.Rule)
@@ -147,7 +150,7 @@ func showContract(out io.Writer, e broken.Entry) {
 // auditRule returns the text that the auditor prints for a rule.
 func auditRule(name string) string {
 	source, err := audit.Sources.ReadFile("rawwaker_audit.c")
-	pattern := regexp.MustCompile(`find\("` + regexp.QuoteMeta(name) + `", "([^"]+)"`)
+	pattern := regexp.MustCompile(`find(?:_sender)?\("` + regexp.QuoteMeta(name) + `", "([^"]+)"`)
 	if m := pattern.FindSubmatch(source); err == nil && m != nil {
 		return string(m[1])
 	}
@@ -162,13 +165,15 @@ var paragraph = func() map[string]string {
 			references_balance context_is_borrowed drop_before_the_poll drop_while_pending
 			drop_after_ready out_only_when_ready close_drops_the_rest double_drop use_after_drop
 			borrowed_consumed use_after_poll leak forgotten future_double_drop result_too_large
-			null_out double_return wake_after_the_end waker_outlives_its_task`,
+			null_out double_return wake_after_the_end waker_outlives_its_task
+			drop_before_the_end drop_after_the_end sender_use_after sender_forgotten`,
 		"Threads": `storm unknown_thread polls_on_any_thread drop_beside_the_wake executor_storm
 			slots_overlap`,
 		"Promises": `wake_before_the_poll wake_during_the_poll wake_after_the_poll
 			pending_keeps_a_waker wakes_when_it_can_go_on latest_waker_is_woken polls_every_task
 			wake_inside_the_poll spawn_inside_a_poll set_before_wake pending_without_waker
-			poll_after_ready no_such_code`,
+			poll_after_ready no_such_code items_in_order wakes_at_its_end end_is_repeated
+			a_panic_is_the_end`,
 		"Wakes": `wakes_coalesce wakes_publish unasked_poll poll_sees_what_wakes_publish`,
 		"Slots": `drop_inside_wake clone_inside_wake slots_under_a_lock wakes_under_no_lock
 			clones_under_no_lock wake_from_another_thread slot_under_lock`,

@@ -24,6 +24,10 @@ func runKit(e broken.Entry) error {
 			wakertest.TestFuture(t, func(testing.TB) wakertest.Future[uint64] {
 				return broken.GoFuture(e)
 			})
+		case "stream":
+			wakertest.TestStream(t, func(testing.TB) wakertest.Stream[uint64] {
+				return broken.GoStream(e)
+			})
 		case "executor":
 			wakertest.TestExecutor(t, func(testing.TB) wakertest.Executor {
 				return broken.GoExecutor(e)

@@ -1,8 +1,8 @@
 //go:build cgo
 
 // Package archive holds what every library for C hosts contains: the executor and the timers of
-// ffiwaker.h, and all of rawwaker.h. Import it in a main package of your own, and export functions
-// that give C your Go futures:
+// ffiwaker.h, and all of rawwaker.h and rawwaker_channel.h. Import it in a main package of your
+// own, and export functions that give C your Go futures:
 //
 //	import (
 //		"C"
@@ -43,7 +43,8 @@ import (
 	"unsafe"
 	"weak"
 
-	_ "github.com/seed-8a1b3254/ffiwaker" // for rawwaker.h
+	_ "github.com/seed-8a1b3254/ffiwaker"         // for rawwaker.h
+	_ "github.com/seed-8a1b3254/ffiwaker/channel" // rawwaker_channel.h is for C hosts too
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/future"
 	"github.com/seed-8a1b3254/ffiwaker/internal/capi"

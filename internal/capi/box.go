@@ -6,6 +6,9 @@ package capi
 #cgo noescape ffiwaker_box_left
 #cgo nocallback ffiwaker_box_left
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "shim.h"
 
 static uintptr_t ffiwaker_box_new(rawwaker_sink *s, uint64_t id, uint32_t flags) {
@@ -19,8 +22,12 @@ static uintptr_t ffiwaker_box_left(uintptr_t note, int *woken) {
 	*woken = w;
 	return (uintptr_t)b;
 }
-static int ffiwaker_box_adopt(uintptr_t b, uint64_t id) {
-	return rawwaker_box_adopt((rawwaker_box *)b, id);
+static size_t ffiwaker_box_id_offset(void) {
+	rawwaker_box_field all[16];
+	size_t n = rawwaker_box_look(NULL, all, 16);
+	for (size_t i = 0; i < n && i < 16; i++)
+		if (strcmp(all[i].name, "id") == 0) return all[i].offset;
+	abort(); // the fields are those of the same release
 }
 static int ffiwaker_box_lent(uintptr_t b) { return rawwaker_box_lent((const rawwaker_box *)b); }
 static int ffiwaker_box_retire(uintptr_t b) { return rawwaker_box_retire((rawwaker_box *)b); }
@@ -31,7 +38,10 @@ static uint64_t ffiwaker_box_id(ffiwaker_raw w) {
 */
 import "C"
 
-import "unsafe"
+import (
+	"sync/atomic"
+	"unsafe"
+)
 
 // BoxVTable is the address by which boxes are known.
 func BoxVTable() uintptr {
@@ -82,9 +92,15 @@ func BoxWord(box uintptr) *uint32 {
 	return *(**uint32)(unsafe.Pointer(&box))
 }
 
-// BoxAdopt gives the box that PollUnderBox has made its id; true: it was woken meanwhile.
+var boxIDAt = uintptr(C.ffiwaker_box_id_offset())
+
+// BoxAdopt gives the box that PollUnderBox has made its id; true: it was woken meanwhile. It takes
+// the steps of rawwaker_box_adopt without a call into C: nothing else closes the box meanwhile.
 func BoxAdopt(box uintptr, id uint64) bool {
-	return C.ffiwaker_box_adopt(C.uintptr_t(box), C.uint64_t(id)) != 0
+	at := box + boxIDAt
+	// SAFETY: as in BoxWord.
+	atomic.StoreUint64(*(**uint64)(unsafe.Pointer(&at)), id)
+	return atomic.SwapUint32(BoxWord(box), BoxIdle) == BoxWoken
 }
 
 // BoxRetire answers a notice that said Last; true: the box is freed.

@@ -23,6 +23,9 @@ typedef struct ffiwaker_polled {
 // slot was called. With READY it has written its result. p.box and p.woken stand there, too.
 enum { FFIWAKER_READY = 1, FFIWAKER_TOOK = 2, FFIWAKER_ENDED = 4 };
 
+// In a note before a poll under a box: the box is closed in the call in which the future ends.
+enum { FFIWAKER_LAST = 8 };
+
 static ffiwaker_polled ffiwaker_end(ffiwaker_polled p, rawwaker_future f, uintptr_t *note) {
 	// The text first: it is this thread's, and the drop slot's code may set another.
 	if (p.code == RAWWAKER_PANICKED) p.panic = strdup(rawwaker_last_panic());
@@ -38,11 +41,16 @@ static ffiwaker_polled ffiwaker_poll_under_box(rawwaker_sink *s, uintptr_t box, 
                                                uintptr_t out, uintptr_t *note) {
 	rawwaker_future f = ffiwaker_future(future);
 	rawwaker_box *b = (rawwaker_box *)box;
-	bool woken;
+	bool woken, last = (*note & FFIWAKER_LAST) != 0;
 	ffiwaker_polled p = { 0, NULL, rawwaker_box_poll_noted(s, &b, f, (void *)out, &woken, note), 0 };
 	p.box = (uintptr_t)b;
 	p.woken = woken;
-	return ffiwaker_end(p, f, note);
+	p = ffiwaker_end(p, f, note);
+	if (last && p.code != RAWWAKER_PENDING && b != NULL) {
+		rawwaker_box_close(b);
+		p.box = 0;
+	}
+	return p;
 }
 static ffiwaker_polled ffiwaker_poll_under(ffiwaker_raw waker, ffiwaker_raw future, uintptr_t out,
                                            uintptr_t *note) {
@@ -171,9 +179,13 @@ const (
 	noteTook = C.FFIWAKER_TOOK
 )
 
+// NoteLast, in the note before [PollUnderBox], has the box closed by the call in which the future
+// ends.
+const NoteLast = C.FFIWAKER_LAST
+
 // PollUnderBox is rawwaker_box_poll_noted, with the future's drop slot called if it has ended. If
-// a panic or Goexit of a callback unwinds through it, *note, which is on the heap and was 0, goes
-// to [BoxLeft].
+// a panic or Goexit of a callback unwinds through it, *note, which is on the heap and was 0 or
+// [NoteLast], goes to [BoxLeft].
 func PollUnderBox(s *Sink, box uintptr, f Raw, out uintptr, note *uintptr) Polled {
 	// SAFETY: note points to one number, which C writes during this call only; cgo keeps it from
 	// being collected.

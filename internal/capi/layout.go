@@ -72,6 +72,8 @@ func Layouts() []Layout {
 	var cx C.rawwaker_context
 	var f C.rawwaker_future
 	var fv C.rawwaker_future_vtable
+	var s C.rawwaker_stream
+	var sv C.rawwaker_stream_vtable
 	var n C.rawwaker_notice
 	return []Layout{
 		{"rawwaker", unsafe.Sizeof(w), []Field{
@@ -94,6 +96,14 @@ func Layouts() []Layout {
 		{"rawwaker_future_vtable", unsafe.Sizeof(fv), []Field{
 			{"poll", unsafe.Offsetof(fv.poll), unsafe.Sizeof(fv.poll)},
 			{"drop", unsafe.Offsetof(fv.drop), unsafe.Sizeof(fv.drop)},
+		}},
+		{"rawwaker_stream", unsafe.Sizeof(s), []Field{
+			{"data", unsafe.Offsetof(s.data), unsafe.Sizeof(s.data)},
+			{"vtable", unsafe.Offsetof(s.vtable), unsafe.Sizeof(s.vtable)},
+		}},
+		{"rawwaker_stream_vtable", unsafe.Sizeof(sv), []Field{
+			{"poll_next", unsafe.Offsetof(sv.poll_next), unsafe.Sizeof(sv.poll_next)},
+			{"drop", unsafe.Offsetof(sv.drop), unsafe.Sizeof(sv.drop)},
 		}},
 		{"rawwaker_notice", unsafe.Sizeof(n), []Field{
 			{"id", unsafe.Offsetof(n.id), unsafe.Sizeof(n.id)},

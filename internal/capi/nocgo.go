@@ -25,6 +25,7 @@ const (
 const (
 	NoteEnded = 4
 	NoteReady = 1
+	NoteLast  = 8
 )
 
 func Clone(Raw) Raw            { panic("capi: Clone needs cgo") }
@@ -79,6 +80,7 @@ func TraceNow() int64    { return int64(time.Since(traceBegan)) }
 const UnknownSize = ^uintptr(0)
 
 func AuditCallers() {}
+func AuditSenders() {}
 func Audit(Raw) Raw { panic("capi: Audit needs cgo") }
 func AuditFuture(Raw, uintptr) Raw {
 	panic("capi: AuditFuture needs cgo")

@@ -51,6 +51,9 @@ var auditAll = func() bool {
 	if all {
 		capi.AuditCallers()
 	}
+	if Debug("audit") == "1" {
+		capi.AuditSenders()
+	}
 	return all
 }()
 

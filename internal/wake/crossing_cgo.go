@@ -64,7 +64,8 @@ func (x *crossing) make(c *Core) bool {
 // this call. If the future has ended, its drop slot has been called too. If a panic or Goexit
 // leaves the poll, c's box is left as if the future were pending; note, a word on the heap that is
 // 0, serves for that. It is called only while the task is being polled, so that c does not end
-// meanwhile.
+// meanwhile. If note is capi.NoteLast, c serves no other future, and the call in which f ends
+// closes its box.
 func (c *Core) PollRaw(f capi.Raw, out uintptr, note *uintptr) capi.Polled {
 	var s *capi.Sink
 	if in := c.inbox(); in != nil && in.enter() {
@@ -79,7 +80,7 @@ func (c *Core) PollRaw(f capi.Raw, out uintptr, note *uintptr) capi.Polled {
 		box = x.box
 		x.mu.Unlock()
 	}
-	returned := false
+	returned, last := false, *note == capi.NoteLast
 	defer func() {
 		if returned || *note == 0 {
 			return
@@ -94,6 +95,9 @@ func (c *Core) PollRaw(f capi.Raw, out uintptr, note *uintptr) capi.Polled {
 	returned = true
 	if box != 0 {
 		p.Box = 0 // the same
+		if last && p.Code != capi.CodePending {
+			c.crossing.Load().closed()
+		}
 	}
 	c.polled(p.Box, p.Woken)
 	return p
@@ -131,6 +135,7 @@ func (c *Core) adopt(box uintptr) {
 	x.mu.Unlock()
 	updateCanSpin()
 	if capi.BoxAdopt(box, id) {
+		capi.Live() // for the race detector, as in looped
 		c.Wake()
 	}
 }
@@ -149,6 +154,15 @@ func (c *Core) Lent() bool {
 		}
 	}
 	return false
+}
+
+// closed forgets the box, which a poll has closed.
+func (x *crossing) closed() {
+	x.mu.Lock()
+	id := x.id
+	x.box, x.id = 0, 0
+	x.mu.Unlock()
+	registry.Take(id)
 }
 
 func (x *crossing) end() {

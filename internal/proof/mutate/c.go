@@ -75,6 +75,8 @@ const plainSteps = `counted_ref|counted_free|counted_unref|box_unref|box_push|bo
 	`sink_ref|sink_unref|sink_unpark|sink_use|use|sink_read|sink_write|sink_call|sink_shut|` +
 	`sink_replace|rawwaker_sink_close|hooks_defer|hooks_drop|close|dup2|dup3|free|` +
 	`semaphore_post|semaphore_wait|waiting_sleep|parker_park|parker_drop|` +
+	`queue_unref|sink_announce|oneshot_free|oneshot_leave|oneshot_destroy|oneshot_cancel|` +
+	`oneshot_fail|release|o->ops->\w+|rawwaker_sink_ack|rawwaker_watch_used|` +
 	`checked_drop|checked_wake|checked_wake_by_ref|fn_drop|fn_wake_by_ref|` +
 	`parker_wake_by_ref|box_wake_by_ref|rawwaker_wake_by_ref|atomic_\w+`
 
@@ -111,6 +113,10 @@ var editsC = []struct {
 	{"compare-and-swap to load and store",
 		regexp.MustCompile(`atomic_compare_exchange_(?:weak|strong)_explicit\(`),
 		`torn_compare_exchange(`},
+	{"or to load and store", regexp.MustCompile(`atomic_fetch_or_explicit\(`), `torn_or(`},
+	{"and to load and store", regexp.MustCompile(`atomic_fetch_and_explicit\(`), `torn_and(`},
+	{"subtraction to load and store", regexp.MustCompile(`atomic_fetch_sub_explicit\(`),
+		`torn_sub(`},
 	{"WOKEN to IDLE", regexp.MustCompile(`, WOKEN, ORD`), `, IDLE, ORD`},
 	{"IDLE to WOKEN", regexp.MustCompile(`, IDLE, ORD`), `, WOKEN, ORD`},
 	{"NOTIFIED to EMPTY", regexp.MustCompile(`, NOTIFIED, ORD`), `, EMPTY, ORD`},
@@ -134,6 +140,23 @@ var editsC = []struct {
 		`hooks_drop(sink_hooks(s), __func__)`},
 	{"a take ignores a register", regexp.MustCompile(`was != WAITING\)`),
 		`was != WAITING && was != REGISTERING)`},
+	// the oneshot, and the queue
+	{"SETTLED to 0", regexp.MustCompile(`, SETTLED, ORD`), `, 0, ORD`},
+	{"HUNG_UP to 0", regexp.MustCompile(`, HUNG_UP, ORD`), `, 0, ORD`},
+	{"LISTENING to 0", regexp.MustCompile(`, LISTENING, ORD`), `, 0, ORD`},
+	{"LISTENING stays", regexp.MustCompile(`~\(uint32_t\)LISTENING`), `~(uint32_t)0`},
+	{"a side stays", regexp.MustCompile(`\) - SIDE`), `)`},
+	{"a side more", regexp.MustCompile(`2 \* SIDE`), `3 * SIDE`},
+	{"a side less", regexp.MustCompile(`2 \* SIDE`), `SIDE`},
+	{"a side is left twice", regexp.MustCompile(`, SIDE, ORD`), `, 2 * SIDE, ORD`},
+	{"LISTENING is not looked at", regexp.MustCompile(`\(LISTENING \| (HUNG_UP|SETTLED)\)`), `$1`},
+	{"HUNG_UP is not looked at", regexp.MustCompile(`\(LISTENING \| HUNG_UP\)`), `LISTENING`},
+	{"SETTLED is not looked at", regexp.MustCompile(`\(LISTENING \| SETTLED\)`), `LISTENING`},
+	{"assignment left out", regexp.MustCompile(`^(\s+)o->\w+ = [^=].*;$`), `$1;`},
+	{"true to false", regexp.MustCompile(`return true;`), `return false;`},
+	{"false to true", regexp.MustCompile(`return false;`), `return true;`},
+	{"refused to NULL", regexp.MustCompile(`&refused, ORD`), `NULL, ORD`},
+	{"NULL to refused", regexp.MustCompile(`&list, NULL, ORD`), `&list, &refused, ORD`},
 	{"cancellation is left off", regexp.MustCompile(`^(\s+)cancel_restore\(cancel\);`), `$1;`},
 }
 
@@ -155,6 +178,15 @@ static void torn_pause(void) {
 #define torn_stores(order) ((order) == memory_order_seq_cst ? memory_order_seq_cst : \
   (order) == memory_order_relaxed || (order) == memory_order_acquire ? memory_order_relaxed : \
   memory_order_release)
+#define torn_or(p, v, order) __extension__({ __auto_type q = (p); \
+  __auto_type was = atomic_load_explicit(q, torn_loads(order)); \
+  torn_pause(); atomic_store_explicit(q, was | (v), torn_stores(order)); was; })
+#define torn_and(p, v, order) __extension__({ __auto_type q = (p); \
+  __auto_type was = atomic_load_explicit(q, torn_loads(order)); \
+  torn_pause(); atomic_store_explicit(q, was & (v), torn_stores(order)); was; })
+#define torn_sub(p, v, order) __extension__({ __auto_type q = (p); \
+  __auto_type was = atomic_load_explicit(q, torn_loads(order)); \
+  torn_pause(); atomic_store_explicit(q, was - (v), torn_stores(order)); was; })
 #define torn_exchange(p, v, order) __extension__({ __auto_type q = (p); \
   __auto_type was = atomic_load_explicit(q, torn_loads(order)); \
   torn_pause(); atomic_store_explicit(q, (v), torn_stores(order)); was; })
@@ -277,6 +309,8 @@ var (
 		" -Wl,--wrap=close -Wl,--wrap=pthread_create" +
 		" -Wl,--wrap=sem_init -Wl,--wrap=sem_wait -Wl,--wrap=sem_post")
 	programs = []program{
+		{name: "senders", sources: []string{"internal/test/purec/senders.c"}, link: refusing,
+			asan: []string{"-no-deaths 3000"}, tsan: []string{"-no-deaths 3000"}},
 		{name: "unit", sources: []string{"internal/test/purec/unit.c"}, link: refusing,
 			asan: []string{"-no-deaths"}, tsan: []string{"-no-deaths"}},
 		{name: "gaps", sources: []string{"internal/test/purec/gaps.c"}, includes: true,

@@ -51,6 +51,10 @@ func TestGoKitChild(t *testing.T) {
 		wakertest.TestFuture(t, func(t testing.TB) wakertest.Future[uint64] {
 			return broken.Future(t, e)
 		})
+	case e.Kind == "stream":
+		wakertest.TestStream(t, func(testing.TB) wakertest.Stream[uint64] {
+			return broken.GoStream(e)
+		})
 	case e.Kind == "executor" && e.Go:
 		wakertest.TestExecutor(t, func(testing.TB) wakertest.Executor {
 			return broken.GoExecutor(e)
@@ -315,6 +319,17 @@ func TestEntries(t *testing.T) {
 			inC["streams"],
 		} {
 			for _, r := range rules {
+				require.Contains(t, kit, r.Name)
+			}
+		}
+		kit = nil // each rule of streams has a stream of its own
+		for _, e := range broken.InGo() {
+			if e.Kind == "stream" {
+				kit = append(kit, e.Kit)
+			}
+		}
+		for _, r := range wakertest.StreamRules() {
+			if r.Name != "polls_on_any_thread" { // one in Go cannot notice
 				require.Contains(t, kit, r.Name)
 			}
 		}

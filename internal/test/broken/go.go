@@ -14,7 +14,7 @@ import (
 // InGo returns the entries written in Go.
 func InGo() []Entry {
 	var all []Entry
-	for _, e := range goEntries {
+	for _, e := range append(goEntries, streamEntries...) {
 		e.Go = true
 		all = append(all, e)
 	}

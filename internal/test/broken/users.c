@@ -2,6 +2,9 @@
 
 #include "rawwaker_audit.h"
 
+#include <signal.h>
+#include <string.h>
+
 /* The future that the users misuse. It returns PENDING, then READY. */
 static int polls;
 static rawwaker kept;
@@ -30,6 +33,21 @@ static void poll_sized(rawwaker_future inner, rawwaker_context *cx, void *out) {
   rawwaker_future f = rawwaker_audit_future_sized(inner, sizeof(uint64_t));
   f.vtable->poll(f.data, cx, out);
   f.vtable->drop(f.data);
+}
+
+static rawwaker_oneshot *sender;
+static void handler(int signal) {
+  (void)signal;
+  rawwaker_oneshot_send(sender, NULL);
+}
+static void send_in_a_handler(void) {
+  struct sigaction a, before;
+  memset(&a, 0, sizeof a);
+  a.sa_handler = handler;
+  a.sa_flags = SA_ONSTACK; /* as Go requires */
+  sigaction(SIGUSR2, &a, &before);
+  raise(SIGUSR2);
+  sigaction(SIGUSR2, &before, NULL);
 }
 
 void broken_user(const broken *b, rawwaker w) {
@@ -83,6 +101,11 @@ void broken_user(const broken *b, rawwaker w) {
     rawwaker lent = rawwaker_audit_lend(&w);
     rawwaker_audit_return(&lent);
     rawwaker_audit_return(&lent);
+  } else if (broken_is(b, "forgets_a_sender") || broken_is(b, "sends_in_a_handler")) {
+    rawwaker_audit_senders();
+    rawwaker_future oneshot = rawwaker_oneshot_new(0, 0, NULL, NULL, &sender);
+    if (broken_is(b, "sends_in_a_handler")) send_in_a_handler();
+    oneshot.vtable->drop(oneshot.data);
   }
   rawwaker_drop(w);
 }

@@ -305,3 +305,11 @@ void ctest_cell_free(ctest_cell *c) {
   rawwaker_cell_drop(&c->cell);
   free(c);
 }
+
+void ctest_oneshot(int use) {
+  rawwaker_oneshot *tx;
+  rawwaker_future f = rawwaker_oneshot_new(0, 0, NULL, NULL, &tx);
+  if (use != 1) rawwaker_oneshot_drop(tx);
+  if (use == 2) rawwaker_oneshot_send(tx, NULL);
+  f.vtable->drop(f.data);
+}

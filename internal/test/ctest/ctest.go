@@ -140,6 +140,9 @@ func NumberWaker(first uintptr) rawwaker.RawWaker { return raw(C.number_waker(C.
 // NumberFaults returns how many slots were called with a number that no clone returned.
 func NumberFaults() int { return int(C.ctest_number_faults()) }
 
+// Oneshot uses a oneshot in C, as ctest_oneshot.
+func Oneshot(use int) { C.ctest_oneshot(C.int(use)) }
+
 // NumberRefs returns the number of live references of NumberWakers.
 func NumberRefs() int { return int(C.ctest_number_refs()) }
 

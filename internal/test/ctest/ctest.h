@@ -46,4 +46,8 @@ typedef struct ctest_cell { rawwaker_cell cell; } ctest_cell;
 ctest_cell *ctest_cell_new(void);
 void ctest_cell_free(ctest_cell *c);
 
+/* Uses of a oneshot: 0 a correct one; 1 its sender is forgotten; 2 its sender is dropped and then
+ * sends. */
+void ctest_oneshot(int use);
+
 #endif

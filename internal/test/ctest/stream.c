@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static void *or_die(void *p) {
   if (p == NULL) abort();
@@ -170,4 +172,25 @@ void ctest_feed_free(ctest_feed *f) {
 rawwaker_poll ctest_poll_next(rawwaker_stream s, rawwaker w, void *out) {
   rawwaker_context cx = {&w};
   return s.vtable->poll_next(s.data, &cx, out);
+}
+
+rawwaker_poll ctest_poll_forked(rawwaker_stream s, rawwaker w, char *text, size_t size) {
+  int ends[2];
+  if (pipe(ends) != 0) abort();
+  pid_t child = fork();
+  if (child == 0) {
+    rawwaker_poll got = ctest_poll_next(s, w, NULL);
+    const char *why = rawwaker_last_panic();
+    if (write(ends[1], why, strlen(why)) < 0) _exit(99);
+    s.vtable->drop(s.data);
+    _exit(got);
+  }
+  close(ends[1]);
+  size_t n = 0;
+  for (ssize_t got; (got = read(ends[0], text + n, size - 1 - n)) > 0;) n += (size_t)got;
+  text[n] = 0;
+  close(ends[0]);
+  int status = 0;
+  if (waitpid(child, &status, 0) != child || !WIFEXITED(status)) return 98;
+  return (rawwaker_poll)WEXITSTATUS(status);
 }

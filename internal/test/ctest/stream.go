@@ -30,6 +30,20 @@ static void stream_drop(uintptr_t data, uintptr_t vtable) {
 	rawwaker_stream s = stream_in(data, vtable);
 	s.vtable->drop(s.data);
 }
+static uint8_t poll_forked(uintptr_t data, uintptr_t vtable, uintptr_t wdata, uintptr_t wvtable,
+                           char *text, size_t size) {
+	rawwaker w = { (void *)wdata, (const rawwaker_vtable *)wvtable };
+	return ctest_poll_forked(stream_in(data, vtable), w, text, size);
+}
+static const rawwaker_stream_vtable *holed_stream(int slot) {
+	static rawwaker_stream_vtable all[2];
+	ctest_feed *f = ctest_feed_new("", false);
+	all[slot] = *ctest_feed_stream(f).vtable;
+	ctest_feed_free(f);
+	if (slot == 0) all[slot].poll_next = NULL;
+	if (slot == 1) all[slot].drop = NULL;
+	return &all[slot];
+}
 */
 import "C"
 
@@ -123,6 +137,23 @@ func pollNext(s rawwaker.RawStream, w rawwaker.RawWaker, out unsafe.Pointer) uin
 func DropStream(s rawwaker.RawStream) {
 	data, vtable := s.Words()
 	C.stream_drop(C.uintptr_t(data), C.uintptr_t(vtable))
+}
+
+// PollNextForked polls s once and drops it in a forked child. It returns the code and the message.
+func PollNextForked(s rawwaker.RawStream, w rawwaker.RawWaker) (code uint8, text string) {
+	const size = 1024
+	p := C.malloc(size)
+	defer C.free(p)
+	data, vtable := s.Words()
+	wdata, wvtable := w.Words()
+	code = uint8(C.poll_forked(C.uintptr_t(data), C.uintptr_t(vtable), C.uintptr_t(wdata),
+		C.uintptr_t(wvtable), (*C.char)(p), size))
+	return code, C.GoString((*C.char)(p))
+}
+
+// HoledStream returns a stream whose vtable lacks one slot (0 poll_next, 1 drop).
+func HoledStream(slot int) rawwaker.RawStream {
+	return rawwaker.RawStreamOf(0, uintptr(unsafe.Pointer(C.holed_stream(C.int(slot)))))
 }
 
 // TwoWords is C memory for a rawwaker_future or a rawwaker_stream.

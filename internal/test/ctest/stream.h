@@ -31,4 +31,8 @@ void ctest_feed_free(ctest_feed *f);            /* after its drop */
 /* Polls s once on this thread. It borrows w and s. */
 rawwaker_poll ctest_poll_next(rawwaker_stream s, rawwaker w, void *out);
 
+/* Polls s once and drops it in a forked child. It returns the code; text gets rawwaker_last_panic.
+ * It borrows w and s. */
+rawwaker_poll ctest_poll_forked(rawwaker_stream s, rawwaker w, char *text, size_t size);
+
 #endif

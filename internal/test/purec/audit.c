@@ -9,7 +9,9 @@
  *              finding. Calls of other threads still return.
  *   signals    Handlers wake by reference, correctly and wrongly, inside every slot. errno is kept.
  *   forks      Children wake, correctly and wrongly, while threads are inside the auditor.
- *   findings   Findings that are not taken are counted. */
+ *   findings   Findings that are not taken are counted.
+ *   senders    Correct uses of oneshots by several threads give no finding; forgotten senders, uses
+ *              in signal handlers and second uses are found. */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
@@ -28,6 +30,9 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#if defined(__GLIBC__)
+#include <sys/auxv.h>
+#endif
 
 static void check(bool ok, const char *why) {
   if (ok) return;
@@ -401,6 +406,174 @@ static void findings(void) {
   printf("   findings: 100,000 that were not taken are counted\n");
 }
 
+/* -------------------------------------------------------------------------------- senders -- */
+
+static rawwaker_future oneshot(rawwaker_oneshot **tx) {
+  return rawwaker_oneshot_new(0, 0, NULL, NULL, tx);
+}
+static void end_future(rawwaker_future f) { f.vtable->drop(f.data); }
+static void never_started(void *arg) { (void)arg; }
+
+static void *senders_run(void *arg) {
+  static const rawwaker_oneshot_ops ops = {never_started, NULL, NULL, NULL};
+  for (unsigned long i = 0; i < rounds; i++) {
+    rawwaker_oneshot *tx;
+    rawwaker_future f = oneshot(&tx);
+    check(!rawwaker_oneshot_closed(tx), "closed");
+    if (i % 2 == 0) end_future(f);
+    switch (i % 3) {
+      case 0: check(rawwaker_oneshot_send(tx, NULL) == (i % 2 != 0), "sent"); break;
+      case 1: rawwaker_oneshot_fail(tx, "why", 3); break;
+      default: rawwaker_oneshot_drop(tx);
+    }
+    if (i % 2 != 0) end_future(f);
+    end_future(rawwaker_oneshot_new(0, 0, &ops, NULL, &tx)); /* ends its sender itself */
+  }
+  return arg;
+}
+
+/* What a child prints that uses a sender a second time; it must abort. */
+static char printed[16384];
+static void use_much_later(rawwaker_oneshot *tx);
+static void second_use(const char *what, void (*use)(rawwaker_oneshot *tx), const char *line) {
+  int ends[2], status;
+  size_t n = 0;
+  ssize_t more;
+  check(pipe(ends) == 0, "no pipe");
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    rawwaker_oneshot *tx;
+    dup2(ends[1], 2);
+    signal(SIGABRT, SIG_DFL);
+    rawwaker_future f = oneshot(&tx);
+    rawwaker_oneshot_drop(tx);
+    end_future(f);
+    use(tx);
+    _exit(0);
+  }
+  close(ends[1]);
+  while ((more = read(ends[0], printed + n, sizeof printed - 1 - n)) > 0) n += (size_t)more;
+  printed[n] = '\0';
+  close(ends[0]);
+  waitpid(child, &status, 0);
+  check(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, what);
+  size_t length = strlen(line);
+  check(n >= length && strcmp(printed + n - length, line) == 0, what);
+  if (use == use_much_later) return;
+  check(strstr(printed, "rawwaker audit: sender_use_after: ") == printed &&
+            strstr(printed, "was made by rawwaker_oneshot_new on thread ") != NULL &&
+            strstr(printed, "and taken by rawwaker_oneshot_drop on thread ") != NULL,
+        "a second use without the first");
+}
+static void use_send(rawwaker_oneshot *tx) { rawwaker_oneshot_send(tx, NULL); }
+static void use_fail(rawwaker_oneshot *tx) { rawwaker_oneshot_fail(tx, "why", 3); }
+static void use_drop(rawwaker_oneshot *tx) { rawwaker_oneshot_drop(tx); }
+static void use_closed(rawwaker_oneshot *tx) { (void)rawwaker_oneshot_closed(tx); }
+static void use_much_later(rawwaker_oneshot *tx) {
+  for (int i = 0; i < 20000; i++) { /* more than the records that are kept */
+    rawwaker_oneshot *other;
+    rawwaker_future f = oneshot(&other);
+    rawwaker_oneshot_drop(other);
+    end_future(f);
+  }
+  rawwaker_oneshot_drop(tx);
+}
+
+/* Whether a signal handler can be recognised here. ThreadSanitizer calls most handlers later, when
+ * the signal's frame is gone. */
+static bool handlers_are_found(void) {
+#if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__)
+#if __GLIBC_PREREQ(2, 35)
+  return getauxval(AT_BASE) != 0; /* not static */
+#endif
+#endif
+  return false;
+}
+enum { IN_HANDLERS = 100 };
+static rawwaker_oneshot *for_handlers[IN_HANDLERS];
+static volatile sig_atomic_t handled;
+static void on_send(int sig) {
+  (void)sig;
+  int i = handled;
+  if (i >= IN_HANDLERS) return;
+  int saved = errno;
+  errno = EDOM;
+  in_handler = 1;
+  rawwaker_oneshot_send(for_handlers[i], NULL);
+  in_handler = 0;
+  if (errno != EDOM) errno_changed = 1;
+  errno = saved;
+  handled = i + 1;
+}
+static void senders_in_handlers(void) {
+  rawwaker_future f[IN_HANDLERS];
+  struct sigaction a;
+  memset(&a, 0, sizeof a);
+  a.sa_handler = on_send;
+  for (int i = 0; i < IN_HANDLERS; i++) f[i] = oneshot(&for_handlers[i]);
+  sigaction(SIGALRM, &a, NULL);
+  setitimer(ITIMER_REAL, &(struct itimerval){{0, 300}, {0, 300}}, NULL);
+  while (handled < IN_HANDLERS) { /* they interrupt every part of the auditor, and malloc */
+    rawwaker_oneshot *tx;
+    rawwaker_future mine = oneshot(&tx);
+    rawwaker_oneshot_send(tx, NULL);
+    end_future(mine);
+  }
+  setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 0}}, NULL);
+  signal(SIGALRM, SIG_IGN);
+  for (int i = 0; i < IN_HANDLERS; i++) end_future(f[i]);
+  check(atomic_load(&allocations_in_handlers) == 0 && !errno_changed,
+        "a send in a handler has allocated, or changed errno");
+  size_t n = taken("sender_in_signal");
+#if defined(__SANITIZE_THREAD__)
+  n = 0;
+#endif
+  check(n == (handlers_are_found() ? IN_HANDLERS : 0),
+        "the sends in handlers are not found, each once");
+}
+
+static void senders(void) {
+  rawwaker_oneshot *before, *tx;
+  rawwaker_future unwatched = oneshot(&before), f;
+  rawwaker_audit_print(false);
+  rawwaker_audit_senders();
+  rawwaker_audit_senders();
+  rawwaker_oneshot_drop(before); /* made before, so it is not watched */
+  end_future(unwatched);
+  size_t found = rawwaker_audit_found();
+  pthread_t t[THREADS];
+  for (int i = 0; i < THREADS; i++)
+    check(pthread_create(&t[i], NULL, senders_run, NULL) == 0, "no thread");
+  for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
+  check(rawwaker_audit_leaks() == 0 && rawwaker_audit_found() == found,
+        "a finding about correct uses of senders");
+  f = oneshot(&tx);
+  check(rawwaker_audit_leaks() == 1 && rawwaker_audit_leaks() == 0, "a forgotten sender");
+  const char *rule;
+  char *text;
+  check(rawwaker_audit_take(&rule, &text) && strcmp(rule, "sender_forgotten") == 0 &&
+            strstr(text, "was made by rawwaker_oneshot_new on thread ") != NULL &&
+            strstr(text, "and taken by") == NULL,
+        "a forgotten sender without its maker");
+  free(text);
+  rawwaker_oneshot_drop(tx); /* it may still be used */
+  end_future(f);
+  senders_in_handlers();
+  rawwaker_audit_print(true);
+#define AGAIN(call, of) \
+  "rawwaker: rawwaker_oneshot_" call ": this sender was taken " of " (use it once)\n"
+  second_use("a second send", use_send, AGAIN("send", "before, by rawwaker_oneshot_drop"));
+  second_use("a second fail", use_fail, AGAIN("fail", "before, by rawwaker_oneshot_drop"));
+  second_use("a second drop", use_drop, AGAIN("drop", "before, by rawwaker_oneshot_drop"));
+  second_use("closed after it", use_closed, AGAIN("closed", "before, by rawwaker_oneshot_drop"));
+  second_use("a second use much later", use_much_later, AGAIN("drop", "long ago"));
+#undef AGAIN
+  printf("   senders: %lu used correctly, without a finding; forgotten ones, uses in handlers and "
+         "second uses are found\n",
+         2 * rounds * THREADS);
+}
+
 int main(int argc, char **argv) {
   if (argc > 1) rounds = strtoul(argv[1], NULL, 10);
   storm();
@@ -409,6 +582,7 @@ int main(int argc, char **argv) {
   findings();
   signals_run((unsigned)(rounds / 20 + 20));
   forks((int)(rounds / 200 + 5));
+  senders();
   stopped(); /* last, because its threads stay */
   printf("audit: ok\n");
   fflush(stdout);

@@ -23,6 +23,7 @@ static void gap(void);
 #undef atomic_fetch_add_explicit
 #undef atomic_fetch_sub_explicit
 #undef atomic_fetch_or_explicit
+#undef atomic_fetch_and_explicit
 #undef atomic_compare_exchange_strong_explicit
 #undef atomic_compare_exchange_weak_explicit
 #define atomic_load_explicit(p, order) (gap(), __atomic_load_n((p), (order)))
@@ -31,6 +32,7 @@ static void gap(void);
 #define atomic_fetch_add_explicit(p, v, order) (gap(), __atomic_fetch_add((p), (v), (order)))
 #define atomic_fetch_sub_explicit(p, v, order) (gap(), __atomic_fetch_sub((p), (v), (order)))
 #define atomic_fetch_or_explicit(p, v, order) (gap(), __atomic_fetch_or((p), (v), (order)))
+#define atomic_fetch_and_explicit(p, v, order) (gap(), __atomic_fetch_and((p), (v), (order)))
 #define atomic_compare_exchange_strong_explicit(p, e, v, order, fail) \
   (gap(), __atomic_compare_exchange_n((p), (e), (v), 0, (order), (fail)))
 #define atomic_compare_exchange_weak_explicit(p, e, v, order, fail) \
@@ -471,6 +473,339 @@ static const halt halts[] = {
     {"a thread stops in rawwaker_cell_drop", false, true, drop_cell},
 };
 
+/* ---------------------------------------------------------------------------- the oneshot -- */
+
+/* A oneshot whose future is polled with waker 0 or 1, and whose sender is used once. */
+static struct {
+  rawwaker_future f;
+  rawwaker_oneshot *tx;
+  bool used, sent, dropped, ended, pending, cancel_ends;
+  int last;                           /* the waker of the latest poll */
+  unsigned refs[2], woken[2], seen;   /* seen: woken[last] when that poll began */
+  unsigned taken, destroyed, cancels, releases;
+} one;
+
+static rawwaker one_clone(void *data);
+static void one_by_ref(void *data) { one.woken[(unsigned *)data - one.refs]++; }
+static void one_unref(void *data) {
+  check(*(unsigned *)data > 0, "a waker was ended twice");
+  --*(unsigned *)data;
+}
+static void one_wake(void *data) {
+  gap();
+  one_by_ref(data);
+  one_unref(data);
+}
+static const rawwaker_vtable one_vtable = {one_clone, one_wake, one_by_ref, one_unref};
+static rawwaker one_clone(void *data) {
+  ++*(unsigned *)data;
+  gap();
+  return (rawwaker){data, &one_vtable};
+}
+
+static void one_send(void) {
+  static const uint64_t value = 42;
+  if (one.used) return;
+  one.used = one.sent = true;
+  rawwaker_oneshot_send(one.tx, &value);
+}
+static void one_fail(void) {
+  if (one.used) return;
+  one.used = true;
+  rawwaker_oneshot_drop(one.tx);
+}
+static void one_poll(int with) {
+  if (one.dropped || one.ended) return;
+  rawwaker w = {&one.refs[with], &one_vtable};
+  rawwaker_context cx = {&w};
+  uint64_t out = 0;
+  one.last = with;
+  one.seen = one.woken[with];
+  rawwaker_poll got = one.f.vtable->poll(one.f.data, &cx, &out);
+  one.pending = got == RAWWAKER_PENDING;
+  one.ended = !one.pending;
+  check(got == RAWWAKER_PENDING || one.used, "a result that was not sent");
+  check(one.pending || got == (one.sent ? RAWWAKER_READY : RAWWAKER_PANICKED), "a wrong code");
+  if (got == RAWWAKER_READY) check(++one.taken == 1 && out == 42, "a wrong value was taken");
+}
+static void one_poll_0(void) { one_poll(0); }
+static void one_poll_1(void) { one_poll(1); }
+static void one_drop(void) {
+  if (one.dropped) return;
+  one.dropped = true;
+  one.f.vtable->drop(one.f.data);
+}
+static void one_cancel(void) {
+  if (!one.dropped) rawwaker_oneshot_cancel(one.f);
+}
+static void one_on_cancel(void *arg) {
+  (void)arg;
+  check(++one.cancels == 1, "cancel was called twice");
+  check(!one.ended, "cancel was called although the result was taken");
+  gap();
+  if (one.cancel_ends) one_fail();
+}
+static void one_on_destroy(void *arg, void *value) {
+  (void)arg;
+  check(*(uint64_t *)value == 42 && ++one.destroyed == 1, "a wrong value was destroyed");
+  gap();
+}
+static void one_on_release(void *arg) {
+  (void)arg;
+  check(++one.releases == 1, "release was called twice");
+}
+static const rawwaker_oneshot_ops one_ops = {NULL, one_on_cancel, one_on_destroy, one_on_release};
+
+typedef struct once {
+  const char *name;
+  bool cancel_ends; /* cancel drops the sender, unless it was used */
+  void (*before)(void), (*under_test)(void), (*first)(void), (*second)(void);
+} once;
+
+static void one_begin(const once *s, unsigned long first_gap, unsigned long second_gap) {
+  scenario = s->name;
+  first = s->first;
+  second = s->second;
+  first_at = first_gap;
+  second_at = second_gap;
+  alone = true;
+  memset(&one, 0, sizeof one);
+  one.cancel_ends = s->cancel_ends;
+  one.f = rawwaker_oneshot_new(8, 8, &one_ops, NULL, &one.tx);
+  s->before();
+  gaps = 0;
+}
+
+static void play_once(const once *s, unsigned long one_at, unsigned long two_at) {
+  one_begin(s, one_at, two_at);
+  alone = false;
+  s->under_test();
+  alone = true;
+  interleavings++;
+  check(one.releases == (one.used && one.dropped), "release was called early, or not at all");
+  one_send();
+  if (!one.dropped && one.pending) {
+    check(one.woken[one.last] > one.seen, "a wake was lost");
+    one_poll(one.last);
+    check(one.ended, "a sender was used, and its future is pending");
+  }
+  one_drop();
+  check(one.taken + one.destroyed == one.sent, "the value was not taken or destroyed exactly once");
+  check(one.refs[0] == 0 && one.refs[1] == 0, "a waker is left");
+  check(one.releases == 1, "release was not called exactly once");
+  rawwaker_set_panic(NULL, 0);
+}
+
+static const once onces[] = {
+    {"a send beside the first poll", false, nothing, one_send, one_poll_0, one_drop},
+    {"a send beside two first polls", false, nothing, one_send, one_poll_0, one_poll_1},
+    {"a send beside a poll and a drop", false, one_poll_0, one_send, one_poll_0, one_drop},
+    {"a send beside a poll with another waker", false, one_poll_0, one_send, one_poll_1, one_drop},
+    {"a send beside polls with other wakers", false, one_poll_0, one_send, one_poll_1, one_poll_0},
+    {"a send beside cancel and drop", false, one_poll_0, one_send, one_cancel, one_drop},
+    {"a send beside cancel and poll", false, one_poll_0, one_send, one_cancel, one_poll_1},
+    {"a send beside the drop of an unpolled future", false, nothing, one_send, one_drop, nothing},
+    {"a send after a cancel beside a drop", false, one_cancel, one_send, one_poll_0, one_drop},
+    {"a fail beside the first poll", false, nothing, one_fail, one_poll_0, one_drop},
+    {"a fail beside a poll and a drop", false, one_poll_0, one_fail, one_poll_0, one_drop},
+    {"a fail beside a poll with another waker", false, one_poll_0, one_fail, one_poll_1, one_drop},
+    {"a fail beside cancel and drop", false, one_poll_0, one_fail, one_cancel, one_drop},
+    {"a first poll beside a send", false, nothing, one_poll_0, one_send, nothing},
+    {"a first poll beside a fail", false, nothing, one_poll_0, one_fail, nothing},
+    {"a poll beside a send", false, one_poll_0, one_poll_0, one_send, nothing},
+    {"a poll with another waker beside a send", false, one_poll_0, one_poll_1, one_send, nothing},
+    {"a poll with another waker beside a fail", false, one_poll_0, one_poll_1, one_fail, nothing},
+    {"a drop beside a send", false, one_poll_0, one_drop, one_send, nothing},
+    {"a drop beside a fail", false, one_poll_0, one_drop, one_fail, nothing},
+    {"a drop of an unpolled future beside a send", false, nothing, one_drop, one_send, nothing},
+    {"a drop beside a send, and cancel ends it", true, one_poll_0, one_drop, one_send, nothing},
+    {"a cancel beside a send", false, one_poll_0, one_cancel, one_send, nothing},
+    {"a cancel beside a send, and cancel ends it", true, one_poll_0, one_cancel, one_send, nothing},
+};
+
+/* A thread stops in one side's call, and returns whether the call has that many gaps. The calls of
+ * the other side return: the thread holds back nothing but release. */
+static bool stop_once(const once *s, unsigned long at) {
+  one_begin(s, 0, 0);
+  keep(one.f.data);
+  stop_at = at;
+  bool left = false;
+  if (setjmp(stopped) == 0) {
+    alone = false;
+    s->under_test();
+  } else {
+    left = true;
+  }
+  alone = true;
+  stop_at = 0;
+  stops++;
+  if (s->under_test == one_send || s->under_test == one_fail) {
+    one_poll_0();
+    one_poll_1();
+    one_drop();
+    check(one.ended || one.cancels == 1, "a drop without a result has not called cancel");
+  } else {
+    one_send();
+  }
+  check(!left || one.releases == 0, "release was called while a thread is inside");
+  rawwaker_set_panic(NULL, 0);
+  return left;
+}
+
+/* ------------------------------------------------------------------------------ the queue -- */
+
+static rawwaker_queue *queue;
+static struct {
+  rawwaker_queue_node nodes[4];
+  bool pushed[4], refused[4];
+  unsigned taken[4];
+  int order[4];
+  unsigned n;
+  bool dropped, closed, pushing;
+  int latest; /* what is being pushed, if pushing */
+} work;
+
+static void push(int i) {
+  if (work.dropped || work.pushed[i] || work.refused[i]) return;
+  bool outside = work.pushing;
+  if (!outside) work.latest = i;
+  work.pushing = true;
+  work.pushed[i] = rawwaker_queue_push(queue, &work.nodes[i]);
+  work.refused[i] = !work.pushed[i];
+  work.pushing = outside;
+}
+static void push_0(void) { push(0); }
+static void push_1(void) { push(1); }
+static void push_2(void) { push(2); }
+static void accept(rawwaker_queue_node *n) {
+  for (; n != NULL; n = rawwaker_queue_next(n)) {
+    ptrdiff_t i = n - work.nodes;
+    check(i >= 0 && i < 4 && ++work.taken[i] == 1, "a node was taken twice");
+    work.order[work.n++] = (int)i;
+  }
+}
+static void take_once(void) {
+  if (!work.dropped) accept(rawwaker_queue_take(queue));
+}
+static void take_all(void) {
+  if (work.dropped) return;
+  for (rawwaker_queue_node *n; (n = rawwaker_queue_take(queue)) != NULL;) accept(n);
+}
+static void close_queue(void) {
+  if (work.dropped) return;
+  work.closed = true;
+  accept(rawwaker_queue_close(queue));
+}
+/* No push may be about to begin, so the thread that drops has taken what is being pushed. */
+static void drop_queue(void) {
+  if (work.dropped) return;
+  close_queue();
+  if (work.pushing && work.taken[work.latest] == 0) return;
+  work.dropped = true;
+  rawwaker_queue_drop(queue);
+  reused = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); /* it gets the number if that is free */
+}
+
+static void queue_begin(void) {
+  alone = true;
+  memset(&work, 0, sizeof work);
+  reused = -1;
+  queue = rawwaker_queue_new();
+  check(queue != NULL, "out of memory");
+  gaps = 0;
+}
+static void queue_end(int fd) {
+  drop_queue();
+  for (int i = 0; i < 4; i++)
+    check(work.taken[i] == work.pushed[i], "a node that was pushed was not taken exactly once");
+  check(!readable(reused), "a reused number was written to");
+  check(fcntl(reused, F_GETFD) >= 0 && close(reused) == 0, "a reused number was closed");
+  check(fd == reused || fcntl(fd, F_GETFD) < 0 || !readable(fd), "a dropped queue is readable");
+}
+
+static void queue_beside(const script *s, unsigned long one_at, unsigned long two_at) {
+  scenario = s->name;
+  first = s->first;
+  second = s->second;
+  first_at = one_at;
+  second_at = two_at;
+  alone = true;
+  int open_before = descriptors();
+  queue_begin();
+  int fd = rawwaker_queue_fd(queue);
+  if (s->tell) { /* it is awake, and something is left in it */
+    push(2);
+    push(3);
+    take_once();
+    push(1);
+    gaps = 0;
+  }
+  alone = false;
+  s->under_test();
+  alone = true;
+  interleavings++;
+  if (!work.dropped) {
+    bool left = queue->head != NULL && queue->head != &refused;
+    check(!left || readable(fd) || s->tell, "the engine sleeps while something is in the queue");
+    take_all();
+    check(!readable(fd) && (work.closed || queue->sink.sleeping != 0), "the engine is awake");
+    push(0);
+    check(!work.pushed[0] || work.taken[0] || readable(fd),
+          "the next push does not wake the engine");
+  }
+  queue_end(fd);
+  check(descriptors() == open_before, "a descriptor is left open");
+}
+
+static const script queues[] = {
+    {"a push beside another and a take", false, push_1, push_2, take_all},
+    {"a push beside two takes", false, push_1, take_once, take_all},
+    {"a push beside another and a close", false, push_1, push_2, close_queue},
+    {"a push beside a take and a close", false, push_1, take_all, close_queue},
+    {"a push to a queue that is dropped", false, push_1, push_2, drop_queue},
+    {"a push to a queue that is taken and dropped", false, push_1, take_all, drop_queue},
+    {"a push to an engine that is awake", true, push_0, take_once, take_all},
+    {"a take beside two pushes", false, take_all, push_1, push_2},
+    {"a take beside a push and a close", false, take_all, push_1, close_queue},
+    {"one take beside two pushes", false, take_once, push_1, push_2},
+    {"a take of an engine that is awake beside a push", true, take_all, push_0, nothing},
+    {"a close beside two pushes", false, close_queue, push_1, push_2},
+};
+
+static bool stop_push(unsigned long at, bool late) {
+  scenario = "a thread stops in a push";
+  first = second = nothing;
+  first_at = at;
+  second_at = late;
+  queue_begin();
+  keep(queue);
+  int fd = rawwaker_queue_fd(queue);
+  stop_at = at;
+  bool left = false;
+  if (setjmp(stopped) == 0) {
+    alone = false;
+    push_0();
+  } else {
+    left = true;
+  }
+  alone = true;
+  stop_at = 0;
+  stops++;
+  if (late) take_all();
+  for (int i = 1; i < 4; i++) {
+    push(i);
+    check(readable(fd), "a push does not wake the engine");
+    take_all();
+    check(work.taken[i] == 1, "a push was not taken");
+    check(!readable(fd), "the engine does not sleep");
+  }
+  work.pushed[0] = work.taken[0] == 1; /* it may have stopped before the push */
+  work.pushing = false;
+  queue_end(fd);
+  if (fd != reused && fcntl(fd, F_GETFD) >= 0) close(fd);
+  return left;
+}
+
 static void every_pair(void (*run)(const script *s, unsigned long one, unsigned long two),
                        const script *s) {
   unsigned long most = 1;
@@ -482,18 +817,35 @@ static void every_pair(void (*run)(const script *s, unsigned long one, unsigned 
     }
 }
 
+static void every_pair_once(const once *s) {
+  unsigned long most = 1;
+  for (unsigned long one_at = 1; one_at <= most + 1; one_at++)
+    for (unsigned long two_at = one_at; two_at <= most + 1; two_at++) {
+      play_once(s, one_at, two_at);
+      if (gaps > most) most = gaps;
+      check(gaps < 1000, "it does not end");
+    }
+}
+
 int main(void) {
   size_t n = sizeof scripts / sizeof *scripts, k = sizeof besides / sizeof *besides;
+  size_t o = sizeof onces / sizeof *onces, q = sizeof queues / sizeof *queues;
   for (const script *s = scripts; s < scripts + n; s++) every_pair(play, s);
   for (const script *s = besides; s < besides + k; s++) every_pair(beside, s);
+  for (const script *s = queues; s < queues + q; s++) every_pair(queue_beside, s);
+  for (const once *s = onces; s < onces + o; s++) every_pair_once(s);
   size_t m = sizeof halts / sizeof *halts;
   for (const halt *h = halts; h < halts + m; h++)
     for (int late = 0; late < 2; late++)
       for (unsigned long at = 1; stop(h, at, late != 0); at++)
         check(at < 1000, "it does not end");
+  for (const once *s = onces; s < onces + o; s++)
+    for (unsigned long at = 1; stop_once(s, at); at++) check(at < 1000, "it does not end");
+  for (int late = 0; late < 2; late++)
+    for (unsigned long at = 1; stop_push(at, late != 0); at++) check(at < 1000, "it does not end");
   printf("ok: %zu calls, each with two actions of others in every pair of its gaps: "
          "%lu interleavings, 0 wakes lost; "
          "and %zu in which a thread stops permanently, %lu times: 0 wakes of others lost\n",
-         n + k, interleavings, m, stops);
+         n + k + q + o, interleavings, m + o + 1, stops);
   return 0;
 }

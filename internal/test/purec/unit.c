@@ -1,7 +1,7 @@
 /* unit.c - tests each sentence of rawwaker.h, on one thread or two, and prints TAP. ./run builds
  * and runs it, also under the tools. */
 #define _GNU_SOURCE
-#include "rawwaker.h"
+#include "tap.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,35 +18,6 @@
 #endif
 #include <sys/wait.h>
 #include <unistd.h>
-
-static int tests, failures;
-static bool passed;
-
-#define CHECK(what)                                                           \
-  do {                                                                        \
-    if (!(what)) {                                                            \
-      printf("# %s:%d: failed: %s\n", __FILE__, __LINE__, #what);             \
-      passed = false;                                                         \
-    }                                                                         \
-  } while (0)
-
-/* Returns the next descriptor number. It is the same after a call that leaves no descriptor
- * open. */
-static int next_descriptor(void) {
-  int fd = dup(0);
-  close(fd);
-  return fd;
-}
-
-static void run(const char *name, void (*test)(void)) {
-  passed = true;
-  int before = next_descriptor();
-  test();
-  CHECK(rawwaker_live() == 0);
-  CHECK(next_descriptor() == before);
-  printf("%s %d - %s\n", passed ? "ok" : "not ok", ++tests, name);
-  failures += !passed;
-}
 
 /* ------------------------------------------------------ a task whose wakers write letters -- */
 
@@ -1390,21 +1361,6 @@ static void signals_and_errno(void) {
 
 /* --------------------------------------------------------------------------------- deaths -- */
 
-static int out_of_memory_at; /* 1: the next malloc fails */
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_malloc(size_t size) {
-  if (out_of_memory_at > 0 && --out_of_memory_at == 0) return NULL;
-  return __real_malloc(size);
-}
-/* Compilers replace malloc and memset by calloc. */
-void *__real_calloc(size_t n, size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_calloc(size_t n, size_t size) {
-  if (out_of_memory_at > 0 && --out_of_memory_at == 0) return NULL;
-  return __real_calloc(n, size);
-}
-
 static rawwaker gives_nothing(void *data) { return (rawwaker){data, NULL}; }
 static rawwaker_poll gives_nine(void *data, rawwaker_context *cx, void *out) {
   (void)data;
@@ -1484,34 +1440,6 @@ static void die_from_fn(void) { rawwaker_from_fn(NULL, NULL, NULL); }
 static void die_from_fn_memory(void) {
   out_of_memory_at = 1;
   rawwaker_from_fn(number_none, NULL, NULL);
-}
-
-/* Before it aborts, the child prints `rawwaker: ` and line, and nothing else. */
-static void death(const char *line, void (*call)(void)) {
-  int ends[2], status;
-  char got[512] = "", want[256];
-  size_t n = 0;
-  ssize_t more;
-  if (pipe(ends) != 0) abort();
-  fflush(stdout);
-  pid_t child = fork();
-  if (child == 0) {
-    dup2(ends[1], 2);
-    signal(SIGABRT, SIG_DFL);
-    call();
-    _exit(0);
-  }
-  close(ends[1]);
-  while ((more = read(ends[0], got + n, sizeof got - 1 - n)) > 0) n += (size_t)more;
-  close(ends[0]);
-  waitpid(child, &status, 0);
-  snprintf(want, sizeof want, "rawwaker: %s\n", line);
-  passed = true;
-  CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-  CHECK(strcmp(got, want) == 0);
-  if (!passed) printf("# got: %s", got);
-  printf("%s %d - it aborts with one line: %s\n", passed ? "ok" : "not ok", ++tests, line);
-  failures += !passed;
 }
 
 static void deaths(void) {

@@ -1,14 +1,14 @@
 //! Futures of C and Go in Rust.
 
-use std::ffi::CStr;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::mem::{size_of, ManuallyDrop, MaybeUninit};
 use std::pin::Pin;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
+use crate::panics::{with_slot, ForeignPanic, Slot};
 use crate::sys::{self, RawContext, RawFuture, PANICKED, PENDING, READY};
 use crate::waker::{raw_ref, Adapter};
 
@@ -23,9 +23,15 @@ use crate::waker::{raw_ref, Adapter};
 ///
 /// A poll panics:
 ///
-/// - if the C future returned [`PANICKED`], with the text of `rawwaker_last_panic`;
+/// - if the C future returned [`PANICKED`], with the text of `rawwaker_last_panic` as a `String`.
+///   If it began in a Rust future whose payload is not a string, with that payload, under the
+///   conditions of [`ForeignPanic::into_payload`];
 /// - if its poll slot returned an unknown code;
 /// - if it is polled again after it was ready, or after such a panic.
+///
+/// One panic prints one message: if it began in a Rust future on the same thread, whose message has
+/// been printed, the panic hook does not run again. [`outcome`](Foreign::outcome) gives an error
+/// instead of a panic.
 ///
 /// # Example
 ///
@@ -55,6 +61,7 @@ use crate::waker::{raw_ref, Adapter};
 /// let mut cx = Context::from_waker(Waker::noop());
 /// assert_eq!(answer.as_mut().poll(&mut cx), Poll::Ready(42));
 /// ```
+#[must_use = "futures do nothing unless polled"]
 pub struct Foreign<T> {
     raw: RawFuture,
     completed: bool,
@@ -94,6 +101,66 @@ impl<T> Foreign<T> {
         Foreign { raw, completed: false, adapter: Weak::new(), value: PhantomData }
     }
 
+    /// Takes over the C future that `write` writes through its pointer, as many C functions return
+    /// one.
+    ///
+    /// # Safety
+    ///
+    /// `write` writes a future to its argument, which is memory for a [`RawFuture`], or leaves it
+    /// unchanged. For the future holds what [`from_raw`](Foreign::from_raw) demands.
+    ///
+    /// # Panics
+    ///
+    /// If `write` writes nothing, or a NULL vtable; and if `write` panics. A future that it has
+    /// written before it panics is not dropped.
+    ///
+    /// # Example
+    ///
+    #[cfg_attr(feature = "bundled", doc = "```")]
+    #[cfg_attr(not(feature = "bundled"), doc = "```no_run")]
+    /// use ffiwaker::{into_raw, Foreign, RawFuture};
+    ///
+    /// /// Stands for a function of C: `void answer(uint64_t v, rawwaker_future *out)`.
+    /// unsafe extern "C" fn answer(v: u64, out: *mut RawFuture) {
+    ///     // SAFETY: the caller gives memory for a future.
+    ///     unsafe { out.write(into_raw(async move { v })) }
+    /// }
+    ///
+    /// // SAFETY: answer writes a future of a u64.
+    /// let foreign = unsafe { Foreign::<u64>::from_fn(|out| answer(42, out)) };
+    /// assert_eq!(futures::executor::block_on(foreign), 42);
+    /// ```
+    pub unsafe fn from_fn(write: impl FnOnce(*mut RawFuture)) -> Foreign<T> {
+        let mut raw = RawFuture { data: null_mut(), vtable: null() };
+        write(&mut raw);
+        assert!(!raw.vtable.is_null(), "ffiwaker: Foreign::from_fn: no future was written");
+        // SAFETY: the caller promised it.
+        unsafe { Foreign::from_raw(raw) }
+    }
+
+    /// The same future with a panic of the other side as an `Err`.
+    ///
+    /// Takes the future over; dropping the result early cancels it. Any thread may poll or drop the
+    /// result, one at a time.
+    ///
+    /// # Panics
+    ///
+    /// Only if it is polled again after it was ready.
+    ///
+    /// # Example
+    ///
+    #[cfg_attr(feature = "bundled", doc = "```")]
+    #[cfg_attr(not(feature = "bundled"), doc = "```no_run")]
+    /// let raw = ffiwaker::into_raw(async { u64::from_str_radix("no number", 10).unwrap() });
+    /// // SAFETY: raw is a future of a u64, and this call consumes it.
+    /// let foreign = unsafe { ffiwaker::Foreign::<u64>::from_raw(raw) };
+    /// let panic = futures::executor::block_on(foreign.outcome()).unwrap_err();
+    /// assert!(panic.message().contains("InvalidDigit"));
+    /// ```
+    pub fn outcome(self) -> impl Future<Output = Result<T, ForeignPanic>> + Send + Unpin {
+        Outcome(self)
+    }
+
     /// Gives the C future back unchanged. The caller owns it again, and must drop it exactly once.
     ///
     /// # Panics
@@ -119,6 +186,35 @@ impl<T> Foreign<T> {
         this.raw
     }
 
+    fn poll_outcome(&mut self, cx: &Context<'_>) -> Poll<Result<T, ForeignPanic>> {
+        assert!(!self.completed, "future polled after completion");
+        let mut out = MaybeUninit::<T>::zeroed();
+        let to = if size_of::<T>() == 0 { null_mut() } else { out.as_mut_ptr().cast() };
+        let raw = self.raw;
+        // SAFETY: this owns raw, which has not completed; the context is lent for the call; out is
+        // memory for a T.
+        let poll = |cx: &mut _| unsafe { ((*raw.vtable).poll)(raw.data, cx, to) };
+        let (code, slot) = call(&mut self.adapter, cx, poll);
+        if code == PANICKED {
+            let panic = ForeignPanic::new(slot); // first: the drop slot may poll
+            self.end();
+            return Poll::Ready(Err(panic));
+        }
+        slot.discard();
+        match code {
+            PENDING => Poll::Pending,
+            READY => {
+                self.end();
+                // SAFETY: the caller of from_raw promised that poll wrote a T.
+                Poll::Ready(Ok(unsafe { out.assume_init() }))
+            }
+            code => {
+                self.end();
+                Poll::Ready(Err(ForeignPanic::of_code("poll", code)))
+            }
+        }
+    }
+
     fn end(&mut self) {
         self.completed = true;
         // SAFETY: once, because completed was false; no poll is in progress.
@@ -131,47 +227,7 @@ impl<T> Future for Foreign<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let this = &mut *self;
-        assert!(!this.completed, "future polled after completion");
-        let lent; // until the poll returns
-        let waker = match raw_ref(cx.waker()) {
-            Some(raw) => raw,
-            None => {
-                let kept = this.adapter.upgrade().filter(|a| a.waker.will_wake(cx.waker()));
-                lent = kept.unwrap_or_else(|| {
-                    let new = Adapter::new(cx.waker().clone());
-                    this.adapter = Arc::downgrade(&new);
-                    new
-                });
-                lent.lend()
-            }
-        };
-        let mut out = MaybeUninit::<T>::zeroed();
-        let to = if size_of::<T>() == 0 { null_mut() } else { out.as_mut_ptr().cast() };
-        let mut cx = RawContext { waker: &waker };
-        // SAFETY: this owns raw, which has not completed; the waker is lent for the call; out is
-        // memory for a T.
-        let code = unsafe { ((*this.raw.vtable).poll)(this.raw.data, &mut cx, to) };
-        match code {
-            PENDING => Poll::Pending,
-            READY => {
-                this.end();
-                // SAFETY: the caller of from_raw promised that poll wrote a T.
-                Poll::Ready(unsafe { out.assume_init() })
-            }
-            PANICKED => {
-                // SAFETY: never NULL, and valid until this thread's next poll. The drop slot may
-                // poll, so the text is copied first.
-                let text = unsafe { CStr::from_ptr(sys::rawwaker_last_panic()) };
-                let text = text.to_string_lossy().into_owned();
-                this.end();
-                panic!("{text}")
-            }
-            code => {
-                this.end();
-                panic!("slot poll returned {code}, which is not a rawwaker_poll")
-            }
-        }
+        self.poll_outcome(cx).map(|result| result.unwrap_or_else(|panic| panic.resume()))
     }
 }
 
@@ -181,4 +237,44 @@ impl<T> Drop for Foreign<T> {
             self.end();
         }
     }
+}
+
+struct Outcome<T>(Foreign<T>);
+
+impl<T> Future for Outcome<T> {
+    type Output = Result<T, ForeignPanic>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_outcome(cx)
+    }
+}
+
+/// Calls `poll`, a poll slot of C, with the waker of `cx`. `adapter` is the one of the future that
+/// is polled. Returns the code, and what Rust futures have put into the slot for panics.
+pub(crate) fn call(
+    adapter: &mut Weak<Adapter>,
+    cx: &Context<'_>,
+    poll: impl FnOnce(&mut RawContext) -> u8,
+) -> (u8, Slot) {
+    let lent; // until the poll returns
+    let waker = match raw_ref(cx.waker()) {
+        Some(raw) => raw,
+        None => {
+            let kept = adapter.upgrade().filter(|a| a.waker.will_wake(cx.waker()));
+            lent = kept.unwrap_or_else(|| {
+                let new = Adapter::new(cx.waker().clone());
+                *adapter = Arc::downgrade(&new);
+                new
+            });
+            lent.lend()
+        }
+    };
+    // A future that sets no text must not panic with that of an earlier poll.
+    // SAFETY: the text is never NULL, and ends with a 0; the second call takes no bytes.
+    unsafe {
+        if *sys::rawwaker_last_panic() != 0 {
+            sys::rawwaker_set_panic(c"".as_ptr(), 0);
+        }
+    }
+    with_slot(|| poll(&mut RawContext { waker: &waker }))
 }

@@ -12,6 +12,8 @@ pub const READY: u8 = 0;
 pub const PENDING: u8 = 1;
 /// Returned by a poll slot: the future has panicked; `rawwaker_last_panic` returns the text.
 pub const PANICKED: u8 = 2;
+/// Returned by the poll slot of a stream: there are no more items, now and for all later calls.
+pub const DONE: u8 = 3;
 
 /// A waker in C: one reference to a task.
 ///
@@ -20,6 +22,7 @@ pub const PANICKED: u8 = 2;
 /// Any thread may use a waker.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
+#[must_use = "the reference leaks if it is neither woken by value nor dropped"]
 pub struct RawWaker {
     /// The argument of each slot. Its meaning is up to the vtable; any integer is allowed.
     pub data: *mut c_void,
@@ -56,6 +59,7 @@ pub struct RawContext {
 /// does not drop the future: [`Foreign::from_raw`](crate::Foreign::from_raw) takes it over.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
+#[must_use = "the future leaks if its drop slot is not called"]
 pub struct RawFuture {
     /// The argument of each slot. Its meaning is up to the vtable.
     pub data: *mut c_void,
@@ -76,12 +80,42 @@ pub struct RawFutureVTable {
     pub drop: unsafe extern "C" fn(data: *mut c_void),
 }
 
+/// A stream in C: a future of many values.
+///
+/// Rust does not manage it. A copy of this struct is not a second stream, and dropping the struct
+/// does not drop the stream: `ForeignStream::from_raw` (feature `stream`) takes it over.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[must_use = "the stream leaks if its drop slot is not called"]
+pub struct RawStream {
+    /// The argument of each slot. Its meaning is up to the vtable.
+    pub data: *mut c_void,
+    /// Must live as long as the process.
+    pub vtable: *const RawStreamVTable,
+}
+
+/// The two slots of a stream. Each call may come from another thread, but no two at the same time.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RawStreamVTable {
+    /// Returns [`READY`] with one item in `*out`, [`PENDING`], [`DONE`] or [`PANICKED`]. `out` is
+    /// as for a future. It is not called again after [`PANICKED`]; after [`DONE`] it may be, and
+    /// returns [`DONE`] again.
+    pub poll_next:
+        unsafe extern "C" fn(data: *mut c_void, cx: *mut RawContext, out: *mut c_void) -> u8,
+    /// Releases everything. Called exactly once, also after [`DONE`] and [`PANICKED`]. A call
+    /// before either cancels the stream.
+    pub drop: unsafe extern "C" fn(data: *mut c_void),
+}
+
 // SAFETY: by the contract of rawwaker.h, any thread may use a waker.
 unsafe impl Send for RawWaker {}
 // SAFETY: likewise, several threads at the same time.
 unsafe impl Sync for RawWaker {}
 // SAFETY: by the contract of rawwaker.h, each poll and the drop may come from another thread.
 unsafe impl Send for RawFuture {}
+// SAFETY: as for a future.
+unsafe impl Send for RawStream {}
 
 /// The first word at a box's `data`, in the layout of the crate async-ffi.
 #[repr(C)]
@@ -108,6 +142,10 @@ const _: () = {
     assert!(offset_of!(RawFuture, vtable) == word);
     assert!(size_of::<RawFutureVTable>() == 2 * word);
     assert!(offset_of!(RawFutureVTable, drop) == word);
+    assert!(size_of::<RawStream>() == 2 * word);
+    assert!(offset_of!(RawStream, vtable) == word);
+    assert!(size_of::<RawStreamVTable>() == 2 * word);
+    assert!(offset_of!(RawStreamVTable, drop) == word);
     assert!(size_of::<RawContext>() == word);
     assert!(size_of::<BoxedVTable>() == 4 * word);
 };

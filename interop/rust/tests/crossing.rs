@@ -475,6 +475,56 @@ fn panics_cross_with_their_text_both_ways() {
     assert_eq!(panic_of(|| _ = block_on(f)), "there and back");
 }
 
+/// How many messages the process has printed during `f`. The caller holds the balance, so no other
+/// test runs.
+fn messages(f: impl FnOnce()) -> usize {
+    static PRINTED: AtomicUsize = AtomicUsize::new(0);
+    static HOOK: std::sync::Once = std::sync::Once::new();
+    HOOK.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PRINTED.fetch_add(1, SeqCst);
+            print(info)
+        }));
+    });
+    let before = PRINTED.load(SeqCst);
+    f();
+    PRINTED.load(SeqCst) - before
+}
+
+#[test]
+fn panic_of_go_prints_one_message_in_rust_and_none_as_an_outcome() {
+    let _balance = balance();
+    // SAFETY: out is memory for a future.
+    let panics = || go(|out| unsafe { gofixture::goPanics(out) });
+    let printed = messages(|| assert_eq!(panic_of(|| _ = block_on(panics())), "a panic of Go's"));
+    assert_eq!(printed, 1);
+    let printed = messages(|| {
+        let e = block_on(panics().outcome()).unwrap_err();
+        assert_eq!(e.message(), "a panic of Go's");
+    });
+    assert_eq!(printed, 0);
+    assert_eq!(block_on(go_goroutine(42).outcome()).unwrap(), 42);
+}
+
+/// Go polls the Rust future on a thread of its own, so only the text comes back.
+#[test]
+fn panic_from_rust_through_go_to_rust_prints_one_message() {
+    let _balance = balance();
+    let through = |f: RawFuture| {
+        // SAFETY: Go takes one future over and writes another.
+        go(|out| unsafe { gofixture::goThrough(f.data as usize, f.vtable as usize, out) })
+    };
+    let printed = messages(|| {
+        let f = through(into_raw(async { std::panic::panic_any("there and back") as u64 }));
+        assert_eq!(panic_of(|| _ = block_on(f)), "there and back");
+        let f = through(into_raw(async { std::panic::panic_any(42u32) as u64 }));
+        let payload = catch_unwind(AssertUnwindSafe(|| block_on(f))).unwrap_err();
+        assert_eq!(payload.downcast_ref::<String>().map(String::as_str), Some("Box<dyn Any>"));
+    });
+    assert_eq!(printed, 2, "for two panics");
+}
+
 #[test]
 fn into_raw_polled_after_completion_reports_a_panic() {
     let _balance = balance();
@@ -688,7 +738,7 @@ fn into_raw_does_not_abort_on_any_panic_payload() {
         // SAFETY: this keeps C's side of the contract.
         unsafe {
             assert_eq!(poll_plain(raw, (&raw mut out).cast()), ffiwaker::PANICKED);
-            assert_eq!(gofixture::last_panic(), "");
+            assert_eq!(gofixture::last_panic(), "Box<dyn Any>");
             ((*raw.vtable).drop)(raw.data);
         }
     }

@@ -9,16 +9,19 @@ use std::cell::RefCell;
 use std::ffi::{c_char, c_void, CStr, CString};
 use std::future::{poll_fn, Future};
 use std::panic::{catch_unwind, panic_any, AssertUnwindSafe};
-use std::pin::pin;
+use std::pin::{pin, Pin};
 use std::ptr::{null, null_mut};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use ffiwaker::{
-    into_raw, waker_from_raw, waker_into_raw, Foreign, RawContext, RawFuture, RawWaker,
-    RawWakerVTable, PANICKED, PENDING, READY,
+    into_raw, into_raw_local, into_raw_on, stream_into_raw, waker_from_raw, waker_into_raw,
+    Foreign, ForeignStream, RawContext, RawFuture, RawFutureVTable, RawWaker, RawWakerVTable, DONE,
+    PANICKED, PENDING, READY,
 };
+use futures::stream::{self, Stream};
 
 unsafe extern "C" fn noop_clone(_: *mut c_void) -> RawWaker {
     rawwaker_noop()
@@ -185,4 +188,121 @@ fn panics_cross_with_their_text() {
     let mut out = 0u64;
     assert_eq!(poll(into_raw(async { 7u64 }), (&raw mut out).cast()), READY);
     assert_eq!(out, 7);
+}
+
+/// A C future that awaits another one, and after a panic of that one gives the code `given`.
+struct Forward {
+    inner: RawFuture,
+    given: u8,
+}
+static FORWARD: RawFutureVTable = RawFutureVTable { poll: forward_poll, drop: forward_drop };
+unsafe extern "C" fn forward_poll(data: *mut c_void, cx: *mut RawContext, out: *mut c_void) -> u8 {
+    unsafe {
+        let this = &*data.cast::<Forward>();
+        match ((*this.inner.vtable).poll)(this.inner.data, cx, out) {
+            PANICKED if this.given == READY => {
+                out.cast::<u64>().write(7);
+                READY
+            }
+            code => code,
+        }
+    }
+}
+unsafe extern "C" fn forward_drop(data: *mut c_void) {
+    unsafe {
+        let this = Box::from_raw(data.cast::<Forward>());
+        ((*this.inner.vtable).drop)(this.inner.data)
+    }
+}
+fn forward(inner: RawFuture, given: u8) -> Foreign<u64> {
+    let data = Box::into_raw(Box::new(Forward { inner, given })).cast();
+    unsafe { Foreign::from_raw(RawFuture { data, vtable: &FORWARD }) }
+}
+
+#[test]
+fn payloads_cross_or_are_dropped_in_the_poll() {
+    let held = Arc::new(());
+    let panics = || {
+        let held = held.clone();
+        into_raw(async move { panic_any(held) as u64 })
+    };
+    with_each_waker(|w| {
+        let mut cx = Context::from_waker(w);
+        let Poll::Ready(Err(e)) = pin!(forward(panics(), PANICKED).outcome()).poll(&mut cx) else {
+            panic!()
+        };
+        assert_eq!((e.message(), Arc::strong_count(&held)), ("Box<dyn Any>", 2));
+        let payload = std::thread::spawn(|| e.resume()).join().unwrap_err();
+        assert!(payload.downcast::<Arc<()>>().is_ok());
+        assert_eq!(Arc::strong_count(&held), 1);
+        assert_eq!(pin!(forward(panics(), READY)).poll(&mut cx), Poll::Ready(7));
+        assert_eq!(Arc::strong_count(&held), 1);
+        let bomb = into_raw(async { panic_any(Bomb) as u64 });
+        assert_eq!(pin!(forward(bomb, READY)).poll(&mut cx), Poll::Ready(7));
+    });
+}
+
+#[test]
+fn streams_cross_in_both_directions() {
+    with_each_waker(|w| {
+        let mut cx = Context::from_waker(w);
+        let boxes = stream::iter((0..3u64).map(Box::new));
+        let mut s = unsafe { ForeignStream::<Box<u64>>::from_raw(stream_into_raw(boxes)) };
+        for v in 0..2 {
+            assert_eq!(Pin::new(&mut s).poll_next(&mut cx), Poll::Ready(Some(Box::new(v))));
+        }
+        let mut s = unsafe { ForeignStream::<Box<u64>>::from_raw(s.into_raw()) }.outcomes();
+        let Poll::Ready(Some(Ok(last))) = Pin::new(&mut s).poll_next(&mut cx) else { panic!() };
+        assert_eq!(last, Box::new(2));
+        for _ in 0..2 {
+            assert!(matches!(Pin::new(&mut s).poll_next(&mut cx), Poll::Ready(None)));
+        }
+    });
+    let noop = rawwaker_noop();
+    let mut cx = RawContext { waker: &noop };
+    let raw = stream_into_raw(stream::iter([(), ()]));
+    let mut next = || unsafe { ((*raw.vtable).poll_next)(raw.data, &mut cx, null_mut()) };
+    assert_eq!([next(), next(), next(), next()], [READY, READY, DONE, DONE]);
+    std::thread::spawn(move || {
+        let raw = raw; // all of it, which is Send
+        unsafe { ((*raw.vtable).drop)(raw.data) }
+    })
+    .join()
+    .unwrap();
+}
+
+/// The code of a poll on another thread.
+fn poll_elsewhere(raw: RawFuture) -> u8 {
+    std::thread::spawn(move || {
+        let raw = raw; // all of it, which is Send
+        let noop = rawwaker_noop();
+        unsafe { ((*raw.vtable).poll)(raw.data, &mut RawContext { waker: &noop }, null_mut()) }
+    })
+    .join()
+    .unwrap()
+}
+
+#[test]
+fn local_futures_stay_on_their_thread() {
+    let rc = Rc::new(());
+    let inner = rc.clone();
+    let raw = into_raw_local(async move { drop(inner) });
+    assert_eq!(poll_elsewhere(raw), PANICKED);
+    assert_eq!(Rc::strong_count(&rc), 2);
+    let mut f = unsafe { Foreign::<()>::from_fn(|out| out.write(raw)) };
+    assert_eq!(pin!(&mut f).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(()));
+    assert_eq!(Rc::strong_count(&rc), 1);
+    std::thread::spawn(move || drop(f)).join().unwrap();
+}
+
+#[test]
+fn tokio_futures_enter_their_runtime() {
+    let tokio = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let raw = into_raw_on(tokio.handle(), async { tokio::runtime::Handle::current().id() });
+    let moved = into_raw_on(tokio.handle(), async {});
+    assert_eq!(poll_elsewhere(moved), READY);
+    unsafe { ((*moved.vtable).drop)(moved.data) };
+    let mut f = pin!(unsafe { Foreign::<tokio::runtime::Id>::from_raw(raw) });
+    let got = f.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert_eq!(got, Poll::Ready(tokio.handle().id()));
 }

@@ -430,7 +430,7 @@ RAWWAKER_API rawwaker_queue_node *rawwaker_queue_next(rawwaker_queue_node *n);
 RAWWAKER_API void rawwaker_queue_each(rawwaker_queue *q,
                                       void (*f)(void *arg, rawwaker_queue_node *n), void *arg);
 
-/* Takes what is left, and refuses every later push.
+/* Takes what is left, and refuses every later push. The descriptor does not become readable.
  * takes the nodes | gives the first, or NULL | threads any | signals no | fails never */
 RAWWAKER_API rawwaker_queue_node *rawwaker_queue_close(rawwaker_queue *q);
 
@@ -450,20 +450,26 @@ RAWWAKER_API void rawwaker_queue_drop(rawwaker_queue *q);
  *   a drop before that     pushes it again, and rawwaker_queue_run calls cancel
  *   the engine's end       rawwaker_queue_end gives what is left to submit, without an engine
  *
+ *   while (rawwaker_queue_run(q, engine))     until rawwaker_queue_stop(q), on any thread
+ *     poll(rawwaker_queue_fd(q), and the library's descriptors), the library's work
+ *   rawwaker_queue_end(q);                    before or after it, end what was submitted
+ *
  * A job whose future is dropped before the engine's thread has taken it is not submitted at all,
- * and one that has ended is not cancelled. */
+ * and one that has ended is not cancelled. After its end a job is gone, its data too; that may be
+ * so before the library's function that begins the operation has returned. If the library calls
+ * back on a thread of its own, use a oneshot, or take the reply to the engine's thread. */
 typedef struct rawwaker_job rawwaker_job;
 
 /* submit must be given, any other member may be NULL. The struct must stay valid as long as the job
  * and its future. */
 typedef struct rawwaker_job_ops {
   /* begin the operation; it may end the job at once. If engine is NULL, the queue was closed: end
-   * the job at once, with an error as its value. Then it runs on the thread that polls, or on that
-   * of rawwaker_queue_end */
+   * the job before you return, with an error as its value. Then it runs on the thread that polls,
+   * or on that of rawwaker_queue_end */
   void (*submit)(void *engine, rawwaker_job *j);
   /* the result is not wanted any more: ask the operation to end. The job must be ended by j's
    * callback as always, now or later; its value goes to destroy. On the engine's thread, once at
-   * most, after submit */
+   * most, after submit. It is not called for a drop that comes after the last rawwaker_queue_run */
   void (*cancel)(void *engine, rawwaker_job *j);
   /* a value was sent that will not be taken: release what it holds. On any thread */
   void (*destroy)(rawwaker_job *j, void *value);
@@ -484,19 +490,27 @@ RAWWAKER_API rawwaker_future rawwaker_job_new(rawwaker_queue *q, const rawwaker_
  * takes - | gives borrowed memory | threads any, while j exists | signals no | fails never */
 RAWWAKER_API void *rawwaker_job_data(rawwaker_job *j);
 
-/* Ends the job with a value, as rawwaker_oneshot_send does, whose result it returns.
- * takes j; borrows value | gives whether the future can still take it | threads the engine's
- * | signals no | fails never */
+/* Ends the job with a value, as rawwaker_oneshot_send does, whose result it returns. Each job must
+ * be ended once, by this call or rawwaker_job_fail.
+ * takes j; borrows value | gives whether the future can still take it | threads the engine's, or
+ * that of submit without an engine | signals no | fails never */
 RAWWAKER_API bool rawwaker_job_send(rawwaker_job *j, const void *value);
 
 /* Ends the job as rawwaker_oneshot_fail does: for promises that were broken.
- * takes j; borrows msg | gives - | threads the engine's | signals no | fails never */
+ * takes j; borrows msg | gives - | threads as rawwaker_job_send | signals no | fails never */
 RAWWAKER_API void rawwaker_job_fail(rawwaker_job *j, const char *msg, size_t len);
 
 /* Submits and cancels what was pushed, until the queue is empty and as after a take that has
- * returned NULL. q must hold jobs only. engine must not be NULL; the callbacks get it.
- * takes what is in the queue | gives - | threads the engine's | signals no | fails never */
-RAWWAKER_API void rawwaker_queue_run(rawwaker_queue *q, void *engine);
+ * returned NULL. It may be called at any time, also if the descriptor is not readable. q must hold
+ * jobs only. engine must not be NULL; the callbacks get it.
+ * takes what is in the queue | gives false after rawwaker_queue_stop, else true
+ * | threads the engine's | signals no | fails never */
+RAWWAKER_API bool rawwaker_queue_run(rawwaker_queue *q, void *engine);
+
+/* Asks the engine to end: makes the descriptor readable, and rawwaker_queue_run returns false from
+ * now on. Pushes are still accepted until the queue is closed.
+ * takes - (borrows q) | gives - | threads any | signals yes | fails never */
+RAWWAKER_API void rawwaker_queue_stop(rawwaker_queue *q);
 
 /* Closes the queue and submits what is left, and each job that is polled first later, to no engine.
  * Jobs that were submitted before must be ended by the engine itself, before or after it.
@@ -729,8 +743,8 @@ typedef struct rawwaker_watcher {
   void *(*used)(void *given, const char *call, bool takes);
 } rawwaker_watcher;
 
-/* Asks w from now on; NULL asks no one about senders that are made later. Call it once in a
- * process: senders that w has given out are asked about as long as they exist.
+/* Asks w about the senders that are made from now on, as long as they exist. Call it with one
+ * watcher in a process; NULL changes nothing.
  * takes - (w lives as long as the process) | gives - | threads any | signals no | fails never */
 RAWWAKER_API void rawwaker_watch(const rawwaker_watcher *w);
 

@@ -1,0 +1,5 @@
+//go:build !asan
+
+package ctest
+
+const ASan = false
