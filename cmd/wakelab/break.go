@@ -166,22 +166,23 @@ var paragraph = func() map[string]string {
 			drop_after_ready out_only_when_ready close_drops_the_rest double_drop use_after_drop
 			borrowed_consumed use_after_poll leak forgotten future_double_drop result_too_large
 			null_out double_return wake_after_the_end waker_outlives_its_task
-			drop_before_the_end drop_after_the_end sender_use_after sender_forgotten`,
+			drop_before_the_end drop_after_the_end sender_use_after sender_forgotten
+			item_only_when_ready drop_between_items drop_after_done`,
 		"Threads": `storm unknown_thread polls_on_any_thread drop_beside_the_wake executor_storm
-			slots_overlap`,
+			slots_overlap sender_in_signal`,
 		"Promises": `wake_before_the_poll wake_during_the_poll wake_after_the_poll
 			pending_keeps_a_waker wakes_when_it_can_go_on latest_waker_is_woken polls_every_task
 			wake_inside_the_poll spawn_inside_a_poll set_before_wake pending_without_waker
 			poll_after_ready no_such_code items_in_order wakes_at_its_end end_is_repeated
-			a_panic_is_the_end`,
+			a_panic_is_the_end done_is_repeated one_wake_for_many_items items_from_a_thread`,
 		"Wakes": `wakes_coalesce wakes_publish unasked_poll poll_sees_what_wakes_publish`,
 		"Slots": `drop_inside_wake clone_inside_wake slots_under_a_lock wakes_under_no_lock
 			clones_under_no_lock wake_from_another_thread slot_under_lock`,
 		"Vtables": `complete_vtable clone_may_change_data will_wake complete_future_vtable
-			empty_clone`,
+			complete_stream_vtable empty_clone`,
 	} {
 		for _, rule := range strings.Fields(rules) {
-			m[rule] = word
+			m[rule], m["stream_"+rule] = word, word // the kit in C has two tables
 		}
 	}
 	return m

@@ -76,7 +76,8 @@ const plainSteps = `counted_ref|counted_free|counted_unref|box_unref|box_push|bo
 	`sink_replace|rawwaker_sink_close|hooks_defer|hooks_drop|close|dup2|dup3|free|` +
 	`semaphore_post|semaphore_wait|waiting_sleep|parker_park|parker_drop|` +
 	`queue_unref|sink_announce|oneshot_free|oneshot_leave|oneshot_destroy|oneshot_cancel|` +
-	`oneshot_fail|release|o->ops->\w+|rawwaker_sink_ack|rawwaker_watch_used|` +
+	`oneshot_fail|release|o->ops->\w+|j->ops->\w+|job_unref|rawwaker_queue_drop|` +
+	`rawwaker_oneshot_drop|rawwaker_sink_ack|rawwaker_watch_used|` +
 	`checked_drop|checked_wake|checked_wake_by_ref|fn_drop|fn_wake_by_ref|` +
 	`parker_wake_by_ref|box_wake_by_ref|rawwaker_wake_by_ref|atomic_\w+`
 
@@ -311,6 +312,8 @@ var (
 	programs = []program{
 		{name: "senders", sources: []string{"internal/test/purec/senders.c"}, link: refusing,
 			asan: []string{"-no-deaths 3000"}, tsan: []string{"-no-deaths 3000"}},
+		{name: "jobs", sources: []string{"internal/test/purec/jobs.c"}, link: refusing,
+			asan: []string{"-no-deaths 2000"}, tsan: []string{"-no-deaths 2000"}},
 		{name: "unit", sources: []string{"internal/test/purec/unit.c"}, link: refusing,
 			asan: []string{"-no-deaths"}, tsan: []string{"-no-deaths"}},
 		{name: "gaps", sources: []string{"internal/test/purec/gaps.c"}, includes: true,

@@ -100,7 +100,9 @@ func child(t *testing.T, test, variable, name string) (r result) {
 			r.failed = append(r.failed, name)
 		}
 	}
-	for _, m := range regexp.MustCompile(`(?m)^found (\w+)$`).FindAllStringSubmatch(r.out, -1) {
+	// A finding that is printed and not in the list: the auditor has ended the process.
+	found := regexp.MustCompile(`(?m)^(?:found |rawwaker audit: )(\w+)(?:$|: )`)
+	for _, m := range found.FindAllStringSubmatch(r.out, -1) {
 		r.found = append(r.found, m[1])
 	}
 	return r
@@ -260,6 +262,10 @@ func TestCAuditor(t *testing.T) {
 				require.Empty(t, out)
 				return
 			}
+			if e.Audit == "sender_use_after" { // the auditor ends the process
+				require.Contains(t, out, "rawwaker audit: sender_use_after: ")
+				return
+			}
 			require.Contains(t, strings.Split(out, "\n"), e.Audit, "%s: %s\n%s", e.Name, e.Does, out)
 		})
 	}
@@ -340,7 +346,7 @@ func TestEntries(t *testing.T) {
 		table, _, _ := strings.Cut(string(header), "A call that breaks a rule")
 		row := regexp.MustCompile(`(?m)^ \*   ([a-z_]+)  +[a-z]`)
 		rules := row.FindAllStringSubmatch(table, -1)
-		require.Len(t, rules, 17) // with the head of the table
+		require.Len(t, rules, 20) // with the head of the table
 		for _, r := range rules[1:] {
 			require.Contains(t, audit, r[1])
 		}

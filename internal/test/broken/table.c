@@ -153,6 +153,7 @@ const broken broken_all[] = {
       "result_too_large"),
     U(polls_without_out, "polls a future of 8 bytes with a NULL out", "null_out"),
     U(returns_a_loan_twice, "ends one loan of a waker twice", "double_return"),
+    U(sends_after_drop, "sends with a sender that it has dropped", "sender_use_after"),
     U(forgets_a_sender, "makes a oneshot and never uses its sender", "sender_forgotten"),
     U(sends_in_a_handler, "sends in a signal handler", "sender_in_signal"),
     {NULL, NULL, NULL, NULL, NULL, false},

@@ -101,6 +101,11 @@ void broken_user(const broken *b, rawwaker w) {
     rawwaker lent = rawwaker_audit_lend(&w);
     rawwaker_audit_return(&lent);
     rawwaker_audit_return(&lent);
+  } else if (broken_is(b, "sends_after_drop")) {
+    rawwaker_audit_senders();
+    (void)rawwaker_oneshot_new(0, 0, NULL, NULL, &sender);
+    rawwaker_oneshot_drop(sender);
+    rawwaker_oneshot_send(sender, NULL); /* it does not return */
   } else if (broken_is(b, "forgets_a_sender") || broken_is(b, "sends_in_a_handler")) {
     rawwaker_audit_senders();
     rawwaker_future oneshot = rawwaker_oneshot_new(0, 0, NULL, NULL, &sender);

@@ -744,6 +744,8 @@ static void queue_beside(const script *s, unsigned long one_at, unsigned long tw
   s->under_test();
   alone = true;
   interleavings++;
+  if (s->under_test == take_once && work.n > 0)
+    check(queue->sink.sleeping == 0, "an engine that has work to do counts as asleep");
   if (!work.dropped) {
     bool left = queue->head != NULL && queue->head != &refused;
     check(!left || readable(fd) || s->tell, "the engine sleeps while something is in the queue");

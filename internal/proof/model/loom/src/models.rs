@@ -66,6 +66,54 @@ pub const MODELS: &[Model] = &[
         twins: &[Twin::register_ends_by_a_store, Twin::register_drops_what_it_was_to_wake],
     },
     Model {
+        name: "oneshot",
+        run: oneshot,
+        bounds: [ALL, ALL, ALL],
+        twins: &[
+            Twin::settles_without_a_wake,
+            Twin::settles_in_one_step_always,
+            Twin::listens_after_the_check,
+            Twin::unref_relaxed,
+        ],
+    },
+    Model {
+        name: "oneshot_of_two",
+        run: oneshot_of_two,
+        bounds: [ALL, 3, 2],
+        twins: &[
+            Twin::replaces_without_clearing,
+            Twin::settles_by_load_and_store,
+            Twin::listens_after_the_check,
+        ],
+    },
+    Model {
+        name: "oneshot_drop",
+        run: oneshot_drop_beside_send::<false>,
+        bounds: [ALL, ALL, ALL],
+        twins: &[
+            Twin::hung_up_is_not_looked_at,
+            Twin::hangs_up_by_load_and_store,
+            Twin::settles_in_one_step_always,
+        ],
+    },
+    Model {
+        name: "oneshot_poll_and_drop",
+        run: oneshot_drop_beside_send::<true>,
+        bounds: [ALL, 3, 3],
+        twins: &[
+            Twin::settles_by_load_and_store,
+            Twin::hangs_up_by_load_and_store,
+            Twin::leaves_before_the_wake,
+            Twin::unref_relaxed,
+        ],
+    },
+    Model {
+        name: "watched",
+        run: watched,
+        bounds: [ALL, ALL, ALL],
+        twins: &[Twin::watcher_before_its_fields],
+    },
+    Model {
         name: "sleep",
         run: sleep,
         bounds: [3, 2, 1],
@@ -1230,6 +1278,71 @@ fn hook() {
     assert!(polls == 1, "property: one poll for the wake");
     assert!(b.head.is_freed() && s.is_freed(), "property: freed with the last reference");
     assert!(p.head.is_freed(), "property: every hook's waker is dropped with the sink, once");
+}
+
+/// A send, and a thread that blocks on the future.
+fn oneshot() {
+    let (o, p) = (rawwaker_oneshot_new(), Parker::new());
+    let sends = go(move || {
+        assert!(rawwaker_oneshot_send(o), "property: the future is there");
+    });
+    let polls = rawwaker_block_on(p, |w| oneshot_poll(o, w));
+    oneshot_drop(o);
+    join([sends]);
+    assert!(polls <= 2, "property: one poll for the wake at most, and the first");
+    assert!(o.is_freed() && p.head.is_freed(), "property: freed with the last reference");
+}
+
+/// The future moves to another task after its first poll.
+fn oneshot_of_two() {
+    let (o, first, second) = (rawwaker_oneshot_new(), Parker::new(), Parker::new());
+    let sends = go(move || {
+        assert!(rawwaker_oneshot_send(o), "property: the future is there");
+    });
+    if !oneshot_poll(o, Waker::Parker(first)) {
+        rawwaker_block_on(second, |w| oneshot_poll(o, w));
+    } else {
+        parker_drop(second);
+    }
+    oneshot_drop(o);
+    parker_drop(first);
+    join([sends]);
+    assert!(o.is_freed() && o.taken.load(Relaxed) == 1, "property: the value is taken, once");
+    assert!(
+        first.head.is_freed() && second.head.is_freed(),
+        "property: each waker is woken or dropped, once"
+    );
+}
+
+/// The future is dropped, after a poll or without one.
+fn oneshot_drop_beside_send<const POLLED: bool>() {
+    let (o, p) = (rawwaker_oneshot_new(), Parker::new());
+    let sent = keep(Counter::new(0));
+    let sends = go(move || {
+        sent.fetch_add(rawwaker_oneshot_send(o) as usize, Relaxed);
+    });
+    if POLLED {
+        oneshot_poll(o, Waker::Parker(p));
+    }
+    o.arg.set(1);
+    oneshot_drop(o);
+    join([sends]);
+    parker_drop(p);
+    let (taken, destroyed) = (o.taken.load(Relaxed), o.destroyed.load(Relaxed));
+    assert!(taken + destroyed == 1, "property: the value is taken or destroyed, once");
+    assert!(
+        o.cancels.load(Relaxed) + sent.load(Relaxed) == 1,
+        "property: either the drop cancels, or the send comes first"
+    );
+    assert!(o.is_freed() && p.head.is_freed(), "property: freed with the last reference");
+}
+
+/// A watcher is set while another thread makes a sender.
+fn watched() {
+    let w = watching();
+    let sets = go(move || rawwaker_watch(w));
+    assert!(rawwaker_watch_made(w).unwrap_or(7) == 7, "property: a watcher has its fields");
+    join([sets]);
 }
 
 /// Two wakes each defer a hook, and a thread reaps meanwhile: each is dropped once.

@@ -36,6 +36,7 @@ macro_rules! table {
 }
 table!(ORD_REF ORD_UNREF ORD_NOTIFY ORD_CONSUME ORD_CONSUMED ORD_KEPT ORD_CLOSE ORD_LIST ORD_SLEEP
     ORD_REGISTER ORD_REGISTERED ORD_TAKE ORD_TAKEN ORD_USE ORD_HOOK ORD_HOOKED
+    ORD_SETTLE ORD_SETTLED ORD_LISTEN ORD_HANG_UP ORD_WATCH ORD_WATCHED
     CHANNEL_REF CHANNEL_UNREF CHANNEL_CLAIM CHANNEL_SENT CHANNEL_RECEIVE CHANNEL_SHUT CHANNEL_TAKEN
     CHANNEL_WAIT CHANNEL_SEEN CHANNEL_LOOK CHANNEL_LIST);
 
@@ -208,6 +209,10 @@ impl Word {
     pub fn fetch_or(&self, n: usize, o: Ord) -> usize {
         let o = o.both();
         self.touch().fetch_or(n, o)
+    }
+    pub fn fetch_and(&self, n: usize, o: Ord) -> usize {
+        let o = o.both();
+        self.touch().fetch_and(n, o)
     }
     /// A compare-and-swap whose failure is relaxed, as almost all in rawwaker.c. If it returns
     /// false, expected is what it has found.

@@ -236,6 +236,187 @@ pub fn rawwaker_cell_drop(c: &Cell) {
     }
 }
 
+// ---- the oneshot
+
+const LISTENING: usize = 1;
+const SETTLED: usize = 2;
+const HUNG_UP: usize = 4;
+const SIDE: usize = 8;
+
+pub struct Oneshot {
+    word: Word,
+    life: &'static Life,
+    waker: Mem<Option<Waker>>,
+    value: Mem<usize>,
+    /// What the thread that drops the future has written before.
+    pub arg: Mem<usize>,
+    pub taken: Counter,
+    pub destroyed: Counter,
+    pub cancels: Counter,
+}
+
+pub fn rawwaker_oneshot_new() -> &'static Oneshot {
+    let life = keep(Life::new());
+    keep(Oneshot {
+        word: Word::of(life, 2 * SIDE),
+        life,
+        waker: Mem::new(None),
+        value: Mem::new(0),
+        arg: Mem::new(0),
+        taken: Counter::new(0),
+        destroyed: Counter::new(0),
+        cancels: Counter::new(0),
+    })
+}
+
+impl Oneshot {
+    pub fn is_freed(&self) -> bool {
+        self.life.has_ended()
+    }
+}
+
+fn oneshot_leave(o: &Oneshot) {
+    let order = if broken(Twin::unref_relaxed) { RELAXED } else { ORD_UNREF };
+    if o.word.fetch_sub(SIDE, order) / SIDE == 1 {
+        o.life.free();
+    }
+}
+
+fn oneshot_destroy(o: &Oneshot) {
+    o.life.touch();
+    assert!(o.value.get() == 7, "property: destroy sees the value");
+    o.destroyed.fetch_add(1, Relaxed);
+}
+
+/// An or, or its broken twin.
+fn or(w: &Word, bits: usize, o: Ord, torn: Twin) -> usize {
+    if broken(torn) {
+        let was = w.load(o);
+        w.store(was | bits, o);
+        return was;
+    }
+    w.fetch_or(bits, o)
+}
+
+fn oneshot_settle(o: &Oneshot) -> bool {
+    let mut word = o.word.load(RELAXED);
+    let short = word & (LISTENING | HUNG_UP) == 0 || broken(Twin::settles_in_one_step_always);
+    let settled = (word | SETTLED) - SIDE;
+    if short && o.word.compare_exchange(&mut word, settled, ORD_SETTLE) {
+        return true;
+    }
+    word = or(&o.word, SETTLED, ORD_SETTLE, Twin::settles_by_load_and_store);
+    if word & HUNG_UP != 0 && !broken(Twin::hung_up_is_not_looked_at) {
+        return false;
+    }
+    if broken(Twin::leaves_before_the_wake) {
+        oneshot_leave(o);
+    }
+    if word & LISTENING != 0 && !broken(Twin::settles_without_a_wake) {
+        o.life.touch();
+        o.waker.get().expect("property: LISTENING, and no waker").wake();
+    }
+    if !broken(Twin::leaves_before_the_wake) {
+        oneshot_leave(o);
+    }
+    true
+}
+
+pub fn rawwaker_oneshot_send(o: &Oneshot) -> bool {
+    o.life.touch();
+    o.value.set(7);
+    if oneshot_settle(o) {
+        return true;
+    }
+    assert!(o.arg.get() == 1, "property: a sender that is refused sees what came before the drop");
+    oneshot_destroy(o);
+    oneshot_leave(o);
+    false
+}
+
+fn oneshot_listen(o: &Oneshot, w: Waker, word: usize) -> bool {
+    let mut old = None;
+    if word & LISTENING != 0 {
+        if o.waker.get().is_some_and(|kept| kept.will_wake(w)) {
+            return false;
+        }
+        if !broken(Twin::replaces_without_clearing)
+            && o.word.fetch_and(!LISTENING, ORD_LISTEN) & SETTLED != 0
+        {
+            return true;
+        }
+        old = o.waker.get();
+    }
+    o.waker.set(Some(w.clone_ref()));
+    let mut settled = o.word.fetch_or(LISTENING, ORD_LISTEN) & SETTLED != 0;
+    if broken(Twin::listens_after_the_check) {
+        settled = false;
+    }
+    if settled {
+        w.drop_ref();
+    }
+    if let Some(old) = old {
+        old.drop_ref();
+    }
+    settled
+}
+
+/// Whether it is ready.
+pub fn oneshot_poll(o: &Oneshot, w: Waker) -> bool {
+    let word = o.word.load(ORD_SETTLED);
+    if word & SETTLED == 0 && !oneshot_listen(o, w, word) {
+        return false;
+    }
+    o.life.touch();
+    assert!(o.value.get() == 7, "property: the poll sees the value");
+    o.taken.fetch_add(1, Relaxed);
+    true
+}
+
+pub fn oneshot_drop(o: &Oneshot) {
+    let mut word = o.word.load(ORD_SETTLED);
+    if word & SETTLED == 0 {
+        word = or(&o.word, HUNG_UP, ORD_HANG_UP, Twin::hangs_up_by_load_and_store);
+    }
+    if word & (LISTENING | SETTLED) == LISTENING {
+        o.waker.get().expect("property: LISTENING, and no waker").drop_ref();
+    }
+    if word & SETTLED == 0 {
+        o.cancels.fetch_add(1, Relaxed);
+    } else if o.taken.load(Relaxed) == 0 {
+        oneshot_destroy(o);
+    }
+    if word / SIDE == 1 {
+        o.life.free();
+    } else {
+        oneshot_leave(o);
+    }
+}
+
+// ---- watching senders
+
+pub struct Watching {
+    watcher: Word,
+    fields: Mem<usize>,
+}
+
+pub fn watching() -> &'static Watching {
+    keep(Watching { watcher: Word::new(NULL), fields: Mem::new(0) })
+}
+
+pub fn rawwaker_watch(w: &Watching) {
+    if broken(Twin::watcher_before_its_fields) {
+        w.watcher.store(1, ORD_WATCH);
+    }
+    w.fields.set(7);
+    w.watcher.store(1, ORD_WATCH);
+}
+
+/// Returns what the watcher's fields are, if there is one.
+pub fn rawwaker_watch_made(w: &Watching) -> Option<usize> {
+    (w.watcher.load(ORD_WATCHED) != NULL).then(|| w.fields.get())
+}
+
 // ---- the sink
 
 const CLOSED: usize = 1;

@@ -363,6 +363,24 @@ twins! {
     join_checks_first
     /// done is set, then the result.
     done_before_result
+    /// The sender of a oneshot does not wake the waker that it finds.
+    settles_without_a_wake
+    /// The sender sets SETTLED by a load and a store.
+    settles_by_load_and_store
+    /// The sender's short path does not look whether there is a waker.
+    settles_in_one_step_always
+    /// A poll sets LISTENING and does not look whether the sender was used meanwhile.
+    listens_after_the_check
+    /// A poll replaces the waker without clearing LISTENING.
+    replaces_without_clearing
+    /// The sender ends its side, then wakes.
+    leaves_before_the_wake
+    /// The drop sets HUNG_UP by a load and a store.
+    hangs_up_by_load_and_store
+    /// The sender does not look whether the future was dropped.
+    hung_up_is_not_looked_at
+    /// A watcher is published, then filled.
+    watcher_before_its_fields
     /// A sleeper that was cancelled too late leaves the token in the channel.
     cancel_leaves_the_token
 }

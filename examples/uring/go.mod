@@ -1,0 +1,7 @@
+module github.com/seed-8a1b3254/ffiwaker/examples/uring
+
+go 1.26.0
+
+require github.com/seed-8a1b3254/ffiwaker v0.0.0
+
+replace github.com/seed-8a1b3254/ffiwaker => ../..
