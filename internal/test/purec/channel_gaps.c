@@ -358,6 +358,8 @@ static void settle(void) {
 static void finish(void) {
   settle();
   for (int a = 0; a < ACTORS; a++) drop_room(a);
+  const rawwaker_sender *c = w.s.data;
+  check(w.releases != 0 || c->waiters == 0, "a room is counted that does not wait");
   for (int a = 0; a < ACTORS; a++) drop_sender(a);
   if (extra != NULL) rawwaker_sender_drop(extra);
   w.extra = false;

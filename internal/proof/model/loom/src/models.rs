@@ -129,7 +129,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "channel",
         run: channel,
-        bounds: [3, 2, 2],
+        bounds: [2, 2, 2],
         twins: &[Twin::waits_after_it_looked, Twin::last_sender_wakes_first],
     },
     Model {
@@ -141,7 +141,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "channel_failed",
         run: channel_failed,
-        bounds: [3, 2, 2],
+        bounds: [2, 2, 2],
         twins: &[Twin::fails_before_an_item_on_its_way, Twin::fail_wakes_first],
     },
     Model {
@@ -163,17 +163,17 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "channel_room",
         run: channel_room,
-        bounds: [4, 3, 2],
+        bounds: [3, 3, 2],
         twins: &[Twin::room_counted_after_the_check, Twin::room_does_not_look_again],
     },
-    Model { name: "channel_handed", run: channel_handed, bounds: [3, 2, 2], twins: &[] },
+    Model { name: "channel_handed", run: channel_handed, bounds: [4, 2, 2], twins: &[] },
     Model {
         name: "channel_rooms",
         run: channel_rooms,
-        bounds: [3, 2, 2],
+        bounds: [2, 2, 2],
         twins: &[Twin::woken_room_passes_nothing_on],
     },
-    Model { name: "channel_room_made", run: channel_room_made, bounds: [3, 2, 2], twins: &[] },
+    Model { name: "channel_room_made", run: channel_room_made, bounds: [2, 2, 2], twins: &[] },
     Model {
         name: "channel_room_woken",
         run: channel_room_woken,
