@@ -571,10 +571,23 @@ struct rawwaker_oneshot {
 
 static const rawwaker_oneshot_ops no_ops = {NULL, NULL, NULL, NULL};
 
+/* A call less for the usual sender, which is not watched. */
+static rawwaker_oneshot *oneshot_of(rawwaker_oneshot *tx, const char *call, bool takes) {
+  return ((uintptr_t)tx & 1) == 0 ? tx : rawwaker_watch_used(tx, call, takes);
+}
+
+/* Without a call for a value that is a number or a pointer. */
+static void oneshot_copy(void *to, const void *from, size_t size) {
+  if (size == sizeof(uint64_t))
+    memcpy(to, from, sizeof(uint64_t));
+  else if (size != 0)
+    memcpy(to, from, size);
+}
+
 static void oneshot_free(rawwaker_oneshot *o) {
   void (*release)(void *arg) = o->ops->release;
   void *arg = o->arg;
-  free(o->owned);
+  if (o->owned != NULL) free(o->owned);
   free(o);
   if (release != NULL) release(arg);
 }
@@ -605,8 +618,8 @@ static bool oneshot_settle(rawwaker_oneshot *o, const char *call) {
 }
 
 bool rawwaker_oneshot_send(rawwaker_oneshot *tx, const void *value) {
-  rawwaker_oneshot *o = rawwaker_watch_used(tx, __func__, true);
-  if (o->size != 0) memcpy(o->value, value, o->size);
+  rawwaker_oneshot *o = oneshot_of(tx, __func__, true);
+  oneshot_copy(o->value, value, o->size);
   if (oneshot_settle(o, __func__)) return true;
   oneshot_destroy(o);
   oneshot_leave(o);
@@ -620,7 +633,7 @@ static void oneshot_fail(rawwaker_oneshot *o, const char *call, const char *text
 }
 
 void rawwaker_oneshot_fail(rawwaker_oneshot *tx, const char *msg, size_t len) {
-  rawwaker_oneshot *o = rawwaker_watch_used(tx, __func__, true);
+  rawwaker_oneshot *o = oneshot_of(tx, __func__, true);
   if (len > PANIC_MAX) len = PANIC_MAX;
   char *text = malloc(len + 1);
   if (text != NULL) {
@@ -631,12 +644,12 @@ void rawwaker_oneshot_fail(rawwaker_oneshot *tx, const char *msg, size_t len) {
 }
 
 void rawwaker_oneshot_drop(rawwaker_oneshot *tx) {
-  rawwaker_oneshot *o = rawwaker_watch_used(tx, __func__, true);
+  rawwaker_oneshot *o = oneshot_of(tx, __func__, true);
   oneshot_fail(o, __func__, "oneshot: sender dropped", NULL);
 }
 
 bool rawwaker_oneshot_closed(const rawwaker_oneshot *tx) {
-  rawwaker_oneshot *o = rawwaker_watch_used((void *)(uintptr_t)tx, __func__, false);
+  rawwaker_oneshot *o = oneshot_of((void *)(uintptr_t)tx, __func__, false);
   return (atomic_load_explicit(&o->word, memory_order_acquire) & HUNG_UP) != 0;
 }
 
@@ -677,7 +690,7 @@ static rawwaker_poll oneshot_poll(void *data, rawwaker_context *cx, void *out) {
     oneshot_destroy(o);
     return panicked("oneshot: poll: out is NULL, and the value has a size");
   }
-  memcpy(out, o->value, o->size);
+  oneshot_copy(out, o->value, o->size);
   return RAWWAKER_READY;
 }
 
@@ -731,7 +744,7 @@ rawwaker_future rawwaker_oneshot_new(size_t size, size_t align, const rawwaker_o
   *o = (rawwaker_oneshot){.started = ops->start == NULL, .ops = ops, .arg = arg, .size = size};
   atomic_init(&o->word, 2 * SIDE);
   o->value = (void *)value;
-  o->given = rawwaker_watch_made(o, __func__);
+  o->given = watching() == NULL ? NULL : rawwaker_watch_made(o, __func__);
   *sender = o->given != NULL ? o->given : o;
   return (rawwaker_future){o, &oneshot_vtable};
 }

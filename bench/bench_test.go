@@ -233,6 +233,16 @@ func TestTables(t *testing.T) {
 	require.Equal(t, 1, strings.Count(text, "## Some CPU"), "one section per CPU")
 }
 
+func TestNoGoal(t *testing.T) {
+	measured := strings.Replace(fixture, "\t0.5\t1\n", "\t2.5\t+Inf\n", 1)
+	require.NotEqual(t, fixture, measured)
+	a := archiveOf(t, "some-cpu.tsv", measured)
+	require.Contains(t, a.tables(), "| fast, ns | 5 | 12,340 | 2.5 | none |  |\n")
+	require.Contains(t, a.tables(), "3 figures; goals met: 1, missed: 1; without a goal: 1.\n")
+	known := append([]figure{{name: "fast, ns", goal: noGoal}}, knownFigures[1:]...)
+	require.Empty(t, a.problems(pageOf(a, missedTitle+"\n"+paragraph), known))
+}
+
 func TestParse(t *testing.T) {
 	t.Run("returns_what_was_written", func(t *testing.T) {
 		r, err := parseResults(fixture)

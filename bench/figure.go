@@ -1,6 +1,9 @@
 package main
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // A figure is our cost and a peer's, measured in the same run. Lower is better.
 type figure struct {
@@ -17,6 +20,9 @@ type figure struct {
 	rust, rustOr, rustOurs string
 	rustN                  int
 
+	// examples are where both numbers come from, in place of the functions.
+	examples fromExamples
+
 	runs   int    // of the peer in a sample, whose median is the sample; 0 means 1
 	growth bool   // the peer's sample is what costGrowth returns
 	pairs  int    // the most pairs to take, for a figure that takes long; 0 means no limit
@@ -26,6 +32,16 @@ type figure struct {
 
 	prepare func() error // builds what the figure needs; after an error the figure is left out
 }
+
+// A fromExamples is a figure whose numbers come from the programs examples/NAME/measure: both are
+// sums over those of the examples that can be measured here.
+type fromExamples struct {
+	names       []string
+	ours, other string // the lines NAME.ours and NAME.other of the output
+}
+
+// noGoal is the goal of a figure that is measured only.
+var noGoal = math.Inf(1)
 
 // medians are those of a figure's samples. The ratio is the median of the pairs' ratios.
 type medians struct{ ours, peer, ratio float64 }

@@ -17,7 +17,8 @@ import (
 
 // figures are all of them, in the order of RESULTS.md.
 func figures() []figure {
-	return slices.Concat(loops, waits, crossings, tasks, redisModule, tracingOff())
+	return slices.Concat(loops, waits, crossings, sendings, tasks, redisModule, examples,
+		tracingOff())
 }
 
 // measureFigures measures what o selects, and prints each figure once it is known.
@@ -52,6 +53,14 @@ func measureFigures(o options, command string, out io.Writer) (*results, error) 
 		if f.rust != "" {
 			f.other = rust.peer(f)
 		}
+		if f.examples.names != nil {
+			f.both = f.examples.sums
+			for _, part := range f.examples.leftOut() {
+				l := leftOut{f.name + ", part " + part.name, part.reason}
+				r.leftOut = append(r.leftOut, l)
+				fmt.Fprint(out, l)
+			}
+		}
 		if o.verbose && f.peer != "" {
 			fmt.Fprintf(out, "# peer: %s\n", f.peer)
 		}
@@ -84,6 +93,9 @@ func (f figure) leftOut(o options, noRust error) string {
 		if err := f.prepare(); err != nil {
 			return err.Error()
 		}
+	}
+	if f.examples.names != nil {
+		return f.examples.noneReason()
 	}
 	return ""
 }

@@ -100,14 +100,21 @@ func (h header) render() string {
 
 func (r *results) render() string {
 	var b strings.Builder
-	missed := 0
+	missed, without := 0, 0
 	for _, row := range r.rows {
-		if row.missed() {
+		switch {
+		case row.goal == noGoal:
+			without++
+		case row.missed():
 			missed++
 		}
 	}
-	fmt.Fprintf(&b, "\n%s%d figures; goals met: %d, missed: %d.\n",
-		r.header.render(), len(r.rows), len(r.rows)-missed, missed)
+	fmt.Fprintf(&b, "\n%s%d figures; goals met: %d, missed: %d",
+		r.header.render(), len(r.rows), len(r.rows)-missed-without, missed)
+	if without > 0 {
+		fmt.Fprintf(&b, "; without a goal: %d", without)
+	}
+	b.WriteString(".\n")
 	for i, l := range r.leftOut {
 		if i == 0 {
 			b.WriteString("\nNot measured in this run:\n\n")
@@ -121,12 +128,15 @@ func (r *results) render() string {
 			if !wanted(row) {
 				continue
 			}
-			verdict := "met"
+			verdict, goal := "met", decimal(row.goal)
 			if row.missed() {
 				verdict = "**missed**"
 			}
+			if row.goal == noGoal {
+				verdict, goal = "", "none"
+			}
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", row.name, decimal(row.ours),
-				decimal(row.peer), decimal(row.ratio), decimal(row.goal), verdict)
+				decimal(row.peer), decimal(row.ratio), goal, verdict)
 		}
 	}
 	tracing := func(row row) bool { return strings.HasPrefix(row.name, tracingPrefix) }

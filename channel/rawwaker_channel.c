@@ -41,6 +41,7 @@ enum { FREE = 0, IDLE = 1, WAITS = 2, WOKEN = 3 };
 typedef struct room {
   _Atomic(uint32_t) state;
   rawwaker_cell cell;
+  _Atomic(size_t) places; /* that it waits for; written before it waits */
   rawwaker_sender *channel;
   struct room *next;
 } room;
@@ -132,9 +133,14 @@ static size_t free_places(rawwaker_sender *c) {
   return used < c->capacity ? c->capacity - used : 0;
 }
 
+static size_t room_places(room *r) {
+  return atomic_load_explicit(&r->places, memory_order_relaxed);
+}
+
 static bool room_wake(rawwaker_sender *c, room *r) {
   uint32_t waits = WAITS;
   if (atomic_load_explicit(&r->state, ORD_WAIT) != WAITS ||
+      (room_places(r) > 1 && free_places(c) < room_places(r)) ||
       !atomic_compare_exchange_strong_explicit(&r->state, &waits, WOKEN, ORD_WAIT,
                                                memory_order_relaxed))
     return false;
@@ -143,7 +149,7 @@ static bool room_wake(rawwaker_sender *c, room *r) {
   return true;
 }
 
-/* Wakes one waiting room, if there is one: they take turns. */
+/* Wakes one waiting room, if there is one that fits: they take turns. */
 static void wake_one(rawwaker_sender *c) {
   if (atomic_load_explicit(&c->waiters, ORD_TAKEN) == 0) return;
   room *turn = atomic_load_explicit(&c->turn, ORD_LOOK);
@@ -174,7 +180,7 @@ static bool room_end(room *r, uint32_t to) {
 
 static bool room_ready(room *r) {
   size_t places = free_places(r->channel);
-  if (places == 0) return false;
+  if (places < room_places(r)) return false;
   room_end(r, IDLE);
   if (places > 1) wake_one(r->channel);
   return true;
@@ -225,20 +231,30 @@ static room *room_reuse(rawwaker_sender *c) {
   return NULL;
 }
 
-rawwaker_future rawwaker_sender_room(rawwaker_sender *tx) {
-  rawwaker_sender *c = channel_of(tx, __func__, false);
+static rawwaker_future room_new(rawwaker_sender *c, size_t places, const char *call) {
   room *r = room_reuse(c);
   if (r == NULL) {
     r = calloc(1, sizeof *r);
-    if (r == NULL) die(__func__, "out of memory");
+    if (r == NULL) die(call, "out of memory");
     r->channel = c;
     atomic_init(&r->state, IDLE);
     r->next = atomic_load_explicit(&c->rooms, ORD_LOOK);
     while (!atomic_compare_exchange_weak_explicit(&c->rooms, &r->next, r, ORD_LIST, ORD_LOOK)) {
     }
   }
+  if (places == 0) places = 1;
+  if (places > c->capacity) places = c->capacity;
+  atomic_store_explicit(&r->places, places, memory_order_relaxed);
   atomic_fetch_add_explicit(&c->refs, 1, ORD_REF);
   return (rawwaker_future){r, &room_vtable};
+}
+
+rawwaker_future rawwaker_sender_room(rawwaker_sender *tx) {
+  return room_new(channel_of(tx, __func__, false), 1, __func__);
+}
+
+rawwaker_future rawwaker_sender_room_for(rawwaker_sender *tx, size_t n) {
+  return room_new(channel_of(tx, __func__, false), n, __func__);
 }
 
 /* ------------------------------------------------------------------------------- sending -- */

@@ -6,7 +6,8 @@
  *
  *   start:    the engine begins to produce, with the sender tx
  *   produce:  while (rawwaker_sender_try_send(tx, &item) == RAWWAKER_FULL)
- *               rawwaker_block_on(rawwaker_sender_room(tx), NULL);    or await it in the engine
+ *               rawwaker_block_on(rawwaker_sender_room(tx), NULL);    or await it in the engine;
+ *                                                     room_for(tx, n) if it has many more items
  *   the end:  rawwaker_sender_drop(tx);
  *
  * No call waits for another thread, and no slot or callback is called under a lock. Items arrive in
@@ -65,6 +66,12 @@ RAWWAKER_API int rawwaker_sender_try_send(rawwaker_sender *tx, const void *item)
  * space, wakes the next. The memory of a room is reused by later ones, and freed with the channel.
  * takes - (borrows tx) | gives a future | threads any | signals no | fails: abort out of memory */
 RAWWAKER_API rawwaker_future rawwaker_sender_room(rawwaker_sender *tx);
+
+/* The same for n items at once, at most the capacity; 0 counts as 1. A thread that produces faster
+ * than the receiver takes items is woken once for n of them, not for each: half of the capacity is
+ * a good n. Rooms that wait for fewer places may be woken before it each time.
+ * takes - (borrows tx) | gives a future | threads any | signals no | fails: abort out of memory */
+RAWWAKER_API rawwaker_future rawwaker_sender_room_for(rawwaker_sender *tx, size_t n);
 
 /* Returns another sender of the channel.
  * takes - (borrows tx) | gives a sender | threads any | signals no

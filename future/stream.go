@@ -203,11 +203,12 @@ func (f *forEach[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 		if !p.IsReady() {
 			return rawwaker.Pending[struct{}]()
 		}
-		if !p.Value().Ok {
+		v := p.Value()
+		if !v.Ok {
 			f.s = nil
 			return rawwaker.Ready(struct{}{})
 		}
-		f.fn(p.Value().Value)
+		f.fn(v.Value)
 	}
 	cx.Waker().WakeByRef()
 	return rawwaker.Pending[struct{}]()

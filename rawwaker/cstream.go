@@ -143,7 +143,7 @@ func (s *reader[C, T]) own(raw RawStream) {
 }
 
 // PollNext implements [Stream].
-func (s *reader[C, T]) PollNext(cx *Context) Poll[Item[T]] {
+func (s *reader[C, T]) PollNext(cx *Context) (p Poll[Item[T]]) {
 	const call = "PollNext of a CStream"
 	left := s.next < len(s.items) || s.failed != nil
 	if left && atomic.LoadUint32(&s.state)&gaveUp != 0 {
@@ -156,10 +156,12 @@ func (s *reader[C, T]) PollNext(cx *Context) Poll[Item[T]] {
 	}
 	switch {
 	case s.next < len(s.items):
-		v := s.items[s.next]
-		clear(s.items[s.next : s.next+1])
+		// In place: a copy of an Item stalls on the stores of the one before.
+		v := &s.items[s.next]
+		p.value.Value, p.value.Ok, p.ready = *v, true, true
+		*v = *new(T)
 		s.next++
-		return Ready(Item[T]{v, true})
+		return p
 	case s.failed != nil:
 		v := s.failed
 		s.failed, s.stopped = nil, true

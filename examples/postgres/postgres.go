@@ -31,8 +31,8 @@ func Open(conninfo string, size int) Client {
 	return Client{C.postgres_open((*C.char)(info), C.int(size))}
 }
 
-// Close cancels the statements that have no result yet, which give an error, and ends the
-// connections. Call it once.
+// Close cancels the statements that have no result yet, which give an error, and so do futures that
+// are polled first later. It ends the connections. No other call may come with it or later.
 func (c Client) Close() { C.postgres_close(c.p) }
 
 // Result is what a statement gives. Its values are in text form, and nil for NULL. Tag says what it

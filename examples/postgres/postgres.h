@@ -21,8 +21,8 @@ typedef struct postgres postgres;
 postgres *postgres_open(const char *conninfo, int size);
 
 /* Cancels the statements that have no result yet, which give NULL, and ends the connections and the
- * threads. Statements that are polled first later give NULL. It may take as long as a connection to
- * the server. */
+ * threads. Futures that are polled first later give NULL, but no postgres_query may come later. It
+ * may take as long as a connection to the server. */
 void postgres_close(postgres *p);
 
 /* Returns the future of a PGresult *, the owner's to clear: what one statement gives, also if that

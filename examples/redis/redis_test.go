@@ -1,12 +1,14 @@
 package redis
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+	"github.com/seed-8a1b3254/ffiwaker/wakertest"
 )
 
 // outcome waits for a task.
@@ -53,6 +56,23 @@ func serve(t *testing.T) (path string, kill func()) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// The kit polls, wakes and drops a command that waits for another one.
+func TestCommand(t *testing.T) {
+	path, _ := serve(t)
+	other := Open(path)
+	defer other.Close()
+	var lists atomic.Int64
+	wakertest.TestFuture(t, func(t testing.TB) wakertest.Future[rawwaker.Result[Reply]] {
+		c := Open(path)
+		list := fmt.Sprint("list", lists.Add(1))
+		return wakertest.Future[rawwaker.Result[Reply]]{
+			Future:   c.Command("BLPOP", list, "0"),
+			Complete: func() { other.Do(context.Background(), "RPUSH", list, "item") },
+			Free:     c.Close,
+		}
+	})
 }
 
 func TestClient(t *testing.T) {

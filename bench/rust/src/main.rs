@@ -3,6 +3,7 @@
 //! function of that name documents another unit.
 
 mod repolled;
+mod sending;
 mod tasks;
 
 use std::future::poll_fn;
@@ -81,6 +82,10 @@ fn main() {
             "asynctask_local" => timed(tasks::asynctask_local, n),
             "join_all" => tasks::join_all_woken(n),
             "atomic_waker" => timed(tasks::atomic_waker, n),
+            "tokio_oneshot" => timed(sending::oneshots, n),
+            "tokio_oneshot_boxed" => timed(sending::oneshots_boxed, n),
+            "tokio_mpsc_alone" => timed(sending::mpsc_alone, n),
+            "tokio_mpsc_threads" => timed(sending::mpsc_threads, n),
             "foreign_repolled" => repolled::foreign(n) as f64,
             "asyncffi_repolled" => repolled::asyncffi(n) as f64,
             "rust_repolled_by_go" => repolled::by_go(n) as f64,

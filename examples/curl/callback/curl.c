@@ -88,8 +88,10 @@ static void *run(void *arg) {
       finish(f, t, m->data.result);
     }
   }
-  while (!TAILQ_EMPTY(&f->running))
-    finish(f, TAILQ_FIRST(&f->running), CURLE_ABORTED_BY_CALLBACK);
+  for (transfer *t = TAILQ_FIRST(&f->running), *next; t != NULL; t = next) {
+    next = TAILQ_NEXT(t, others);
+    finish(f, t, CURLE_ABORTED_BY_CALLBACK);
+  }
   return NULL;
 }
 

@@ -1,12 +1,12 @@
 // Command measure compares the binding with its callback form and with PQexec. It prints lines of a
 // name, a tab and a number.
 //
-//	postgres.threads.ours, .callback, .peer
+//	postgres.threads.ours, .callback, .pqexec
 //	    the highest number of threads of a process that makes 10,000 statements of 5 ms, 64 at a
-//	    time on 64 connections; peer is 64 goroutines in PQexec; the median of three processes
+//	    time on 64 connections; pqexec is 64 goroutines in PQexec; the median of three processes
 //	postgres.cancelled
 //	    statements whose context ended half-way, in each of the next two
-//	postgres.completed.ours, .callback
+//	postgres.ran.ours, .callback
 //	    how many of these ran to completion in the server all the same
 //
 // Exit status 3: PostgreSQL is not installed.
@@ -61,7 +61,7 @@ var peers = map[string]peer{
 			return err
 		}
 	},
-	"peer": func(conninfo string) func(context.Context, int, string) error {
+	"pqexec": func(conninfo string) func(context.Context, int, string) error {
 		var links [connections]*C.PGconn
 		for i := range links {
 			links[i] = C.PQconnectdb(cString(conninfo))
@@ -158,7 +158,7 @@ func main() {
 		_, err = c.Do(context.Background(), "SELECT 1")
 	}
 	c.Close()
-	for _, name := range []string{"ours", "callback", "peer"} {
+	for _, name := range []string{"ours", "callback", "pqexec"} {
 		var n [3]int
 		for i := range n {
 			out, err := exec.Command("/proc/self/exe", name, s.Conninfo).Output()
@@ -171,6 +171,6 @@ func main() {
 	}
 	fmt.Printf("postgres.cancelled\t%d\n", connections)
 	for _, name := range []string{"ours", "callback"} {
-		fmt.Printf("postgres.completed.%s\t%s\n", name, completed(s.Conninfo, name))
+		fmt.Printf("postgres.ran.%s\t%s\n", name, completed(s.Conninfo, name))
 	}
 }

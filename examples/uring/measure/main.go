@@ -1,6 +1,7 @@
 // Command measure compares the binding with its callback form: timeouts and reads are cancelled
 // half-way. It prints how many there were, and how many ran to completion all the same, as lines of
-// a name, a tab and a number.
+// a name, a tab and a number: uring.operations, the timeouts uring.ran.ours and .callback, and the
+// reads uring.reads.ours and .callback.
 //
 // Exit status 3: the kernel refuses io_uring.
 package main
@@ -78,11 +79,11 @@ func main() {
 		}
 	})
 	halfWay(func(ctx context.Context, _ int) { theirs.DoTimeout(ctx, long) })
-	fmt.Printf("operations\t%d\n", operations)
-	fmt.Printf("ours\t%d\n", completed.Load())
-	fmt.Printf("callback\t%d\n", callback.Completed.Load())
-	fmt.Printf("ours reads\t%d\n", reads(ours.DoRead))
-	fmt.Printf("callback reads\t%d\n", reads(theirs.DoRead))
+	fmt.Printf("uring.operations\t%d\n", operations)
+	fmt.Printf("uring.ran.ours\t%d\n", completed.Load())
+	fmt.Printf("uring.ran.callback\t%d\n", callback.Completed.Load())
+	fmt.Printf("uring.reads.ours\t%d\n", reads(ours.DoRead))
+	fmt.Printf("uring.reads.callback\t%d\n", reads(theirs.DoRead))
 	ours.Close()
 	theirs.Close()
 }

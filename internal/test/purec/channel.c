@@ -546,6 +546,81 @@ static void room_reserves_nothing(void) {
   drop_stream(s);
 }
 
+static void room_for_many(void) {
+  task a = {.name = "a"}, b = {.name = "b"};
+  rawwaker_stream s = ints(4, &at_once);
+  for (int i = 1; i <= 4; i++) CHECK(send_int(i) == RAWWAKER_SENT);
+  rawwaker_future room = rawwaker_sender_room_for(tx, 3);
+  CHECK(poll_room(&a, room) == RAWWAKER_PENDING);
+  CHECK(receive(s) == 1 && receive(s) == 2);
+  CHECK(a.wakes == 0);
+  CHECK(receive(s) == 3);
+  CHECK(a.wakes == 1);
+  CHECK(send_int(5) == RAWWAKER_SENT); /* comes first */
+  CHECK(poll_room(&a, room) == RAWWAKER_PENDING);
+  CHECK(receive(s) == 4);
+  CHECK(a.wakes == 2);
+  CHECK(poll_room(&a, room) == RAWWAKER_READY);
+  drop_room(room);
+  /* more than the capacity is the capacity, and 0 is 1 */
+  rawwaker_future all = rawwaker_sender_room_for(tx, SIZE_MAX);
+  CHECK(poll_room(&a, all) == RAWWAKER_PENDING);
+  for (int i = 6; i <= 8; i++) CHECK(send_int(i) == RAWWAKER_SENT);
+  room = rawwaker_sender_room_for(tx, 0);
+  CHECK(poll_room(&b, room) == RAWWAKER_PENDING);
+  CHECK(receive(s) == 5);
+  CHECK(a.wakes == 2 && b.wakes == 1); /* the one for which there is room */
+  CHECK(poll_room(&b, room) == RAWWAKER_READY);
+  CHECK(receive(s) == 6 && receive(s) == 7);
+  CHECK(a.wakes == 2);
+  CHECK(receive(s) == 8);
+  CHECK(a.wakes == 3);
+  CHECK(poll_room(&a, all) == RAWWAKER_READY);
+  drop_room(all);
+  drop_room(room);
+  /* a closed channel has room for all */
+  for (int i = 1; i <= 4; i++) CHECK(send_int(i) == RAWWAKER_SENT);
+  all = rawwaker_sender_room_for(tx, 2);
+  CHECK(poll_room(&a, all) == RAWWAKER_PENDING);
+  room = rawwaker_sender_room(tx);
+  CHECK(poll_room(&b, room) == RAWWAKER_PENDING);
+  CHECK(receive(s) == 1);
+  CHECK(a.wakes == 3 && b.wakes == 2);
+  CHECK(poll_room(&b, room) == RAWWAKER_READY);
+  rawwaker_sender_fail(rawwaker_sender_clone(tx), "x", 1);
+  CHECK(a.wakes == 4);
+  CHECK(poll_room(&a, all) == RAWWAKER_READY);
+  drop_room(all);
+  drop_room(room);
+  CHECK(a.refs == 0 && b.refs == 0);
+  rawwaker_sender_drop(tx);
+  drop_stream(s);
+  events[0] = '\0';
+}
+
+static void a_woken_room_passes_on_to_one_that_fits(void) {
+  task t = {.name = "t"}, many = {.name = "m"}, other = {.name = "o"};
+  rawwaker_stream s = ints(2, &at_once);
+  CHECK(send_int(1) == RAWWAKER_SENT && send_int(2) == RAWWAKER_SENT);
+  rawwaker_future both = rawwaker_sender_room_for(tx, 2);
+  rawwaker_future one = rawwaker_sender_room(tx), two = rawwaker_sender_room(tx);
+  CHECK(poll_room(&many, both) == RAWWAKER_PENDING);
+  CHECK(poll_room(&t, one) == RAWWAKER_PENDING && poll_room(&other, two) == RAWWAKER_PENDING);
+  CHECK(receive(s) == 1);
+  CHECK(many.wakes == 0 && t.wakes + other.wakes == 1);
+  CHECK(receive(s) == 2);
+  CHECK(many.wakes + t.wakes + other.wakes == 2);
+  drop_room(one);
+  drop_room(two);
+  CHECK(many.wakes == 1);
+  CHECK(poll_room(&many, both) == RAWWAKER_READY);
+  drop_room(both);
+  CHECK(t.refs == 0 && many.refs == 0 && other.refs == 0);
+  rawwaker_sender_drop(tx);
+  drop_stream(s);
+  events[0] = '\0';
+}
+
 /* Makes a full channel with three rooms, which wait in this order. */
 static rawwaker_stream three_rooms(size_t capacity, task t[3], rawwaker_future room[3]) {
   static const char *const names[] = {"a", "b", "e"};
@@ -753,7 +828,9 @@ static void memory_of_rooms_is_reused(void) {
 /* ------------------------------------------------------------------------ watched senders -- */
 
 /* Gives out a sender's address with bit 0 set, and writes down each use. */
+static bool watched;
 static void *watch_made(void *sender, const char *call) {
+  if (!watched) return NULL; /* a watcher stays */
   note(call);
   note("+ ");
   return (char *)sender + 1;
@@ -763,10 +840,10 @@ static void *watch_used(void *given, const char *call, bool takes) {
   note(takes ? "- " : "= ");
   return (char *)given - 1;
 }
-/* The last test: a watcher stays. */
 static void a_watcher_is_asked(void) {
   static const rawwaker_watcher watcher = {watch_made, watch_used};
   rawwaker_watch(&watcher);
+  watched = true;
   rawwaker_stream s = ints(1, &all_ops);
   CHECK(happened("rawwaker_channel_new+ "));
   drop_stream(s);
@@ -781,6 +858,7 @@ static void a_watcher_is_asked(void) {
   CHECK(receive(s) == 1 && receive(s) == -3);
   CHECK(happened("rawwaker_sender_try_send= rawwaker_sender_clone= rawwaker_sender_clone+ "
                  "rawwaker_sender_room= rawwaker_sender_fail- rawwaker_sender_drop- "));
+  watched = false;
   drop_stream(s);
   CHECK(happened("R"));
 }
@@ -945,7 +1023,8 @@ static void send_some(source *s) {
       }
       break;
     case 2:
-      if (held.vtable == NULL) held = rawwaker_sender_room(own[k]);
+      if (held.vtable == NULL)
+        held = rawwaker_sender_room_for(own[k], next(&s->random) % 4);
       if (held.vtable->poll(held.data, &cx, NULL) == RAWWAKER_READY) {
         held.vtable->drop(held.data);
         held.vtable = NULL;
@@ -976,7 +1055,7 @@ static void send_some(source *s) {
       held.vtable = NULL;
       do {
         atomic_fetch_add_explicit(&rooms_awaited, 1, memory_order_relaxed);
-        rawwaker_block_on(rawwaker_sender_room(own[k]), NULL);
+        rawwaker_block_on(rawwaker_sender_room_for(own[k], next(&s->random) % 4), NULL);
       } while (send_next(s, own[k], &number) == RAWWAKER_FULL);
     }
   }
@@ -1116,6 +1195,8 @@ int main(int argc, char **argv) {
       wakes_of_the_receiver);
   run("a room is ready if there is room, and is woken if there was none", room_is_ready);
   run("a room reserves nothing", room_reserves_nothing);
+  run("a room for many items waits for that many places", room_for_many);
+  run("a woken room passes on to one that fits", a_woken_room_passes_on_to_one_that_fits);
   run("a place that becomes free wakes one room, and they take turns", one_place_wakes_one_room);
   run("a woken room that is dropped passes its place on", a_woken_room_that_is_dropped_passes_on);
   run("a ready room passes on what it leaves", a_ready_room_with_more_space_passes_on);
