@@ -257,11 +257,12 @@ static void drop_room(int a) {
   w.inside[a] = 0;
   w.waits[a] = NONE;
 }
-/* Polls this actor's room, and if it is ready, sends, so that the place is used. */
+/* Polls this actor's room, and if it is ready, sends, so that the place is used. Actor 2 waits for
+ * two places, if there are so many. */
 static void await_room(int a) {
   if (w.tx[a] == NULL || w.inside[a]) return;
   w.inside[a] = 1;
-  if (w.room[a].vtable == NULL) w.room[a] = rawwaker_sender_room(w.tx[a]);
+  if (w.room[a].vtable == NULL) w.room[a] = rawwaker_sender_room_for(w.tx[a], a == 2 ? 2 : 1);
   rawwaker waker = {&w.refs[a], &waker_vtable};
   w.seen[a] = w.woken[a];
   rawwaker_poll got = w.room[a].vtable->poll(w.room[a].data, &(rawwaker_context){&waker}, NULL);
