@@ -194,9 +194,12 @@ static rawwaker_poll room_poll(void *data, rawwaker_context *cx, void *out) {
   /* Counted first: a thread that frees a place and finds it counted, but not waiting yet, is seen
    * by the check below. */
   atomic_fetch_add_explicit(&r->channel->waiters, 1, ORD_WAIT);
-  if (atomic_exchange_explicit(&r->state, WAITS, ORD_WAIT) == WAITS)
-    atomic_fetch_sub_explicit(&r->channel->waiters, 1, ORD_WAIT);
-  return room_ready(r) ? RAWWAKER_READY : RAWWAKER_PENDING;
+  uint32_t was = atomic_exchange_explicit(&r->state, WAITS, ORD_WAIT);
+  if (was == WAITS) atomic_fetch_sub_explicit(&r->channel->waiters, 1, ORD_WAIT);
+  if (room_ready(r)) return RAWWAKER_READY;
+  /* It was woken for several places, and some are left that are too few for it. */
+  if (was == WOKEN && free_places(r->channel) != 0) wake_one(r->channel);
+  return RAWWAKER_PENDING;
 }
 
 static void room_drop(void *data) {

@@ -26,8 +26,8 @@
  * name. Run them with -fsanitize=thread too: on a machine with strong memory ordering, no other
  * test can detect that a wake does not publish the writes before it.
  *
- * The kit for Go, package wakertest, has the same scenarios with the same names, but none for
- * streams.
+ * The kit for Go, package wakertest, has the same scenarios with the same names. For streams its
+ * scenarios and names are others.
  *
  * SPDX-License-Identifier: MIT
  */

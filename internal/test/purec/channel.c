@@ -621,6 +621,32 @@ static void a_woken_room_passes_on_to_one_that_fits(void) {
   events[0] = '\0';
 }
 
+/* A room for two places is woken, and one of them is used by a sender whose room was ready before. */
+static void a_woken_room_that_does_not_fit_passes_on(void) {
+  task one = {.name = "o"}, many = {.name = "m"}, other = {.name = "t"};
+  rawwaker_stream s = ints(2, &at_once);
+  CHECK(send_int(1) == RAWWAKER_SENT && send_int(2) == RAWWAKER_SENT);
+  rawwaker_future last = rawwaker_sender_room(tx), both = rawwaker_sender_room_for(tx, 2),
+                  first = rawwaker_sender_room(tx);
+  CHECK(poll_room(&other, last) == RAWWAKER_PENDING && poll_room(&many, both) == RAWWAKER_PENDING);
+  CHECK(poll_room(&one, first) == RAWWAKER_PENDING);
+  CHECK(receive(s) == 1 && one.wakes == 1);
+  CHECK(poll_room(&one, first) == RAWWAKER_READY);
+  CHECK(receive(s) == 2 && many.wakes == 1);
+  CHECK(send_int(3) == RAWWAKER_SENT);
+  CHECK(other.wakes == 0);
+  CHECK(poll_room(&many, both) == RAWWAKER_PENDING);
+  CHECK(other.wakes == 1);
+  CHECK(poll_room(&other, last) == RAWWAKER_READY);
+  drop_room(first);
+  drop_room(both);
+  drop_room(last);
+  CHECK(one.refs == 0 && many.refs == 0 && other.refs == 0);
+  rawwaker_sender_drop(tx);
+  drop_stream(s);
+  events[0] = '\0';
+}
+
 /* Makes a full channel with three rooms, which wait in this order. */
 static rawwaker_stream three_rooms(size_t capacity, task t[3], rawwaker_future room[3]) {
   static const char *const names[] = {"a", "b", "e"};
@@ -721,6 +747,14 @@ static void a_ready_room_with_more_space_passes_on(void) {
   CHECK(woken(t) == 3);
   drop_room(fresh);
   end_three(s, t, room, 0);
+  /* one that has given READY has used its wake, and its drop passes nothing on */
+  s = three_rooms(1, t, room);
+  CHECK(receive(s) == 1);
+  first = woken_one(t);
+  CHECK(poll_room(&t[first], room[first]) == RAWWAKER_READY);
+  drop_room(room[first]);
+  CHECK(woken(t) == 1);
+  end_three(s, t, room, 1 << first);
 }
 
 static void a_closed_channel_has_room(void) {
@@ -1189,6 +1223,8 @@ int main(int argc, char **argv) {
   run("a room reserves nothing", room_reserves_nothing);
   run("a room for many items waits for that many places", room_for_many);
   run("a woken room passes on to one that fits", a_woken_room_passes_on_to_one_that_fits);
+  run("a woken room that does not fit any more passes on",
+      a_woken_room_that_does_not_fit_passes_on);
   run("a place that becomes free wakes one room, and they take turns", one_place_wakes_one_room);
   run("a woken room that is dropped passes its place on", a_woken_room_that_is_dropped_passes_on);
   run("a ready room passes on what it leaves", a_ready_room_with_more_space_passes_on);
@@ -1198,8 +1234,8 @@ int main(int argc, char **argv) {
   run("a room outlives both ends, and neither ends nor keeps the stream",
       a_room_outlives_both_ends);
   run("the memory of rooms is reused", memory_of_rooms_is_reused);
-  run("a watcher is asked for each use of a sender", a_watcher_is_asked);
   run("the storm", storm);
+  run("a watcher is asked for each use of a sender", a_watcher_is_asked);
   if (mortal)
     deaths();
   else

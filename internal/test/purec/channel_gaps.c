@@ -257,11 +257,12 @@ static void drop_room(int a) {
   w.inside[a] = 0;
   w.waits[a] = NONE;
 }
-/* Polls this actor's room, and if it is ready, sends, so that the place is used. */
+/* Polls this actor's room, and if it is ready, sends, so that the place is used. Actor 2 waits for
+ * two places, if there are so many. */
 static void await_room(int a) {
   if (w.tx[a] == NULL || w.inside[a]) return;
   w.inside[a] = 1;
-  if (w.room[a].vtable == NULL) w.room[a] = rawwaker_sender_room(w.tx[a]);
+  if (w.room[a].vtable == NULL) w.room[a] = rawwaker_sender_room_for(w.tx[a], a == 2 ? 2 : 1);
   rawwaker waker = {&w.refs[a], &waker_vtable};
   w.seen[a] = w.woken[a];
   rawwaker_poll got = w.room[a].vtable->poll(w.room[a].data, &(rawwaker_context){&waker}, NULL);
@@ -358,6 +359,8 @@ static void settle(void) {
 static void finish(void) {
   settle();
   for (int a = 0; a < ACTORS; a++) drop_room(a);
+  const rawwaker_sender *c = w.s.data;
+  check(w.releases != 0 || c->waiters == 0, "a room is counted that does not wait");
   for (int a = 0; a < ACTORS; a++) drop_sender(a);
   if (extra != NULL) rawwaker_sender_drop(extra);
   w.extra = false;

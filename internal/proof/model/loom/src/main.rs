@@ -1,5 +1,6 @@
 //! Weak-memory models of the state words. The script `run` builds and runs them.
 
+mod channel;
 mod go;
 mod models;
 mod orders;
@@ -51,14 +52,17 @@ fn check(m: &Model, bound: usize) -> u64 {
 }
 
 fn read_orders() {
-    let Some(path) = std::env::var_os("RAWWAKER_C") else {
-        eprintln!("RAWWAKER_C must name a rawwaker.c");
-        exit(2);
-    };
-    let read = std::fs::read_to_string(&path).map_err(|e| e.to_string());
-    if let Err(why) = read.and_then(|s| orders::read(&s)) {
-        println!("FAIL loom: {}: {why}", path.to_string_lossy());
-        exit(2);
+    for (variable, prefix) in [("RAWWAKER_C", orders::ORD), ("RAWWAKER_CHANNEL_C", orders::CHANNEL)]
+    {
+        let Some(path) = std::env::var_os(variable) else {
+            eprintln!("{variable} must name a C file with a table of orders");
+            exit(2);
+        };
+        let read = std::fs::read_to_string(&path).map_err(|e| e.to_string());
+        if let Err(why) = read.and_then(|s| orders::read(&s, prefix)) {
+            println!("FAIL loom: {}: {why}", path.to_string_lossy());
+            exit(2);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize as Counter, Ordering::Relaxed};
 
 use loom::sync::Mutex;
 
+use crate::channel::*;
 use crate::go;
 use crate::orders::*;
 use crate::raw::*;
@@ -124,6 +125,60 @@ pub const MODELS: &[Model] = &[
             Twin::flag_cleared_by_load_and_store,
             Twin::flag_of_a_constant,
         ],
+    },
+    Model {
+        name: "channel",
+        run: channel,
+        bounds: [2, 2, 2],
+        twins: &[Twin::waits_after_it_looked, Twin::last_sender_wakes_first],
+    },
+    Model {
+        name: "channel_reused",
+        run: channel_reused,
+        bounds: [3, 2, 2],
+        twins: &[Twin::head_moves_before_the_copy, Twin::room_does_not_look_again],
+    },
+    Model {
+        name: "channel_failed",
+        run: channel_failed,
+        bounds: [2, 2, 2],
+        twins: &[Twin::fails_before_an_item_on_its_way, Twin::fail_wakes_first],
+    },
+    Model {
+        name: "channel_failed_last",
+        run: channel_failed_last,
+        bounds: [4, 3, 2],
+        twins: &[Twin::alone_read_after_tail],
+    },
+    Model {
+        name: "channel_dropped",
+        run: channel_dropped,
+        bounds: [3, 2, 2],
+        twins: &[
+            Twin::destroy_without_comparing,
+            Twin::sender_ignores_gone,
+            Twin::rx_read_before_the_stamp,
+        ],
+    },
+    Model {
+        name: "channel_room",
+        run: channel_room,
+        bounds: [3, 3, 2],
+        twins: &[Twin::room_counted_after_the_check, Twin::room_does_not_look_again],
+    },
+    Model { name: "channel_handed", run: channel_handed, bounds: [4, 2, 2], twins: &[] },
+    Model {
+        name: "channel_rooms",
+        run: channel_rooms,
+        bounds: [2, 2, 2],
+        twins: &[Twin::woken_room_passes_nothing_on],
+    },
+    Model { name: "channel_room_made", run: channel_room_made, bounds: [2, 2, 2], twins: &[] },
+    Model {
+        name: "channel_room_woken",
+        run: channel_room_woken,
+        bounds: [3, 3, OFF],
+        twins: &[Twin::room_woken_by_load_and_store],
     },
     Model { name: "stopped_1", run: stopped::<1>, bounds: [3, 2, OFF], twins: &[] },
     Model { name: "stopped_2", run: stopped::<2>, bounds: [3, 2, OFF], twins: &[] },
@@ -424,6 +479,212 @@ fn cell_of_two() {
     join(threads);
     rawwaker_cell_drop(c);
     assert!(p.head.is_freed(), "property: the cell's references are given up once");
+}
+
+/// Receives until the end, with polls after wakes only. Returns the items and the end.
+fn receive_all(c: &'static Channel) -> (Vec<usize>, Next) {
+    let p = Parker::new();
+    let (mut items, mut end) = (vec![], Next::Pending);
+    rawwaker_block_on(p, |w| loop {
+        match channel_poll_next(c, w) {
+            Next::Item(item) => items.push(item),
+            Next::Pending => return false,
+            other => {
+                end = other;
+                return true;
+            }
+        }
+    });
+    channel_drop(c);
+    (items, end)
+}
+
+fn received(c: &'static Channel, sent: usize, end: Next) {
+    let (items, got) = receive_all(c);
+    assert!(got == end, "property: the end is as the senders': {got:?}");
+    let sum: usize = items.iter().sum();
+    assert!(sum == sent, "property: the end comes after all items: {items:?}");
+}
+
+/// Two senders, an item each, and a receiver that sleeps.
+fn channel() {
+    let c = rawwaker_channel_new(2, 2);
+    let threads = [1, 2].map(|item| {
+        go(move || {
+            assert!(rawwaker_sender_try_send(c, item) == Sent::Sent, "property: there is room");
+            rawwaker_sender_drop(c);
+        })
+    });
+    received(c, 3, Next::Done);
+    join(threads);
+    assert!(c.is_freed(), "property: freed with the last reference");
+}
+
+/// Sends an item, and awaits rooms as long as there is none.
+fn send_in_a_room(c: &'static Channel, item: usize) {
+    while rawwaker_sender_try_send(c, item) == Sent::Full {
+        let r = rawwaker_sender_room(c);
+        rawwaker_block_on(Parker::new(), |w| room_poll(r, w));
+        room_drop(r);
+    }
+}
+
+/// One sender, one place, and two items.
+fn channel_reused() {
+    let c = rawwaker_channel_new(1, 1);
+    let sends = go(move || {
+        send_in_a_room(c, 1);
+        send_in_a_room(c, 2);
+        rawwaker_sender_drop(c);
+    });
+    received(c, 3, Next::Done);
+    join([sends]);
+    assert!(c.is_freed(), "property: freed with the last reference");
+}
+
+/// A sender fails while another one sends. That one ends when the stream has.
+fn channel_failed() {
+    let c = rawwaker_channel_new(2, 2);
+    let sent = keep(Counter::new(0));
+    let threads = [
+        go(move || {
+            if rawwaker_sender_try_send(c, 1) == Sent::Sent {
+                sent.fetch_add(1, Relaxed);
+            }
+        }),
+        go(move || rawwaker_sender_fail(c, 7)),
+    ];
+    let (items, end) = receive_all(c);
+    join(threads);
+    assert!(end == Next::Panicked(7), "property: the end is the failure: {end:?}");
+    let all = items.len() + c.destroyed.load(Relaxed);
+    assert!(c.destroyed.load(Relaxed) == 0, "property: an item comes before the failure");
+    assert!(all == sent.load(Relaxed), "property: each item once");
+    rawwaker_sender_drop(c);
+    assert!(c.is_freed(), "property: freed with the last reference");
+}
+
+/// The only sender fails: the end is not DONE.
+fn channel_failed_last() {
+    let c = rawwaker_channel_new(1, 1);
+    let fails = go(move || rawwaker_sender_fail(c, 7));
+    received(c, 0, Next::Panicked(7));
+    join([fails]);
+    assert!(c.is_freed(), "property: freed with the last reference");
+}
+
+/// Two senders, and the stream is dropped beside them.
+fn channel_dropped() {
+    let c = rawwaker_channel_new(2, 2);
+    let sent = keep(Counter::new(0));
+    let threads = [1, 2].map(|item| {
+        go(move || {
+            if rawwaker_sender_try_send(c, item) == Sent::Sent {
+                sent.fetch_add(1, Relaxed);
+            }
+            rawwaker_sender_drop(c);
+        })
+    });
+    channel_drop(c);
+    join(threads);
+    let destroyed = c.destroyed.load(Relaxed);
+    assert!(destroyed == sent.load(Relaxed), "property: each item is destroyed once");
+    assert!(c.is_freed(), "property: freed with the last reference");
+}
+
+/// A place that one sender has seen to be free is used by another.
+fn channel_handed() {
+    let c = rawwaker_channel_new(1, 2);
+    assert!(rawwaker_sender_try_send(c, 1) == Sent::Sent, "property: there is room");
+    let threads = [2, 3].map(|item| {
+        go(move || {
+            rawwaker_sender_try_send(c, item);
+            rawwaker_sender_drop(c);
+        })
+    });
+    let p = Parker::new();
+    let got = channel_poll_next(c, Waker::Parker(p));
+    assert!(got == Next::Item(1), "property: the item is there");
+    join(threads);
+    channel_drop(c);
+    parker_drop(p);
+    assert!(c.is_freed() && p.head.is_freed(), "property: freed with the last reference");
+}
+
+/// A full channel, whose receiver takes one item, and a room.
+fn channel_room() {
+    let c = rawwaker_channel_new(1, 1);
+    assert!(rawwaker_sender_try_send(c, 1) == Sent::Sent, "property: there is room");
+    let sends = go(move || {
+        send_in_a_room(c, 2);
+        rawwaker_sender_drop(c);
+    });
+    received(c, 3, Next::Done);
+    join([sends]);
+    assert!(c.is_freed(), "property: freed with the last reference");
+}
+
+/// A full channel and two rooms. The newer one, which is woken first, is dropped.
+fn channel_rooms() {
+    let c = rawwaker_channel_new(1, 1);
+    assert!(rawwaker_sender_try_send(c, 1) == Sent::Sent, "property: there is room");
+    let (waits, given_up) = (rawwaker_sender_room(c), rawwaker_sender_room(c));
+    let p = Parker::new();
+    assert!(!room_poll(given_up, Waker::Parker(p)), "property: it is full");
+    let threads = [
+        go(move || {
+            rawwaker_block_on(Parker::new(), |w| room_poll(waits, w));
+            room_drop(waits);
+            let sent = rawwaker_sender_try_send(c, 2);
+            assert!(sent == Sent::Sent, "property: there is room after READY");
+            rawwaker_sender_drop(c);
+        }),
+        go(move || {
+            room_drop(given_up);
+            parker_drop(p);
+        }),
+    ];
+    received(c, 3, Next::Done);
+    join(threads);
+    assert!(c.is_freed() && p.head.is_freed(), "property: freed with the last reference");
+}
+
+/// A room is made while another one is dropped that was woken.
+fn channel_room_made() {
+    let c = rawwaker_channel_new(1, 1);
+    assert!(rawwaker_sender_try_send(c, 1) == Sent::Sent, "property: there is room");
+    let given_up = rawwaker_sender_room(c);
+    let p = Parker::new();
+    assert!(!room_poll(given_up, Waker::Parker(p)), "property: it is full");
+    let threads = [
+        go(move || {
+            send_in_a_room(c, 2);
+            rawwaker_sender_drop(c);
+        }),
+        go(move || {
+            room_drop(given_up);
+            parker_drop(p);
+        }),
+    ];
+    received(c, 3, Next::Done);
+    join(threads);
+    assert!(c.is_freed() && p.head.is_freed(), "property: freed with the last reference");
+}
+
+/// Two threads wake a room: the receiver, and a failure.
+fn channel_room_woken() {
+    let c = rawwaker_channel_new(1, 2);
+    assert!(rawwaker_sender_try_send(c, 1) == Sent::Sent, "property: there is room");
+    let room = rawwaker_sender_room(c);
+    let p = Parker::new();
+    assert!(!room_poll(room, Waker::Parker(p)), "property: it is full");
+    let fails = go(move || rawwaker_sender_fail(c, 7));
+    received(c, 1, Next::Panicked(7));
+    join([fails]);
+    room_drop(room);
+    parker_drop(p);
+    rawwaker_sender_drop(c);
+    assert!(c.is_freed() && p.head.is_freed(), "property: freed with the last reference");
 }
 
 /// Reads all that is listed.

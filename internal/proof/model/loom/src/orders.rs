@@ -1,4 +1,5 @@
-//! The memory orders, read from the table at the top of rawwaker.c, and loom's atomics under them.
+//! The memory orders, read from the tables at the top of rawwaker.c and rawwaker_channel.c, and
+//! loom's atomics under them.
 
 use std::sync::atomic::{AtomicBool as Mark, AtomicPtr, AtomicU8, Ordering::Relaxed};
 
@@ -35,7 +36,9 @@ macro_rules! table {
 }
 table!(ORD_REF ORD_UNREF ORD_NOTIFY ORD_CONSUME ORD_CONSUMED ORD_KEPT ORD_CLOSE ORD_LIST ORD_SLEEP
     ORD_REGISTER ORD_REGISTERED ORD_TAKE ORD_TAKEN ORD_USE ORD_HOOK ORD_HOOKED
-    ORD_SETTLE ORD_SETTLED ORD_LISTEN ORD_HANG_UP ORD_WATCH ORD_WATCHED);
+    ORD_SETTLE ORD_SETTLED ORD_LISTEN ORD_HANG_UP ORD_WATCH ORD_WATCHED
+    CHANNEL_REF CHANNEL_UNREF CHANNEL_CLAIM CHANNEL_SENT CHANNEL_RECEIVE CHANNEL_SHUT CHANNEL_TAKEN
+    CHANNEL_WAIT CHANNEL_SEEN CHANNEL_LOOK CHANNEL_LIST);
 
 /// For the places at which the C code itself writes memory_order_relaxed.
 pub const RELAXED: Ord = Ord::Is(Order::Relaxed);
@@ -46,9 +49,13 @@ pub const ACQUIRE: Ord = Ord::Is(Order::Acquire);
 /// Orders of statistics, which order nothing.
 const NOT_MODELLED: &[&str] = &["ORD_COUNT"];
 
-/// Reads the table out of a rawwaker.c.
-pub fn read(source: &str) -> Result<(), String> {
-    let mut found = vec![false; NAMES.len()];
+/// The files with tables. The models call ORD_X of the second one CHANNEL_X.
+pub const ORD: &str = "ORD_";
+pub const CHANNEL: &str = "CHANNEL_";
+
+/// Reads the table out of a file.
+pub fn read(source: &str, prefix: &str) -> Result<(), String> {
+    let mut found: Vec<bool> = NAMES.iter().map(|n| !n.starts_with(prefix)).collect();
     for line in source.lines() {
         let mut words = line.split_whitespace();
         if words.next() != Some("#define") {
@@ -68,7 +75,8 @@ pub fn read(source: &str) -> Result<(), String> {
         if NOT_MODELLED.contains(&name) {
             continue;
         }
-        let Some(i) = NAMES.iter().position(|n| *n == name) else {
+        let name = &name.replacen(ORD, prefix, 1);
+        let Some(i) = NAMES.iter().position(|n| n == name) else {
             return Err(format!("{name} is in the table, but in no model"));
         };
         if std::mem::replace(&mut found[i], true) {

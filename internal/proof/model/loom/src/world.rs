@@ -225,6 +225,32 @@ macro_rules! twins {
 twins! {
     /// A seq_cst access is an acq_rel one.
     no_fence
+    /// A sender reads rx, then writes the stamp.
+    rx_read_before_the_stamp
+    /// The receiver looks at the ring, then sets WAITING.
+    waits_after_it_looked
+    /// The last sender wakes the receiver, then counts itself out.
+    last_sender_wakes_first
+    /// A failure wakes the receiver, then closes the channel.
+    fail_wakes_first
+    /// The receiver reads tail, then the count of senders.
+    alone_read_after_tail
+    /// The failure is reported although an item is being sent.
+    fails_before_an_item_on_its_way
+    /// The receiver frees a place, then copies its item.
+    head_moves_before_the_copy
+    /// Items are destroyed without the compare-and-swap that moves head.
+    destroy_without_comparing
+    /// A sender that finds the stream dropped leaves its item.
+    sender_ignores_gone
+    /// A room counts the places, then itself.
+    room_counted_after_the_check
+    /// A room waits and does not count the places again.
+    room_does_not_look_again
+    /// A room that was woken and is dropped wakes no other.
+    woken_room_passes_nothing_on
+    /// A room is woken by a load and a store.
+    room_woken_by_load_and_store
     /// A wake that finds the word set only reads it.
     wake_only_reads
     /// The last reference frees without having seen the others' ends.
