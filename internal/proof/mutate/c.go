@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,7 +14,23 @@ import (
 	"time"
 )
 
+// cFile is a file of C that is edited.
+type cFile struct {
+	path  string
+	macro string // by which programs and models that include it are given an edited one
+	from  string // a part of the line from which on it is edited
+}
+
 const source = "rawwaker.c"
+
+var filesC = []cFile{
+	{source, "RAWWAKER_C", "counted wakers: what all three share"},
+	{"channel/rawwaker_channel.c", "RAWWAKER_CHANNEL_C", "static rawwaker_sender *channel_of("},
+}
+
+func fileC(path string) cFile {
+	return filesC[slices.IndexFunc(filesC, func(f cFile) bool { return f.path == path })]
+}
 
 // weaker lists the orders weaker than each.
 var weaker = map[string][]string{
@@ -23,19 +40,31 @@ var weaker = map[string][]string{
 	"release": {"relaxed"},
 }
 
-// orders weakens each entry of the table at the top of rawwaker.c, from which the weak-memory
+// orders weakens each entry of the table at the top of each file, from which the weak-memory
 // models are built too.
-func orders() []mutant {
-	text, err := os.ReadFile(source)
+func orders() (all []mutant) {
+	for _, f := range filesC {
+		all = append(all, ordersOf(f)...)
+	}
+	return all
+}
+
+func ordersOf(f cFile) []mutant {
+	text, err := os.ReadFile(f.path)
 	check(err)
+	prefix := ""
+	if f.path != source {
+		prefix = strings.TrimSuffix(filepath.Base(f.path), ".c") + " "
+	}
 	var all []mutant
 	define := regexp.MustCompile(`(?m)^#define (ORD_\w+) memory_order_(\w+)`)
 	for _, at := range define.FindAllSubmatchIndex(text, -1) {
 		name, order := string(text[at[2]:at[3]]), string(text[at[4]:at[5]])
 		for _, to := range weaker[order] {
 			all = append(all, mutant{
-				kind: "orders", file: source, line: lineOf(text, at[0]),
-				key: fmt.Sprintf("%s: %s -> %s", name, order, to), text: splice(text, at[4], at[5], to),
+				kind: "orders", file: f.path, line: lineOf(text, at[0]),
+				key:  fmt.Sprintf("%s%s: %s -> %s", prefix, name, order, to),
+				text: splice(text, at[4], at[5], to),
 			})
 		}
 	}
@@ -48,7 +77,7 @@ func tryOrders(dir string, m mutant) verdict {
 	check(os.MkdirAll(dir, 0o755))
 	file := filepath.Join(dir, "weak.c")
 	check(os.WriteFile(file, m.text, 0o644))
-	noticed, out := command(4*time.Minute, ".", []string{"RAWWAKER_C=" + file},
+	noticed, out := command(4*time.Minute, ".", []string{fileC(m.file).macro + "=" + file},
 		"internal/proof/model/loom/run", "orders")
 	if !noticed && strings.Contains(out, "left out") {
 		return verdict{none: "left out: no cargo"}
@@ -79,7 +108,9 @@ const plainSteps = `counted_ref|counted_free|counted_unref|box_unref|box_push|bo
 	`oneshot_fail|release|o->ops->\w+|j->ops->\w+|job_unref|rawwaker_queue_drop|` +
 	`rawwaker_oneshot_drop|rawwaker_sink_ack|rawwaker_watch_used|` +
 	`checked_drop|checked_wake|checked_wake_by_ref|fn_drop|fn_wake_by_ref|` +
-	`parker_wake_by_ref|box_wake_by_ref|rawwaker_wake_by_ref|atomic_\w+`
+	`parker_wake_by_ref|box_wake_by_ref|rawwaker_wake_by_ref|atomic_\w+|` +
+	`wake_one|wake_all|wake_receiver|room_wake|room_end|channel_unref|channel_free|sender_end|` +
+	`destroy_items|rawwaker_cell_\w+|c->ops->\w+`
 
 // editsC are the edits in C: what each pattern finds, and what replaces it. They are tried on each
 // line from the counted wakers on.
@@ -158,6 +189,12 @@ var editsC = []struct {
 	{"false to true", regexp.MustCompile(`return false;`), `return true;`},
 	{"refused to NULL", regexp.MustCompile(`&refused, ORD`), `NULL, ORD`},
 	{"NULL to refused", regexp.MustCompile(`&list, NULL, ORD`), `&list, &refused, ORD`},
+	// the channel
+	{"WAITING to AWAKE", regexp.MustCompile(`, WAITING, ORD`), `, AWAKE, ORD`},
+	{"AWAKE to WAITING", regexp.MustCompile(`, AWAKE, ORD`), `, WAITING, ORD`},
+	{"GONE to WAITING", regexp.MustCompile(`, GONE, ORD`), `, WAITING, ORD`},
+	{"SHUT to 0", regexp.MustCompile(`, SHUT, ORD`), `, 0, ORD`},
+	{"WAITS to IDLE", regexp.MustCompile(`, WAITS, ORD`), `, IDLE, ORD`},
 	{"cancellation is left off", regexp.MustCompile(`^(\s+)cancel_restore\(cancel\);`), `$1;`},
 }
 
@@ -167,6 +204,7 @@ const clearsFlag = `atomic_compare_exchange_strong_explicit(&s->sleeping, &sleep
 // torn is what the torn edits call: a load and a store with the same orders, and between them a
 // pause such as a scheduler may make.
 const torn = `
+#include <sched.h>
 static void torn_pause(void) {
   static _Thread_local unsigned n;
   for (volatile unsigned i = ++n * 7 % 64; i > 0; i--) {
@@ -200,8 +238,15 @@ static void torn_pause(void) {
 // notMutated are the functions in which no edit is made: those of the clock, and rawwaker_block_on.
 var notMutated = []string{"rawwaker_block_on", "stopwatch_expired", "reads_clock", "nanoseconds"}
 
-func inC() []mutant {
-	text, err := os.ReadFile(source)
+func inC() (all []mutant) {
+	for _, f := range filesC {
+		all = append(all, inFileC(f)...)
+	}
+	return all
+}
+
+func inFileC(f cFile) []mutant {
+	text, err := os.ReadFile(f.path)
 	check(err)
 	var all []mutant
 	on, function, comment := false, "", false
@@ -219,7 +264,7 @@ func inC() []mutant {
 		for _, l := range lines[i : i+n] {
 			offset += len(l)
 		}
-		if strings.Contains(line, "counted wakers: what all three share") {
+		if strings.Contains(line, f.from) {
 			on = true
 		}
 		if m := begin.FindStringSubmatch(strings.TrimSuffix(line, "\n")); m != nil {
@@ -256,7 +301,7 @@ func inC() []mutant {
 					first := strings.Index(string(edited), "static _Noreturn void die")
 					edited = splice(edited, first, first, strings.TrimPrefix(torn, "\n"))
 				}
-				all = append(all, mutant{kind: "c", file: source, line: i + 1, key: key, text: edited})
+				all = append(all, mutant{kind: "c", file: f.path, line: i + 1, key: key, text: edited})
 			}
 		}
 	}
@@ -291,17 +336,29 @@ func withoutComment(line string) string {
 type cLab struct {
 	dir, setarch string
 	runs         []cRun
-	code         []byte // of the unedited rawwaker.c
+	code         map[string][]byte // of the unedited files
 }
 
 type program struct {
 	name       string
+	of         string // the edited file; "" is rawwaker.c
 	sources    []string
 	flags      []string // of the sources
-	library    []string // of rawwaker.c
+	library    []string // of the edited file
 	link       []string
 	asan, tsan []string // the arguments of each run
-	includes   bool     // it includes rawwaker.c, by the name RAWWAKER_C, and does not link it
+	includes   bool     // its first source includes the edited file, by the macro's name
+}
+
+// file is the edited one.
+func (p program) file() cFile { return fileC(cmp.Or(p.of, source)) }
+
+// linked are the sources that are compiled once.
+func (p program) linked() []string {
+	if p.includes {
+		return p.sources[1:]
+	}
+	return p.sources
 }
 
 var (
@@ -330,6 +387,14 @@ var (
 			asan: []string{""}},
 		{name: "pipes", sources: []string{"internal/proof/faults/system.c"}, flags: []string{"-DPIPES"},
 			library: []string{"-U__linux__"}, link: failing, asan: []string{""}},
+		{name: "channel", of: "channel/rawwaker_channel.c", link: refusing,
+			sources: []string{"internal/test/purec/channel.c", source},
+			asan:    []string{"-no-deaths 20000 1"}, tsan: []string{"-no-deaths 10000 2"}},
+		{name: "channel-kit", of: "channel/rawwaker_channel.c",
+			sources: []string{"internal/test/purec/channel_kit.c", "wakertest/c/rawwaker_test.c", source},
+			asan:    []string{""}, tsan: []string{""}},
+		{name: "channel-gaps", of: "channel/rawwaker_channel.c", includes: true,
+			sources: []string{"internal/test/purec/channel_gaps.c", source}, asan: []string{""}},
 	}
 	sanitizers = map[string][]string{
 		"asan": {"-fsanitize=address,undefined", "-fno-sanitize-recover=all"},
@@ -349,7 +414,7 @@ func (r cRun) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%s under %s %s", r.program.name, r.sanitizer, r.arg))
 }
 
-// library returns the flags with which rawwaker.c is compiled for the run.
+// library returns the flags with which the edited file is compiled for the run.
 func (r cRun) library() []string {
 	return append(append([]string{}, sanitizers[r.sanitizer]...), r.program.library...)
 }
@@ -375,12 +440,10 @@ func newCLab(temp string, all []mutant) *cLab {
 				r := cRun{p, sanitizer, arg, time.Minute}
 				program := filepath.Join(l.dir, p.name)
 				if i == 0 {
-					for _, s := range p.sources {
-						if !p.includes {
-							compiled(s, l.object(r, s), append(p.flags, sanitizers[sanitizer]...))
-						}
+					for _, s := range p.linked() {
+						compiled(s, l.object(r, s), append(p.flags, sanitizers[sanitizer]...))
 					}
-					l.build(r, filepath.Join(here, source), program+".o", program)
+					l.build(r, filepath.Join(here, p.file().path), program+".o", program)
 				}
 				start := time.Now()
 				if noticed, out := l.run(r, program); noticed {
@@ -391,7 +454,10 @@ func newCLab(temp string, all []mutant) *cLab {
 			}
 		}
 	}
-	l.code, _ = plain(source, l.dir)
+	l.code = map[string][]byte{}
+	for _, f := range filesC {
+		l.code[f.path], _ = plain(f.path, l.dir)
+	}
 	return l
 }
 
@@ -401,7 +467,7 @@ func (l *cLab) object(r cRun, s string) string {
 }
 
 func compile(from, to string, flags ...string) (failed bool, out string) {
-	arg := append([]string{"-std=gnu11", "-O1", "-g", "-I.", "-Iwakertest/c"}, flags...)
+	arg := append([]string{"-std=gnu11", "-O1", "-g", "-I.", "-Iwakertest/c", "-Ichannel"}, flags...)
 	return command(time.Minute, ".", nil, "gcc", append(arg, "-c", from, "-o", to)...)
 }
 
@@ -411,7 +477,7 @@ func compiled(from, to string, flags []string) {
 	}
 }
 
-// plain returns the code that a rawwaker.c compiles to, with eventfd and with pipes. An edit that
+// plain returns the code that a file compiles to, with eventfd and with pipes. An edit that
 // does not change it is no mutant.
 func plain(from, dir string) (code []byte, failed bool) {
 	for _, flags := range [][]string{{"-O2", "-g0"}, {"-O2", "-g0", "-U__linux__"}} {
@@ -426,10 +492,10 @@ func plain(from, dir string) (code []byte, failed bool) {
 	return code, false
 }
 
-// build compiles a rawwaker.c for the run, and links it.
+// build compiles an edited file for the run, and links it.
 func (l *cLab) build(r cRun, library, object, out string) {
 	if r.program.includes {
-		flags := append(r.library(), fmt.Sprintf("-DRAWWAKER_C=%q", library))
+		flags := append(r.library(), fmt.Sprintf("-D%s=%q", r.program.file().macro, library))
 		compiled(r.program.sources[0], object, flags)
 	} else {
 		compiled(library, object, r.library())
@@ -439,10 +505,8 @@ func (l *cLab) build(r cRun, library, object, out string) {
 
 func (l *cLab) link(r cRun, object, out string) {
 	link := append([]string{}, sanitizers[r.sanitizer]...)
-	for _, s := range r.program.sources {
-		if !r.program.includes {
-			link = append(link, l.object(r, s))
-		}
+	for _, s := range r.program.linked() {
+		link = append(link, l.object(r, s))
 	}
 	link = append(append(link, object, "-pthread", "-o", out), r.program.link...)
 	if noticed, text := command(time.Minute, ".", nil, "gcc", link...); noticed {
@@ -462,15 +526,21 @@ func (l *cLab) run(r cRun, program string) (noticed bool, out string) {
 
 func (l *cLab) try(dir string, m mutant, hint string) verdict {
 	check(os.MkdirAll(dir, 0o755))
-	file := filepath.Join(dir, "rawwaker.c")
+	file := filepath.Join(dir, filepath.Base(m.file))
 	check(os.WriteFile(file, m.text, 0o644))
 	if code, failed := plain(file, dir); failed {
 		return verdict{none: "does not compile"}
-	} else if bytes.Equal(code, l.code) {
+	} else if bytes.Equal(code, l.code[m.file]) {
 		return verdict{none: "same code"}
 	}
-	object := filepath.Join(dir, "rawwaker.o")
+	object := filepath.Join(dir, "edited.o")
 	as, linked := "", ""
+	var runs []cRun
+	for _, r := range l.runs {
+		if r.program.file().path == m.file {
+			runs = append(runs, r)
+		}
+	}
 	try := func(r cRun) bool {
 		program := filepath.Join(dir, r.program.name)
 		library := fmt.Sprint(r.library(), r.program.includes)
@@ -485,14 +555,14 @@ func (l *cLab) try(dir string, m mutant, hint string) verdict {
 		return noticed
 	}
 	for range *rounds {
-		for _, r := range l.runs {
+		for _, r := range runs {
 			if hint == r.String() && try(r) {
 				return verdict{by: hint}
 			}
 		}
 	}
 	for range *rounds {
-		for _, r := range l.runs {
+		for _, r := range runs {
 			if try(r) {
 				return verdict{by: r.String()}
 			}
