@@ -37,8 +37,8 @@
 //
 // Wakers cross by [FromRaw], [Waker.IntoRaw] and [Waker.AsRaw], futures by [FutureFromRaw] and
 // [FutureIntoRaw], streams by [StreamFromRaw] and [StreamIntoRaw]. Results that hold pointers cross
-// by the functions whose names end in Func. In Go, a C future takes no goroutine and no thread. C may poll a Go future on
-// any thread. In your own cgo, pass the two words as numbers:
+// by the functions whose names end in Func. In Go, a C future takes no goroutine and no thread. C
+// may poll a Go future on any thread. In your own cgo, pass the two words as numbers:
 //
 //	// static void start(uintptr_t words[2]) {
 //	//   rawwaker_future f = op_start();

@@ -212,7 +212,8 @@ func (w *Waker) consume(call string, how snapshot) (*Waker, snapshot) {
 	}
 }
 
-// leave counts out a call that state.enter has counted in, and gives the reference up if a consuming call came meanwhile.
+// leave counts out a call that state.enter has counted in, and gives the reference up if a
+// consuming call came meanwhile.
 func (w *Waker) leave() {
 	s, ends := w.state.leave()
 	if !ends {

@@ -1,4 +1,4 @@
-/* redis.h - hiredis with one callback for all answers: the form without ffiwaker, for comparison. */
+/* redis.h - hiredis with one callback for all answers, without ffiwaker, for comparison. */
 #ifndef REDIS_H
 #define REDIS_H
 

@@ -1,6 +1,6 @@
-/* broken.h - wakers, futures, streams, executors and users of wakers that each break one rule of rawwaker.h,
- * and a correct one of each kind. Their memory stays valid until the kit frees it, so that a second
- * use of a reference does no harm. */
+/* broken.h - wakers, futures, streams, executors and users of wakers that each break one rule of
+ * rawwaker.h, and a correct one of each kind. Their memory stays valid until the kit frees it, so
+ * that a second use of a reference does no harm. */
 #ifndef BROKEN_H
 #define BROKEN_H
 

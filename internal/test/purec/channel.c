@@ -621,7 +621,7 @@ static void a_woken_room_passes_on_to_one_that_fits(void) {
   events[0] = '\0';
 }
 
-/* A room for two places is woken, and one of them is used by a sender whose room was ready before. */
+/* A room for two places is woken, and a sender whose room was ready before uses one of them. */
 static void a_woken_room_that_does_not_fit_passes_on(void) {
   task one = {.name = "o"}, many = {.name = "m"}, other = {.name = "t"};
   rawwaker_stream s = ints(2, &at_once);

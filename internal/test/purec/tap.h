@@ -1,5 +1,5 @@
 /* tap.h - tests that print TAP, calls that abort with a line, and a malloc that refuses. For
- * unit.c, senders.c, jobs.c and channel.c, which are linked with --wrap=malloc and --wrap=calloc. */
+ * unit.c, senders.c, jobs.c and channel.c, which --wrap=malloc and --wrap=calloc link. */
 #ifndef TAP_H
 #define TAP_H
 
