@@ -42,7 +42,7 @@ func callsOf(t *testing.T, poll func(s *ctest.Script) func(cx *rawwaker.Context)
 }
 
 func TestPollOfCFuture(t *testing.T) {
-	if wake.FreshContexts || os.Getenv("FFIWAKERDEBUG") != "" {
+	if wake.FreshContexts || ctest.ASan || os.Getenv("FFIWAKERDEBUG") != "" {
 		t.Skip("debugging makes more calls into C")
 	}
 	t.Run("is_one_call_into_C_and_the_end_closes_the_box_by_another", func(t *testing.T) {

@@ -160,6 +160,7 @@ static void no_submit(void) {
   static const rawwaker_job_ops none = {NULL, NULL, NULL, NULL};
   rawwaker_job_new(queue, &none, 0, 0, 0, &job);
 }
+static void no_job(void) { rawwaker_job_new(queue, &all, 0, 0, 0, NULL); }
 static void too_large(void) { rawwaker_job_new(queue, &all, 0, 0, SIZE_MAX - 8, &job); }
 static void no_memory(void) {
   out_of_memory_at = 1;
@@ -348,9 +349,10 @@ int main(int argc, char **argv) {
   if (deaths) {
     queue = rawwaker_queue_new();
     death("rawwaker_job_new: empty member submit", no_submit);
+    death("rawwaker_job_new: NULL j", no_job);
     death("rawwaker_job_new: out of memory", too_large);
     death("rawwaker_job_new: out of memory", no_memory);
-    death("rawwaker_oneshot_new: align is not a power of two", bad_align);
+    death("rawwaker_job_new: align is not a power of two", bad_align);
     rawwaker_queue_drop(queue);
   }
   printf("1..%d\n", tests);

@@ -617,35 +617,42 @@ static bool oneshot_settle(rawwaker_oneshot *o, const char *call) {
   return true;
 }
 
-bool rawwaker_oneshot_send(rawwaker_oneshot *tx, const void *value) {
-  rawwaker_oneshot *o = oneshot_of(tx, __func__, true);
+static bool oneshot_send(const char *call, rawwaker_oneshot *tx, const void *value) {
+  rawwaker_oneshot *o = oneshot_of(tx, call, true);
   oneshot_copy(o->value, value, o->size);
-  if (oneshot_settle(o, __func__)) return true;
+  if (oneshot_settle(o, call)) return true;
   oneshot_destroy(o);
   oneshot_leave(o);
   return false;
 }
 
-static void oneshot_fail(rawwaker_oneshot *o, const char *call, const char *text, char *owned) {
+bool rawwaker_oneshot_send(rawwaker_oneshot *tx, const void *value) {
+  return oneshot_send(__func__, tx, value);
+}
+
+static void oneshot_end(const char *call, rawwaker_oneshot *o, const char *text, char *owned) {
   o->text = text;
   o->owned = owned;
   if (!oneshot_settle(o, call)) oneshot_leave(o);
 }
 
-void rawwaker_oneshot_fail(rawwaker_oneshot *tx, const char *msg, size_t len) {
-  rawwaker_oneshot *o = oneshot_of(tx, __func__, true);
+static void oneshot_fail(const char *call, rawwaker_oneshot *tx, const char *msg, size_t len) {
+  rawwaker_oneshot *o = oneshot_of(tx, call, true);
   if (len > PANIC_MAX) len = PANIC_MAX;
   char *text = malloc(len + 1);
   if (text != NULL) {
     if (len != 0) memcpy(text, msg, len);
     text[len] = '\0';
   }
-  oneshot_fail(o, __func__, text != NULL ? text : "oneshot: out of memory", text);
+  oneshot_end(call, o, text != NULL ? text : "oneshot: out of memory", text);
+}
+
+void rawwaker_oneshot_fail(rawwaker_oneshot *tx, const char *msg, size_t len) {
+  oneshot_fail(__func__, tx, msg, len);
 }
 
 void rawwaker_oneshot_drop(rawwaker_oneshot *tx) {
-  rawwaker_oneshot *o = oneshot_of(tx, __func__, true);
-  oneshot_fail(o, __func__, "oneshot: sender dropped", NULL);
+  oneshot_end(__func__, oneshot_of(tx, __func__, true), "oneshot: sender dropped", NULL);
 }
 
 bool rawwaker_oneshot_closed(const rawwaker_oneshot *tx) {
@@ -728,25 +735,31 @@ void rawwaker_oneshot_cancel(rawwaker_future f) {
   if (o->started) oneshot_cancel(o, atomic_load_explicit(&o->word, ORD_SETTLED));
 }
 
-rawwaker_future rawwaker_oneshot_new(size_t size, size_t align, const rawwaker_oneshot_ops *ops,
-                                     void *arg, rawwaker_oneshot **sender) {
-  if (sender == NULL) die(__func__, "NULL sender");
-  if ((align & (align - 1)) != 0 && align != 0) die(__func__, "align is not a power of two");
+static rawwaker_future oneshot_new(const char *call, size_t size, size_t align,
+                                   const rawwaker_oneshot_ops *ops, void *arg,
+                                   rawwaker_oneshot **sender) {
+  if ((align & (align - 1)) != 0 && align != 0) die(call, "align is not a power of two");
   /* malloc aligns for every type without an alignment of its own, and so does the struct's end. */
   size_t head = (sizeof(rawwaker_oneshot) + _Alignof(max_align_t) - 1) & -_Alignof(max_align_t);
   size_t more = align > _Alignof(max_align_t) ? align : 0;
-  if (size > SIZE_MAX / 4 || more > SIZE_MAX / 4) die(__func__, "out of memory");
+  if (size > SIZE_MAX / 4 || more > SIZE_MAX / 4) die(call, "out of memory");
   rawwaker_oneshot *o = malloc(head + more + size);
-  if (o == NULL) die(__func__, "out of memory");
+  if (o == NULL) die(call, "out of memory");
   uintptr_t value = (uintptr_t)o + head;
   if (more != 0) value = (value + align - 1) & ~(uintptr_t)(align - 1);
   if (ops == NULL) ops = &no_ops;
   *o = (rawwaker_oneshot){.started = ops->start == NULL, .ops = ops, .arg = arg, .size = size};
   atomic_init(&o->word, 2 * SIDE);
   o->value = (void *)value;
-  o->given = watching() == NULL ? NULL : rawwaker_watch_made(o, __func__);
+  o->given = watching() == NULL ? NULL : rawwaker_watch_made(o, call);
   *sender = o->given != NULL ? o->given : o;
   return (rawwaker_future){o, &oneshot_vtable};
+}
+
+rawwaker_future rawwaker_oneshot_new(size_t size, size_t align, const rawwaker_oneshot_ops *ops,
+                                     void *arg, rawwaker_oneshot **sender) {
+  if (sender == NULL) die(__func__, "NULL sender");
+  return oneshot_new(__func__, size, align, ops, arg, sender);
 }
 
 /* ------------------------------------------------------------------------------ the sink -- */
@@ -1212,6 +1225,7 @@ static const rawwaker_oneshot_ops job_oneshot = {job_start, job_cancel, job_dest
 
 rawwaker_future rawwaker_job_new(rawwaker_queue *q, const rawwaker_job_ops *ops, size_t size,
                                  size_t align, size_t data, rawwaker_job **job) {
+  if (job == NULL) die(__func__, "NULL j");
   if (ops->submit == NULL) die(__func__, "empty member submit");
   /* Aligned by malloc for two pointers: of the two nodes, only the second is at an odd one. */
   _Static_assert(_Alignof(max_align_t) >= 2 * sizeof(void *), "nodes can be told apart");
@@ -1221,19 +1235,19 @@ rawwaker_future rawwaker_job_new(rawwaker_queue *q, const rawwaker_job_ops *ops,
   j->ops = ops;
   atomic_init(&j->refs, 1);
   *job = j;
-  return rawwaker_oneshot_new(size, align, &job_oneshot, j, &j->tx);
+  return oneshot_new(__func__, size, align, &job_oneshot, j, &j->tx);
 }
 
 void *rawwaker_job_data(rawwaker_job *j) { return j->data; }
 
 bool rawwaker_job_send(rawwaker_job *j, const void *value) {
   j->ended = true;
-  return rawwaker_oneshot_send(j->tx, value);
+  return oneshot_send(__func__, j->tx, value);
 }
 
 void rawwaker_job_fail(rawwaker_job *j, const char *msg, size_t len) {
   j->ended = true;
-  rawwaker_oneshot_fail(j->tx, msg, len);
+  oneshot_fail(__func__, j->tx, msg, len);
 }
 
 /* A node has come out of the queue. */

@@ -358,7 +358,8 @@ RAWWAKER_API bool rawwaker_oneshot_send(rawwaker_oneshot *tx, const void *value)
 /* Makes the future give RAWWAKER_PANICKED, with len bytes of msg as its text, cut at 1 KiB: for
  * promises that were broken. Errors that callers handle belong in the value. If there is no memory
  * for the text, it is "oneshot: out of memory".
- * takes tx; borrows msg | gives - | threads any | signals no | fails never */
+ * takes tx; borrows msg | gives - | threads any | signals no
+ * | fails: the text is "oneshot: out of memory" */
 RAWWAKER_API void rawwaker_oneshot_fail(rawwaker_oneshot *tx, const char *msg, size_t len);
 
 /* Does what rawwaker_oneshot_fail does, with the text "oneshot: sender dropped".
@@ -481,7 +482,8 @@ typedef struct rawwaker_job_ops {
  * operation, aligned for any type. Fill them before the first poll. The job holds a reference of
  * q. size and align are those of rawwaker_oneshot_new; rawwaker_oneshot_cancel takes the future.
  * takes - (borrows q) | gives a future and *j, borrowed until it has ended | threads any
- * | signals no | fails: as rawwaker_oneshot_new, and abort on an empty member submit */
+ * | signals no | fails: abort on a NULL j, an empty member submit, an align that is no power of
+ * two, or out of memory */
 RAWWAKER_API rawwaker_future rawwaker_job_new(rawwaker_queue *q, const rawwaker_job_ops *ops,
                                               size_t size, size_t align, size_t data,
                                               rawwaker_job **j);
@@ -497,7 +499,8 @@ RAWWAKER_API void *rawwaker_job_data(rawwaker_job *j);
 RAWWAKER_API bool rawwaker_job_send(rawwaker_job *j, const void *value);
 
 /* Ends the job as rawwaker_oneshot_fail does: for promises that were broken.
- * takes j; borrows msg | gives - | threads as rawwaker_job_send | signals no | fails never */
+ * takes j; borrows msg | gives - | threads as rawwaker_job_send | signals no
+ * | fails: the text is "oneshot: out of memory" */
 RAWWAKER_API void rawwaker_job_fail(rawwaker_job *j, const char *msg, size_t len);
 
 /* Submits and cancels what was pushed, until the queue is empty and as after a take that has
