@@ -86,7 +86,7 @@ RAWWAKER_API void rawwaker_sender_drop(rawwaker_sender *tx);
  * gives PANICKED, with len bytes of msg as its text, cut at 1 KiB; of several failures the first
  * one counts. If there is no memory for the text, it is "channel: out of memory".
  * takes tx; borrows msg | gives - | threads any | signals no
- * | fails: the text is "channel: out of memory" */
+ * | fails: the text is channel: out of memory */
 RAWWAKER_API void rawwaker_sender_fail(rawwaker_sender *tx, const char *msg, size_t len);
 
 #ifdef __cplusplus

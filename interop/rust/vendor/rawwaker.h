@@ -359,7 +359,7 @@ RAWWAKER_API bool rawwaker_oneshot_send(rawwaker_oneshot *tx, const void *value)
  * promises that were broken. Errors that callers handle belong in the value. If there is no memory
  * for the text, it is "oneshot: out of memory".
  * takes tx; borrows msg | gives - | threads any | signals no
- * | fails: the text is "oneshot: out of memory" */
+ * | fails: the text is oneshot: out of memory */
 RAWWAKER_API void rawwaker_oneshot_fail(rawwaker_oneshot *tx, const char *msg, size_t len);
 
 /* Does what rawwaker_oneshot_fail does, with the text "oneshot: sender dropped".
@@ -500,7 +500,7 @@ RAWWAKER_API bool rawwaker_job_send(rawwaker_job *j, const void *value);
 
 /* Ends the job as rawwaker_oneshot_fail does: for promises that were broken.
  * takes j; borrows msg | gives - | threads as rawwaker_job_send | signals no
- * | fails: the text is "oneshot: out of memory" */
+ * | fails: the text is oneshot: out of memory */
 RAWWAKER_API void rawwaker_job_fail(rawwaker_job *j, const char *msg, size_t len);
 
 /* Submits and cancels what was pushed, until the queue is empty and as after a take that has
