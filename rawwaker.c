@@ -1159,13 +1159,18 @@ rawwaker_queue_node *rawwaker_queue_take(rawwaker_queue *q) {
 
 rawwaker_queue_node *rawwaker_queue_next(rawwaker_queue_node *n) { return n->private_next; }
 
+/* f may free or push its node. */
+static void nodes_each(rawwaker_queue_node *n, void (*f)(void *arg, rawwaker_queue_node *n),
+                       void *arg) {
+  for (rawwaker_queue_node *next; n != NULL; n = next) {
+    next = n->private_next;
+    f(arg, n);
+  }
+}
+
 void rawwaker_queue_each(rawwaker_queue *q, void (*f)(void *arg, rawwaker_queue_node *n),
                          void *arg) {
-  for (rawwaker_queue_node *n; (n = rawwaker_queue_take(q)) != NULL;)
-    for (rawwaker_queue_node *next; n != NULL; n = next) {
-      next = n->private_next;
-      f(arg, n);
-    }
+  for (rawwaker_queue_node *n; (n = rawwaker_queue_take(q)) != NULL;) nodes_each(n, f, arg);
 }
 
 rawwaker_queue_node *rawwaker_queue_close(rawwaker_queue *q) {
@@ -1277,10 +1282,7 @@ void rawwaker_queue_stop(rawwaker_queue *q) {
 }
 
 void rawwaker_queue_end(rawwaker_queue *q) {
-  for (rawwaker_queue_node *n = rawwaker_queue_close(q), *next; n != NULL; n = next) {
-    next = n->private_next;
-    job_run(NULL, n);
-  }
+  nodes_each(rawwaker_queue_close(q), job_run, NULL);
 }
 
 /* ------------------------------------------------------------------------------- the box -- */
