@@ -6,7 +6,11 @@
  *   ROOMS  a sender that finds the channel full awaits a room, and may drop it and end instead
  *   FAIL   sender 0 ends by rawwaker_sender_fail; the other waits until the stream has ended
  *   DROP   the receiver may drop the stream before any poll
- *   FILLED the channel is full at the beginning */
+ *   FILLED the channel is full at the beginning
+ *   MANY   rooms alone, of which that of actor 1 is for MANY places: each actor awaits a room and
+ *          then takes as many places, in one step each; a receiver frees FREED places, and then the
+ *          channel is closed. If nothing more can happen, no room waits for which there are places
+ *   ASLEEP each room of MANY waits at the beginning */
 #ifndef SENDERS
 #define SENDERS 2
 #endif
@@ -20,6 +24,9 @@
 #define PLACES 4
 #else
 #define PLACES CAPACITY
+#endif
+#ifndef FREED
+#define FREED 3
 #endif
 #ifdef FILLED
 #define FIRST CAPACITY
@@ -49,6 +56,9 @@ byte refs = 2;
 byte rx = AWAKE;
 bool kept, woken;     /* the receiver's cell, and its task */
 byte room[SENDERS];
+#ifdef MANY
+byte want[SENDERS];   /* how many places it waits for */
+#endif
 bool room_kept[SENDERS], room_woken[SENDERS];
 byte waiters, turn;
 bool text, failing;
@@ -57,7 +67,7 @@ bool sent[ALL];       /* by position: try_send has returned SENT */
 byte received[ALL], destroyed[ALL];
 byte freed, done;
 bool over;            /* the stream has ended, or was dropped */
-byte most = CAPACITY, actors = SENDERS; /* so that all runs have the same statements */
+byte most = CAPACITY, actors = SENDERS, all = ALL; /* so that all runs have the same statements */
 
 inline touch() { assert(freed == 0) }
 inline unref() {
@@ -107,8 +117,12 @@ inline free_places() {
   atomic { touch(); h = head }
   atomic {
     if
+#ifdef TWIN_A_CLOSED_CHANNEL_COUNTS_ITS_PLACES
+    :: tail - h < most -> places = most - (tail - h)
+#else
     :: shut -> places = NONE
     :: !shut && tail - h < most -> places = most - (tail - h)
+#endif
     :: else -> places = 0
     fi;
     h = 0
@@ -116,15 +130,29 @@ inline free_places() {
 }
 
 inline room_wake(r) {
+#ifdef MANY
+  if
+  :: atomic { room[r] == WAITS && want[r] > 1 -> touch() };
+#if defined(TWIN_WAKES_ONE_THAT_DOES_NOT_FIT)
+    places = NONE
+#else
+    free_places()
+#endif
+  :: else -> places = NONE
+  fi;
+#define FITS && places >= want[r]
+#else
+#define FITS
+#endif
 #ifdef TWIN_ROOM_IS_WOKEN_BY_LOAD_AND_STORE
-  won = (room[r] == WAITS);
+  won = (room[r] == WAITS FITS);
   if
   :: won -> room[r] = WOKEN
   :: else
   fi;
 #else
   atomic {
-    won = (room[r] == WAITS);
+    won = (room[r] == WAITS FITS);
     if
     :: won -> room[r] = WOKEN
     :: else
@@ -163,7 +191,7 @@ inline wake_one() {
     fi
   :: else
   fi;
-  atomic { i = 0; k = 0; won = false }
+  atomic { i = 0; k = 0; won = false; places = 0 }
 }
 inline wake_all() {
   if
@@ -175,7 +203,7 @@ inline wake_all() {
     od
   :: else
   fi;
-  atomic { k = 0; won = false }
+  atomic { k = 0; won = false; places = 0 }
 }
 
 /* destroy_items: in order, up to the first that is still being sent */
@@ -291,7 +319,11 @@ inline room_end(to) {
 inline room_ready() {
   free_places();
   if
+#ifdef MANY
+  :: places >= want[me] ->
+#else
   :: places != 0 ->
+#endif
     room_end(IDLE);
     if
     :: places > 1 -> wake_one()
@@ -310,14 +342,14 @@ inline room_poll() {
   :: else ->
     room_kept[me] = true; /* register */
 #ifdef TWIN_COUNTED_AFTER_WAITS
-    atomic { was = room[me]; room[me] = WAITS }
+    atomic { was = room[me]; passes = (was == WOKEN); room[me] = WAITS }
     if
     :: was != WAITS -> waiters++
     :: else
     fi;
 #else
     atomic { touch(); waiters++ }
-    atomic { was = room[me]; room[me] = WAITS }
+    atomic { was = room[me]; passes = (was == WOKEN); room[me] = WAITS }
     if
     :: was == WAITS -> atomic { assert(waiters > 0); waiters-- }
     :: else
@@ -325,8 +357,21 @@ inline room_poll() {
 #endif
     was = 0;
 #ifndef TWIN_ROOM_DOES_NOT_LOOK_AGAIN
-    room_ready()
+    room_ready();
 #endif
+#if !defined(TWIN_ROOM_THAT_DOES_NOT_FIT_PASSES_NOTHING_ON) && \
+    !defined(TWIN_WAKES_ONE_THAT_DOES_NOT_FIT)
+    if
+    :: passes && !ready -> /* it was woken for several places */
+      free_places();
+      if
+      :: places != 0 -> wake_one()
+      :: else
+      fi
+    :: else
+    fi;
+#endif
+    passes = false
   fi
 }
 inline room_drop() {
@@ -347,9 +392,32 @@ inline room_drop() {
   unref()
 }
 
+/* Makes a room, and polls it after wakes only, until it is ready, or it gives up. */
+inline await_room() {
+#ifdef ASLEEP
+  room_woken[me] -> skip;
+#else
+  atomic { touch(); assert(room[me] == FREE); room[me] = IDLE; refs++ }
+#endif
+  do
+  :: room_woken[me] = false;
+    room_poll();
+    if
+    :: ready -> break
+    :: !ready && room_woken[me] -> skip
+#ifndef MANY
+    :: !ready -> gave_up = true; break /* woken or not */
+#endif
+    :: !ready ->
+      room_woken[me] -> skip
+    fi
+  od;
+  room_drop()
+}
+
 proctype Sender(byte me) {
   byte t, h, n, seen, result, items, places, was, i, k;
-  bool s, won, ready;
+  bool s, won, ready, passes, gave_up;
   do
   :: items < ITEMS ->
     try_send();
@@ -358,21 +426,9 @@ proctype Sender(byte me) {
     :: result == 2 -> break
     :: result == 1 ->
 #ifdef ROOMS
-      atomic { touch(); assert(room[me] == FREE); room[me] = IDLE; refs++ }
-      do
-      :: room_woken[me] = false;
-        room_poll();
-        if
-        :: ready -> break
-        :: !ready && room_woken[me] -> skip
-        :: !ready -> n = 1; break /* gives up: woken or not */
-        :: !ready ->
-          room_woken[me] -> skip
-        fi
-      od;
-      room_drop();
+      await_room();
       if
-      :: n == 1 -> n = 0; break
+      :: gave_up -> break
       :: else
       fi
 #else
@@ -444,7 +500,7 @@ inline receive() {
 }
 inline has_ended() {
   atomic {
-    for (i : 0 .. ALL - 1) { assert(!sent[i] || received[i] == 1) }
+    for (i : 0 .. all - 1) { assert(!sent[i] || received[i] == 1) }
     i = 0;
     ended = true;
     over = true;
@@ -453,7 +509,7 @@ inline has_ended() {
 }
 
 proctype Receiver() {
-  byte seen, h, i, k, t;
+  byte seen, h, i, k, t, places;
   bool won, alone, s, ended;
   do
   :: ended -> break
@@ -528,8 +584,77 @@ proctype Receiver() {
   done++
 }
 
+#ifdef MANY
+proctype Waiter(byte me) {
+  byte h, places, was, i, k;
+  bool won, ready, passes;
+  await_room();
+  do
+  :: was < want[me] ->
+    atomic {
+      if
+      :: !shut && tail - head < most -> tail++
+      :: else
+      fi;
+      was++
+    }
+  :: else -> break
+  od;
+  done++
+}
+
+/* Nothing more can happen: no room waits for which there are places. */
+inline quiet() {
+  timeout ->
+  atomic {
+    for (i : 0 .. actors - 1) {
+      assert(room[i] != WAITS || most - (tail - head) < want[i])
+    }
+    i = 0
+  }
+}
+proctype Freer() {
+  byte h, i, k, n, places;
+  bool won;
+  do
+  :: n < FREED && tail != head ->
+    if
+    :: quiet()
+    :: skip
+    fi;
+    atomic { touch(); head++ } /* receive */
+    wake_one();
+    n++
+  :: n == FREED || tail == head -> break
+  od;
+  quiet();
+  atomic { touch(); shut = true } /* rawwaker_sender_fail */
+  wake_all();
+  unref();
+  unref();
+  done++
+}
+#endif
+
 init {
   byte i;
+#ifdef MANY
+  atomic {
+    tail = FIRST;
+    run Freer();
+    for (i : 0 .. SENDERS - 1) { want[i] = (i == 1 -> MANY : 1) }
+    for (i : 0 .. SENDERS - 1) {
+#ifdef ASLEEP
+      room[i] = WAITS;
+      room_kept[i] = true;
+      waiters++;
+      refs++;
+#endif
+      run Waiter(i)
+    }
+  }
+  (done == SENDERS + 1) -> assert(freed == 1 && refs == 0 && waiters == 0)
+#else
   atomic {
 #ifdef FILLED
     for (i : 1 .. FIRST) {
@@ -544,5 +669,6 @@ init {
   }
   (done == SENDERS + 1) ->
   assert(freed == 1 && refs == 0 && waiters == 0);
-  for (i : 0 .. ALL - 1) { assert(received[i] + destroyed[i] == sent[i]) }
+  for (i : 0 .. all - 1) { assert(received[i] + destroyed[i] == sent[i]) }
+#endif
 }

@@ -23,6 +23,7 @@ const NULL: usize = 0;
 pub struct Room {
     state: Word,
     cell: &'static Cell,
+    places: Word,
     channel: &'static Channel,
     next: Mem<usize>,
 }
@@ -124,8 +125,18 @@ fn free_places(c: &Channel) -> usize {
     c.capacity.saturating_sub((tail / STEP).saturating_sub(head))
 }
 
+fn room_places(r: &Room) -> usize {
+    r.places.load(RELAXED)
+}
+
 fn room_wake(c: &Channel, r: &Room) -> bool {
     if r.state.load(CHANNEL_WAIT) != WAITS {
+        return false;
+    }
+    if !broken(Twin::wakes_a_room_that_does_not_fit)
+        && room_places(r) > 1
+        && free_places(c) < room_places(r)
+    {
         return false;
     }
     if broken(Twin::room_woken_by_load_and_store) {
@@ -183,7 +194,7 @@ fn room_end(r: &Room, to: usize) -> bool {
 
 fn room_ready(r: &Room) -> bool {
     let places = free_places(r.channel);
-    if places == 0 {
+    if places < room_places(r) {
         return false;
     }
     room_end(r, IDLE);
@@ -202,7 +213,8 @@ pub fn room_poll(r: &Room, w: Waker) -> bool {
     if !late {
         r.channel.waiters.fetch_add(1, CHANNEL_WAIT);
     }
-    if r.state.exchange(WAITS, CHANNEL_WAIT) == WAITS {
+    let was = r.state.exchange(WAITS, CHANNEL_WAIT);
+    if was == WAITS {
         r.channel.waiters.fetch_sub(1, CHANNEL_WAIT);
     }
     if broken(Twin::room_does_not_look_again) {
@@ -211,6 +223,12 @@ pub fn room_poll(r: &Room, w: Waker) -> bool {
     let ready = room_ready(r);
     if late && !ready {
         r.channel.waiters.fetch_add(1, CHANNEL_WAIT);
+    }
+    let passes = was == WOKEN
+        && !broken(Twin::room_that_does_not_fit_passes_nothing_on)
+        && !broken(Twin::wakes_a_room_that_does_not_fit);
+    if !ready && passes && free_places(r.channel) != 0 {
+        wake_one(r.channel);
     }
     ready
 }
@@ -225,10 +243,15 @@ pub fn room_drop(r: &Room) {
 }
 
 pub fn rawwaker_sender_room(c: &'static Channel) -> &'static Room {
+    rawwaker_sender_room_for(c, 1)
+}
+
+pub fn rawwaker_sender_room_for(c: &'static Channel, places: usize) -> &'static Room {
     let first = c.rooms.load(CHANNEL_LOOK);
     let r = keep(Room {
         state: Word::of(c.life, IDLE),
         cell: Cell::new(),
+        places: Word::of(c.life, 1),
         channel: c,
         next: Mem::new(first),
     });
@@ -236,6 +259,7 @@ pub fn rawwaker_sender_room(c: &'static Channel) -> &'static Room {
     while !c.rooms.compare_exchange_or(&mut next, address, CHANNEL_LIST, CHANNEL_LOOK) {
         r.next.set(next);
     }
+    r.places.store(places, RELAXED);
     c.refs.fetch_add(1, CHANNEL_REF);
     r
 }

@@ -180,6 +180,15 @@ pub const MODELS: &[Model] = &[
         bounds: [3, 3, OFF],
         twins: &[Twin::room_woken_by_load_and_store],
     },
+    Model {
+        name: "channel_room_for_two",
+        run: channel_room_for_two,
+        bounds: [3, 2, OFF],
+        twins: &[
+            Twin::room_that_does_not_fit_passes_nothing_on,
+            Twin::wakes_a_room_that_does_not_fit,
+        ],
+    },
     Model { name: "stopped_1", run: stopped::<1>, bounds: [3, 2, OFF], twins: &[] },
     Model { name: "stopped_2", run: stopped::<2>, bounds: [3, 2, OFF], twins: &[] },
     Model { name: "stopped_3", run: stopped::<3>, bounds: [3, 2, OFF], twins: &[] },
@@ -685,6 +694,46 @@ fn channel_room_woken() {
     parker_drop(p);
     rawwaker_sender_drop(c);
     assert!(c.is_freed() && p.head.is_freed(), "property: freed with the last reference");
+}
+
+/// A room for two places is polled while two places become free and one of them is used. A room for
+/// one place waits beside it, and is woken in any case.
+fn channel_room_for_two() {
+    let c = rawwaker_channel_new(2, 1);
+    for item in [1, 2] {
+        assert!(rawwaker_sender_try_send(c, item) == Sent::Sent, "property: there is room");
+    }
+    let last = rawwaker_sender_room(c);
+    let both = rawwaker_sender_room_for(c, 2);
+    let first = rawwaker_sender_room(c);
+    let (p, theirs) = (Parker::new(), Parker::new());
+    let (w, other) = (Waker::Parker(p), Waker::Parker(theirs));
+    assert!(!room_poll(last, w), "property: it is full");
+    assert!(!room_poll(both, other), "property: it is full");
+    assert!(!room_poll(first, Waker::Parker(theirs)), "property: it is full");
+    let polls = go(move || {
+        room_poll(both, Waker::Parker(theirs));
+        room_drop(both);
+    });
+    let receive = |item| {
+        let got = channel_poll_next(c, Waker::Parker(theirs));
+        assert!(got == Next::Item(item), "property: the items come in order: {got:?}");
+    };
+    receive(1);
+    assert!(room_poll(first, Waker::Parker(theirs)), "property: it is woken first, and fits");
+    room_drop(first);
+    receive(2);
+    assert!(rawwaker_sender_try_send(c, 3) == Sent::Sent, "property: there is room after READY");
+    parker_park(p);
+    assert!(room_poll(last, Waker::Parker(p)), "property: there is room after the wake");
+    room_drop(last);
+    join([polls]);
+    rawwaker_sender_drop(c);
+    channel_drop(c);
+    parker_drop(p);
+    parker_drop(theirs);
+    assert!(c.is_freed() && p.head.is_freed(), "property: freed with the last reference");
+    assert!(theirs.head.is_freed(), "property: freed with the last reference");
 }
 
 /// Reads all that is listed.

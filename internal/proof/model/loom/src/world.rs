@@ -249,6 +249,10 @@ twins! {
     room_does_not_look_again
     /// A room that was woken and is dropped wakes no other.
     woken_room_passes_nothing_on
+    /// A room that was woken for several places, and finds fewer, wakes no other.
+    room_that_does_not_fit_passes_nothing_on
+    /// A room is woken for fewer places than it waits for, and then wakes no other.
+    wakes_a_room_that_does_not_fit
     /// A room is woken by a load and a store.
     room_woken_by_load_and_store
     /// A wake that finds the word set only reads it.
