@@ -89,18 +89,21 @@ static void two_gap(void) {
   two.actor = me;
 }
 
+static void look_if_full(void);
 static void gap(void) {
+  look_if_full();
   if (alone) return;
   if (two.on) {
     two_gap();
-    return;
+  } else {
+    alone = true;
+    gaps++;
+    if (gaps == stop_at) longjmp(stopped, 1);
+    if (gaps == first_at && first != NULL) first->run(1);
+    if (gaps == second_at && second != NULL) second->run(2);
+    alone = false;
   }
-  alone = true;
-  gaps++;
-  if (gaps == stop_at) longjmp(stopped, 1);
-  if (gaps == first_at && first != NULL) first->run(1);
-  if (gaps == second_at && second != NULL) second->run(2);
-  alone = false;
+  look_if_full();
 }
 
 static void check(bool ok, const char *why) {
@@ -175,6 +178,15 @@ static void on_release(void *arg) {
 }
 static const rawwaker_channel_ops ops = {NULL, on_cancel, on_destroy, on_release};
 
+/* How many calls send, and in how many of their gaps no place was free. */
+static unsigned sending;
+static unsigned long full_gaps;
+static size_t used(const rawwaker_sender *c) { return (c->tail / STEP - c->head) & POSITIONS; }
+static void look_if_full(void) {
+  const rawwaker_sender *c = w.s.data;
+  if (sending != 0 && used(c) >= c->capacity) full_gaps++;
+}
+
 /* ----------------------------------------------------------------------------- the actions -- */
 
 static void send_item(int a) {
@@ -182,10 +194,14 @@ static void send_item(int a) {
   int n = w.numbers[a]++, item = a * ITEMS + n;
   check(n < ITEMS, "too many items");
   w.fate[a][n] = SENDING;
+  unsigned long full_before = full_gaps;
+  sending++;
   int got = rawwaker_sender_try_send(w.tx[a], &item);
+  sending--;
   int fate = w.fate[a][n];
   w.fate[a][n] = (fate & ~SENDING) | (got == RAWWAKER_SENT ? SENT : 0);
   check(got == RAWWAKER_SENT || fate == SENDING, "an item that was not sent has arrived");
+  check(got != RAWWAKER_FULL || full_gaps != full_before, "FULL, and it was never full meanwhile");
   check(got != RAWWAKER_CLOSED || w.gone || w.failed, "CLOSED, and the channel is open");
 }
 static void drop_sender(int a) {
@@ -248,6 +264,7 @@ static void drop_stream(int a) {
   w.inside[ACTORS] = 0;
 }
 
+static size_t room_of(int a) { return a == 2 ? 2 : 1; } /* how many places it waits for */
 static void drop_room(int a) {
   if (w.room[a].vtable == NULL || w.inside[a]) return;
   rawwaker_future room = w.room[a];
@@ -262,7 +279,7 @@ static void drop_room(int a) {
 static void await_room(int a) {
   if (w.tx[a] == NULL || w.inside[a]) return;
   w.inside[a] = 1;
-  if (w.room[a].vtable == NULL) w.room[a] = rawwaker_sender_room_for(w.tx[a], a == 2 ? 2 : 1);
+  if (w.room[a].vtable == NULL) w.room[a] = rawwaker_sender_room_for(w.tx[a], room_of(a));
   rawwaker waker = {&w.refs[a], &waker_vtable};
   w.seen[a] = w.woken[a];
   rawwaker_poll got = w.room[a].vtable->poll(w.room[a].data, &(rawwaker_context){&waker}, NULL);
@@ -314,6 +331,7 @@ static void begin(const setup *s) {
   alone = true;
   setup_name = s->name;
   memset(&w, 0, sizeof w);
+  sending = 0;
   w.s = rawwaker_channel_new(sizeof(int), _Alignof(int), s->capacity, &ops, NULL, &w.tx[0]);
   for (int a = 1; a < ACTORS; a++) w.tx[a] = rawwaker_sender_clone(w.tx[0]);
   extra = s->extra ? rawwaker_sender_clone(w.tx[0]) : NULL;
@@ -331,6 +349,34 @@ static void begin(const setup *s) {
   gaps = 0;
 }
 
+static bool is_woken(int a) { return w.waits[a] == PENDING && w.woken[a] != w.seen[a]; }
+static void poll_woken_room(int a) {
+  if (w.tx[a] != NULL)
+    await_room(a);
+  else
+    drop_room(a); /* it can send nothing, so it passes on */
+}
+
+/* Polls the rooms that were woken, while the receiver does nothing. Then no room waits for which
+ * there are places. */
+static void pause_receiver(void) {
+  const rawwaker_sender *c = w.s.data;
+  for (bool more = true; more;) {
+    more = false;
+    for (int a = 0; a < ACTORS; a++)
+      if (is_woken(a)) {
+        more = true;
+        poll_woken_room(a);
+      }
+  }
+  for (int a = 0; a < ACTORS; a++) {
+    if (w.waits[a] != PENDING) continue;
+    size_t needs = room_of(a) < c->capacity ? room_of(a) : c->capacity;
+    check((c->tail & SHUT) == 0 && c->capacity - used(c) < needs,
+          "a room waits, and there are places for it");
+  }
+}
+
 /* Lets each task that is to be polled be polled, until none is. A task that waits and was not woken
  * is polled too, and must have nothing to do. */
 static void settle(void) {
@@ -344,12 +390,9 @@ static void settle(void) {
       more |= !pending && w.ended == 0;
     }
     for (int a = 0; a < ACTORS; a++) {
-      if (w.waits[a] != PENDING || w.woken[a] == w.seen[a]) continue;
+      if (!is_woken(a)) continue;
       more = true;
-      if (w.tx[a] != NULL)
-        await_room(a);
-      else
-        drop_room(a); /* it can send nothing, so it passes on */
+      poll_woken_room(a);
     }
   }
   for (int a = 0; a < ACTORS && w.ended == 0; a++)
@@ -357,6 +400,7 @@ static void settle(void) {
 }
 
 static void finish(void) {
+  pause_receiver();
   settle();
   for (int a = 0; a < ACTORS; a++) drop_room(a);
   const rawwaker_sender *c = w.s.data;
@@ -433,6 +477,7 @@ static void play_two(const setup *s, const action *call, unsigned long i, unsign
   two.actor = 0;
   alone = false;
   call->run(0);
+  two.actor = 1;
   if (two.gaps[0] >= i && !two.ended) swapcontext(&two.main, &two.other);
   alone = true;
   two.on = false;
