@@ -72,15 +72,18 @@ static struct {
   bool on, ended;         /* ended: of actor 1 */
   int actor;              /* which one runs */
   unsigned long gaps[2], stops[2][2];
+  bool receives;          /* an item is received each time that actor 1 gives way */
   const action *call;     /* of actor 1 */
   ucontext_t main, other;
 } two;
 
+static void receive_one(void);
 static void two_gap(void) {
   int me = two.actor;
   unsigned long at = ++two.gaps[me];
   if (at != two.stops[me][0] && at != two.stops[me][1]) return;
   if (me == 0 && two.ended) return;
+  if (me == 1 && two.receives) receive_one();
   two.actor = !me;
   if (me == 0)
     swapcontext(&two.main, &two.other);
@@ -113,8 +116,8 @@ static void check(bool ok, const char *why) {
   if (first != NULL) printf(", %s in gap %lu", first->name, first_at);
   if (second != NULL) printf(", %s in gap %lu", second->name, second_at);
   if (two.on)
-    printf(" (stops in %lu and %lu), beside %s (stops in %lu)", two.stops[0][0], two.stops[0][1],
-           two.call->name, two.stops[1][0]);
+    printf(" (stops in %lu and %lu), beside %s (stops in %lu and %lu)", two.stops[0][0],
+           two.stops[0][1], two.call->name, two.stops[1][0], two.stops[1][1]);
   printf(": %s\n", why);
   fflush(stdout);
   _exit(1);
@@ -457,16 +460,16 @@ static void other_main(void) {
 }
 
 /* Actor 0 runs to its gap i, then actor 1 to its gap j, then actor 0 to its gap k, then actor 1 to
- * its end, and then actor 0. */
-static void play_two(const setup *s, const action *call, unsigned long i, unsigned long j,
-                     unsigned long k) {
+ * its gap l or its end, and then actor 0. */
+static void run_two(const action *call, unsigned long i, unsigned long j, unsigned long k,
+                    unsigned long l) {
   static char stack[256 * 1024];
-  begin(s);
   call_name = call->name;
   two.gaps[0] = two.gaps[1] = 0;
   two.stops[0][0] = i;
   two.stops[0][1] = k;
   two.stops[1][0] = j;
+  two.stops[1][1] = l;
   two.ended = false;
   getcontext(&two.other);
   two.other.uc_stack.ss_sp = stack;
@@ -478,7 +481,7 @@ static void play_two(const setup *s, const action *call, unsigned long i, unsign
   alone = false;
   call->run(0);
   two.actor = 1;
-  if (two.gaps[0] >= i && !two.ended) swapcontext(&two.main, &two.other);
+  while (two.gaps[0] >= i && !two.ended) swapcontext(&two.main, &two.other);
   alone = true;
   two.on = false;
   interleavings++;
@@ -490,11 +493,41 @@ static void every_two(const setup *s, const action *call) {
   for (unsigned long i = 1; i <= most[0]; i++)
     for (unsigned long j = 1; j <= most[1]; j++)
       for (unsigned long k = full ? i + 1 : most[0] + 1; k <= most[0] + 1; k++) {
-        play_two(s, call, i, j, k);
+        begin(s);
+        run_two(call, i, j, k, 0);
         for (int a = 0; a < 2; a++)
           if (two.gaps[a] > most[a]) most[a] = two.gaps[a];
         check(most[0] < 1000 && most[1] < 1000, "it does not end");
       }
+}
+
+static void receive_one(void) {
+  alone = true;
+  poll_stream(0);
+  alone = false;
+}
+
+/* Two rooms are polled in a full channel of two places. Each stops twice, and a place becomes free
+ * after either pair of stops. */
+static void every_two_rooms(const action *call) {
+  static const setup two_places = {"full, two rooms that are polled and two receives",
+                                   2, 2, 0, false, false, true, 0};
+  unsigned long most[2] = {2, 2};
+  two.receives = true;
+  two.call = call;
+  for (unsigned long i = 1; i < most[0]; i++)
+    for (unsigned long j = 1; j < most[1]; j++)
+      for (unsigned long k = i + 1; k <= most[0]; k++)
+        for (unsigned long l = j + 1; l <= most[1]; l++) {
+          begin(&two_places);
+          for (int a = 1; a >= 0; a--) /* the newest is woken first */
+            w.room[a] = rawwaker_sender_room_for(w.tx[a], room_of(a));
+          run_two(call, i, j, k, l);
+          for (int a = 0; a < 2; a++)
+            if (two.gaps[a] > most[a]) most[a] = two.gaps[a];
+          check(most[0] < 1000 && most[1] < 1000, "it does not end");
+        }
+  two.receives = false;
 }
 
 /* ---------------------------------------------------------------------- threads that stop -- */
@@ -577,6 +610,8 @@ int main(int argc, char **argv) {
       for (two.call = actions; two.call < actions + ACTIONS; two.call++) every_two(s, call);
       for (unsigned long at = 1; stop(s, call, at); at++) check(at < 1000, "it does not end");
     }
+  for (const action *call = actions; call < actions + ACTIONS; call++)
+    if (call->run == await_room) every_two_rooms(call);
   printf("ok: %d calls in %d channels, with every two actions of others in every pair of their "
          "gaps, and beside each other: %lu interleavings; and a thread that stops permanently, "
          "%lu times: 0 items or wakes lost\n",

@@ -325,6 +325,12 @@ inline room_ready() {
   :: places != 0 ->
 #endif
     room_end(IDLE);
+#ifndef TWIN_WOKEN_ROOM_DOES_NOT_COUNT_AGAIN
+    if
+    :: was == WOKEN -> free_places()
+    :: else
+    fi;
+#endif
     if
     :: places > 1 -> wake_one()
     :: else

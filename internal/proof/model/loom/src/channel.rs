@@ -193,11 +193,13 @@ fn room_end(r: &Room, to: usize) -> bool {
 }
 
 fn room_ready(r: &Room) -> bool {
-    let places = free_places(r.channel);
+    let mut places = free_places(r.channel);
     if places < room_places(r) {
         return false;
     }
-    room_end(r, IDLE);
+    if room_end(r, IDLE) {
+        places = free_places(r.channel);
+    }
     if places > 1 {
         wake_one(r.channel);
     }
