@@ -5,45 +5,16 @@
  * This file includes the channel, whose atomic steps call gap first. rawwaker.c is linked: its cell
  * has tests of its own in gaps.c. ./run builds and runs it. */
 #define _GNU_SOURCE
-#include <setjmp.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
 #include <unistd.h>
 
-static void gap(void);
-#undef atomic_load_explicit
-#undef atomic_store_explicit
-#undef atomic_exchange_explicit
-#undef atomic_fetch_add_explicit
-#undef atomic_fetch_sub_explicit
-#undef atomic_fetch_or_explicit
-#undef atomic_compare_exchange_strong_explicit
-#undef atomic_compare_exchange_weak_explicit
-#define atomic_load_explicit(p, order) (gap(), __atomic_load_n((p), (order)))
-#define atomic_store_explicit(p, v, order) (gap(), __atomic_store_n((p), (v), (order)))
-#define atomic_exchange_explicit(p, v, order) (gap(), __atomic_exchange_n((p), (v), (order)))
-#define atomic_fetch_add_explicit(p, v, order) (gap(), __atomic_fetch_add((p), (v), (order)))
-#define atomic_fetch_sub_explicit(p, v, order) (gap(), __atomic_fetch_sub((p), (v), (order)))
-#define atomic_fetch_or_explicit(p, v, order) (gap(), __atomic_fetch_or((p), (v), (order)))
-#define atomic_compare_exchange_strong_explicit(p, e, v, order, fail) \
-  (gap(), __atomic_compare_exchange_n((p), (e), (v), 0, (order), (fail)))
-#define atomic_compare_exchange_weak_explicit(p, e, v, order, fail) \
-  (gap(), __atomic_compare_exchange_n((p), (e), (v), 0, (order), (fail)))
+#include "gap.h"
 
-/* What a stopped thread has allocated stays reachable for LeakSanitizer. */
-static bool keeps;
-static void *kept[1 << 16];
-static size_t kept_n;
-static void *keep(void *p) {
-  if (keeps && kept_n < sizeof kept / sizeof *kept) kept[kept_n++] = p;
-  return p;
-}
-#define malloc(n) keep(malloc(n))
-#define calloc(n, size) keep(calloc(n, size))
+static bool keeps; /* a thread stops, and what it has allocated is not freed */
+static void *keep_if_stopped(void *p) { return keeps ? keep(p) : p; }
+#define malloc(n) keep_if_stopped(malloc(n))
+#define calloc(n, size) keep_if_stopped(calloc(n, size))
 #ifndef RAWWAKER_CHANNEL_C
 #define RAWWAKER_CHANNEL_C "../../../channel/rawwaker_channel.c"
 #endif
@@ -60,9 +31,6 @@ typedef struct action {
 } action;
 
 static const action *first, *second; /* of actors 1 and 2 */
-static unsigned long gaps, first_at, second_at, stop_at, interleavings, stops;
-static bool alone; /* no thread is under test, or another thread steps */
-static jmp_buf stopped;
 static const char *setup_name, *call_name;
 static bool full; /* the call of actor 0 stops a second time, in each of its gaps */
 

@@ -9,34 +9,12 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
-#include <setjmp.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-static void gap(void);
-#undef atomic_load_explicit
-#undef atomic_store_explicit
-#undef atomic_exchange_explicit
-#undef atomic_fetch_add_explicit
-#undef atomic_fetch_sub_explicit
-#undef atomic_fetch_or_explicit
-#undef atomic_fetch_and_explicit
-#undef atomic_compare_exchange_strong_explicit
-#undef atomic_compare_exchange_weak_explicit
-#define atomic_load_explicit(p, order) (gap(), __atomic_load_n((p), (order)))
-#define atomic_store_explicit(p, v, order) (gap(), __atomic_store_n((p), (v), (order)))
-#define atomic_exchange_explicit(p, v, order) (gap(), __atomic_exchange_n((p), (v), (order)))
-#define atomic_fetch_add_explicit(p, v, order) (gap(), __atomic_fetch_add((p), (v), (order)))
-#define atomic_fetch_sub_explicit(p, v, order) (gap(), __atomic_fetch_sub((p), (v), (order)))
-#define atomic_fetch_or_explicit(p, v, order) (gap(), __atomic_fetch_or((p), (v), (order)))
-#define atomic_fetch_and_explicit(p, v, order) (gap(), __atomic_fetch_and((p), (v), (order)))
-#define atomic_compare_exchange_strong_explicit(p, e, v, order, fail) \
-  (gap(), __atomic_compare_exchange_n((p), (e), (v), 0, (order), (fail)))
-#define atomic_compare_exchange_weak_explicit(p, e, v, order, fail) \
-  (gap(), __atomic_compare_exchange_n((p), (e), (v), 0, (order), (fail)))
+#include "gap.h"
 #ifndef RAWWAKER_C
 #define RAWWAKER_C "../../../rawwaker.c"
 #endif
@@ -47,10 +25,6 @@ static void gap(void);
 /* ------------------------------------------------------------------------------- the gaps -- */
 
 static void (*first)(void), (*second)(void); /* the actions of other threads */
-static unsigned long gaps, first_at, second_at, interleavings;
-static bool alone; /* no thread is under test, or another thread steps */
-static unsigned long stop_at;
-static jmp_buf stopped;
 
 static void gap(void) {
   if (alone) return;
@@ -246,14 +220,7 @@ static const script scripts[] = {
  * waits for no thread. */
 static rawwaker_cell cell;
 static rawwaker_box *other_box;
-static unsigned long stops, called, dropped_hooks;
-static void *kept[16384]; /* the stopped threads' memory, kept reachable for LeakSanitizer */
-static size_t kept_n;
-
-static void keep(void *p) {
-  check(kept_n < sizeof kept / sizeof *kept, "too few entries in kept");
-  kept[kept_n++] = p;
-}
+static unsigned long called, dropped_hooks;
 static void hook_wake(void *arg) {
   (void)arg;
   gap();
