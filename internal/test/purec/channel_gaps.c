@@ -1,6 +1,7 @@
 /* channel_gaps.c - interleaves calls on a channel by their atomic steps: one call with two actions
  * of other threads, in every pair of its gaps; two calls that both stop in the middle (with the
- * argument full, one of them twice); and it stops a thread permanently in each of its gaps.
+ * argument full, one of them twice), alone or beside the receiver; and it stops a thread
+ * permanently in each of its gaps.
  *
  * This file includes the channel, whose atomic steps call gap first. rawwaker.c is linked: its cell
  * has tests of its own in gaps.c. ./run builds and runs it. */
@@ -41,6 +42,7 @@ static struct {
   int actor;              /* which one runs */
   unsigned long gaps[2], stops[2][2];
   const action *call;     /* of actor 1 */
+  const action *third;    /* of actor 2, each time that actor 1 gives way; or NULL */
   ucontext_t main, other;
 } two;
 
@@ -49,6 +51,11 @@ static void two_gap(void) {
   unsigned long at = ++two.gaps[me];
   if (at != two.stops[me][0] && at != two.stops[me][1]) return;
   if (me == 0 && two.ended) return;
+  if (me == 1 && two.third != NULL) {
+    alone = true;
+    two.third->run(2);
+    alone = false;
+  }
   two.actor = !me;
   if (me == 0)
     swapcontext(&two.main, &two.other);
@@ -80,9 +87,10 @@ static void check(bool ok, const char *why) {
   if (stop_at != 0) printf(" stops in gap %lu", stop_at);
   if (first != NULL) printf(", %s in gap %lu", first->name, first_at);
   if (second != NULL) printf(", %s in gap %lu", second->name, second_at);
-  if (two.on)
-    printf(" (stops in %lu and %lu), beside %s (stops in %lu)", two.stops[0][0], two.stops[0][1],
-           two.call->name, two.stops[1][0]);
+  if (two.call != NULL)
+    printf(" (stops in %lu and %lu), beside %s (stops in %lu and %lu)", two.stops[0][0],
+           two.stops[0][1], two.call->name, two.stops[1][0], two.stops[1][1]);
+  if (two.third != NULL) printf(", and %s at each of these", two.third->name);
   printf(": %s\n", why);
   fflush(stdout);
   _exit(1);
@@ -259,14 +267,15 @@ static void await_room(int a) {
   send_item(a);
 }
 
+/* Those of senders come first. */
 static const action actions[] = {
     {"try_send", send_item},       {"the drop of a sender", drop_sender},
     {"fail", fail_sender},         {"clone and try_send", clone_and_send},
-    {"poll_next", poll_stream},    {"the drop of the stream", drop_stream},
     {"a poll of a room", await_room},
     {"the drop of a room", drop_room},
+    {"poll_next", poll_stream},    {"the drop of the stream", drop_stream},
 };
-enum { ACTIONS = sizeof actions / sizeof *actions };
+enum { ACTIONS = sizeof actions / sizeof *actions, SENDER_ACTIONS = ACTIONS - 2 };
 
 /* ------------------------------------------------------------------------------ the setups -- */
 
@@ -276,22 +285,23 @@ typedef struct setup {
   size_t capacity;
   int items, rooms; /* rooms: of so many actors, from the last one */
   bool asleep, woken, extra;
+  bool three;  /* a third action while two calls are in the middle */
   int without; /* so many actors have no sender: 1 is actor 0, 2 is actors 0 and 2 */
 } setup;
 static const setup setups[] = {
-    {"empty, two senders", 1, 0, 0, false, false, false, 1},
-    {"empty, one sender", 1, 0, 0, false, false, false, 2},
-    {"one item, one sender", 2, 1, 0, false, false, false, 2},
-    {"empty", 1, 0, 0, false, false, false, 0},
-    {"empty, the receiver sleeps", 1, 0, 0, true, false, false, 0},
-    {"empty, the receiver sleeps, another sender", 2, 0, 0, true, false, true, 0},
-    {"full", 1, 1, 0, false, false, false, 0},
-    {"full, one room", 1, 1, 1, false, false, true, 0},
-    {"full, two rooms", 1, 1, 2, false, false, false, 0},
-    {"full, three rooms", 2, 2, 3, false, false, true, 0},
-    {"three rooms, one is woken", 2, 2, 3, false, true, true, 0},
-    {"three rooms, one is woken, one place", 1, 1, 3, false, true, true, 0},
-    {"three places, two items", 3, 2, 0, false, false, false, 0},
+    {"empty, two senders", 1, 0, 0, false, false, false, false, 1},
+    {"empty, one sender", 1, 0, 0, false, false, false, false, 2},
+    {"one item, one sender", 2, 1, 0, false, false, false, false, 2},
+    {"empty", 1, 0, 0, false, false, false, false, 0},
+    {"empty, the receiver sleeps", 1, 0, 0, true, false, false, false, 0},
+    {"empty, the receiver sleeps, another sender", 2, 0, 0, true, false, true, true, 0},
+    {"full", 1, 1, 0, false, false, false, false, 0},
+    {"full, one room", 1, 1, 1, false, false, true, false, 0},
+    {"full, two rooms", 1, 1, 2, false, false, false, false, 0},
+    {"full, three rooms", 2, 2, 3, false, false, true, false, 0},
+    {"three rooms, one is woken", 2, 2, 3, false, true, true, false, 0},
+    {"three rooms, one is woken, one place", 1, 1, 3, false, true, true, false, 0},
+    {"three places, two items", 3, 2, 0, false, false, false, false, 0},
 };
 static rawwaker_sender *extra;
 
@@ -425,16 +435,16 @@ static void other_main(void) {
 }
 
 /* Actor 0 runs to its gap i, then actor 1 to its gap j, then actor 0 to its gap k, then actor 1 to
- * its end, and then actor 0. */
-static void play_two(const setup *s, const action *call, unsigned long i, unsigned long j,
-                     unsigned long k) {
+ * its gap l, if that is not 0, or its end, and then actor 0. */
+static void run_two(const action *call, unsigned long i, unsigned long j, unsigned long k,
+                    unsigned long l) {
   static char stack[256 * 1024];
-  begin(s);
   call_name = call->name;
   two.gaps[0] = two.gaps[1] = 0;
   two.stops[0][0] = i;
   two.stops[0][1] = k;
   two.stops[1][0] = j;
+  two.stops[1][1] = l;
   two.ended = false;
   getcontext(&two.other);
   two.other.uc_stack.ss_sp = stack;
@@ -446,23 +456,43 @@ static void play_two(const setup *s, const action *call, unsigned long i, unsign
   alone = false;
   call->run(0);
   two.actor = 1;
-  if (two.gaps[0] >= i && !two.ended) swapcontext(&two.main, &two.other);
+  while (two.gaps[0] >= i && !two.ended) swapcontext(&two.main, &two.other);
   alone = true;
   two.on = false;
   interleavings++;
   finish();
 }
 
-static void every_two(const setup *s, const action *call) {
+static void most_gaps(unsigned long most[2]) {
+  for (int a = 0; a < 2; a++)
+    if (two.gaps[a] > most[a]) most[a] = two.gaps[a];
+  check(most[0] < 1000 && most[1] < 1000, "it does not end");
+}
+static void every_two(const setup *s, const action *call, bool twice) {
+  const action *third = two.third;
   unsigned long most[2] = {1, 1};
+  two.third = NULL; /* it may leave so few that the search would end at once */
+  begin(s);
+  run_two(call, 1, 0, 0, 0);
+  most_gaps(most);
+  two.third = third;
   for (unsigned long i = 1; i <= most[0]; i++)
     for (unsigned long j = 1; j <= most[1]; j++)
-      for (unsigned long k = full ? i + 1 : most[0] + 1; k <= most[0] + 1; k++) {
-        play_two(s, call, i, j, k);
-        for (int a = 0; a < 2; a++)
-          if (two.gaps[a] > most[a]) most[a] = two.gaps[a];
-        check(most[0] < 1000 && most[1] < 1000, "it does not end");
+      for (unsigned long k = twice ? i + 1 : most[0] + 1; k <= most[0] + 1; k++) {
+        begin(s);
+        run_two(call, i, j, k, 0);
+        most_gaps(most);
       }
+}
+
+/* Calls of two senders, and an action of the receiver while both are in the middle of theirs.
+ * Rooms take too long if not full. */
+static int senders_actions(void) { return full ? SENDER_ACTIONS : 3; }
+static void every_three(const setup *s, const action *call) {
+  for (two.call = actions; two.call < actions + senders_actions(); two.call++)
+    for (two.third = actions + SENDER_ACTIONS; two.third < actions + ACTIONS; two.third++)
+      every_two(s, call, true);
+  two.call = two.third = NULL;
 }
 
 /* ---------------------------------------------------------------------- threads that stop -- */
@@ -542,7 +572,9 @@ int main(int argc, char **argv) {
       for (first = actions; first < actions + ACTIONS; first++)
         for (second = actions; second < actions + ACTIONS; second++) every_pair(s, call);
       first = second = NULL;
-      for (two.call = actions; two.call < actions + ACTIONS; two.call++) every_two(s, call);
+      for (two.call = actions; two.call < actions + ACTIONS; two.call++) every_two(s, call, full);
+      two.call = NULL;
+      if ((full || s->three) && call < actions + senders_actions()) every_three(s, call);
       for (unsigned long at = 1; stop(s, call, at); at++) check(at < 1000, "it does not end");
     }
   printf("ok: %d calls in %d channels, with every two actions of others in every pair of their "
