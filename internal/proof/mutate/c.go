@@ -389,7 +389,7 @@ var (
 			library: []string{"-U__linux__"}, link: failing, asan: []string{""}},
 		{name: "channel", of: "channel/rawwaker_channel.c", link: refusing,
 			sources: []string{"internal/test/purec/channel.c", source},
-			asan:    []string{"-no-deaths 20000 1"}, tsan: []string{"-no-deaths 10000 2"}},
+			asan:    []string{"-no-deaths 20000 1", "1 1"}, tsan: []string{"-no-deaths 10000 2"}},
 		{name: "channel-kit", of: "channel/rawwaker_channel.c",
 			sources: []string{"internal/test/purec/channel_kit.c", "wakertest/c/rawwaker_test.c", source},
 			asan:    []string{""}, tsan: []string{""}},
