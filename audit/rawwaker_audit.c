@@ -1263,7 +1263,7 @@ static void *sender_used(void *given, const char *call, bool takes) {
   int saved = errno;
   sender *s = (sender *)((uintptr_t)given & ~(uintptr_t)(RECORD - 1));
   bool another = (uintptr_t)given % RECORD != (atomic_load(&s->times) * 2 % RECORD | 1);
-  bool handler = takes && in_signal_handler();
+  bool handler = in_signal_handler();
   place where = handler ? SIGNALS_TOO : ANYWHERE;
   uint32_t word = atomic_load(&s->word);
   while (!another && (word & MADE) && !(word & TAKEN) && takes)
@@ -1273,11 +1273,11 @@ static void *sender_used(void *given, const char *call, bool takes) {
   if (takes) {
     record_place(&s->taken, call, where);
     atomic_fetch_or(&s->word, TOLD);
-    if (handler)
-      find_sender("sender_in_signal", "a sender is not used in a signal handler", s, where,
-                  "%s in a signal handler", call);
-    quarantine_sender(s);
   }
+  if (handler)
+    find_sender("sender_in_signal", "a sender is not used in a signal handler", s, where,
+                "%s in a signal handler", call);
+  if (takes) quarantine_sender(s);
   errno = saved;
   return inner;
 }
