@@ -325,6 +325,7 @@ static struct {
 THREAD_LOCAL struct {
   const char *at;
   audited_future *polled; /* the innermost one */
+  const void *frame; /* of the latest use of a sender outside signal handlers */
   int locks;
 } here;
 
@@ -1198,11 +1199,17 @@ static _Unwind_Reason_Code find_signal_frame(struct _Unwind_Context *context, vo
 #endif
 
 /* Whether a signal handler is on this thread's stack. False if it cannot be found out without a
- * lock. */
-static bool in_signal_handler(void) {
+ * lock. An unwind takes microseconds, and a use that takes nothing may be made for each item of a
+ * stream; so it is not repeated at the same depth of the stack. */
+static bool in_signal_handler(bool takes) {
   bool is = false;
 #if defined(FINDS_OBJECTS)
-  if (unwinder_takes_no_lock()) _Unwind_Backtrace(find_signal_frame, &is);
+  const void *frame = __builtin_frame_address(0);
+  if ((!takes && here.frame == frame) || !unwinder_takes_no_lock()) return false;
+  _Unwind_Backtrace(find_signal_frame, &is);
+  if (!is) here.frame = frame;
+#else
+  (void)takes;
 #endif
   return is;
 }
@@ -1263,7 +1270,7 @@ static void *sender_used(void *given, const char *call, bool takes) {
   int saved = errno;
   sender *s = (sender *)((uintptr_t)given & ~(uintptr_t)(RECORD - 1));
   bool another = (uintptr_t)given % RECORD != (atomic_load(&s->times) * 2 % RECORD | 1);
-  bool handler = in_signal_handler();
+  bool handler = in_signal_handler(takes);
   place where = handler ? SIGNALS_TOO : ANYWHERE;
   uint32_t word = atomic_load(&s->word);
   while (!another && (word & MADE) && !(word & TAKEN) && takes)
