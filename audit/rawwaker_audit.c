@@ -67,6 +67,7 @@ enum {
   TEXTS = KEPT + 32,  /* those, and the ones being written */
   TEXT = 6144,        /* bytes of a finding */
   SMALL = 2048,       /* bytes of a result that fits on the stack */
+  SMALL_ALIGN = 64,   /* and the most that its type can be aligned to */
   CANARY = 2048       /* bytes after a result that no poll may write */
 };
 
@@ -247,7 +248,7 @@ typedef struct audited_future {
   rawwaker_future inner;
   family *family;
   size_t size;         /* of its result, or UNKNOWN */
-  unsigned char *room; /* for a result larger than SMALL */
+  unsigned char *room; /* for a result that does not fit on the stack */
   reference *lent;     /* to the poll in progress */
   /* on this thread: the poll in progress that called this one, and the one that this one called */
   struct audited_future *outside, *inside;
@@ -1034,13 +1035,16 @@ static void poll_end(audited_future *f, uint32_t flags) {
   if (atomic_fetch_and(&f->word, ~(uint32_t)POLLING) & GONE) future_end(f);
 }
 
-/* Returns where poll writes its result: memory with a canary behind it. */
+/* Returns where poll writes its result: memory with a canary behind it, aligned for any type of the
+ * size (up to a page), because a type's alignment divides its size. */
 static unsigned char *room_for(audited_future *f, void *out, unsigned char *small) {
   unsigned char *room = small;
-  if (f->size > SMALL) {
-    if (f->room == NULL) f->room = malloc(f->size + CANARY);
+  size_t align = f->size & -f->size;
+  if (f->size > SMALL || align > SMALL_ALIGN) {
+    if (align > 4096) align = 4096;
+    if (f->room == NULL) f->room = malloc(f->size + CANARY + align);
     if (f->room == NULL) return NULL;
-    room = f->room;
+    room = f->room + (-(uintptr_t)f->room & (align - 1));
   }
   memcpy(room, out, f->size);
   for (size_t i = 0; i < CANARY; i++) room[f->size + i] = (unsigned char)(0xA5 ^ i);
@@ -1091,7 +1095,7 @@ static rawwaker_poll audit_poll(void *data, rawwaker_context *cx, void *out) {
   report(f->family, "poll", r, true, 0);
   rawwaker lent = {r, &audit_vtable};
   rawwaker_context mine = {&lent};
-  _Alignas(64) unsigned char small[SMALL + CANARY];
+  _Alignas(SMALL_ALIGN) unsigned char small[SMALL + CANARY];
   unsigned char *room = sized ? room_for(f, out, small) : NULL;
   rawwaker_poll got = f->inner.vtable->poll(f->inner.data, &mine, room != NULL ? room : out);
   const char *code = got == RAWWAKER_READY     ? "is READY"
