@@ -28,9 +28,9 @@ import (
 	"unsafe"
 )
 
-// Buffer is C memory for results: zeroed, and aligned for any type of that size, also if Go does not
-// know the alignment, as that of a vector. C code keeps addresses in it that no Go memory may hold.
-// A buffer that is forgotten is freed by the collector.
+// Buffer is C memory for results: zeroed, and aligned for any type of that size, also one whose
+// alignment Go does not know, such as a vector's. C code keeps addresses in it that no Go memory
+// may hold. A buffer that is forgotten is freed by the collector.
 type Buffer struct {
 	at      unsafe.Pointer // nil: it has no bytes
 	class   int
