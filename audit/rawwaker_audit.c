@@ -67,6 +67,7 @@ enum {
   TEXTS = KEPT + 32,  /* those, and the ones being written */
   TEXT = 6144,        /* bytes of a finding */
   SMALL = 2048,       /* bytes of a result that fits on the stack */
+  SMALL_ALIGN = 64,   /* and the most that its type can be aligned to */
   CANARY = 2048       /* bytes after a result that no poll may write */
 };
 
@@ -257,7 +258,7 @@ typedef struct audited_future {
   void *data;
   family *family;
   size_t size;         /* of its result, or UNKNOWN */
-  unsigned char *room; /* for a result larger than SMALL */
+  unsigned char *room; /* for a result that does not fit on the stack */
   reference *lent;     /* to the poll in progress */
   /* on this thread: the poll in progress that called this one, and the one that this one called */
   struct audited_future *outside, *inside;
@@ -335,6 +336,7 @@ static struct {
 THREAD_LOCAL struct {
   const char *at;
   audited_future *polled; /* the innermost one */
+  const void *frame; /* of the latest use of a sender outside signal handlers */
   int locks;
 } here;
 
@@ -1045,13 +1047,16 @@ static void poll_end(audited_future *f, uint32_t flags) {
   if (atomic_fetch_and(&f->word, ~(uint32_t)POLLING) & GONE) future_end(f);
 }
 
-/* Returns where poll writes its result: memory with a canary behind it. */
+/* Returns where poll writes its result: memory with a canary behind it, aligned for any type of the
+ * size (up to a page), because a type's alignment divides its size. */
 static unsigned char *room_for(audited_future *f, void *out, unsigned char *small) {
   unsigned char *room = small;
-  if (f->size > SMALL) {
-    if (f->room == NULL) f->room = malloc(f->size + CANARY);
+  size_t align = f->size & -f->size;
+  if (f->size > SMALL || align > SMALL_ALIGN) {
+    if (align > 4096) align = 4096;
+    if (f->room == NULL) f->room = malloc(f->size + CANARY + align);
     if (f->room == NULL) return NULL;
-    room = f->room;
+    room = f->room + (-(uintptr_t)f->room & (align - 1));
   }
   memcpy(room, out, f->size);
   for (size_t i = 0; i < CANARY; i++) room[f->size + i] = (unsigned char)(0xA5 ^ i);
@@ -1104,7 +1109,7 @@ static rawwaker_poll audit_poll(void *data, rawwaker_context *cx, void *out) {
   report(f->family, "poll", r, true, 0);
   rawwaker lent = {r, &audit_vtable};
   rawwaker_context mine = {&lent};
-  _Alignas(64) unsigned char small[SMALL + CANARY];
+  _Alignas(SMALL_ALIGN) unsigned char small[SMALL + CANARY];
   unsigned char *room = sized ? room_for(f, out, small) : NULL;
   rawwaker_poll got = f->slots.poll(f->data, &mine, room != NULL ? room : out);
   bool ended = got == RAWWAKER_DONE && f->stream;
@@ -1249,11 +1254,17 @@ static _Unwind_Reason_Code find_signal_frame(struct _Unwind_Context *context, vo
 #endif
 
 /* Whether a signal handler is on this thread's stack. False if it cannot be found out without a
- * lock. */
-static bool in_signal_handler(void) {
+ * lock. An unwind takes microseconds, and a use that takes nothing may be made for each item of a
+ * stream; so it is not repeated at the same depth of the stack. */
+static bool in_signal_handler(bool takes) {
   bool is = false;
 #if defined(FINDS_OBJECTS)
-  if (unwinder_takes_no_lock()) _Unwind_Backtrace(find_signal_frame, &is);
+  const void *frame = __builtin_frame_address(0);
+  if ((!takes && here.frame == frame) || !unwinder_takes_no_lock()) return false;
+  _Unwind_Backtrace(find_signal_frame, &is);
+  if (!is) here.frame = frame;
+#else
+  (void)takes;
 #endif
   return is;
 }
@@ -1314,7 +1325,7 @@ static void *sender_used(void *given, const char *call, bool takes) {
   int saved = errno;
   sender *s = (sender *)((uintptr_t)given & ~(uintptr_t)(RECORD - 1));
   bool another = (uintptr_t)given % RECORD != (atomic_load(&s->times) * 2 % RECORD | 1);
-  bool handler = takes && in_signal_handler();
+  bool handler = in_signal_handler(takes);
   place where = handler ? SIGNALS_TOO : ANYWHERE;
   uint32_t word = atomic_load(&s->word);
   while (!another && (word & MADE) && !(word & TAKEN) && takes)
@@ -1324,11 +1335,11 @@ static void *sender_used(void *given, const char *call, bool takes) {
   if (takes) {
     record_place(&s->taken, call, where);
     atomic_fetch_or(&s->word, TOLD);
-    if (handler)
-      find_sender("sender_in_signal", "a sender is not used in a signal handler", s, where,
-                  "%s in a signal handler", call);
-    quarantine_sender(s);
   }
+  if (handler)
+    find_sender("sender_in_signal", "a sender is not used in a signal handler", s, where,
+                "%s in a signal handler", call);
+  if (takes) quarantine_sender(s);
   errno = saved;
   return inner;
 }

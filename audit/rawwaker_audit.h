@@ -43,9 +43,8 @@
  *   sender_use_after        the sender of a oneshot or channel was used after send, fail or drop.
  *                           The process then aborts with one line, because the sender is freed
  *   sender_forgotten        a sender exists when rawwaker_audit_leaks is called
- *   sender_in_signal        a sender was sent, failed or dropped in a signal handler. The call is
- *                           made all the same. It is found with glibc 2.35 or later, in programs
- *                           that are not static
+ *   sender_in_signal        a sender was used in a signal handler. The call is made all the same.
+ *                           It is found with glibc 2.35 or later, in programs that are not static
  *   leak                    a reference exists when rawwaker_audit_leaks is called, or its owner
  *                           has lost it (rawwaker_audit_abandoned)
  *   forgotten               the same, for a clone that was never used

@@ -487,9 +487,8 @@ rawwaker_stream rawwaker_channel_new(size_t size, size_t align, size_t capacity,
   size_t most = align > LINE ? align : LINE, head = round_up(sizeof(rawwaker_sender), most);
   if (stride > limit / places) die(__func__, "out of memory");
   size_t all = head + most + places * stride;
-  char *memory = malloc(all);
+  char *memory = calloc(1, all); /* not memset: the system gives a large ring page by page */
   if (memory == NULL) die(__func__, "out of memory");
-  memset(memory, 0, all);
   rawwaker_sender *c = (rawwaker_sender *)(void *)(memory + (-(uintptr_t)memory & (most - 1)));
   c->ops = ops != NULL ? ops : &no_ops;
   c->arg = arg;

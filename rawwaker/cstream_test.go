@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 	"weak"
 
 	"github.com/stretchr/testify/require"
@@ -237,6 +238,12 @@ func TestCStream(t *testing.T) {
 		require.Equal(t, "1", next(s))
 		require.Equal(t, 1, f.Polls())
 		require.Equal(t, "2, end", each(s))
+	})
+	t.Run("gives_C_memory_that_is_aligned_for_any_type_of_an_items_size", func(t *testing.T) {
+		s := rawwaker.StreamFromRawFunc(feed(t, "iid", false).Raw(), func(c *[3 * 64]byte) uintptr {
+			return uintptr(unsafe.Pointer(c)) % 64
+		})
+		require.Equal(t, "0, 0, end", each(s))
 	})
 	t.Run("of_empty_items_gives_take_an_address", func(t *testing.T) {
 		s := rawwaker.StreamFromRawFunc(feed(t, "iid", false).Raw(), func(c *struct{}) bool {

@@ -206,6 +206,10 @@ func TestGoStream(t *testing.T) {
 			"use StreamIntoRawFunc", func() { rawwaker.StreamIntoRaw(future.Values("a")) })
 		require.PanicsWithValue(t, "rawwaker: StreamIntoRawFunc of a nil function",
 			func() { rawwaker.StreamIntoRawFunc(future.Values("a"), nil) })
+		require.PanicsWithValue(t, "rawwaker: StreamIntoRaw of a nil stream",
+			func() { rawwaker.StreamIntoRaw[int](nil) })
+		require.PanicsWithValue(t, "rawwaker: StreamIntoRawFunc of a nil stream",
+			func() { rawwaker.StreamIntoRawFunc(nil, func(unsafe.Pointer, int) {}) })
 	})
 	t.Run("aborts_with_one_line_for_misuse_by_C", func(t *testing.T) {
 		withoutAudit(t)

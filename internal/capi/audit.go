@@ -129,9 +129,6 @@ var auditing atomic.Bool
 // AuditCallers has each slot that Go calls report its caller to the auditor from now on.
 func AuditCallers() { auditing.Store(true) }
 
-// AuditSenders is rawwaker_audit_senders.
-func AuditSenders() { C.rawwaker_audit_senders() }
-
 func audited(slot Slot, w Raw) Raw {
 	return fromC(C.ffiwaker_audited(C.int(slot), toC(w), where(), C.int(locksHeld()), traced()))
 }

@@ -80,7 +80,6 @@ func TraceNow() int64    { return int64(time.Since(traceBegan)) }
 const UnknownSize = ^uintptr(0)
 
 func AuditCallers() {}
-func AuditSenders() {}
 func Audit(Raw) Raw { panic("capi: Audit needs cgo") }
 func AuditFuture(Raw, uintptr) Raw {
 	panic("capi: AuditFuture needs cgo")
