@@ -434,9 +434,6 @@ func newCLab(temp string, all []mutant) *cLab {
 	}
 	for _, sanitizer := range []string{"asan", "tsan"} {
 		for _, p := range programs {
-			if !slices.ContainsFunc(all, func(m mutant) bool { return m.file == p.file().path }) {
-				continue
-			}
 			args := p.asan
 			if sanitizer == "tsan" {
 				args = p.tsan
