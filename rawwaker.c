@@ -1231,6 +1231,7 @@ static const rawwaker_oneshot_ops job_oneshot = {job_start, job_cancel, job_dest
 rawwaker_future rawwaker_job_new(rawwaker_queue *q, const rawwaker_job_ops *ops, size_t size,
                                  size_t align, size_t data, rawwaker_job **job) {
   if (job == NULL) die(__func__, "NULL j");
+  if (ops == NULL) die(__func__, "NULL ops");
   if (ops->submit == NULL) die(__func__, "empty member submit");
   /* Aligned by malloc for two pointers: of the two nodes, only the second is at an odd one. */
   _Static_assert(_Alignof(max_align_t) >= 2 * sizeof(void *), "nodes can be told apart");

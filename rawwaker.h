@@ -482,8 +482,8 @@ typedef struct rawwaker_job_ops {
  * operation, aligned for any type. Fill them before the first poll. The job holds a reference of
  * q. size and align are those of rawwaker_oneshot_new; rawwaker_oneshot_cancel takes the future.
  * takes - (borrows q) | gives a future and *j, borrowed until it has ended | threads any
- * | signals no | fails: abort on a NULL j, an empty member submit, an align that is no power of
- * two, or out of memory */
+ * | signals no | fails: abort on a NULL j or ops, an empty member submit, an align that is no power
+ * of two, or out of memory */
 RAWWAKER_API rawwaker_future rawwaker_job_new(rawwaker_queue *q, const rawwaker_job_ops *ops,
                                               size_t size, size_t align, size_t data,
                                               rawwaker_job **j);

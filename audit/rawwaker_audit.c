@@ -67,6 +67,7 @@ enum {
   TEXTS = KEPT + 32,  /* those, and the ones being written */
   TEXT = 6144,        /* bytes of a finding */
   SMALL = 2048,       /* bytes of a result that fits on the stack */
+  SMALL_ALIGN = 64,   /* and the most that its type can be aligned to */
   CANARY = 2048       /* bytes after a result that no poll may write */
 };
 
@@ -191,15 +192,15 @@ typedef struct kind {
   _Atomic(uintptr_t) data, vtable;
 } kind;
 
-/* All that descends from one rawwaker_audit, rawwaker_audit_lend or rawwaker_audit_future:
- * references that wake the same task. */
+/* All that descends from one rawwaker_audit, rawwaker_audit_lend, rawwaker_audit_future or
+ * rawwaker_audit_stream: references that wake the same task. */
 typedef struct family {
   node head;
   uintptr_t number;
   _Atomic(uintptr_t) references, happened, wakes;
   _Atomic(size_t) there;   /* references that are neither consumed nor lent */
   _Atomic(size_t) records; /* references and futures that point here; the last returns it */
-  bool of_future;
+  bool of_future;          /* or of a stream */
   /* of a future: how many descend from the reference lent to its latest poll, below its number */
   _Atomic(size_t) latest;
   _Atomic(size_t) crowd;   /* references for which no kind was free */
@@ -238,16 +239,26 @@ typedef struct reference {
   void *stack[STACK];
 } reference;
 
-/* The word of a future. The record is kept after the drop, so that a second drop is found. */
-enum { POLLING = 1, COMPLETED = 2 /* it returned READY or PANICKED */, GONE = 4 };
+/* The word of a future or stream. The record is kept after the drop, so that a second drop is
+ * found. */
+enum {
+  POLLING = 1,
+  COMPLETED = 2, /* it returned PANICKED, or a future READY */
+  GONE = 4,
+  DONE = 8 /* a stream returned DONE */
+};
 
+/* A stream is a future whose poll may return READY many times, and DONE: the slots of both have the
+ * same types. */
 typedef struct audited_future {
   node head;
   _Atomic(uint32_t) word;
-  rawwaker_future inner;
+  bool stream;
+  rawwaker_future_vtable slots; /* with data: what is inside */
+  void *data;
   family *family;
   size_t size;         /* of its result, or UNKNOWN */
-  unsigned char *room; /* for a result larger than SMALL */
+  unsigned char *room; /* for a result that does not fit on the stack */
   reference *lent;     /* to the poll in progress */
   /* on this thread: the poll in progress that called this one, and the one that this one called */
   struct audited_future *outside, *inside;
@@ -325,6 +336,7 @@ static struct {
 THREAD_LOCAL struct {
   const char *at;
   audited_future *polled; /* the innermost one */
+  const void *frame; /* of the latest use of a sender outside signal handlers */
   int locks;
 } here;
 
@@ -995,9 +1007,11 @@ int rawwaker_audit_lock(int change) { return here.locks += change; }
 
 /* ------------------------------------------------------------------------------- futures -- */
 
+static const char *noun(const audited_future *f) { return f->stream ? "stream" : "future"; }
+
 static void overlap(const audited_future *f, const char *slot) {
-  find("slots_overlap", "calls of a future never come two at once", f->family, NULL, ANYWHERE,
-       "%s of a future while a poll of it is in progress", slot);
+  find("slots_overlap", "slots of a future or stream never run two at once", f->family, NULL,
+       ANYWHERE, "%s of a %s while a poll of it is in progress", slot, noun(f));
 }
 
 /* Whether a waker is kept that wakes what the latest poll's waker wakes. */
@@ -1009,7 +1023,7 @@ static bool kept(family *f, const reference *lent) {
 
 /* Drops the future inside f. The record of f is kept for some time, as those of references are. */
 static void future_end(audited_future *f) {
-  rawwaker_future inner = f->inner;
+  void (*drop)(void *data) = f->slots.drop, *data = f->data;
   free(f->room);
   f->room = NULL;
   size_t at = atomic_fetch_add(&audit.futures_went, 1) % FUTURES;
@@ -1018,7 +1032,7 @@ static void future_end(audited_future *f) {
     family_leave(old->family);
     pool_put(&audit.futures, old);
   }
-  inner.vtable->drop(inner.data);
+  drop(data);
 }
 
 /* Ends a poll, and carries out a drop that came meanwhile. */
@@ -1033,13 +1047,16 @@ static void poll_end(audited_future *f, uint32_t flags) {
   if (atomic_fetch_and(&f->word, ~(uint32_t)POLLING) & GONE) future_end(f);
 }
 
-/* Returns where poll writes its result: memory with a canary behind it. */
+/* Returns where poll writes its result: memory with a canary behind it, aligned for any type of the
+ * size (up to a page), because a type's alignment divides its size. */
 static unsigned char *room_for(audited_future *f, void *out, unsigned char *small) {
   unsigned char *room = small;
-  if (f->size > SMALL) {
-    if (f->room == NULL) f->room = malloc(f->size + CANARY);
+  size_t align = f->size & -f->size;
+  if (f->size > SMALL || align > SMALL_ALIGN) {
+    if (align > 4096) align = 4096;
+    if (f->room == NULL) f->room = malloc(f->size + CANARY + align);
     if (f->room == NULL) return NULL;
-    room = f->room;
+    room = f->room + (-(uintptr_t)f->room & (align - 1));
   }
   memcpy(room, out, f->size);
   for (size_t i = 0; i < CANARY; i++) room[f->size + i] = (unsigned char)(0xA5 ^ i);
@@ -1061,12 +1078,14 @@ static rawwaker_poll refused(const char *why) {
 static rawwaker_poll audit_poll(void *data, rawwaker_context *cx, void *out) {
   audited_future *f = data;
   log_event(f->family, "poll", 0, 0);
-  uint32_t word = 0;
-  if (!atomic_compare_exchange_strong(&f->word, &word, POLLING)) {
+  uint32_t word = atomic_load(&f->word) & DONE, done = word;
+  if (!atomic_compare_exchange_strong(&f->word, &word, word | POLLING)) {
     if (word & (COMPLETED | GONE))
-      find("poll_after_ready", "a future is not polled after READY or PANICKED, nor after drop",
-           f->family, NULL, ANYWHERE, "poll of a future %s",
-           word & GONE ? "that was dropped" : "that has completed");
+      find("poll_after_ready",
+           f->stream ? "a stream is not polled after PANICKED, nor after drop"
+                     : "a future is not polled after READY or PANICKED, nor after drop",
+           f->family, NULL, ANYWHERE, "poll of a %s that %s", noun(f),
+           word & GONE ? "was dropped" : f->stream ? "has panicked" : "has completed");
     else
       overlap(f, "poll");
     return refused("polled against the contract (see the auditor's finding)");
@@ -1090,11 +1109,13 @@ static rawwaker_poll audit_poll(void *data, rawwaker_context *cx, void *out) {
   report(f->family, "poll", r, true, 0);
   rawwaker lent = {r, &audit_vtable};
   rawwaker_context mine = {&lent};
-  _Alignas(64) unsigned char small[SMALL + CANARY];
+  _Alignas(SMALL_ALIGN) unsigned char small[SMALL + CANARY];
   unsigned char *room = sized ? room_for(f, out, small) : NULL;
-  rawwaker_poll got = f->inner.vtable->poll(f->inner.data, &mine, room != NULL ? room : out);
+  rawwaker_poll got = f->slots.poll(f->data, &mine, room != NULL ? room : out);
+  bool ended = got == RAWWAKER_DONE && f->stream;
   const char *code = got == RAWWAKER_READY     ? "is READY"
                      : got == RAWWAKER_PENDING ? "is PENDING"
+                     : ended                   ? "is DONE"
                                                : "is PANICKED";
   report(f->family, code, r, true, 0);
   log_event(f->family, code, 0, 0);
@@ -1106,19 +1127,25 @@ static rawwaker_poll audit_poll(void *data, rawwaker_context *cx, void *out) {
            ANYWHERE, "poll wrote %n bytes or more to out, which has %n",
            (uintptr_t)(f->size + more), (uintptr_t)f->size);
   }
+  if (done && !ended)
+    find("done_is_repeated", "after DONE, each later call gives DONE", f->family, NULL, ANYWHERE,
+         "poll of a stream returned %n after DONE", (uintptr_t)got);
   if (got == RAWWAKER_PENDING) {
     /* A wake by value is counted before its reference is gone, so look in the other order. */
     if (!kept(f->family, r) && atomic_load(&f->family->wakes) == before)
-      find("pending_without_waker", "a future that is PENDING has kept a clone of its poll's waker",
+      find("pending_without_waker", "what returns PENDING has kept a clone of its poll's waker",
            f->family, r, ANYWHERE,
            atomic_load(&f->family->references) == made + 1
                ? "poll returned PENDING and kept no waker, and no wake came"
                : "poll returned PENDING and kept no clone of its own waker, and no wake came");
-  } else if (got != RAWWAKER_READY && got != RAWWAKER_PANICKED) {
-    find("no_such_code", "poll returns one of the three codes", f->family, NULL, ANYWHERE,
-         "poll returned %n", (uintptr_t)got);
+  } else if (got != RAWWAKER_READY && got != RAWWAKER_PANICKED && !ended) {
+    find("no_such_code",
+         f->stream ? "poll_next returns one of the four codes"
+                   : "poll returns one of the three codes",
+         f->family, NULL, ANYWHERE, "poll of a %s returned %n", noun(f), (uintptr_t)got);
   }
-  poll_end(f, got == RAWWAKER_PENDING ? 0 : COMPLETED);
+  bool goes_on = got == RAWWAKER_PENDING || (got == RAWWAKER_READY && f->stream);
+  poll_end(f, ended ? DONE : goes_on ? 0 : COMPLETED);
   return got;
 }
 
@@ -1128,8 +1155,8 @@ static void audit_future_drop(void *data) {
   report(f->family, "drop", NULL, false, 0);
   uint32_t word = atomic_fetch_or(&f->word, GONE);
   if (word & GONE)
-    find("future_double_drop", "a future is dropped exactly once", f->family, NULL, ANYWHERE,
-         "drop of a future that was dropped before");
+    find("future_double_drop", "a future or stream is dropped exactly once", f->family, NULL,
+         ANYWHERE, "drop of a %s that was dropped before", noun(f));
   else if (word & POLLING)
     overlap(f, "drop"); /* the end of the poll carries it out; f may be dropped by now */
   else
@@ -1137,13 +1164,16 @@ static void audit_future_drop(void *data) {
 }
 
 static const rawwaker_future_vtable audit_future_vtable = {audit_poll, audit_future_drop};
+static const rawwaker_stream_vtable audit_stream_vtable = {audit_poll, audit_future_drop};
 
-static rawwaker_future wrap_future(rawwaker_future f, size_t size, const char *call) {
-  if (f.vtable == NULL) die(call, "NULL vtable");
+static audited_future *wrap_slots(rawwaker_future_vtable slots, void *data, size_t size,
+                                  bool stream) {
   initialise();
   audited_future *a = pool_get(&audit.futures);
   family *mine = family_new(true);
-  a->inner = f;
+  a->stream = stream;
+  a->slots = slots;
+  a->data = data;
   a->family = mine;
   a->size = size;
   a->room = NULL;
@@ -1153,7 +1183,18 @@ static rawwaker_future wrap_future(rawwaker_future f, size_t size, const char *c
   atomic_fetch_add(&mine->records, 1);
   log_event(mine, "is wrapped", 0, 0);
   report(mine, "is wrapped", NULL, false, 0);
-  return (rawwaker_future){a, &audit_future_vtable};
+  return a;
+}
+
+static rawwaker_future wrap_future(rawwaker_future f, size_t size, const char *call) {
+  if (f.vtable == NULL) die(call, "NULL vtable");
+  return (rawwaker_future){wrap_slots(*f.vtable, f.data, size, false), &audit_future_vtable};
+}
+
+static rawwaker_stream wrap_stream(rawwaker_stream s, size_t size, const char *call) {
+  if (s.vtable == NULL) die(call, "NULL vtable");
+  rawwaker_future_vtable slots = {s.vtable->poll_next, s.vtable->drop};
+  return (rawwaker_stream){wrap_slots(slots, s.data, size, true), &audit_stream_vtable};
 }
 
 rawwaker_future rawwaker_audit_future(rawwaker_future f) {
@@ -1164,19 +1205,34 @@ rawwaker_future rawwaker_audit_future_sized(rawwaker_future f, size_t size) {
   return wrap_future(f, size, __func__);
 }
 
-void rawwaker_audit_unwound(const rawwaker_future *f) {
-  if (f->vtable != &audit_future_vtable) return;
-  audited_future *innermost_one = f->data;
+rawwaker_stream rawwaker_audit_stream(rawwaker_stream s) {
+  return wrap_stream(s, UNKNOWN, __func__);
+}
+
+rawwaker_stream rawwaker_audit_stream_sized(rawwaker_stream s, size_t size) {
+  return wrap_stream(s, size, __func__);
+}
+
+static void unwound(audited_future *f) {
+  audited_future *innermost_one = f;
   if (innermost_one->lent == NULL) return;
   while (innermost_one->inside != NULL) innermost_one = innermost_one->inside;
   for (audited_future *a = innermost_one, *outside;; a = outside) {
     outside = a->outside;
-    bool last = a == f->data;
+    bool last = a == f;
     log_event(a->family, "is unwound", 0, 0);
     report(a->family, "is unwound", a->lent, true, 0);
     poll_end(a, 0);
     if (last) return;
   }
+}
+
+void rawwaker_audit_unwound(const rawwaker_future *f) {
+  if (f->vtable == &audit_future_vtable) unwound(f->data);
+}
+
+void rawwaker_audit_stream_unwound(const rawwaker_stream *s) {
+  if (s->vtable == &audit_stream_vtable) unwound(s->data);
 }
 
 /* ------------------------------------------------------------------------------- senders -- */
@@ -1198,11 +1254,17 @@ static _Unwind_Reason_Code find_signal_frame(struct _Unwind_Context *context, vo
 #endif
 
 /* Whether a signal handler is on this thread's stack. False if it cannot be found out without a
- * lock. */
-static bool in_signal_handler(void) {
+ * lock. An unwind takes microseconds, and a use that takes nothing may be made for each item of a
+ * stream; so it is not repeated at the same depth of the stack. */
+static bool in_signal_handler(bool takes) {
   bool is = false;
 #if defined(FINDS_OBJECTS)
-  if (unwinder_takes_no_lock()) _Unwind_Backtrace(find_signal_frame, &is);
+  const void *frame = __builtin_frame_address(0);
+  if ((!takes && here.frame == frame) || !unwinder_takes_no_lock()) return false;
+  _Unwind_Backtrace(find_signal_frame, &is);
+  if (!is) here.frame = frame;
+#else
+  (void)takes;
 #endif
   return is;
 }
@@ -1263,7 +1325,7 @@ static void *sender_used(void *given, const char *call, bool takes) {
   int saved = errno;
   sender *s = (sender *)((uintptr_t)given & ~(uintptr_t)(RECORD - 1));
   bool another = (uintptr_t)given % RECORD != (atomic_load(&s->times) * 2 % RECORD | 1);
-  bool handler = takes && in_signal_handler();
+  bool handler = in_signal_handler(takes);
   place where = handler ? SIGNALS_TOO : ANYWHERE;
   uint32_t word = atomic_load(&s->word);
   while (!another && (word & MADE) && !(word & TAKEN) && takes)
@@ -1273,11 +1335,11 @@ static void *sender_used(void *given, const char *call, bool takes) {
   if (takes) {
     record_place(&s->taken, call, where);
     atomic_fetch_or(&s->word, TOLD);
-    if (handler)
-      find_sender("sender_in_signal", "a sender is not used in a signal handler", s, where,
-                  "%s in a signal handler", call);
-    quarantine_sender(s);
   }
+  if (handler)
+    find_sender("sender_in_signal", "a sender is not used in a signal handler", s, where,
+                "%s in a signal handler", call);
+  if (takes) quarantine_sender(s);
   errno = saved;
   return inner;
 }

@@ -1,5 +1,5 @@
-/* rawwaker_audit.h - wraps a waker or a future and reports which rule of rawwaker.h's contract is
- * broken: on which thread, from where, and what happened before.
+/* rawwaker_audit.h - wraps a waker, a future or a stream and reports which rule of rawwaker.h's
+ * contract is broken: on which thread, from where, and what happened before.
  *
  * For tests and for debugging. Each reference has a record of its own. The last 65,536 records of
  * consumed references are kept, so that a second use is distinguished from the use of a new waker.
@@ -27,32 +27,33 @@
  *                           it keeps from before counts if it has the same two words, or descends
  *                           from this poll's. One that Go's FromRaw or rawwaker_audit_unwrap took
  *                           counts as kept permanently, because it cannot be observed any more.
- *   poll_after_ready        a future was polled after it had returned READY or PANICKED, or after
- *                           it had been dropped
- *   future_double_drop      a future was dropped twice
- *   slots_overlap           a future was polled or dropped while a poll of it was in progress
- *   no_such_code            a poll returned none of the three codes
- *   result_too_large        a poll wrote beyond *out (only for rawwaker_audit_future_sized, which
- *                           protects up to 2 KiB beyond it)
- *   null_out                a poll was given a NULL out for a result that has a size (also only for
- *                           rawwaker_audit_future_sized)
+ *   poll_after_ready        a future was polled after it had returned READY or PANICKED, a stream
+ *                           after PANICKED, or either after it had been dropped
+ *   done_is_repeated        a stream returned another code than DONE after it had returned DONE
+ *   future_double_drop      a future or stream was dropped twice
+ *   slots_overlap           a future or stream was polled or dropped while a poll of it was in
+ *                           progress
+ *   no_such_code            a poll returned none of the three codes, or poll_next none of the four
+ *   result_too_large        a poll wrote beyond *out (only for rawwaker_audit_future_sized and
+ *                           rawwaker_audit_stream_sized, which protect up to 2 KiB beyond it)
+ *   null_out                a poll was given a NULL out for a result or item that has a size (also
+ *                           only for those two)
  *   double_return           rawwaker_audit_return was called for a loan that had been returned, or
  *                           for a waker that is not a loan
  *   sender_use_after        the sender of a oneshot or channel was used after send, fail or drop.
  *                           The process then aborts with one line, because the sender is freed
  *   sender_forgotten        a sender exists when rawwaker_audit_leaks is called
- *   sender_in_signal        a sender was sent, failed or dropped in a signal handler. The call is
- *                           made all the same. It is found with glibc 2.35 or later, in programs
- *                           that are not static
+ *   sender_in_signal        a sender was used in a signal handler. The call is made all the same.
+ *                           It is found with glibc 2.35 or later, in programs that are not static
  *   leak                    a reference exists when rawwaker_audit_leaks is called, or its owner
  *                           has lost it (rawwaker_audit_abandoned)
  *   forgotten               the same, for a clone that was never used
  *
  * A leak is found only by a call of rawwaker_audit_leaks or rawwaker_audit_abandoned: nothing
  * checks at the end of the program. Only references that were wrapped and their clones are counted;
- * a future that is never dropped is not reported, nor is memory of any other kind. The rules of
- * senders are checked after rawwaker_audit_senders only, for senders that are made after it. The
- * records of the last 16,384 that were taken are kept.
+ * a future or stream that is never dropped is not reported, nor is memory of any other kind. The
+ * rules of senders are checked after rawwaker_audit_senders only, for senders that are made after
+ * it. The records of the last 16,384 that were taken are kept.
  *
  * A call that breaks a rule is not passed on: the program continues as if it had not been made. (A
  * drop during a poll is carried out when the poll has returned.) An audited waker wakes the same
@@ -106,12 +107,28 @@ RAWWAKER_API rawwaker_future rawwaker_audit_future(rawwaker_future f);
  * | fails: abort on a NULL vtable or out of memory */
 RAWWAKER_API rawwaker_future rawwaker_audit_future_sized(rawwaker_future f, size_t size);
 
+/* Wraps a stream, and the waker of each of its polls.
+ * takes s | gives a stream | threads any | signals no
+ * | fails: abort on a NULL vtable or out of memory */
+RAWWAKER_API rawwaker_stream rawwaker_audit_stream(rawwaker_stream s);
+
+/* The same for a stream whose items have size bytes, as rawwaker_audit_future_sized does for a
+ * result.
+ * takes s | gives a stream | threads any | signals no
+ * | fails: abort on a NULL vtable or out of memory */
+RAWWAKER_API rawwaker_stream rawwaker_audit_stream_sized(rawwaker_stream s, size_t size);
+
 /* Ends the poll of f in progress, which will not return because its frames were unwound, for
- * example by a panic in Go. It ends without a code, and so do the polls of audited futures that it
- * had called. Does nothing if f is not audited or no poll of it is in progress.
+ * example by a panic in Go. It ends without a code, and so do the polls of audited futures and
+ * streams that it had called. Does nothing if f is not audited or no poll of it is in progress.
  * takes - (borrows f) | gives - | threads the one that polled, if it is known | signals no
  * | fails never */
 RAWWAKER_API void rawwaker_audit_unwound(const rawwaker_future *f);
+
+/* The same for a stream.
+ * takes - (borrows s) | gives - | threads the one that polled, if it is known | signals no
+ * | fails never */
+RAWWAKER_API void rawwaker_audit_stream_unwound(const rawwaker_stream *s);
 
 /* Whether w is an audited waker.
  * takes - (borrows w) | gives the answer | threads any | signals yes | fails never */
@@ -153,7 +170,7 @@ RAWWAKER_API void rawwaker_audit_senders(void);
 RAWWAKER_API size_t rawwaker_audit_leaks(void);
 
 /* How many references exist now that descend from the same call of rawwaker_audit,
- * rawwaker_audit_lend or rawwaker_audit_future as w.
+ * rawwaker_audit_lend, rawwaker_audit_future or rawwaker_audit_stream as w.
  * takes - (borrows w) | gives the count | threads any, while w exists | signals no | fails never */
 RAWWAKER_API size_t rawwaker_audit_count(const rawwaker *w);
 
@@ -175,12 +192,13 @@ RAWWAKER_API bool rawwaker_audit_take(const char **rule, char **text);
  * takes - | gives the count | threads any | signals yes | fails never */
 RAWWAKER_API size_t rawwaker_audit_found(void);
 
-/* What has happened to an audited waker or future. */
+/* What has happened to an audited waker, future or stream. */
 typedef struct rawwaker_audit_event {
   /* "wake", "is cloned as", ...: the words of findings. The text lives as long as the process. */
   const char *what;
-  /* The number of all that descends from one call of rawwaker_audit, rawwaker_audit_lend or
-   * rawwaker_audit_future; and numbers of references in it, 0 if the event has none. */
+  /* The number of all that descends from one call of rawwaker_audit, rawwaker_audit_lend,
+   * rawwaker_audit_future or rawwaker_audit_stream; and numbers of references in it, 0 if the event
+   * has none. */
   uint64_t waker, reference, other;
   /* The waker inside the reference, below all wrappings, for inspection until the watcher returns.
    * Its vtable is NULL if there is none any more. */

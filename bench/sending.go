@@ -52,7 +52,7 @@ func streamed(from func(rawwaker.RawStream) rawwaker.Stream[item]) func() float6
 		received, check := checkItems()
 		us := cpu(func() {
 			var raw C.rawwaker_stream
-			p := C.bench_produce(items, &raw, C.BENCH_CAPACITY/2, 0)
+			p := C.bench_produce(items, &raw, C.BENCH_CAPACITY, 0)
 			s := from(rawwaker.RawStreamAt(unsafe.Pointer(&raw)))
 			blockon.BlockOn(future.ForEach(s, check))
 			C.bench_produced(p)

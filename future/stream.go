@@ -198,7 +198,15 @@ func (f *forEach[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
 	if f.s == nil {
 		panic(polledAfterCompletion)
 	}
+	// A stream of C reads several items at once.
+	taken, _ := f.s.(interface{ NextTaken() *T })
 	for range pollBudget {
+		if taken != nil {
+			if v := taken.NextTaken(); v != nil {
+				f.fn(*v)
+				continue
+			}
+		}
 		p := f.s.PollNext(cx)
 		if !p.IsReady() {
 			return rawwaker.Pending[struct{}]()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"runtime"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -34,6 +35,14 @@ func noopPoll[T any](f rawwaker.Future[T]) rawwaker.Poll[T] {
 	return f.Poll(rawwaker.NewContext(rawwaker.Noop()))
 }
 
+// futureAddress returns where a future of C has written a C.
+func futureAddress[C any](t *testing.T) uintptr {
+	f := rawwaker.FutureFromRawFunc(script(t, "r").Raw(), func(c *C) uintptr {
+		return uintptr(unsafe.Pointer(c))
+	})
+	return noopPoll(f).Value()
+}
+
 func TestFutureFromRawFunc(t *testing.T) {
 	t.Run("gives_what_take_makes_of_the_result", func(t *testing.T) {
 		replies(t)
@@ -55,6 +64,12 @@ func TestFutureFromRawFunc(t *testing.T) {
 		s := script(t, "z")
 		f := rawwaker.FutureFromRawFunc(s.Raw(), func(c *uint64) uint64 { return *c })
 		require.Zero(t, noopPoll(f).Value())
+	})
+	t.Run("gives_C_memory_that_is_aligned_for_any_type_of_its_size", func(t *testing.T) {
+		require.Zero(t, futureAddress[[16]byte](t)%16)
+		require.Zero(t, futureAddress[[64]byte](t)%64)
+		require.Zero(t, futureAddress[[3 * 64]byte](t)%64)
+		require.Zero(t, futureAddress[[4096]byte](t)%4096)
 	})
 	t.Run("drops_the_C_future_before_take", func(t *testing.T) {
 		s := script(t, "r")

@@ -174,6 +174,20 @@ func (s *reader[C, T]) PollNext(cx *Context) (p Poll[Item[T]]) {
 	return Pending[Item[T]]()
 }
 
+// NextTaken returns the next value that an earlier poll has read, or nil: then call PollNext. The
+// value is valid until the next call of either. A loop that takes values by it is spared the copies
+// of an Item.
+func (s *reader[C, T]) NextTaken() *T {
+	if i := s.next - 1; i >= 0 && i < len(s.items) {
+		s.items[i] = *new(T)
+	}
+	if s.next == len(s.items) || atomic.LoadUint32(&s.state)&gaveUp != 0 {
+		return nil
+	}
+	s.next++
+	return &s.items[s.next-1]
+}
+
 // read polls C and takes what it gives, also if a panic leaves the poll.
 func (s *reader[C, T]) read(cx *Context) {
 	b := capi.NewBatch(s.words(), unsafe.Sizeof(*new(C)), s.max)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 
@@ -74,6 +76,19 @@ func each[T any](s rawwaker.Stream[T]) string {
 	}
 }
 
+// pollEach is next for the future of a ForEach.
+func pollEach(f rawwaker.Future[struct{}]) (got string) {
+	defer func() {
+		if v := recover(); v != nil {
+			got = fmt.Sprint(v)
+		}
+	}()
+	if f.Poll(rawwaker.NewContext(rawwaker.Noop())).IsReady() {
+		return "end"
+	}
+	return "pending"
+}
+
 func drop[T any](s rawwaker.Stream[T]) { s.(rawwaker.Dropper).Drop() }
 
 const afterEnd = rawwaker.PolledAfterCompletion
@@ -126,6 +141,85 @@ func TestCStream(t *testing.T) {
 		require.Equal(t, " 64 64 128 128 131", polls)
 		require.Equal(t, "end", next(s))
 	})
+	t.Run("under_ForEach_gives_all_in_order", func(t *testing.T) {
+		for letters, want := range map[string]string{
+			"d":        "end",
+			"iiid":     "1 2 3 end",
+			"ii.i.sid": "1 2 3 pending 4 end",
+			"iip":      "1 2 rawwaker: a C future panicked: why not",
+		} {
+			replies(t)
+			log := ""
+			f := future.ForEach(texts(feed(t, letters, true)), func(v string) { log += v + " " })
+			for ended := false; !ended; {
+				got := pollEach(f)
+				ended = got != "pending"
+				log += got + " "
+			}
+			require.Equal(t, want, strings.TrimSpace(log), letters)
+		}
+	})
+	t.Run("under_ForEach_gives_64_in_a_poll", func(t *testing.T) {
+		replies(t)
+		n := 0
+		f := future.ForEach(texts(feed(t, strings.Repeat("i", 130)+"d", true)), func(string) { n++ })
+		counts := ""
+		for ended := false; !ended; counts += fmt.Sprint(n, " ") {
+			ended = pollEach(f) == "end"
+		}
+		require.Equal(t, "64 128 130 ", counts)
+	})
+	t.Run("under_ForEach_continues_after_a_value_whose_function_panicked", func(t *testing.T) {
+		replies(t)
+		log := ""
+		f := future.ForEach(texts(feed(t, "iiid", true)), func(v string) {
+			if log += v; v == "2" {
+				panic("boom")
+			}
+		})
+		require.Equal(t, "boom", pollEach(f))
+		require.Equal(t, "end", pollEach(f))
+		require.Equal(t, "123", log)
+	})
+	t.Run("under_ForEach_gives_none_after_Drop", func(t *testing.T) {
+		replies(t)
+		log := ""
+		s := texts(feed(t, "iiid", true))
+		f := future.ForEach(s, func(v string) {
+			if log += v; v == "2" {
+				drop(s)
+			}
+		})
+		require.Equal(t, "rawwaker: PollNext of a CStream after Drop", pollEach(f))
+		require.Equal(t, "12", log)
+	})
+	t.Run("under_ForEach_keeps_no_value_that_it_gave", func(t *testing.T) {
+		replies(t)
+		var given []weak.Pointer[string]
+		kept := ""
+		s := rawwaker.StreamFromRawFunc(feed(t, "iii..d", true).Raw(), func(r *ctest.Reply) *string {
+			v := new(string)
+			*v = r.Take()
+			return v
+		})
+		f := future.ForEach(s, func(v *string) {
+			runtime.GC()
+			for _, old := range given {
+				if old.Value() != nil {
+					kept += *old.Value()
+				}
+			}
+			given = append(given, weak.Make(v))
+		})
+		require.Equal(t, "pending", pollEach(f))
+		runtime.GC()
+		for _, old := range given {
+			require.Nil(t, old.Value())
+		}
+		require.Len(t, given, 3)
+		require.Equal(t, "", kept)
+		require.Equal(t, "end", pollEach(f))
+	})
 	t.Run("reads_one_item_at_a_time_without_take", func(t *testing.T) {
 		f := feed(t, "iid", false)
 		s := numbers(f)
@@ -144,6 +238,12 @@ func TestCStream(t *testing.T) {
 		require.Equal(t, "1", next(s))
 		require.Equal(t, 1, f.Polls())
 		require.Equal(t, "2, end", each(s))
+	})
+	t.Run("gives_C_memory_that_is_aligned_for_any_type_of_an_items_size", func(t *testing.T) {
+		s := rawwaker.StreamFromRawFunc(feed(t, "iid", false).Raw(), func(c *[3 * 64]byte) uintptr {
+			return uintptr(unsafe.Pointer(c)) % 64
+		})
+		require.Equal(t, "0, 0, end", each(s))
 	})
 	t.Run("of_empty_items_gives_take_an_address", func(t *testing.T) {
 		s := rawwaker.StreamFromRawFunc(feed(t, "iid", false).Raw(), func(c *struct{}) bool {

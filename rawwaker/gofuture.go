@@ -49,12 +49,15 @@ func (k goKind) slots() capi.Slots { return capi.Slots{Poll: k.pollSlot, Drop: k
 // abort the process with a line that names the slot, because C could not be told: [runtime.Goexit]
 // in Poll, a panic in Drop, a poll or drop of a future that C has dropped, and one during another.
 //
-// It panics if T has Go pointers, which C must not keep (use [FutureIntoRawFunc]), and in a build
-// without cgo.
+// It panics if T has Go pointers, which C must not keep (use [FutureIntoRawFunc]), if f is nil, and
+// in a build without cgo.
 func FutureIntoRaw[T any](f Future[T]) RawFuture {
 	const call = "FutureIntoRaw"
 	needCgo(call)
 	checkPlain[T](call, ": use FutureIntoRawFunc")
+	if f == nil {
+		panic("rawwaker: FutureIntoRaw of a nil future")
+	}
 	if c, ok := f.(*CFuture[T]); ok {
 		return c.intoRaw()
 	}
@@ -79,11 +82,14 @@ func write[T any](slot string) func(out unsafe.Pointer, v T) {
 // and errors. Before the poll returns RAWWAKER_READY, it calls put on the polling thread, which
 // writes v to out in the form agreed on with C. out is what C gave poll, and may be nil.
 //
-// If put panics, the poll gives RAWWAKER_PANICKED; f was ready and is not dropped. It panics if put
-// is nil, and in a build without cgo.
+// If put panics, the poll gives RAWWAKER_PANICKED; f was ready and is not dropped. It panics if f
+// or put is nil, and in a build without cgo.
 func FutureIntoRawFunc[T any](f Future[T], put func(out unsafe.Pointer, v T)) RawFuture {
 	const call = "FutureIntoRawFunc"
 	needCgo(call)
+	if f == nil {
+		panic("rawwaker: FutureIntoRawFunc of a nil future")
+	}
 	if put == nil {
 		panic("rawwaker: FutureIntoRawFunc of a nil function")
 	}

@@ -430,6 +430,10 @@ func TestFutureIntoRawFunc(t *testing.T) {
 		"rawwaker: FutureIntoRawFunc of a nil function",
 		func() { rawwaker.FutureIntoRawFunc(f(), nil) },
 	)
+	require.PanicsWithValue(t, "rawwaker: FutureIntoRaw of a nil future",
+		func() { rawwaker.FutureIntoRaw[int](nil) })
+	require.PanicsWithValue(t, "rawwaker: FutureIntoRawFunc of a nil future",
+		func() { rawwaker.FutureIntoRawFunc(nil, func(unsafe.Pointer, int) {}) })
 	code, v := ctest.BlockOn(
 		rawwaker.FutureIntoRawFunc(f(), func(out unsafe.Pointer, r rawwaker.Result[string]) {
 			*(*uint64)(out) = uint64(len(r.Value)*100 + len(r.Err.Error()))

@@ -17,12 +17,15 @@ import (
 // PollNext gives RAWWAKER_PANICKED with its text, and s is dropped at once; a poll after that gives
 // RAWWAKER_PANICKED, too. What aborts the process is said at [FutureIntoRaw].
 //
-// It panics if T has Go pointers, which C must not keep (use [StreamIntoRawFunc]), and in a build
-// without cgo.
+// It panics if T has Go pointers, which C must not keep (use [StreamIntoRawFunc]), if s is nil, and
+// in a build without cgo.
 func StreamIntoRaw[T any](s Stream[T]) RawStream {
 	const call = "StreamIntoRaw"
 	needCgo(call)
 	checkPlain[T](call, ": use StreamIntoRawFunc")
+	if s == nil {
+		panic("rawwaker: StreamIntoRaw of a nil stream")
+	}
 	if c, ok := s.(*CStream[T]); ok && !c.r.atEnd {
 		return c.intoRaw()
 	}
@@ -33,10 +36,13 @@ func StreamIntoRaw[T any](s Stream[T]) RawStream {
 // returns RAWWAKER_READY, it calls put on the polling thread, which writes v to out in the form
 // agreed on with C. out is what C gave poll_next, and may be nil.
 //
-// If put panics, the poll gives RAWWAKER_PANICKED, and s is dropped. It panics if put is nil, and
-// in a build without cgo.
+// If put panics, the poll gives RAWWAKER_PANICKED, and s is dropped. It panics if s or put is nil,
+// and in a build without cgo.
 func StreamIntoRawFunc[T any](s Stream[T], put func(out unsafe.Pointer, v T)) RawStream {
 	needCgo("StreamIntoRawFunc")
+	if s == nil {
+		panic("rawwaker: StreamIntoRawFunc of a nil stream")
+	}
 	if put == nil {
 		panic("rawwaker: StreamIntoRawFunc of a nil function")
 	}

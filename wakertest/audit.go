@@ -41,6 +41,18 @@ func AuditFuture(raw rawwaker.RawFuture) rawwaker.RawFuture {
 	return rawwaker.RawFutureOf(f.Data, f.VTable)
 }
 
+// AuditStream is [Audit] for a C stream and for the waker of each of its polls: it takes ownership of
+// the stream and returns the audited one.
+func AuditStream(raw rawwaker.RawStream) rawwaker.RawStream {
+	needCgo("AuditStream")
+	if raw.VTable == nil {
+		panic("wakertest: AuditStream of a nil vtable")
+	}
+	data, vtable := raw.Words()
+	s := capi.AuditStream(capi.Raw{Data: data, VTable: vtable}, capi.UnknownSize)
+	return rawwaker.RawStreamOf(s.Data, s.VTable)
+}
+
 // Findings returns the findings of the process since the last call, oldest first. At most 512 are
 // kept until then; if there were more, the last one has the rule findings_omitted and their number.
 // Findings may be called on any goroutine.
@@ -57,7 +69,7 @@ func Findings() []Finding {
 
 // Leaks adds a finding for each audited reference that exists now, each once, and returns their
 // number. Call it when none should exist; nothing calls it at the end of the process. It does not
-// report futures that were never dropped. If FFIWAKERDEBUG=audit=1 is set, a reference held by a Go
+// report futures and streams that were never dropped. If FFIWAKERDEBUG=audit=1 is set, a reference held by a Go
 // [rawwaker.Waker] is also reported when the collector finds that it was not dropped.
 func Leaks() int { return capi.AuditLeaks() }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -182,6 +183,54 @@ var underAudit = []struct {
 		f.Drop()
 		ctest.DropFuture(inner)
 	}},
+	{"accepts_a_stream_that_is_read_to_its_end", "", func(t *testing.T) {
+		require.Equal(t, 3, items(t, "sisiid", false))
+		// A Go stream in C, which repeats its end.
+		raw := rawwaker.StreamIntoRaw(future.Values[uint64](1))
+		for _, want := range []uint8{capi.CodeReady, capi.CodeDone, capi.CodeDone} {
+			code, _ := ctest.PollNextOnce(raw, rawwaker.Noop().AsRaw())
+			require.Equal(t, want, code)
+		}
+		ctest.DropStream(raw)
+	}},
+	{"reports_a_stream_that_kept_no_waker", "pending_without_waker: ", func(t *testing.T) {
+		f := ctest.NewFeed(".id", false)
+		defer f.Free()
+		s := rawwaker.StreamFromRaw[uint64](f.Raw())
+		require.False(t, s.PollNext(rawwaker.NewContext(rawwaker.Noop())).IsReady())
+		s.Drop()
+	}},
+	{"reports_an_item_that_is_too_large", "result_too_large: ", func(t *testing.T) {
+		require.Equal(t, 2, items(t, "iid", true))
+	}},
+	{"reports_a_Go_stream_that_C_polls_after_its_panic", "poll_after_ready: ", func(t *testing.T) {
+		put := func(unsafe.Pointer, uint64) { panic("put") }
+		raw := rawwaker.StreamIntoRawFunc(future.Values[uint64](1), put)
+		for range 2 {
+			code, _ := ctest.PollNextOnce(raw, rawwaker.Noop().AsRaw())
+			require.EqualValues(t, capi.CodePanicked, code)
+		}
+		ctest.DropStream(raw)
+	}},
+	{"ends_a_stream_poll_that_panics", "", func(t *testing.T) {
+		ctest.OnCall = func() { panic("of the callback") }
+		f := ctest.NewFeed("ccid", false)
+		defer f.Free()
+		s := rawwaker.StreamFromRaw[uint64](f.Raw())
+		poll := func() { s.PollNext(rawwaker.NewContext(rawwaker.Noop())) }
+		require.PanicsWithValue(t, "of the callback", poll)
+		require.PanicsWithValue(t, "of the callback", poll)
+		require.Len(t, blockon.BlockOn(future.Collect[uint64](s)), 1)
+	}},
+}
+
+// items counts those of a Feed that is read as a stream of uint64.
+func items(t *testing.T, letters string, replies bool) int {
+	f := ctest.NewFeed(letters, replies)
+	defer f.Free()
+	all := blockon.BlockOn(future.Collect[uint64](rawwaker.StreamFromRaw[uint64](f.Raw())))
+	require.Equal(t, 1, f.Drops())
+	return len(all)
 }
 
 const a = 0x4141414141414141

@@ -23,7 +23,7 @@
 //
 // # Audit
 //
-// [Audit] and [AuditFuture] wrap one waker or future and report each call that breaks a rule: a
+// [Audit], [AuditFuture] and [AuditStream] wrap one waker, future or stream and report each call that breaks a rule: a
 // double drop, a use after drop, a leak, a slot called under a [Mutex], PENDING without a waker.
 // FFIWAKERDEBUG=audit=1 in the environment wraps everything that crosses. Misuse is printed when it
 // happens; a lost Go handle is reported when the collector finds it. The auditor cannot know which

@@ -59,9 +59,18 @@ static ffiwaker_raw ffiwaker_audit_future(ffiwaker_raw w, size_t size, uint64_t 
 	ffiwaker_trace_enter(outer);
 	return ffiwaker_of_future(f);
 }
+static ffiwaker_raw ffiwaker_audit_stream(ffiwaker_raw w, size_t size, uint64_t goroutine) {
+	rawwaker_stream s = ffiwaker_stream(w);
+	uint64_t outer = ffiwaker_trace_enter(goroutine);
+	s = size == SIZE_MAX ? rawwaker_audit_stream(s) : rawwaker_audit_stream_sized(s, size);
+	ffiwaker_trace_enter(outer);
+	return ffiwaker_of_stream(s);
+}
 static void ffiwaker_audit_unwound(ffiwaker_raw w) {
 	rawwaker_future f = ffiwaker_future(w);
-	rawwaker_audit_unwound(&f);
+	rawwaker_stream s = ffiwaker_stream(w);
+	rawwaker_audit_unwound(&f); // one of the two does nothing
+	rawwaker_audit_stream_unwound(&s);
 }
 static ffiwaker_raw ffiwaker_audit_inner(ffiwaker_raw w) {
 	rawwaker r = ffiwaker_waker(w);
@@ -120,9 +129,6 @@ var auditing atomic.Bool
 // AuditCallers has each slot that Go calls report its caller to the auditor from now on.
 func AuditCallers() { auditing.Store(true) }
 
-// AuditSenders is rawwaker_audit_senders.
-func AuditSenders() { C.rawwaker_audit_senders() }
-
 func audited(slot Slot, w Raw) Raw {
 	return fromC(C.ffiwaker_audited(C.int(slot), toC(w), where(), C.int(locksHeld()), traced()))
 }
@@ -141,7 +147,7 @@ func Audit(w Raw) Raw {
 	return fromC(C.ffiwaker_audit(toC(w), where(), traced()))
 }
 
-// UnknownSize tells [AuditFuture] that the size of the result is not known.
+// UnknownSize tells [AuditFuture] and [AuditStream] that the size of the result is not known.
 const UnknownSize = ^uintptr(0)
 
 // AuditFuture is rawwaker_audit_future_sized, or rawwaker_audit_future.
@@ -150,11 +156,14 @@ func AuditFuture(f Raw, size uintptr) Raw {
 	return fromC(C.ffiwaker_audit_future(toC(f), C.size_t(size), traced()))
 }
 
-// AuditStream is where streams will be audited, as futures are by [AuditFuture]: the auditor in C
-// has no call for them yet.
-func AuditStream(s Raw, _ uintptr) Raw { return s }
+// AuditStream is rawwaker_audit_stream_sized, or rawwaker_audit_stream.
+func AuditStream(s Raw, size uintptr) Raw {
+	auditing.Store(true)
+	return fromC(C.ffiwaker_audit_stream(toC(s), C.size_t(size), traced()))
+}
 
-// AuditUnwound is rawwaker_audit_unwound: a Go panic has ended a poll of this future.
+// AuditUnwound is rawwaker_audit_unwound or rawwaker_audit_stream_unwound: a Go panic has ended a
+// poll of this future or stream.
 func AuditUnwound(f Raw) { C.ffiwaker_audit_unwound(toC(f)) }
 
 // IsAudited is rawwaker_is_audited.

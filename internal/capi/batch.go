@@ -57,8 +57,11 @@ type Batch struct {
 	c      *C.ffiwaker_batch // in buffer, before the items
 }
 
-// batchHeader is the distance of the items; they are aligned for any type.
-const batchHeader = (unsafe.Sizeof(C.ffiwaker_batch{}) + 15) &^ 15
+// batchHeader returns the distance of the items, each of which is aligned as a Buffer of its size.
+func batchHeader(stride uintptr) uintptr {
+	align := min(max(stride&-stride, 16), 4096)
+	return (unsafe.Sizeof(C.ffiwaker_batch{}) + align - 1) &^ (align - 1)
+}
 
 var batchVTable = uintptr(C.ffiwaker_batch_vtable())
 
@@ -66,13 +69,14 @@ var batchVTable = uintptr(C.ffiwaker_batch_vtable())
 // [PollUnderBox] once, or again if the stream was pending; both drop the stream if it has ended.
 // Then take the items, also if a panic has left that poll, and give the batch back by Free.
 func NewBatch(stream Raw, stride, max uintptr) Batch {
-	b := NewBuffer(batchHeader + stride*max)
+	header := batchHeader(stride)
+	b := NewBuffer(header + stride*max)
 	// SAFETY: the memory is large enough, and zeroed; its fields are numbers.
 	c := (*C.ffiwaker_batch)(b.Pointer())
 	c.stream = toC(stream)
 	c.stride, c.max = C.size_t(stride), C.size_t(max)
 	if stride != 0 {
-		c.items = C.uintptr_t(b.Address() + batchHeader)
+		c.items = C.uintptr_t(b.Address() + header)
 	}
 	c.last = CodePending
 	return Batch{b, c}
@@ -87,7 +91,8 @@ func (b Batch) Len() uintptr { return uintptr(b.c.n) }
 // Item returns the address of an item.
 func (b Batch) Item(i uintptr) unsafe.Pointer {
 	// SAFETY: i is below Len, so the item is in the buffer.
-	return unsafe.Add(b.buffer.Pointer(), batchHeader+i*uintptr(b.c.stride))
+	stride := uintptr(b.c.stride)
+	return unsafe.Add(b.buffer.Pointer(), batchHeader(stride)+i*stride)
 }
 
 // Last returns what poll_next has returned last.
@@ -98,7 +103,8 @@ func (b Batch) Over() bool { return b.Last() != CodeReady && b.Last() != CodePen
 
 // Free gives the batch back.
 func (b Batch) Free() {
-	b.buffer.Free(batchHeader + uintptr(b.c.stride*min(b.c.n+1, b.c.max)))
+	stride := uintptr(b.c.stride)
+	b.buffer.Free(batchHeader(stride) + stride*uintptr(min(b.c.n+1, b.c.max)))
 }
 
 // DropStream calls a stream's drop slot.

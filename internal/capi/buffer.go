@@ -4,6 +4,20 @@ package capi
 
 /*
 #include <stdlib.h>
+#include <string.h>
+
+// Zeroed memory that is aligned for any type of this size, up to a page: size is a power of two,
+// and a type's alignment divides its size. (Not on Windows, where free would not take it.)
+static void *ffiwaker_zeroed(size_t size) {
+#if !defined(_WIN32)
+	void *p;
+	if (size > 16) {
+		if (posix_memalign(&p, size < 4096 ? size : 4096, size) != 0) return NULL;
+		return memset(p, 0, size);
+	}
+#endif
+	return calloc(1, size);
+}
 */
 import "C"
 
@@ -14,8 +28,9 @@ import (
 	"unsafe"
 )
 
-// Buffer is C memory for results: zeroed, and aligned for any type. C code keeps addresses in it
-// that no Go memory may hold. A buffer that is forgotten is freed by the collector.
+// Buffer is C memory for results: zeroed, and aligned for any type of that size, also one whose
+// alignment Go does not know, such as a vector's. C code keeps addresses in it that no Go memory
+// may hold. A buffer that is forgotten is freed by the collector.
 type Buffer struct {
 	at      unsafe.Pointer // nil: it has no bytes
 	class   int
@@ -36,7 +51,7 @@ func NewBuffer(size uintptr) *Buffer {
 	if b, ok := buffers[class].Get().(*Buffer); ok {
 		return b
 	}
-	b := &Buffer{at: C.calloc(1, 16<<class), class: class}
+	b := &Buffer{at: C.ffiwaker_zeroed(16 << class), class: class}
 	if b.at == nil {
 		panic("rawwaker: out of memory for a result of C")
 	}
@@ -45,7 +60,7 @@ func NewBuffer(size uintptr) *Buffer {
 }
 
 func freeC(at uintptr) {
-	// SAFETY: calloc has returned it, to a Buffer that exists no more.
+	// SAFETY: ffiwaker_zeroed has returned it, to a Buffer that exists no more.
 	C.free(*(*unsafe.Pointer)(unsafe.Pointer(&at)))
 }
 

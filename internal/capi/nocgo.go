@@ -76,16 +76,17 @@ func TraceNow() int64    { return int64(time.Since(traceBegan)) }
 
 // The auditor is C's.
 
-// UnknownSize is for AuditFuture.
+// UnknownSize is for AuditFuture and AuditStream.
 const UnknownSize = ^uintptr(0)
 
 func AuditCallers() {}
-func AuditSenders() {}
 func Audit(Raw) Raw { panic("capi: Audit needs cgo") }
 func AuditFuture(Raw, uintptr) Raw {
 	panic("capi: AuditFuture needs cgo")
 }
-func AuditStream(s Raw, _ uintptr) Raw        { return s }
+func AuditStream(Raw, uintptr) Raw {
+	panic("capi: AuditStream needs cgo")
+}
 func AuditUnwound(Raw)                        {}
 func AuditFound() int                         { return 0 }
 func IsAudited(Raw) bool                      { return false }

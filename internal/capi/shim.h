@@ -37,4 +37,9 @@ static inline rawwaker_stream ffiwaker_stream(ffiwaker_raw s) {
   return r;
 }
 
+static inline ffiwaker_raw ffiwaker_of_stream(rawwaker_stream s) {
+  ffiwaker_raw r = {(uintptr_t)s.data, (uintptr_t)s.vtable};
+  return r;
+}
+
 #endif

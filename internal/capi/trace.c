@@ -194,6 +194,21 @@ int ffiwaker_secure(void) {
 static char *debug_text;
 static bool debug_read;
 
+/* Whether the last "audit=" of the list has the value 1, as debugParse in internal/trace finds. */
+static bool asks_for_audit(const char *list) {
+  static const char key[] = "audit=", spaces[] = " \t\r\n\v\f";
+  bool asks = false;
+  while (*list != '\0') {
+    list += strspn(list, spaces);
+    size_t word = strcspn(list, ","), size = word;
+    while (size > 0 && strchr(spaces, list[size - 1]) != NULL) size--;
+    if (size >= sizeof key - 1 && strncmp(list, key, sizeof key - 1) == 0)
+      asks = size == sizeof key && list[size - 1] == '1';
+    list += word + (list[word] == ',');
+  }
+  return asks;
+}
+
 /* Runs before main or inside dlopen, on the thread that loads the library, because a host may
  * change its environment later, while Go starts. */
 #if defined(__APPLE__)
@@ -208,6 +223,8 @@ static void read_debug(void) {
   if (is == NULL) return;
   debug_text = malloc(strlen(is) + 1);
   if (debug_text != NULL) strcpy(debug_text, is);
+  /* Here, because a host may make senders before Go's packages are initialised. */
+  if (!ffiwaker_secure() && asks_for_audit(is)) rawwaker_audit_senders();
 }
 
 const char *ffiwaker_debug_text(void) {

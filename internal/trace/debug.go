@@ -51,9 +51,6 @@ var auditAll = func() bool {
 	if all {
 		capi.AuditCallers()
 	}
-	if Debug("audit") == "1" {
-		capi.AuditSenders()
-	}
 	return all
 }()
 

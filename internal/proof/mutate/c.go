@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -235,8 +236,10 @@ static void torn_pause(void) {
   if (same) atomic_store_explicit(q, (v), torn_stores(order)); same; })
 `
 
-// notMutated are the functions in which no edit is made: those of the clock, and rawwaker_block_on.
-var notMutated = []string{"rawwaker_block_on", "stopwatch_expired", "reads_clock", "nanoseconds"}
+// notMutated are the functions in which no edit is made: those of the clock, rawwaker_block_on, and
+// those that only decide how long a room's poll pauses.
+var notMutated = []string{"rawwaker_block_on", "stopwatch_expired", "reads_clock", "nanoseconds",
+	"relax", "one_cpu", "room_pause"}
 
 func inC() (all []mutant) {
 	for _, f := range filesC {
@@ -335,7 +338,7 @@ func withoutComment(line string) string {
 // cLab holds what all mutants share: the tests, compiled once, and how long each may take.
 type cLab struct {
 	dir, setarch string
-	runs         []cRun
+	runs         []*cRun
 	code         map[string][]byte // of the unedited files
 }
 
@@ -389,7 +392,7 @@ var (
 			library: []string{"-U__linux__"}, link: failing, asan: []string{""}},
 		{name: "channel", of: "channel/rawwaker_channel.c", link: refusing,
 			sources: []string{"internal/test/purec/channel.c", source},
-			asan:    []string{"-no-deaths 20000 1"}, tsan: []string{"-no-deaths 10000 2"}},
+			asan:    []string{"-no-deaths 20000 1", "1 1"}, tsan: []string{"-no-deaths 10000 2"}},
 		{name: "channel-kit", of: "channel/rawwaker_channel.c",
 			sources: []string{"internal/test/purec/channel_kit.c", "wakertest/c/rawwaker_test.c", source},
 			asan:    []string{""}, tsan: []string{""}},
@@ -407,15 +410,16 @@ type cRun struct {
 	program   program
 	sanitizer string
 	arg       string
-	limit     time.Duration
+	once      sync.Once     // of prepare
+	limit     time.Duration // of a run with a mutant
 }
 
-func (r cRun) String() string {
+func (r *cRun) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%s under %s %s", r.program.name, r.sanitizer, r.arg))
 }
 
 // library returns the flags with which the edited file is compiled for the run.
-func (r cRun) library() []string {
+func (r *cRun) library() []string {
 	return append(append([]string{}, sanitizers[r.sanitizer]...), r.program.library...)
 }
 
@@ -425,9 +429,7 @@ func newCLab(temp string, all []mutant) *cLab {
 		return l
 	}
 	check(os.MkdirAll(l.dir, 0o755))
-	here, err := os.Getwd()
-	check(err)
-	if noticed, _ := command(time.Second, ".", nil, "setarch", "-R", "true"); !noticed {
+	if noticed, _ := command(time.Minute, ".", nil, "setarch", "-R", "true"); !noticed {
 		l.setarch = "setarch"
 	}
 	for _, sanitizer := range []string{"asan", "tsan"} {
@@ -436,21 +438,8 @@ func newCLab(temp string, all []mutant) *cLab {
 			if sanitizer == "tsan" {
 				args = p.tsan
 			}
-			for i, arg := range args {
-				r := cRun{p, sanitizer, arg, time.Minute}
-				program := filepath.Join(l.dir, p.name)
-				if i == 0 {
-					for _, s := range p.linked() {
-						compiled(s, l.object(r, s), append(p.flags, sanitizers[sanitizer]...))
-					}
-					l.build(r, filepath.Join(here, p.file().path), program+".o", program)
-				}
-				start := time.Now()
-				if noticed, out := l.run(r, program); noticed {
-					check(fmt.Errorf("%s fails without an edit: %s", r, out))
-				}
-				r.limit = patience(time.Since(start))
-				l.runs = append(l.runs, r)
+			for _, arg := range args {
+				l.runs = append(l.runs, &cRun{program: p, sanitizer: sanitizer, arg: arg})
 			}
 		}
 	}
@@ -461,14 +450,38 @@ func newCLab(temp string, all []mutant) *cLab {
 	return l
 }
 
-func (l *cLab) object(r cRun, s string) string {
-	base := strings.TrimSuffix(filepath.Base(s), ".c")
-	return filepath.Join(l.dir, r.sanitizer+"-"+r.program.name+"-"+base+".o")
+// prepare compiles what a run's mutants share, and measures how long the run takes without an edit.
+// Only the runs that are needed are prepared.
+func (l *cLab) prepare(r *cRun) {
+	r.once.Do(func() {
+		for _, s := range r.program.linked() {
+			compiled(s, l.object(r, s), append(r.program.flags, sanitizers[r.sanitizer]...))
+		}
+		here, err := os.Getwd()
+		check(err)
+		program := l.name(r, "unedited")
+		l.build(r, filepath.Join(here, r.program.file().path), program+".o", program)
+		r.limit = 5 * time.Minute // for a hang, on a busy machine
+		start := time.Now()
+		if noticed, out := l.run(r, program); noticed {
+			check(fmt.Errorf("%s fails without an edit: %s", r, out))
+		}
+		r.limit = patience(time.Since(start))
+	})
+}
+
+// name is that of a file of the run's own.
+func (l *cLab) name(r *cRun, part string) string {
+	return filepath.Join(l.dir, strings.ReplaceAll(r.String(), " ", "-")+"-"+part)
+}
+
+func (l *cLab) object(r *cRun, s string) string {
+	return l.name(r, strings.TrimSuffix(filepath.Base(s), ".c")+".o")
 }
 
 func compile(from, to string, flags ...string) (failed bool, out string) {
 	arg := append([]string{"-std=gnu11", "-O1", "-g", "-I.", "-Iwakertest/c", "-Ichannel"}, flags...)
-	return command(time.Minute, ".", nil, "gcc", append(arg, "-c", from, "-o", to)...)
+	return command(5*time.Minute, ".", nil, "gcc", append(arg, "-c", from, "-o", to)...)
 }
 
 func compiled(from, to string, flags []string) {
@@ -493,7 +506,7 @@ func plain(from, dir string) (code []byte, failed bool) {
 }
 
 // build compiles an edited file for the run, and links it.
-func (l *cLab) build(r cRun, library, object, out string) {
+func (l *cLab) build(r *cRun, library, object, out string) {
 	if r.program.includes {
 		flags := append(r.library(), fmt.Sprintf("-D%s=%q", r.program.file().macro, library))
 		compiled(r.program.sources[0], object, flags)
@@ -503,24 +516,24 @@ func (l *cLab) build(r cRun, library, object, out string) {
 	l.link(r, object, out)
 }
 
-func (l *cLab) link(r cRun, object, out string) {
+func (l *cLab) link(r *cRun, object, out string) {
 	link := append([]string{}, sanitizers[r.sanitizer]...)
 	for _, s := range r.program.linked() {
 		link = append(link, l.object(r, s))
 	}
 	link = append(append(link, object, "-pthread", "-o", out), r.program.link...)
-	if noticed, text := command(time.Minute, ".", nil, "gcc", link...); noticed {
+	if noticed, text := command(5*time.Minute, ".", nil, "gcc", link...); noticed {
 		check(fmt.Errorf("%s", text))
 	}
 }
 
-func (l *cLab) run(r cRun, program string) (noticed bool, out string) {
+func (l *cLab) run(r *cRun, program string) (noticed bool, out string) {
 	name, arg := program, strings.Fields(r.arg)
 	if r.sanitizer == "tsan" && l.setarch == "setarch" {
 		name, arg = "setarch", append([]string{"-R", program}, arg...)
 	}
 	return command(r.limit, ".", []string{
-		"RAWWAKER_TEST_SECONDS=1.5", "TSAN_OPTIONS=halt_on_error=1", "ASAN_OPTIONS=detect_leaks=1",
+		"RAWWAKER_TEST_SECONDS=5", "TSAN_OPTIONS=halt_on_error=1", "ASAN_OPTIONS=detect_leaks=1",
 	}, name, arg...)
 }
 
@@ -535,13 +548,14 @@ func (l *cLab) try(dir string, m mutant, hint string) verdict {
 	}
 	object := filepath.Join(dir, "edited.o")
 	as, linked := "", ""
-	var runs []cRun
+	var runs []*cRun
 	for _, r := range l.runs {
 		if r.program.file().path == m.file {
 			runs = append(runs, r)
 		}
 	}
-	try := func(r cRun) bool {
+	try := func(r *cRun) bool {
+		l.prepare(r)
 		program := filepath.Join(dir, r.program.name)
 		library := fmt.Sprint(r.library(), r.program.includes)
 		if as != library {

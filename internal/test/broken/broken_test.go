@@ -74,6 +74,8 @@ func TestGoAuditorChild(t *testing.T) {
 		broken.Use(e)
 	case "future":
 		broken.UseFuture(e)
+	case "stream":
+		broken.UseStream(e)
 	}
 	wakertest.Leaks()
 	for _, f := range wakertest.Findings() {
@@ -177,9 +179,15 @@ func TestGoKit(t *testing.T) {
 	})
 }
 
+// notInGo are the entries whose fault no use by Go brings out.
+var notInGo = map[string]string{
+	"done_then_pending": "a CStream is dropped with its first DONE",
+}
+
 func TestGoAuditor(t *testing.T) {
 	entries := some(broken.Entries(), func(e broken.Entry) bool {
-		return e.Name == "sound_future" || e.Audit != "" && (e.Kind == "user" || e.Kind == "future")
+		return e.Name == "sound_future" || e.Name == "sound_stream" ||
+			e.Audit != "" && e.Kind != "executor" && e.Kind != "waker" && notInGo[e.Name] == ""
 	})
 	each(t, entries, func(e broken.Entry) result {
 		return child(t, "TestGoAuditorChild", "BROKEN_AUDIT", e.Name)
@@ -346,7 +354,7 @@ func TestEntries(t *testing.T) {
 		table, _, _ := strings.Cut(string(header), "A call that breaks a rule")
 		row := regexp.MustCompile(`(?m)^ \*   ([a-z_]+)  +[a-z]`)
 		rules := row.FindAllStringSubmatch(table, -1)
-		require.Len(t, rules, 20) // with the head of the table
+		require.Len(t, rules, 21) // with the head of the table
 		for _, r := range rules[1:] {
 			require.Contains(t, audit, r[1])
 		}

@@ -48,6 +48,14 @@ static void complete(rawwaker_test_future *s) { s->complete(s->arg); }
 static long future_live(rawwaker_test_future *s) { return s->live(s->arg); }
 static void free_future(rawwaker_test_future *s) { s->free(s->arg); }
 static void future_waits(rawwaker_test_future *s) { broken_future_waits(s); }
+static rawwaker_test_stream stream_of(int i) {
+	return broken_stream((void *)(uintptr_t)&broken_all[i]);
+}
+static words stream_words(rawwaker_test_stream s) {
+	words w = { (uintptr_t)s.stream.data, (uintptr_t)s.stream.vtable };
+	return w;
+}
+static void produce(rawwaker_test_stream *s) { s->produce(s->arg); }
 static void user(int i, words w) {
 	rawwaker r = { (void *)w.data, (const rawwaker_vtable *)w.vtable };
 	broken_user(&broken_all[i], r);
@@ -163,15 +171,7 @@ func UseFuture(e Entry) {
 		return f.Poll(rawwaker.NewContext(w)).IsReady()
 	}
 	if e.Name == "knows_one_thread" {
-		runtime.LockOSThread() // so that the other goroutine runs on another thread
-		defer runtime.UnlockOSThread()
-		done := make(chan bool)
-		go func() {
-			runtime.LockOSThread()
-			poll(one)
-			close(done)
-		}()
-		<-done
+		elsewhere(func() { poll(one) })
 		f.Drop()
 		return
 	}
@@ -183,4 +183,44 @@ func UseFuture(e Entry) {
 		}
 	}
 	f.Drop()
+}
+
+// elsewhere calls f on another thread.
+func elsewhere(f func()) {
+	runtime.LockOSThread() // so that the other goroutine runs on another thread
+	defer runtime.UnlockOSThread()
+	done := make(chan bool)
+	go func() {
+		runtime.LockOSThread()
+		f()
+		close(done)
+	}()
+	<-done
+}
+
+// UseStream reads an audited stream of an entry to its end correctly.
+func UseStream(e Entry) {
+	s := C.stream_of(C.int(e.index))
+	w := C.stream_words(s)
+	audited := wakertest.AuditStream(rawwaker.RawStreamOf(uintptr(w.data), uintptr(w.vtable)))
+	stream := rawwaker.StreamFromRaw[uint64](audited)
+	one, two := rawwaker.FromFunc(func() {}), rawwaker.FromFunc(func() {})
+	poll := func(w *rawwaker.Waker) (over bool) {
+		defer func() { over = recover() != nil || over }() // an unknown code panics
+		p := stream.PollNext(rawwaker.NewContext(w))
+		return p.IsReady() && !p.Value().Ok
+	}
+	if e.Name == "stream_knows_one_thread" {
+		elsewhere(func() { poll(one) })
+		stream.Drop()
+		return
+	}
+	over := poll(one) || poll(two)
+	if e.Name != "stream_keeps_its_waker_over_drop" {
+		for i := C.size_t(0); i <= s.count && !over; i++ {
+			C.produce(&s)
+			over = poll(two)
+		}
+	}
+	stream.Drop()
 }

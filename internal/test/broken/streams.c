@@ -1,5 +1,7 @@
 #include "broken.h"
 
+#include "rawwaker_audit.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -21,8 +23,15 @@ typedef struct queue {
 } queue;
 
 static bool is(const queue *q, const char *fault) { return broken_is(q->b, fault); }
-static void lock(queue *q) { pthread_mutex_lock(&q->lock); }
-static void unlock(queue *q) { pthread_mutex_unlock(&q->lock); }
+/* The lock is reported to the auditor. */
+static void lock(queue *q) {
+  pthread_mutex_lock(&q->lock);
+  rawwaker_audit_lock(1);
+}
+static void unlock(queue *q) {
+  rawwaker_audit_lock(-1);
+  pthread_mutex_unlock(&q->lock);
+}
 
 static bool has_more(void *arg) {
   queue *q = arg;

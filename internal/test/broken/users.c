@@ -35,6 +35,39 @@ static void poll_sized(rawwaker_future inner, rawwaker_context *cx, void *out) {
   f.vtable->drop(f.data);
 }
 
+/* The stream that the users misuse. It returns READY, then end; inside polls it before that. */
+static rawwaker_stream flow;
+static rawwaker_poll end;
+static bool inside;
+static rawwaker_poll flow_next(void *data, rawwaker_context *cx, void *out) {
+  (void)data, (void)out;
+  if (inside) flow.vtable->poll_next(flow.data, cx, NULL);
+  return ++polls == 1 ? RAWWAKER_READY : end;
+}
+static const rawwaker_stream_vtable flow_vtable = {flow_next, drop};
+static const rawwaker_stream_vtable wide_flow = {wide_poll, drop};
+
+static void poll_next_sized(const rawwaker_stream_vtable *of, rawwaker_context *cx, void *out) {
+  rawwaker_stream s = rawwaker_audit_stream_sized((rawwaker_stream){NULL, of}, sizeof(uint64_t));
+  s.vtable->poll_next(s.data, cx, out);
+  s.vtable->drop(s.data);
+}
+
+static void misuse_stream(const broken *b, rawwaker_context *cx) {
+  rawwaker_stream s = rawwaker_audit_stream((rawwaker_stream){NULL, &flow_vtable});
+  bool panics = broken_is(b, "polls_a_stream_after_its_panic"), twice, late;
+  end = panics ? RAWWAKER_PANICKED : RAWWAKER_DONE;
+  inside = broken_is(b, "polls_a_stream_inside_a_poll");
+  twice = broken_is(b, "drops_a_stream_twice");
+  late = broken_is(b, "polls_a_dropped_stream");
+  flow = s;
+  /* READY, the end, and the end again, which is correct after DONE only. */
+  for (int i = 0; i < 3; i++) s.vtable->poll_next(s.data, cx, NULL);
+  s.vtable->drop(s.data);
+  if (twice) s.vtable->drop(s.data);
+  if (late) s.vtable->poll_next(s.data, cx, NULL);
+}
+
 static rawwaker_oneshot *sender;
 static void handler(int signal) {
   (void)signal;
@@ -97,6 +130,13 @@ void broken_user(const broken *b, rawwaker w) {
     poll_sized((rawwaker_future){NULL, &wide_vtable}, &cx, &out);
   } else if (broken_is(b, "polls_without_out")) {
     poll_sized((rawwaker_future){NULL, &vtable}, &cx, NULL);
+  } else if (broken_is(b, "takes_an_item_for_smaller")) {
+    uint64_t out = 0;
+    poll_next_sized(&wide_flow, &cx, &out);
+  } else if (broken_is(b, "polls_a_stream_without_out")) {
+    poll_next_sized(&flow_vtable, &cx, NULL);
+  } else if (strstr(b->name, "_stream") != NULL) {
+    misuse_stream(b, &cx);
   } else if (broken_is(b, "returns_a_loan_twice")) {
     rawwaker lent = rawwaker_audit_lend(&w);
     rawwaker_audit_return(&lent);

@@ -179,7 +179,8 @@ rawwaker_poll ctest_poll_forked(rawwaker_stream s, rawwaker w, char *text, size_
   if (pipe(ends) != 0) abort();
   pid_t child = fork();
   if (child == 0) {
-    rawwaker_poll got = ctest_poll_next(s, w, NULL);
+    uint64_t out;
+    rawwaker_poll got = ctest_poll_next(s, w, &out);
     const char *why = rawwaker_last_panic();
     if (write(ends[1], why, strlen(why)) < 0) _exit(99);
     s.vtable->drop(s.data);

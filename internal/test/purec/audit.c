@@ -5,6 +5,8 @@
  *
  *   storm      Threads clone, wake and drop correctly and wrongly. Each finding and each wake is
  *              counted, and nothing is left.
+ *   streams    Correct uses of streams by several threads give no finding; a poll and a drop beside
+ *              a poll, and codes that break a rule, give one each.
  *   stopped    Threads stop permanently inside an audited wake, a watcher, and the text of a
  *              finding. Calls of other threads still return.
  *   signals    Handlers wake by reference, correctly and wrongly, inside every slot. errno is kept.
@@ -191,14 +193,175 @@ static void *futures_run(void *arg) {
   }
   return arg;
 }
+/* A poll may write its result with instructions that need the alignment of its type. */
+static rawwaker_poll aligned_poll(void *data, rawwaker_context *cx, void *out) {
+  (void)cx;
+  *(uintptr_t *)data = (uintptr_t)out;
+  return RAWWAKER_READY;
+}
+static void aligned_drop(void *data) { (void)data; }
+static const rawwaker_future_vtable aligned = {aligned_poll, aligned_drop};
+static void results_are_aligned(void) {
+  static const size_t sizes[][2] = {{8, 8}, {64, 64}, {192, 64}, {256, 256}, {8192, 4096}};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    static char out[8192];
+    uintptr_t at = 1;
+    rawwaker w = rawwaker_noop();
+    rawwaker_context cx = {&w};
+    rawwaker_future f = rawwaker_audit_future_sized((rawwaker_future){&at, &aligned}, sizes[i][0]);
+    f.vtable->poll(f.data, &cx, out);
+    f.vtable->drop(f.data);
+    check(at % sizes[i][1] == 0, "a result is not aligned for each type of its size");
+  }
+}
 static void futures(void) {
   size_t before = rawwaker_audit_found();
+  results_are_aligned();
   pthread_t t[THREADS];
   for (int i = 0; i < THREADS; i++)
     check(pthread_create(&t[i], NULL, futures_run, NULL) == 0, "no thread");
   for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
   check(rawwaker_audit_found() == before, "a finding about correct futures");
   check(rawwaker_audit_live() == 0 && atomic_load(&references) == 0, "futures have left something");
+}
+
+/* -------------------------------------------------------------------------------- streams -- */
+
+/* Gives PENDING, two items, DONE, and then the code after. If stops is set, its first poll waits
+ * for go_on. */
+typedef struct two {
+  rawwaker kept;
+  int polls, drops;
+  rawwaker_poll after;
+  bool stops;
+  sem_t stopped, go_on;
+} two;
+static void two_forget(two *s) {
+  if (s->kept.vtable != NULL) rawwaker_drop(s->kept);
+  s->kept.vtable = NULL;
+}
+static rawwaker_poll two_poll_next(void *data, rawwaker_context *cx, void *out) {
+  two *s = data;
+  if (s->stops && s->polls == 0) {
+    sem_post(&s->stopped);
+    sem_wait(&s->go_on);
+  }
+  two_forget(s);
+  s->kept = rawwaker_clone(cx->waker);
+  int poll = ++s->polls;
+  if (poll == 2 || poll == 3) *(uint64_t *)out = (uint64_t)poll;
+  return poll == 1 ? RAWWAKER_PENDING
+         : poll < 4 ? RAWWAKER_READY
+         : poll == 4 ? RAWWAKER_DONE : s->after;
+}
+static void two_drop(void *data) {
+  two_forget(data);
+  ((two *)data)->drops++;
+}
+static const rawwaker_stream_vtable two_vtable = {two_poll_next, two_drop};
+static rawwaker_stream of_two(two *s) {
+  return rawwaker_audit_stream_sized((rawwaker_stream){s, &two_vtable}, sizeof(uint64_t));
+}
+
+static void *streams_run(void *arg) {
+  for (unsigned long i = 0; i < rounds / 8; i++) {
+    two inner = {.after = RAWWAKER_DONE};
+    rawwaker_stream s = of_two(&inner);
+    rawwaker w = counting();
+    rawwaker_context cx = {&w};
+    uint64_t out[2] = {0, 42};
+    static const rawwaker_poll codes[] = {RAWWAKER_PENDING, RAWWAKER_READY, RAWWAKER_READY,
+                                          RAWWAKER_DONE, RAWWAKER_DONE};
+    for (size_t n = 0; n < 5 - i % 3; n++) {
+      check(s.vtable->poll_next(s.data, &cx, out) == codes[n], "another code than the stream's");
+      check((n == 0 || out[0] == (n == 1 ? 2 : 3)) && out[1] == 42, "another item");
+    }
+    s.vtable->drop(s.data);
+    check(inner.drops == 1, "a stream was not dropped once");
+    rawwaker_drop(w);
+  }
+  return arg;
+}
+
+static void *poll_in_thread(void *arg) {
+  rawwaker w = counting();
+  rawwaker_context cx = {&w};
+  rawwaker_stream *s = arg;
+  uint64_t out;
+  check(s->vtable->poll_next(s->data, &cx, &out) == RAWWAKER_PENDING, "not pending");
+  rawwaker_drop(w);
+  return NULL;
+}
+
+static void streams(void) {
+  size_t before = rawwaker_audit_found();
+  pthread_t t[THREADS];
+  for (int i = 0; i < THREADS; i++)
+    check(pthread_create(&t[i], NULL, streams_run, NULL) == 0, "no thread");
+  for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
+  check(rawwaker_audit_found() == before, "a finding about correct streams");
+
+  rawwaker_audit_print(false);
+  rawwaker w = counting();
+  rawwaker_context cx = {&w};
+  uint64_t out;
+  two inner = {.stops = true};
+  sem_init(&inner.stopped, 0, 0);
+  sem_init(&inner.go_on, 0, 0);
+  rawwaker_stream s = of_two(&inner);
+  check(pthread_create(&t[0], NULL, poll_in_thread, &s) == 0, "no thread");
+  sem_wait(&inner.stopped);
+  check(s.vtable->poll_next(s.data, &cx, &out) == RAWWAKER_PANICKED && inner.polls == 0,
+        "a poll beside a poll was passed on");
+  check(taken("slots_overlap") == 1, "a poll beside a poll was not found");
+  s.vtable->drop(s.data);
+  check(taken("slots_overlap") == 1 && inner.drops == 0, "a drop beside a poll was not found");
+  sem_post(&inner.go_on);
+  pthread_join(t[0], NULL);
+  check(inner.drops == 1, "a drop beside a poll was not carried out after it");
+  check(s.vtable->poll_next(s.data, &cx, &out) == RAWWAKER_PANICKED, "polled after its drop");
+  check(taken("poll_after_ready") == 1, "a poll after the drop was not found");
+  s.vtable->drop(s.data);
+  check(taken("future_double_drop") == 1 && inner.drops == 1, "a second drop was not found");
+  sem_destroy(&inner.stopped);
+  sem_destroy(&inner.go_on);
+
+  static const struct {
+    rawwaker_poll after;
+    const char *rule; /* of the poll after DONE */
+    const char *then; /* of the next one */
+  } codes[] = {{RAWWAKER_DONE, NULL, NULL},
+               {RAWWAKER_PENDING, "done_is_repeated", "done_is_repeated"},
+               {RAWWAKER_READY, "done_is_repeated", "done_is_repeated"},
+               {RAWWAKER_PANICKED, "done_is_repeated", "poll_after_ready"}};
+  for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+    two each = {.after = codes[i].after};
+    s = of_two(&each);
+    before = rawwaker_audit_found();
+    for (int n = 0; n < 4; n++) s.vtable->poll_next(s.data, &cx, &out);
+    check(rawwaker_audit_found() == before, "a finding before DONE");
+    const char *rules[] = {codes[i].rule, codes[i].then};
+    for (int n = 0; n < 2; n++) {
+      s.vtable->poll_next(s.data, &cx, &out);
+      check(rules[n] == NULL ? rawwaker_audit_found() == before : taken(rules[n]) == 1,
+            "a poll after DONE gave another finding");
+    }
+    s.vtable->drop(s.data);
+    check(rawwaker_audit_found() == before + (codes[i].rule != NULL ? 2 : 0), "a finding more");
+  }
+  /* DONE is no code of a future. */
+  two flat = {.polls = 3};
+  rawwaker_future_vtable slots = {two_poll_next, two_drop};
+  rawwaker_future f = rawwaker_audit_future((rawwaker_future){&flat, &slots});
+  check(f.vtable->poll(f.data, &cx, &out) == RAWWAKER_DONE && taken("no_such_code") == 1,
+        "DONE of a future was not found");
+  f.vtable->drop(f.data);
+  rawwaker_audit_print(true);
+  rawwaker_drop(w);
+  check(rawwaker_audit_live() == 0 && atomic_load(&references) == 0, "streams have left something");
+  printf("   streams: %lu used correctly, without a finding; a poll and a drop beside a poll and "
+         "wrong codes are found\n",
+         rounds / 8 * THREADS);
 }
 
 /* -------------------------------------------------------------------------------- stopped -- */
@@ -500,6 +663,7 @@ static void on_send(int sig) {
   int saved = errno;
   errno = EDOM;
   in_handler = 1;
+  rawwaker_oneshot_closed(for_handlers[i]); /* a use that takes nothing is found too */
   rawwaker_oneshot_send(for_handlers[i], NULL);
   in_handler = 0;
   if (errno != EDOM) errno_changed = 1;
@@ -529,8 +693,8 @@ static void senders_in_handlers(void) {
 #if defined(__SANITIZE_THREAD__)
   n = 0;
 #endif
-  check(n == (handlers_are_found() ? IN_HANDLERS : 0),
-        "the sends in handlers are not found, each once");
+  check(n == (handlers_are_found() ? 2 * IN_HANDLERS : 0),
+        "the uses of senders in handlers are not found, each once");
 }
 
 static void senders(void) {
@@ -578,6 +742,7 @@ int main(int argc, char **argv) {
   if (argc > 1) rounds = strtoul(argv[1], NULL, 10);
   storm();
   futures();
+  streams();
   overlap();
   findings();
   signals_run((unsigned)(rounds / 20 + 20));

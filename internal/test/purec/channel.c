@@ -724,6 +724,19 @@ static void a_woken_room_that_is_dropped_passes_on(void) {
   end_three(s, t, room, 7);
 }
 
+/* Nor does one whose memory was a woken room's. */
+static void a_room_that_never_waited_passes_nothing_on(void) {
+  task t[3];
+  rawwaker_future room[3];
+  rawwaker_stream s = three_rooms(1, t, room);
+  drop_room(rawwaker_sender_room(tx));
+  CHECK(receive(s) == 1);
+  CHECK(woken(t) == 1);
+  for (int i = 0; i < 3; i++) drop_room(rawwaker_sender_room(tx));
+  CHECK(woken(t) == 1);
+  end_three(s, t, room, 0);
+}
+
 static void a_ready_room_with_more_space_passes_on(void) {
   task t[3];
   rawwaker_future room[3];
@@ -851,6 +864,25 @@ static void memory_of_rooms_is_reused(void) {
   drop_stream(s);
 }
 
+/* Many rooms stay in use behind the one where the search begins, and the free one is before it. */
+static void memory_of_rooms_is_found(void) {
+  enum { MOST = 1000, HELD = 200 };
+  rawwaker_future room[HELD];
+  rawwaker_stream s = ints(1, &at_once);
+  for (int i = 0; i < HELD; i++) room[i] = rawwaker_sender_room(tx);
+  drop_room(room[HELD - 10]);
+  room[HELD - 10] = rawwaker_sender_room(tx);
+  drop_room(room[HELD - 5]);
+  out_of_memory_at = MOST;
+  for (int i = 0; i < 100; i++) drop_room(rawwaker_sender_room(tx));
+  CHECK(out_of_memory_at >= MOST - 5);
+  out_of_memory_at = 0;
+  for (int i = 0; i < HELD; i++)
+    if (i != HELD - 5) drop_room(room[i]);
+  rawwaker_sender_drop(tx);
+  drop_stream(s);
+}
+
 /* ------------------------------------------------------------------------ watched senders -- */
 
 /* Gives out a sender's address with bit 0 set, and writes down each use. */
@@ -887,6 +919,26 @@ static void a_watcher_is_asked(void) {
   watched = false;
   drop_stream(s);
   CHECK(happened("R"));
+}
+
+/* The memory of this process that is in use, in pages, and 0 if the system does not report it. */
+static long resident(void) {
+  long all, used = 0;
+  FILE *f = fopen("/proc/self/statm", "r");
+  if (f == NULL) return 0;
+  if (fscanf(f, "%ld %ld", &all, &used) != 2) used = 0;
+  fclose(f);
+  return used;
+}
+static void places_that_are_not_used_cost_nothing(void) {
+  enum { ITEM = 4096, ITEMS = 1 << 15 }; /* 128 MiB */
+  static char item[ITEM];
+  long before = resident();
+  rawwaker_stream s = rawwaker_channel_new(ITEM, 1, ITEMS, NULL, NULL, &tx);
+  CHECK(rawwaker_sender_try_send(tx, item) == RAWWAKER_SENT);
+  CHECK(resident() - before < 1024);
+  rawwaker_sender_drop(tx);
+  s.vtable->drop(s.data);
 }
 
 /* ---------------------------------------------------------------------------------- deaths -- */
@@ -1227,6 +1279,7 @@ int main(int argc, char **argv) {
       a_woken_room_that_does_not_fit_passes_on);
   run("a place that becomes free wakes one room, and they take turns", one_place_wakes_one_room);
   run("a woken room that is dropped passes its place on", a_woken_room_that_is_dropped_passes_on);
+  run("a room that never waited passes nothing on", a_room_that_never_waited_passes_nothing_on);
   run("a ready room passes on what it leaves", a_ready_room_with_more_space_passes_on);
   run("a closed channel has room for every room", a_closed_channel_has_room);
   run("a stream's drop wakes the rooms before it calls destroy and cancel",
@@ -1234,12 +1287,16 @@ int main(int argc, char **argv) {
   run("a room outlives both ends, and neither ends nor keeps the stream",
       a_room_outlives_both_ends);
   run("the memory of rooms is reused", memory_of_rooms_is_reused);
+  run("a free room is found beyond many in use", memory_of_rooms_is_found);
   run("the storm", storm);
   run("a watcher is asked for each use of a sender", a_watcher_is_asked);
-  if (mortal)
+  if (mortal) {
+    run("places that were never used take no memory of the system",
+        places_that_are_not_used_cost_nothing);
     deaths();
-  else
+  } else {
     printf("# SKIP the deaths: the tool would add its report to the line\n");
+  }
   printf("1..%d\n", tests);
   return failures != 0;
 }

@@ -1,49 +1,21 @@
 /* channel_gaps.c - interleaves calls on a channel by their atomic steps: one call with two actions
  * of other threads, in every pair of its gaps; two calls that both stop in the middle (with the
- * argument full, one of them twice); and it stops a thread permanently in each of its gaps.
+ * argument full, one of them twice), alone or beside the receiver; and it stops a thread
+ * permanently in each of its gaps.
  *
  * This file includes the channel, whose atomic steps call gap first. rawwaker.c is linked: its cell
  * has tests of its own in gaps.c. ./run builds and runs it. */
 #define _GNU_SOURCE
-#include <setjmp.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
 #include <unistd.h>
 
-static void gap(void);
-#undef atomic_load_explicit
-#undef atomic_store_explicit
-#undef atomic_exchange_explicit
-#undef atomic_fetch_add_explicit
-#undef atomic_fetch_sub_explicit
-#undef atomic_fetch_or_explicit
-#undef atomic_compare_exchange_strong_explicit
-#undef atomic_compare_exchange_weak_explicit
-#define atomic_load_explicit(p, order) (gap(), __atomic_load_n((p), (order)))
-#define atomic_store_explicit(p, v, order) (gap(), __atomic_store_n((p), (v), (order)))
-#define atomic_exchange_explicit(p, v, order) (gap(), __atomic_exchange_n((p), (v), (order)))
-#define atomic_fetch_add_explicit(p, v, order) (gap(), __atomic_fetch_add((p), (v), (order)))
-#define atomic_fetch_sub_explicit(p, v, order) (gap(), __atomic_fetch_sub((p), (v), (order)))
-#define atomic_fetch_or_explicit(p, v, order) (gap(), __atomic_fetch_or((p), (v), (order)))
-#define atomic_compare_exchange_strong_explicit(p, e, v, order, fail) \
-  (gap(), __atomic_compare_exchange_n((p), (e), (v), 0, (order), (fail)))
-#define atomic_compare_exchange_weak_explicit(p, e, v, order, fail) \
-  (gap(), __atomic_compare_exchange_n((p), (e), (v), 0, (order), (fail)))
+#include "gap.h"
 
-/* What a stopped thread has allocated stays reachable for LeakSanitizer. */
-static bool keeps;
-static void *kept[1 << 16];
-static size_t kept_n;
-static void *keep(void *p) {
-  if (keeps && kept_n < sizeof kept / sizeof *kept) kept[kept_n++] = p;
-  return p;
-}
-#define malloc(n) keep(malloc(n))
-#define calloc(n, size) keep(calloc(n, size))
+static bool keeps; /* a thread stops, and what it has allocated is not freed */
+static void *keep_if_stopped(void *p) { return keeps ? keep(p) : p; }
+#define malloc(n) keep_if_stopped(malloc(n))
+#define calloc(n, size) keep_if_stopped(calloc(n, size))
 #ifndef RAWWAKER_CHANNEL_C
 #define RAWWAKER_CHANNEL_C "../../../channel/rawwaker_channel.c"
 #endif
@@ -60,9 +32,6 @@ typedef struct action {
 } action;
 
 static const action *first, *second; /* of actors 1 and 2 */
-static unsigned long gaps, first_at, second_at, stop_at, interleavings, stops;
-static bool alone; /* no thread is under test, or another thread steps */
-static jmp_buf stopped;
 static const char *setup_name, *call_name;
 static bool full; /* the call of actor 0 stops a second time, in each of its gaps */
 
@@ -72,18 +41,21 @@ static struct {
   bool on, ended;         /* ended: of actor 1 */
   int actor;              /* which one runs */
   unsigned long gaps[2], stops[2][2];
-  bool receives;          /* an item is received each time that actor 1 gives way */
   const action *call;     /* of actor 1 */
+  const action *third;    /* of actor 2, each time that actor 1 gives way; or NULL */
   ucontext_t main, other;
 } two;
 
-static void receive_one(void);
 static void two_gap(void) {
   int me = two.actor;
   unsigned long at = ++two.gaps[me];
   if (at != two.stops[me][0] && at != two.stops[me][1]) return;
   if (me == 0 && two.ended) return;
-  if (me == 1 && two.receives) receive_one();
+  if (me == 1 && two.third != NULL) {
+    alone = true;
+    two.third->run(2);
+    alone = false;
+  }
   two.actor = !me;
   if (me == 0)
     swapcontext(&two.main, &two.other);
@@ -115,9 +87,10 @@ static void check(bool ok, const char *why) {
   if (stop_at != 0) printf(" stops in gap %lu", stop_at);
   if (first != NULL) printf(", %s in gap %lu", first->name, first_at);
   if (second != NULL) printf(", %s in gap %lu", second->name, second_at);
-  if (two.on)
+  if (two.call != NULL)
     printf(" (stops in %lu and %lu), beside %s (stops in %lu and %lu)", two.stops[0][0],
            two.stops[0][1], two.call->name, two.stops[1][0], two.stops[1][1]);
+  if (two.third != NULL) printf(", and %s at each of these", two.third->name);
   printf(": %s\n", why);
   fflush(stdout);
   _exit(1);
@@ -294,14 +267,15 @@ static void await_room(int a) {
   send_item(a);
 }
 
+/* Those of senders come first. */
 static const action actions[] = {
     {"try_send", send_item},       {"the drop of a sender", drop_sender},
     {"fail", fail_sender},         {"clone and try_send", clone_and_send},
-    {"poll_next", poll_stream},    {"the drop of the stream", drop_stream},
     {"a poll of a room", await_room},
     {"the drop of a room", drop_room},
+    {"poll_next", poll_stream},    {"the drop of the stream", drop_stream},
 };
-enum { ACTIONS = sizeof actions / sizeof *actions };
+enum { ACTIONS = sizeof actions / sizeof *actions, SENDER_ACTIONS = ACTIONS - 2 };
 
 /* ------------------------------------------------------------------------------ the setups -- */
 
@@ -311,22 +285,23 @@ typedef struct setup {
   size_t capacity;
   int items, rooms; /* rooms: of so many actors, from the last one */
   bool asleep, woken, extra;
+  bool three;  /* a third action while two calls are in the middle */
   int without; /* so many actors have no sender: 1 is actor 0, 2 is actors 0 and 2 */
 } setup;
 static const setup setups[] = {
-    {"empty, two senders", 1, 0, 0, false, false, false, 1},
-    {"empty, one sender", 1, 0, 0, false, false, false, 2},
-    {"one item, one sender", 2, 1, 0, false, false, false, 2},
-    {"empty", 1, 0, 0, false, false, false, 0},
-    {"empty, the receiver sleeps", 1, 0, 0, true, false, false, 0},
-    {"empty, the receiver sleeps, another sender", 2, 0, 0, true, false, true, 0},
-    {"full", 1, 1, 0, false, false, false, 0},
-    {"full, one room", 1, 1, 1, false, false, true, 0},
-    {"full, two rooms", 1, 1, 2, false, false, false, 0},
-    {"full, three rooms", 2, 2, 3, false, false, true, 0},
-    {"three rooms, one is woken", 2, 2, 3, false, true, true, 0},
-    {"three rooms, one is woken, one place", 1, 1, 3, false, true, true, 0},
-    {"three places, two items", 3, 2, 0, false, false, false, 0},
+    {"empty, two senders", 1, 0, 0, false, false, false, false, 1},
+    {"empty, one sender", 1, 0, 0, false, false, false, false, 2},
+    {"one item, one sender", 2, 1, 0, false, false, false, false, 2},
+    {"empty", 1, 0, 0, false, false, false, false, 0},
+    {"empty, the receiver sleeps", 1, 0, 0, true, false, false, false, 0},
+    {"empty, the receiver sleeps, another sender", 2, 0, 0, true, false, true, true, 0},
+    {"full", 1, 1, 0, false, false, false, false, 0},
+    {"full, one room", 1, 1, 1, false, false, true, false, 0},
+    {"full, two rooms", 1, 1, 2, false, false, false, false, 0},
+    {"full, three rooms", 2, 2, 3, false, false, true, false, 0},
+    {"three rooms, one is woken", 2, 2, 3, false, true, true, false, 0},
+    {"three rooms, one is woken, one place", 1, 1, 3, false, true, true, false, 0},
+    {"three places, two items", 3, 2, 0, false, false, false, false, 0},
 };
 static rawwaker_sender *extra;
 
@@ -460,7 +435,7 @@ static void other_main(void) {
 }
 
 /* Actor 0 runs to its gap i, then actor 1 to its gap j, then actor 0 to its gap k, then actor 1 to
- * its gap l or its end, and then actor 0. */
+ * its gap l, if that is not 0, or its end, and then actor 0. */
 static void run_two(const action *call, unsigned long i, unsigned long j, unsigned long k,
                     unsigned long l) {
   static char stack[256 * 1024];
@@ -488,46 +463,58 @@ static void run_two(const action *call, unsigned long i, unsigned long j, unsign
   finish();
 }
 
-static void every_two(const setup *s, const action *call) {
+static void most_gaps(unsigned long most[2]) {
+  for (int a = 0; a < 2; a++)
+    if (two.gaps[a] > most[a]) most[a] = two.gaps[a];
+  check(most[0] < 1000 && most[1] < 1000, "it does not end");
+}
+static void every_two(const setup *s, const action *call, bool twice) {
+  const action *third = two.third;
   unsigned long most[2] = {1, 1};
+  two.third = NULL; /* it may leave so few that the search would end at once */
+  begin(s);
+  run_two(call, 1, 0, 0, 0);
+  most_gaps(most);
+  two.third = third;
   for (unsigned long i = 1; i <= most[0]; i++)
     for (unsigned long j = 1; j <= most[1]; j++)
-      for (unsigned long k = full ? i + 1 : most[0] + 1; k <= most[0] + 1; k++) {
+      for (unsigned long k = twice ? i + 1 : most[0] + 1; k <= most[0] + 1; k++) {
         begin(s);
         run_two(call, i, j, k, 0);
-        for (int a = 0; a < 2; a++)
-          if (two.gaps[a] > most[a]) most[a] = two.gaps[a];
-        check(most[0] < 1000 && most[1] < 1000, "it does not end");
+        most_gaps(most);
       }
 }
 
-static void receive_one(void) {
-  alone = true;
-  poll_stream(0);
-  alone = false;
+/* Calls of two senders, and an action of the receiver while both are in the middle of theirs.
+ * Rooms take too long if not full. */
+static int senders_actions(void) { return full ? SENDER_ACTIONS : 3; }
+static void every_three(const setup *s, const action *call) {
+  for (two.call = actions; two.call < actions + senders_actions(); two.call++)
+    for (two.third = actions + SENDER_ACTIONS; two.third < actions + ACTIONS; two.third++)
+      every_two(s, call, true);
+  two.call = two.third = NULL;
 }
 
-/* Two rooms are polled in a full channel of two places. Each stops twice, and a place becomes free
+/* Two rooms are polled in a full channel of two places. Each stops twice, and an item is received
  * after either pair of stops. */
-static void every_two_rooms(const action *call) {
-  static const setup two_places = {"full, two rooms that are polled and two receives",
-                                   2, 2, 0, false, false, true, 0};
+static void every_two_rooms(void) {
+  static const setup s = {"full, two rooms", 2, 2, 0, false, false, true, false, 0};
+  static const action poll_room = {"a poll of a room", await_room};
+  static const action poll = {"poll_next", poll_stream};
   unsigned long most[2] = {2, 2};
-  two.receives = true;
-  two.call = call;
+  two.call = &poll_room;
+  two.third = &poll;
   for (unsigned long i = 1; i < most[0]; i++)
     for (unsigned long j = 1; j < most[1]; j++)
       for (unsigned long k = i + 1; k <= most[0]; k++)
         for (unsigned long l = j + 1; l <= most[1]; l++) {
-          begin(&two_places);
+          begin(&s);
           for (int a = 1; a >= 0; a--) /* the newest is woken first */
             w.room[a] = rawwaker_sender_room_for(w.tx[a], room_of(a));
-          run_two(call, i, j, k, l);
-          for (int a = 0; a < 2; a++)
-            if (two.gaps[a] > most[a]) most[a] = two.gaps[a];
-          check(most[0] < 1000 && most[1] < 1000, "it does not end");
+          run_two(two.call, i, j, k, l);
+          most_gaps(most);
         }
-  two.receives = false;
+  two.call = two.third = NULL;
 }
 
 /* ---------------------------------------------------------------------- threads that stop -- */
@@ -607,11 +594,12 @@ int main(int argc, char **argv) {
       for (first = actions; first < actions + ACTIONS; first++)
         for (second = actions; second < actions + ACTIONS; second++) every_pair(s, call);
       first = second = NULL;
-      for (two.call = actions; two.call < actions + ACTIONS; two.call++) every_two(s, call);
+      for (two.call = actions; two.call < actions + ACTIONS; two.call++) every_two(s, call, full);
+      two.call = NULL;
+      if ((full || s->three) && call < actions + senders_actions()) every_three(s, call);
       for (unsigned long at = 1; stop(s, call, at); at++) check(at < 1000, "it does not end");
     }
-  for (const action *call = actions; call < actions + ACTIONS; call++)
-    if (call->run == await_room) every_two_rooms(call);
+  every_two_rooms();
   printf("ok: %d calls in %d channels, with every two actions of others in every pair of their "
          "gaps, and beside each other: %lu interleavings; and a thread that stops permanently, "
          "%lu times: 0 items or wakes lost\n",

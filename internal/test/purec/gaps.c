@@ -9,34 +9,12 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
-#include <setjmp.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-static void gap(void);
-#undef atomic_load_explicit
-#undef atomic_store_explicit
-#undef atomic_exchange_explicit
-#undef atomic_fetch_add_explicit
-#undef atomic_fetch_sub_explicit
-#undef atomic_fetch_or_explicit
-#undef atomic_fetch_and_explicit
-#undef atomic_compare_exchange_strong_explicit
-#undef atomic_compare_exchange_weak_explicit
-#define atomic_load_explicit(p, order) (gap(), __atomic_load_n((p), (order)))
-#define atomic_store_explicit(p, v, order) (gap(), __atomic_store_n((p), (v), (order)))
-#define atomic_exchange_explicit(p, v, order) (gap(), __atomic_exchange_n((p), (v), (order)))
-#define atomic_fetch_add_explicit(p, v, order) (gap(), __atomic_fetch_add((p), (v), (order)))
-#define atomic_fetch_sub_explicit(p, v, order) (gap(), __atomic_fetch_sub((p), (v), (order)))
-#define atomic_fetch_or_explicit(p, v, order) (gap(), __atomic_fetch_or((p), (v), (order)))
-#define atomic_fetch_and_explicit(p, v, order) (gap(), __atomic_fetch_and((p), (v), (order)))
-#define atomic_compare_exchange_strong_explicit(p, e, v, order, fail) \
-  (gap(), __atomic_compare_exchange_n((p), (e), (v), 0, (order), (fail)))
-#define atomic_compare_exchange_weak_explicit(p, e, v, order, fail) \
-  (gap(), __atomic_compare_exchange_n((p), (e), (v), 0, (order), (fail)))
+#include "gap.h"
 #ifndef RAWWAKER_C
 #define RAWWAKER_C "../../../rawwaker.c"
 #endif
@@ -47,10 +25,6 @@ static void gap(void);
 /* ------------------------------------------------------------------------------- the gaps -- */
 
 static void (*first)(void), (*second)(void); /* the actions of other threads */
-static unsigned long gaps, first_at, second_at, interleavings;
-static bool alone; /* no thread is under test, or another thread steps */
-static unsigned long stop_at;
-static jmp_buf stopped;
 
 static void gap(void) {
   if (alone) return;
@@ -246,14 +220,7 @@ static const script scripts[] = {
  * waits for no thread. */
 static rawwaker_cell cell;
 static rawwaker_box *other_box;
-static unsigned long stops, called, dropped_hooks;
-static void *kept[16384]; /* the stopped threads' memory, kept reachable for LeakSanitizer */
-static size_t kept_n;
-
-static void keep(void *p) {
-  check(kept_n < sizeof kept / sizeof *kept, "too few entries in kept");
-  kept[kept_n++] = p;
-}
+static unsigned long called, dropped_hooks;
 static void hook_wake(void *arg) {
   (void)arg;
   gap();
@@ -808,6 +775,118 @@ static bool stop_push(unsigned long at, bool late) {
   return left;
 }
 
+/* ------------------------------------------------------------------------------- the job -- */
+
+/* A job, the thread of its engine, and the one that polls and drops its future. */
+static struct {
+  rawwaker_queue *q;
+  rawwaker_future f;
+  rawwaker_job *j;
+  bool submitted, used, dropped, ended, running;
+  unsigned taken, destroyed, cancels, releases;
+} job;
+
+static void job_send(void) {
+  static const int value = 42;
+  job.used = true;
+  rawwaker_job_send(job.j, &value);
+}
+static void on_submit(void *engine, rawwaker_job *j) {
+  (void)engine;
+  check(j == job.j && !job.submitted, "a job was submitted twice");
+  job.submitted = true;
+}
+static void on_job_cancel(void *engine, rawwaker_job *j) {
+  (void)engine;
+  (void)j;
+  check(job.submitted && !job.used, "cancel was called for a job that had not begun or had ended");
+  check(++job.cancels == 1, "cancel was called twice");
+}
+static void on_job_destroy(rawwaker_job *j, void *value) {
+  (void)j;
+  check(*(int *)value == 42 && ++job.destroyed == 1, "another value was destroyed");
+}
+static void on_job_release(rawwaker_job *j) {
+  check(j == job.j && ++job.releases == 1, "release was called twice");
+}
+static const rawwaker_job_ops job_ops = {on_submit, on_job_cancel, on_job_destroy, on_job_release};
+
+static void job_run_engine(void) {
+  if (job.running) return;
+  job.running = true;
+  rawwaker_queue_run(job.q, &job);
+  job.running = false;
+}
+static void job_answer(void) {
+  if (job.running || !job.submitted || job.used) return;
+  job.running = true;
+  job_send();
+  job.running = false;
+}
+static void job_poll(void) {
+  if (job.dropped || job.ended) return;
+  rawwaker waker = rawwaker_noop();
+  int out = 0;
+  rawwaker_poll got = job.f.vtable->poll(job.f.data, &(rawwaker_context){&waker}, &out);
+  job.ended = got != RAWWAKER_PENDING;
+  job.taken += got == RAWWAKER_READY && out == 42;
+}
+static void job_cancel_future(void) {
+  if (!job.dropped && !job.ended) rawwaker_oneshot_cancel(job.f);
+}
+static void job_drop(void) {
+  if (job.dropped) return;
+  job.dropped = true;
+  job.f.vtable->drop(job.f.data);
+}
+
+static void job_beside(const script *s, unsigned long one_at, unsigned long two_at) {
+  scenario = s->name;
+  first = s->first;
+  second = s->second;
+  first_at = one_at;
+  second_at = two_at;
+  alone = true;
+  memset(&job, 0, sizeof job);
+  job.q = rawwaker_queue_new();
+  check(job.q != NULL, "out of memory");
+  job.f = rawwaker_job_new(job.q, &job_ops, sizeof(int), _Alignof(int), 0, &job.j);
+  job_poll();
+  if (s->tell) job_run_engine(); /* it is submitted */
+  gaps = 0;
+  alone = false;
+  s->under_test();
+  alone = true;
+  interleavings++;
+  job_run_engine();
+  check(job.submitted || job.dropped, "a job was not submitted");
+  job_answer();
+  job_poll();
+  check(job.ended || job.dropped, "a job that was ended is not ready");
+  job_drop();
+  job_run_engine();
+  check(job.taken + job.destroyed == job.used, "a value was not taken or destroyed exactly once");
+  check(job.releases == 1, "release was not called exactly once");
+  rawwaker_queue_end(job.q);
+  rawwaker_queue_drop(job.q);
+  rawwaker_set_panic(NULL, 0);
+}
+
+static const script job_scripts[] = {
+    {"the drop of a job beside its submit and its answer", false, job_drop, job_run_engine,
+     job_answer},
+    {"the drop of a job beside its answer and its cancel", true, job_drop, job_answer,
+     job_run_engine},
+    {"the drop of a job beside its cancel and its answer", true, job_drop, job_run_engine,
+     job_answer},
+    {"the cancel of a job beside its answer and its engine", true, job_cancel_future, job_answer,
+     job_run_engine},
+    {"a submit beside a cancel and a drop", false, job_run_engine, job_cancel_future, job_drop},
+    {"an answer beside a cancel and a drop", true, job_answer, job_cancel_future, job_drop},
+    {"an answer beside a poll and a drop", true, job_answer, job_poll, job_drop},
+    {"a poll of a job beside its answer", true, job_poll, job_answer, job_run_engine},
+};
+
 static void every_pair(void (*run)(const script *s, unsigned long one, unsigned long two),
                        const script *s) {
   unsigned long most = 1;
@@ -831,10 +910,12 @@ static void every_pair_once(const once *s) {
 
 int main(void) {
   size_t n = sizeof scripts / sizeof *scripts, k = sizeof besides / sizeof *besides;
+  size_t j = sizeof job_scripts / sizeof *job_scripts;
   size_t o = sizeof onces / sizeof *onces, q = sizeof queues / sizeof *queues;
   for (const script *s = scripts; s < scripts + n; s++) every_pair(play, s);
   for (const script *s = besides; s < besides + k; s++) every_pair(beside, s);
   for (const script *s = queues; s < queues + q; s++) every_pair(queue_beside, s);
+  for (const script *s = job_scripts; s < job_scripts + j; s++) every_pair(job_beside, s);
   for (const once *s = onces; s < onces + o; s++) every_pair_once(s);
   size_t m = sizeof halts / sizeof *halts;
   for (const halt *h = halts; h < halts + m; h++)
@@ -848,6 +929,6 @@ int main(void) {
   printf("ok: %zu calls, each with two actions of others in every pair of its gaps: "
          "%lu interleavings, 0 wakes lost; "
          "and %zu in which a thread stops permanently, %lu times: 0 wakes of others lost\n",
-         n + k + q + o, interleavings, m + o + 1, stops);
+         n + k + q + j + o, interleavings, m + o + 1, stops);
   return 0;
 }

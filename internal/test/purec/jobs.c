@@ -156,6 +156,7 @@ static void outlives(void) {
   CHECK(strcmp(events, "n+Yr") == 0);
 }
 
+static void no_ops(void) { rawwaker_job_new(queue, NULL, 0, 0, 0, &job); }
 static void no_submit(void) {
   static const rawwaker_job_ops none = {NULL, NULL, NULL, NULL};
   rawwaker_job_new(queue, &none, 0, 0, 0, &job);
@@ -348,6 +349,7 @@ int main(int argc, char **argv) {
   run("storm: 7 threads and an engine", storm);
   if (deaths) {
     queue = rawwaker_queue_new();
+    death("rawwaker_job_new: NULL ops", no_ops);
     death("rawwaker_job_new: empty member submit", no_submit);
     death("rawwaker_job_new: NULL j", no_job);
     death("rawwaker_job_new: out of memory", too_large);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "rawwaker.h"
+#include "rawwaker_channel.h"
 
 static _Atomic(size_t) live; /* futures and streams of this file */
 
@@ -174,4 +174,97 @@ void fixture_value(uint64_t v, rawwaker_future *out) {
   p->v = v;
   live++;
   *out = (rawwaker_future){p, &vtable};
+}
+
+/* ------------------------------------------------------------------------- a producer of C -- */
+
+typedef struct producer {
+  pthread_t thread;
+  rawwaker_sender *tx;
+  uint64_t n;
+  bool fails;
+  void (*wait)(void *arg, rawwaker_future room);
+  void *arg;
+  _Atomic(uint64_t) counts[4]; /* of calls: sent, full, destroy, release */
+} producer;
+
+static void producer_destroy(void *arg, void *item) {
+  (void)item;
+  ((producer *)arg)->counts[2]++;
+}
+static void producer_release(void *arg) { ((producer *)arg)->counts[3]++; }
+
+static void *producer_run(void *arg) {
+  producer *p = arg;
+  int got = RAWWAKER_SENT;
+  for (uint64_t i = 0; i < p->n && got != RAWWAKER_CLOSED; i++) {
+    while ((got = rawwaker_sender_try_send(p->tx, &i)) == RAWWAKER_FULL) {
+      p->counts[1]++;
+      p->wait(p->arg, rawwaker_sender_room(p->tx));
+    }
+    if (got == RAWWAKER_SENT) p->counts[0]++;
+  }
+  if (p->fails)
+    rawwaker_sender_fail(p->tx, "C's producer", 12);
+  else
+    rawwaker_sender_drop(p->tx);
+  return NULL;
+}
+
+/* Writes the stream of a channel of capacity 4 to *out, and starts a thread that sends the numbers
+ * 0 to n-1 to it, and then fails or ends. It calls wait(arg, room) each time that the channel is
+ * full; wait takes room. */
+producer *fixture_produce(uint64_t n, bool fails, void (*wait)(void *arg, rawwaker_future room),
+                          void *arg, rawwaker_stream *out) {
+  static const rawwaker_channel_ops ops = {.destroy = producer_destroy,
+                                           .release = producer_release};
+  producer *p = calloc(1, sizeof *p);
+  if (p == NULL) abort();
+  p->n = n;
+  p->fails = fails;
+  p->wait = wait;
+  p->arg = arg;
+  live++;
+  *out = rawwaker_channel_new(sizeof n, _Alignof(uint64_t), 4, &ops, p, &p->tx);
+  if (pthread_create(&p->thread, NULL, producer_run, p) != 0) abort();
+  return p;
+}
+
+/* Waits until the thread has ended. The stream was dropped. Takes p. */
+void fixture_join(producer *p, uint64_t counts[4]) {
+  pthread_join(p->thread, NULL);
+  for (int i = 0; i < 4; i++) counts[i] = p->counts[i];
+  free(p);
+  live--;
+}
+
+/* ------------------------------------------------------------------- C reads a stream of Rust -- */
+
+typedef struct reader {
+  rawwaker_stream s;
+  uint64_t *items;
+} reader;
+
+static rawwaker_poll reader_poll(void *data, rawwaker_context *cx, void *out) {
+  reader *r = data;
+  (void)out;
+  for (;;) {
+    rawwaker_poll got = r->s.vtable->poll_next(r->s.data, cx, r->items);
+    if (got != RAWWAKER_READY) return got == RAWWAKER_DONE ? RAWWAKER_READY : got;
+    r->items++;
+  }
+}
+static void reader_drop(void *data) {
+  reader *r = data;
+  r->s.vtable->drop(r->s.data);
+}
+
+/* Reads the stream to its end on this thread, and drops it. items has room for one more than there
+ * are. Returns READY after DONE, or PANICKED, and the number of items in *n. */
+rawwaker_poll fixture_read(rawwaker_stream s, uint64_t *items, size_t *n) {
+  static const rawwaker_future_vtable vtable = {reader_poll, reader_drop};
+  reader r = {s, items};
+  rawwaker_poll got = rawwaker_block_on((rawwaker_future){&r, &vtable}, NULL);
+  *n = (size_t)(r.items - items);
+  return got;
 }

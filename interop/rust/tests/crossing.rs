@@ -14,10 +14,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use ffiwaker::{
-    into_raw, waker_from_raw, waker_into_raw, Foreign, RawContext, RawFuture, RawFutureVTable,
-    RawWaker,
+    into_raw, stream_into_raw, waker_from_raw, waker_into_raw, Foreign, ForeignStream, RawContext,
+    RawFuture, RawFutureVTable, RawWaker,
 };
 use futures::executor::block_on;
+use futures::stream::{poll_fn as poll_fn_stream, Stream, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 thread_local!(static ALLOCATIONS: Cell<usize> = const { Cell::new(0) });
@@ -124,6 +125,62 @@ impl Wake for CountWakes {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, SeqCst);
     }
+}
+
+// ----------------------------------------------------------------------------------------- streams
+
+/// Takes a Rust stream through Go, which adds 1 to each item.
+fn through_go(s: impl Stream<Item = u64> + Send + 'static) -> ForeignStream<u64> {
+    let s = stream_into_raw(s);
+    // SAFETY: Go takes s over, and writes a stream of u64 to memory for one.
+    unsafe {
+        let (data, vtable) = (s.data as usize, s.vtable as usize);
+        ForeignStream::from_raw(put(|out| gofixture::goStream(data, vtable, out)))
+    }
+}
+
+#[test]
+fn stream_crosses_from_rust_through_go_to_rust() {
+    let _balance = balance();
+    for threads in [false, true] {
+        let (tx, mut rx) = tokio::sync::mpsc::channel(1);
+        let s = through_go(poll_fn_stream(move |cx| rx.poll_recv(cx)));
+        let sends = std::thread::spawn(move || {
+            for i in 0..200 {
+                tx.blocking_send(i).unwrap();
+            }
+        });
+        let all: Vec<_> = if threads {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
+            let task = async { tokio::spawn(s.collect()).await.unwrap() };
+            runtime.unwrap().block_on(task)
+        } else {
+            block_on(s.collect())
+        };
+        sends.join().unwrap();
+        assert_eq!(all, (1..=200).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn stream_that_ends_early_in_rust_or_go_is_dropped_once() {
+    let _balance = balance();
+    let held = Arc::new(());
+    let its = held.clone();
+    let mut s =
+        through_go(poll_fn_stream(move |_| Poll::Ready(Some(Arc::strong_count(&its) as u64))));
+    assert_eq!(block_on(s.next()), Some(3));
+    drop(s);
+    assert_eq!(Arc::strong_count(&held), 1);
+    let its = held.clone();
+    let mut s = through_go(poll_fn_stream(move |_| {
+        assert_eq!(Arc::strong_count(&its), 7, "not seven");
+        Poll::Pending
+    }));
+    let panic = catch_unwind(AssertUnwindSafe(|| block_on(s.next()))).unwrap_err();
+    let text = panic.downcast_ref::<String>().expect("a text of Go's");
+    assert!(text.contains("not seven"), "{text}");
+    assert_eq!(Arc::strong_count(&held), 1);
 }
 
 // ------------------------------------------------------------------------------------------ wakers

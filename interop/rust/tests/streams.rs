@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::c_void;
+use std::future::Future;
 use std::panic::{catch_unwind, panic_any, AssertUnwindSafe};
 use std::pin::Pin;
 use std::ptr::null_mut;
@@ -12,8 +13,8 @@ use std::task::{Context, Poll, Waker};
 
 use cfixture as _;
 use ffiwaker::{
-    stream_into_raw, waker_into_raw, ForeignStream, RawContext, RawStream, RawStreamVTable, DONE,
-    PANICKED, PENDING, READY,
+    stream_into_raw, waker_into_raw, Foreign, ForeignStream, RawContext, RawFuture, RawStream,
+    RawStreamVTable, DONE, PANICKED, PENDING, READY,
 };
 use futures::channel::mpsc;
 use futures::executor::{block_on, block_on_stream};
@@ -23,6 +24,15 @@ use futures::SinkExt;
 extern "C" {
     fn fixture_live() -> usize;
     fn fixture_count(n: u64, last: u8, out: *mut RawStream);
+    fn fixture_produce(
+        n: u64,
+        fails: bool,
+        wait: unsafe extern "C" fn(*mut c_void, RawFuture),
+        arg: *mut c_void,
+        out: *mut RawStream,
+    ) -> *mut c_void;
+    fn fixture_join(producer: *mut c_void, counts: *mut Counts);
+    fn fixture_read(s: RawStream, items: *mut u64, n: *mut usize) -> u8;
     fn rawwaker_last_panic() -> *const std::ffi::c_char;
     fn rawwaker_live() -> usize;
 }
@@ -299,6 +309,187 @@ fn foreign_stream_shows_c_one_waker_for_many_polls() {
     assert_eq!(state.clones, 1);
     drop(s);
     assert_eq!(Arc::strong_count(&task), 1);
+}
+
+// ------------------------------------------------------------------- a channel of C in Rust
+
+#[repr(C)]
+#[derive(Default)]
+struct Counts {
+    sent: u64,
+    full: u64,
+    destroyed: u64,
+    released: u64,
+}
+
+/// A thread of C that fills a channel of capacity 4. It awaits room in Rust.
+struct Producer {
+    raw: *mut c_void,
+    waits: Box<Waits>,
+    first_full: std::sync::mpsc::Receiver<()>,
+}
+struct Waits {
+    full: std::sync::mpsc::Sender<()>,
+    block_on: fn(Foreign<()>),
+}
+
+fn produce(n: u64, fails: bool, block_on: fn(Foreign<()>)) -> (ForeignStream<u64>, Producer) {
+    unsafe extern "C" fn wait(arg: *mut c_void, room: RawFuture) {
+        // SAFETY: arg is the Waits below until join.
+        let waits = unsafe { &*arg.cast::<Waits>() };
+        _ = waits.full.send(());
+        // SAFETY: C gives the room away. It is a future of nothing.
+        (waits.block_on)(unsafe { Foreign::from_raw(room) });
+    }
+    let (full, first_full) = std::sync::mpsc::channel();
+    let waits = Box::new(Waits { full, block_on });
+    let arg = (&raw const *waits).cast_mut().cast();
+    let mut raw = null_mut();
+    // SAFETY: C writes a stream of u64. Waits lives until join.
+    let stream =
+        unsafe { ForeignStream::from_fn(|out| raw = fixture_produce(n, fails, wait, arg, out)) };
+    (stream, Producer { raw, waits, first_full })
+}
+
+impl Producer {
+    fn wait_until_full(&self) {
+        self.first_full.recv().expect("the channel is full");
+    }
+    fn join(self) -> Counts {
+        let mut counts = Counts::default();
+        // SAFETY: once, and every caller has dropped the stream.
+        unsafe { fixture_join(self.raw, &mut counts) };
+        drop(self.waits);
+        counts
+    }
+}
+
+fn tokio_here() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().build().unwrap()
+}
+fn tokio_threads() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap()
+}
+
+/// How a stream is read to its end, with how C's thread awaits room.
+type Way = (fn(ForeignStream<u64>) -> Vec<u64>, fn(Foreign<()>));
+const WAYS: [Way; 3] = [
+    (|s| block_on(s.collect()), |room| block_on(room)),
+    (|s| tokio_here().block_on(s.collect()), |room| tokio_here().block_on(room)),
+    (
+        |s| tokio_threads().block_on(async { tokio::spawn(s.collect()).await.unwrap() }),
+        |room| tokio_threads().block_on(async { tokio::spawn(room).await.unwrap() }),
+    ),
+];
+
+#[test]
+fn channel_of_c_gives_every_item_in_order() {
+    let _balance = balance();
+    for (read, await_room) in WAYS {
+        let (s, producer) = produce(200, false, await_room);
+        producer.wait_until_full();
+        assert_eq!(read(s), (0..200).collect::<Vec<_>>());
+        let c = producer.join();
+        assert!(c.full >= 1);
+        assert_eq!((c.sent, c.destroyed, c.released), (200, 0, 1));
+    }
+}
+
+#[test]
+fn channel_of_c_dropped_early_destroys_the_rest_once() {
+    let _balance = balance();
+    for (_, await_room) in WAYS {
+        for taken in [0, 1, 3, 4] {
+            let (mut s, producer) = produce(200, false, await_room);
+            producer.wait_until_full();
+            for i in 0..taken {
+                assert_eq!(block_on(s.next()), Some(i));
+            }
+            drop(s); // C's thread awaits room, or is about to send
+            let c = producer.join();
+            assert!(c.sent >= 4 && c.sent < 200, "{} were sent", c.sent);
+            assert_eq!((taken + c.destroyed, c.released), (c.sent, 1));
+        }
+    }
+}
+
+#[test]
+fn channel_of_c_that_fails_panics_after_its_items() {
+    let _balance = balance();
+    for (_, await_room) in WAYS {
+        let (mut s, producer) = produce(10, true, await_room);
+        producer.wait_until_full();
+        for i in 0..10 {
+            assert_eq!(block_on(s.next()), Some(i));
+        }
+        let payload = caught(|| block_on(s.next()));
+        assert_eq!(payload.downcast_ref::<String>().unwrap(), "C's producer");
+        assert!(s.is_terminated());
+        let c = producer.join();
+        assert_eq!((c.sent, c.destroyed, c.released), (10, 0, 1));
+
+        let (s, producer) = produce(10, true, await_room);
+        let all = s.outcomes().map(|r| r.map_err(|e| e.to_string()));
+        let mut want: Vec<_> = (0..10).map(Ok).collect();
+        want.push(Err("C's producer".to_owned()));
+        assert_eq!(block_on(all.collect::<Vec<_>>()), want);
+        assert_eq!(producer.join().released, 1);
+    }
+}
+
+#[test]
+fn room_of_c_may_be_dropped_while_pending() {
+    /// Gives each room up after one poll, so C asks for another one.
+    fn poll_and_drop(mut room: Foreign<()>) {
+        _ = Pin::new(&mut room).poll(&mut Context::from_waker(Waker::noop()));
+        drop(room);
+        std::thread::yield_now();
+    }
+    let _balance = balance();
+    let (s, producer) = produce(200, false, poll_and_drop);
+    producer.wait_until_full();
+    assert_eq!(block_on(s.collect::<Vec<_>>()), (0..200).collect::<Vec<_>>());
+    let c = producer.join();
+    assert_eq!((c.sent, c.destroyed, c.released), (200, 0, 1));
+}
+
+// ----------------------------------------------------------------------- Rust streams read by C
+
+/// What C has read, with the code of the end.
+fn read(s: impl Stream<Item = u64> + Send + 'static, most: usize) -> (u8, Vec<u64>) {
+    let mut items = vec![0; most + 1];
+    let mut n = 0;
+    // SAFETY: items has room for what s gives, and for one more.
+    let code = unsafe { fixture_read(stream_into_raw(s), items.as_mut_ptr(), &mut n) };
+    items.truncate(n);
+    (code, items)
+}
+
+#[test]
+fn stream_into_raw_is_read_by_c_on_its_own_semaphore() {
+    let _balance = balance();
+    let (mut tx, rx) = mpsc::channel(1);
+    let sends = std::thread::spawn(move || (0..1000).for_each(|i| block_on(tx.send(i)).unwrap()));
+    assert_eq!(read(rx, 1000), (READY, (0..1000).collect()));
+    sends.join().unwrap();
+
+    let (tx, mut rx) = tokio::sync::mpsc::channel(1);
+    let runtime = tokio_threads();
+    let sends = runtime.spawn(async move {
+        for i in 0..1000 {
+            tx.send(i).await.unwrap();
+        }
+    });
+    assert_eq!(
+        read(stream::poll_fn(move |cx| rx.poll_recv(cx)), 1000),
+        (READY, (0..1000).collect())
+    );
+    runtime.block_on(sends).unwrap();
+
+    let drops = Arc::new(AtomicUsize::new(0));
+    let steps = [Item(7), Item(8), Panic].into();
+    assert_eq!(read(Script { steps, drops: drops.clone() }, 2), (PANICKED, vec![7, 8]));
+    assert_eq!((last_panic().as_str(), drops.load(SeqCst)), ("Box<dyn Any>", 1));
 }
 
 // ------------------------------------------------------------------- Rust through C to Rust

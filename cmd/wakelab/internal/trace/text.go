@@ -95,7 +95,7 @@ func (t *Trace) Text(e *Event) string {
 		return "continues"
 	case "wrapped":
 		if e.Reference == 0 {
-			return "a future crosses between C and Go"
+			return "a future or stream crosses between C and Go"
 		}
 		return waker + " crosses to C: reference " + strconv.Itoa(e.Reference)
 	case "unwrapped":

@@ -123,7 +123,7 @@ var ErrEmpty = errors.New("no trace: not a line that FFIWAKERDEBUG=trace=FILE ha
 var names = map[string]string{
 	"is wrapped": "wrapped", "is lent": "lent", "is cloned as": "clone", "is returned": "returned",
 	"is unwrapped": "unwrapped", "is unwound": "panicked",
-	"is READY": "ready", "is PENDING": "pending", "is PANICKED": "panicked",
+	"is READY": "ready", "is PENDING": "pending", "is PANICKED": "panicked", "is DONE": "ready",
 }
 
 // Read reads a trace. It ignores a last line without an end, which a program leaves that is killed

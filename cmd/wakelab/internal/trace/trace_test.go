@@ -128,13 +128,15 @@ func TestRead(t *testing.T) {
 			`{"ns":40,"thread":2,"what":"wake","c":1,"there":1,"ref":2,WORDS}`,
 			`{"ns":50,"thread":1,"what":"poll","c":1,"there":0,"ref":3,WORDS}`,
 			`{"ns":60,"thread":1,"what":"is READY","c":1,"there":0,"ref":3,WORDS}`,
-			`{"ns":70,"thread":1,"what":"drop","c":1,"there":0}`)
+			`{"ns":70,"thread":1,"what":"drop","c":1,"there":0}`,
+			`{"ns":80,"thread":1,"what":"is DONE","c":2,"there":0}`)
 		require.Len(t, tr.Wakers, 1)
 		require.Equal(t, Waker{
 			Number: 1, Kind: "C", Data: "0x10", VTable: "0x20", Polls: 2, Wakes: 1,
 		}, tr.Wakers[0])
 		require.Equal(t, 4, tr.Events[3].Leads)
 		require.Equal(t, "future dropped", tr.Events[6].What)
+		require.Equal(t, "ready", tr.Events[7].What, "the end of a stream")
 	})
 	t.Run("takes_an_address_that_is_used_again_for_another_waker", func(t *testing.T) {
 		tr := read(t,

@@ -48,26 +48,57 @@ static void use_future(const broken *b) {
 }
 
 struct other {
-  rawwaker_future f;
+  void *data;
+  rawwaker_poll (*poll)(void *data, rawwaker_context *cx, void *out);
   rawwaker_context *cx;
 };
 static void *poll_there(void *arg) {
   struct other *o = arg;
   uint64_t out;
-  o->f.vtable->poll(o->f.data, o->cx, &out);
+  o->poll(o->data, o->cx, &out);
   return NULL;
 }
-static void use_future_on_threads(const broken *b) {
-  rawwaker_test_future s = broken_future((void *)(uintptr_t)b);
-  rawwaker_future f = rawwaker_audit_future(s.future);
+static void on_another_thread(void *data,
+                              rawwaker_poll (*poll)(void *, rawwaker_context *, void *),
+                              void (*drop)(void *)) {
   rawwaker w = rawwaker_from_fn(nothing, NULL, NULL);
   rawwaker_context cx = {&w};
-  struct other o = {f, &cx};
+  struct other o = {data, poll, &cx};
   pthread_t t;
   if (pthread_create(&t, NULL, poll_there, &o) != 0) exit(2);
   pthread_join(t, NULL);
-  f.vtable->drop(f.data);
+  drop(data);
   rawwaker_drop(w);
+}
+static void use_future_on_threads(const broken *b) {
+  rawwaker_future f = rawwaker_audit_future(broken_future((void *)(uintptr_t)b).future);
+  on_another_thread(f.data, f.vtable->poll, f.vtable->drop);
+}
+static void use_stream_on_threads(const broken *b) {
+  rawwaker_stream s = rawwaker_audit_stream(broken_stream((void *)(uintptr_t)b).stream);
+  on_another_thread(s.data, s.vtable->poll_next, s.vtable->drop);
+}
+
+/* Reads a stream to its end correctly. */
+static void use_stream(const broken *b) {
+  rawwaker_test_stream s = broken_stream((void *)(uintptr_t)b);
+  rawwaker_stream f = rawwaker_audit_stream(s.stream);
+  uint64_t out = 0;
+  rawwaker one = rawwaker_from_fn(nothing, NULL, NULL), two = rawwaker_from_fn(nothing, NULL, NULL);
+  rawwaker_context first = {&one}, second = {&two};
+  f.vtable->poll_next(f.data, &first, &out);
+  rawwaker_poll got = f.vtable->poll_next(f.data, &second, &out);
+  if (!broken_is(b, "stream_keeps_its_waker_over_drop")) {
+    for (size_t i = 0; i <= s.count && got != 9; i++) {
+      s.produce(s.arg);
+      got = f.vtable->poll_next(f.data, &second, &out);
+    }
+    if (got == RAWWAKER_DONE) f.vtable->poll_next(f.data, &second, &out);
+  }
+  f.vtable->drop(f.data);
+  rawwaker_audit_leaks();
+  rawwaker_drop(one);
+  rawwaker_drop(two);
 }
 
 /* Spawns futures on an executor correctly. */
@@ -152,6 +183,8 @@ int main(int argc, char **argv) {
   if (strcmp(b->kind, "waker") == 0) use_waker(b);
   if (strcmp(b->kind, "future") == 0)
     broken_is(b, "knows_one_thread") ? use_future_on_threads(b) : use_future(b);
+  if (strcmp(b->kind, "stream") == 0)
+    broken_is(b, "stream_knows_one_thread") ? use_stream_on_threads(b) : use_stream(b);
   if (strcmp(b->kind, "executor") == 0) use_executor(b);
   if (strcmp(b->kind, "user") == 0) use_user(b);
   rawwaker_audit_leaks();

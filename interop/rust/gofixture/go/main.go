@@ -132,6 +132,15 @@ func goThrough(data, vtable C.uintptr_t, out unsafe.Pointer) {
 	rawwaker.FutureIntoRaw(future.Async(body)).Put(out)
 }
 
+// goStream writes a Go stream whose items are those of the given stream of uint64, plus 1.
+//
+//export goStream
+func goStream(data, vtable C.uintptr_t, out unsafe.Pointer) {
+	s := rawwaker.StreamFromRaw[uint64](rawwaker.RawStreamOf(uintptr(data), uintptr(vtable)))
+	more := future.MapStream(s, func(v uint64) uint64 { return v + 1 })
+	rawwaker.StreamIntoRaw(more).Put(out)
+}
+
 // goAgain takes the given future into Go and writes it out again.
 //
 //export goAgain

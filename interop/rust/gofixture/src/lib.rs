@@ -13,6 +13,7 @@ extern "C" {
     pub fn goAwaitCancelled(n: u64) -> u64;
     pub fn goBlockOn(data: usize, vtable: usize, out: *mut u64, text: *mut u8, len: usize) -> u8;
     pub fn goThrough(data: usize, vtable: usize, out: *mut c_void);
+    pub fn goStream(data: usize, vtable: usize, out: *mut c_void);
     pub fn goAgain(data: usize, vtable: usize, out: *mut c_void);
     pub fn goWaker(out: *mut c_void);
     pub fn goRepoll(data: usize, vtable: usize, polls: u64);

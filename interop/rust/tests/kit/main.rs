@@ -1,4 +1,4 @@
-//! Checks Rust's own wakers, futures and executors with the conformance kit in C (`wakertest/c`).
+//! Checks Rust's own wakers, futures, streams and executors with the conformance kit in C (`wakertest/c`).
 //! Each subject runs in a process of its own, because the kit ends its process if a call does not
 //! return:
 //!
@@ -12,6 +12,7 @@
 mod executors;
 mod faulty;
 mod futures;
+mod streams;
 mod sys;
 mod wakers;
 
@@ -19,13 +20,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{c_int, CStr, CString};
 use std::fmt::Display;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, OnceLock};
 
 use faulty::{faulty, Fault};
 use kitfixture as _; // links the kit
-use sys::{Arg, Rule, Shows, TestExecutor, TestFuture, TestWaker};
+use sys::{Arg, Rule, Shows, TestExecutor, TestFuture, TestStream, TestWaker};
 use wakers::{driven, Way, DRIVEN, MARK, MARKED};
 
 /// Counts the blocks of memory that hold a runtime's task, which only the runtime can free.
@@ -106,6 +107,16 @@ fn a_future(name: impl Display, make: fn() -> TestFuture) -> Subject {
     // SAFETY: call casts the argument back to the same type.
     subject(format!("future: {name}"), move |name| unsafe {
         sys::rawwaker_test_futures(name.as_ptr(), call, (&raw const make).cast_mut().cast())
+    })
+}
+fn a_stream(name: impl Display, make: fn() -> TestStream) -> Subject {
+    unsafe extern "C" fn call(make: Arg) -> TestStream {
+        // SAFETY: as above.
+        unsafe { (*make.cast::<fn() -> TestStream>())() }
+    }
+    // SAFETY: call casts the argument back to the same type.
+    subject(format!("stream: {name}"), move |name| unsafe {
+        sys::rawwaker_test_streams(name.as_ptr(), call, (&raw const make).cast_mut().cast())
     })
 }
 fn an_executor(name: impl Display, make: fn() -> TestExecutor) -> Subject {
@@ -240,6 +251,16 @@ fn futures_of_rust() -> Vec<Subject> {
     ]
 }
 
+fn streams_of_rust() -> Vec<Subject> {
+    vec![
+        a_stream("tokio, mpsc", streams::tokio_mpsc),
+        a_stream("tokio, bounded mpsc", streams::tokio_mpsc_bounded)
+            .skips(&[("one_wake_for_many_items", "it holds one item")]),
+        a_stream("futures, FuturesOrdered", streams::futures_ordered),
+        a_stream("Rust in C in Rust in C", streams::there_and_back),
+    ]
+}
+
 fn executors_of_rust() -> Vec<Subject> {
     vec![
         an_executor("tokio, current thread", executors::tokio_here),
@@ -287,6 +308,11 @@ fn faulty_subjects() -> Vec<(Subject, &'static str)> {
     ));
     all.push((a_future("that keeps no waker", futures::keeps_no_waker), "pending_keeps_a_waker"));
     all.push((a_future("that leaks", futures::leaks_when_dropped_early), "drop_while_pending"));
+    all.push((
+        a_stream("that keeps its first waker", streams::keeps_the_first_waker),
+        "stream_latest_waker_is_woken",
+    ));
+    all.push((a_stream("that loses an item", streams::loses_an_item), "items_in_order"));
     all.push((an_executor("that is forgotten", executors::forgotten), "close_drops_the_rest"));
     all.push((an_executor("that gives up early", executors::impatient), "wake_inside_the_poll"));
     all.push((an_executor("that forgets a task", executors::forgetful), "polls_every_task"));
@@ -301,7 +327,8 @@ const NAME: &str = "KIT_SUBJECT";
 #[ignore = "the other tests run it, in a process of its own"]
 fn child() {
     let Ok(name) = std::env::var(NAME) else { return };
-    let all = wakers_of_rust().into_iter().chain(futures_of_rust()).chain(executors_of_rust());
+    let all = wakers_of_rust().into_iter().chain(futures_of_rust());
+    let all = all.chain(streams_of_rust()).chain(executors_of_rust());
     let mut all = all.chain([sound()]).chain(faulty_subjects().into_iter().map(|(s, _)| s));
     let s = all.find(|s| s.name == name).expect("one of the subjects");
     let failed = (s.run)(&CString::new(name).expect("no NUL"));
@@ -333,15 +360,22 @@ impl Report {
 }
 
 /// Runs the kit on a subject, in a process of its own.
-fn check(s: &Subject) -> Report {
-    let child = Command::new(std::env::current_exe().expect("this test"))
+fn start(s: &Subject) -> Child {
+    Command::new(std::env::current_exe().expect("this test"))
         .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"])
         .env(NAME, &s.name)
         .env("RAWWAKER_TEST_SECONDS", s.seconds)
         .env("RUST_BACKTRACE", "0")
         .env_remove("RAWWAKER_TEST_ONLY")
-        .output()
-        .expect("this test runs itself");
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("this test runs itself")
+}
+
+/// Waits for a process of [`start`].
+fn report(child: Child) -> Report {
+    let child = child.wait_with_output().expect("the process's end");
     // libtest prints lines of its own before the report.
     let out = String::from_utf8_lossy(&child.stdout);
     let tap = out.find("TAP version").map_or("", |at| &out[at..]);
@@ -392,7 +426,7 @@ fn check_all(subjects: &[Subject], rules: *const Rule) {
     let mut passed_by: BTreeMap<&String, usize> = names.iter().map(|n| (n, 0)).collect();
     let mut count = 0;
     for s in subjects {
-        let r = check(s);
+        let r = report(start(s));
         let table = |t: &mut dyn Iterator<Item = &(&str, &str)>| {
             t.map(|(n, _)| n.to_string()).collect::<BTreeSet<_>>()
         };
@@ -443,6 +477,12 @@ fn kit_accepts_the_futures_of_rust_runtimes() {
 }
 
 #[test]
+fn kit_accepts_the_streams_of_rust() {
+    // SAFETY: as above.
+    check_all(&streams_of_rust(), unsafe { sys::rawwaker_test_stream_rules() });
+}
+
+#[test]
 fn kit_accepts_the_executors_of_rust_runtimes() {
     // SAFETY: as above.
     check_all(&executors_of_rust(), unsafe { sys::rawwaker_test_executor_rules() });
@@ -451,17 +491,26 @@ fn kit_accepts_the_executors_of_rust_runtimes() {
 #[test]
 fn kit_names_the_rule_that_each_faulty_subject_breaks() {
     let mut wrong = String::new();
-    for (mut s, rule) in faulty_subjects() {
-        s.seconds = "1";
-        let r = check(&s);
-        if !r.failed.contains(rule) || !matches!(r.status, Some(1 | 3)) {
-            wrong += &format!(
-                "{}: expected {rule} to fail; {:?} failed, status {:?}\n{}\n",
-                s.name, r.failed, r.status, r.text
-            );
-            continue;
+    // Several at a time: most wait for the end of a scenario that hangs.
+    for subjects in faulty_subjects().chunks_mut(8) {
+        let started: Vec<_> = subjects
+            .iter_mut()
+            .map(|(s, rule)| {
+                s.seconds = "1";
+                (&s.name, *rule, start(s))
+            })
+            .collect();
+        for (name, rule, child) in started {
+            let r = report(child);
+            if !r.failed.contains(rule) || !matches!(r.status, Some(1 | 3)) {
+                wrong += &format!(
+                    "{name}: expected {rule} to fail; {:?} failed, status {:?}\n{}\n",
+                    r.failed, r.status, r.text
+                );
+                continue;
+            }
+            println!("# {name}: the kit names {rule}");
         }
-        println!("# {}: the kit names {rule}", s.name);
     }
     assert!(wrong.is_empty(), "\n{wrong}");
 }

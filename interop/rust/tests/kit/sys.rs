@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_long, c_void};
 
-use ffiwaker::{RawFuture, RawWaker};
+use ffiwaker::{RawFuture, RawStream, RawWaker};
 
 pub type Arg = *mut c_void;
 
@@ -51,6 +51,20 @@ pub struct TestFuture {
 }
 
 #[repr(C)]
+pub struct TestStream {
+    pub stream: RawStream,
+    pub arg: Arg,
+    pub size: usize,
+    pub items: *const c_void,
+    pub count: usize,
+    pub produce: Option<unsafe extern "C" fn(Arg)>,
+    pub ahead: usize,
+    pub live: Option<unsafe extern "C" fn(Arg) -> c_long>,
+    pub free: Option<unsafe extern "C" fn(Arg)>,
+    pub lingers: bool,
+}
+
+#[repr(C)]
 pub struct TestExecutor {
     pub arg: Arg,
     pub spawn: unsafe extern "C" fn(Arg, RawFuture),
@@ -76,6 +90,11 @@ extern "C" {
         make: unsafe extern "C" fn(Arg) -> TestFuture,
         arg: Arg,
     ) -> c_int;
+    pub fn rawwaker_test_streams(
+        name: *const c_char,
+        make: unsafe extern "C" fn(Arg) -> TestStream,
+        arg: Arg,
+    ) -> c_int;
     pub fn rawwaker_test_executors(
         name: *const c_char,
         make: unsafe extern "C" fn(Arg) -> TestExecutor,
@@ -83,6 +102,7 @@ extern "C" {
     ) -> c_int;
     pub fn rawwaker_test_waker_rules() -> *const Rule;
     pub fn rawwaker_test_future_rules() -> *const Rule;
+    pub fn rawwaker_test_stream_rules() -> *const Rule;
     pub fn rawwaker_test_executor_rules() -> *const Rule;
     pub fn rawwaker_from_fn(
         wake: unsafe extern "C" fn(Arg),
