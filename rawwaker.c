@@ -1203,6 +1203,17 @@ struct rawwaker_job {
   _Alignas(max_align_t) char data[];
 };
 
+/* A watched job is given to its owner as its sender, from which the watcher finds a second use
+ * without a look at memory that is gone. */
+static rawwaker_job *job_given(rawwaker_job *j) {
+  return ((uintptr_t)j->tx & 1) == 0 ? j : (rawwaker_job *)(void *)j->tx;
+}
+static rawwaker_oneshot *job_sender(rawwaker_job *given, const char *call, bool takes) {
+  return ((uintptr_t)given & 1) == 0 ? given->tx : rawwaker_watch_used(given, call, takes);
+}
+
+static rawwaker_job *job_of(rawwaker_oneshot *tx) { return tx->arg; }
+
 static void job_unref(rawwaker_job *j) {
   if (atomic_fetch_sub_explicit(&j->refs, 1, ORD_UNREF) != 1) return;
   if (j->ops->release != NULL) j->ops->release(j);
@@ -1212,7 +1223,7 @@ static void job_unref(rawwaker_job *j) {
 
 static void job_start(void *arg) {
   rawwaker_job *j = arg;
-  if (!rawwaker_queue_push(j->queue, &j->submit)) j->ops->submit(NULL, j);
+  if (!rawwaker_queue_push(j->queue, &j->submit)) j->ops->submit(NULL, job_given(j));
 }
 static void job_cancel(void *arg) {
   rawwaker_job *j = arg;
@@ -1240,20 +1251,25 @@ rawwaker_future rawwaker_job_new(rawwaker_queue *q, const rawwaker_job_ops *ops,
   j->queue = rawwaker_queue_clone(q);
   j->ops = ops;
   atomic_init(&j->refs, 1);
-  *job = j;
-  return oneshot_new(__func__, size, align, &job_oneshot, j, &j->tx);
+  rawwaker_future f = oneshot_new(__func__, size, align, &job_oneshot, j, &j->tx);
+  *job = job_given(j);
+  return f;
 }
 
-void *rawwaker_job_data(rawwaker_job *j) { return j->data; }
+void *rawwaker_job_data(rawwaker_job *j) {
+  return ((uintptr_t)j & 1) == 0 ? j->data : job_of(job_sender(j, __func__, false))->data;
+}
 
 bool rawwaker_job_send(rawwaker_job *j, const void *value) {
-  j->ended = true;
-  return oneshot_send(__func__, j->tx, value);
+  rawwaker_oneshot *tx = job_sender(j, __func__, true);
+  job_of(tx)->ended = true;
+  return oneshot_send(__func__, tx, value);
 }
 
 void rawwaker_job_fail(rawwaker_job *j, const char *msg, size_t len) {
-  j->ended = true;
-  oneshot_fail(__func__, j->tx, msg, len);
+  rawwaker_oneshot *tx = job_sender(j, __func__, true);
+  job_of(tx)->ended = true;
+  oneshot_fail(__func__, tx, msg, len);
 }
 
 /* A node has come out of the queue. */
@@ -1261,13 +1277,13 @@ static void job_run(void *engine, rawwaker_queue_node *n) {
   bool cancel = ((uintptr_t)n & sizeof(void *)) != 0;
   rawwaker_job *j = (rawwaker_job *)(void *)((char *)n - (cancel ? sizeof *n : 0));
   if (cancel) {
-    if (!j->ended && engine != NULL) j->ops->cancel(engine, j);
+    if (!j->ended && engine != NULL) j->ops->cancel(engine, job_given(j));
     job_unref(j);
   } else if (rawwaker_oneshot_closed(j->tx)) {
     j->ended = true;
     rawwaker_oneshot_drop(j->tx);
   } else {
-    j->ops->submit(engine, j);
+    j->ops->submit(engine, job_given(j));
   }
 }
 

@@ -458,7 +458,10 @@ RAWWAKER_API void rawwaker_queue_drop(rawwaker_queue *q);
  * A job whose future is dropped before the engine's thread has taken it is not submitted at all,
  * and one that has ended is not cancelled. After its end a job is gone, its data too; that may be
  * so before the library's function that begins the operation has returned. If the library calls
- * back on a thread of its own, use a oneshot, or take the reply to the engine's thread. */
+ * back on a thread of its own, use a oneshot, or take the reply to the engine's thread.
+ *
+ * Tell jobs apart by their data, not by j: under an auditor j of destroy and release differs from
+ * that of the other calls, so that a use of j after the job's end is reported. */
 typedef struct rawwaker_job rawwaker_job;
 
 /* submit must be given, any other member may be NULL. The struct must stay valid as long as the job

@@ -37,7 +37,7 @@ type Broadcast struct {
 	woken   bool // since the latest poll began; at first, too
 }
 
-// BroadcastWaiter is one waiting task. The zero value waits for nothing.
+// BroadcastWaiter is one waiting task. The zero value does not wait.
 type BroadcastWaiter struct {
 	waker      AtomicWaker
 	prev, next *BroadcastWaiter

@@ -1,5 +1,5 @@
 // Package uring binds io_uring by liburing: reads and timeouts are futures, and the kernel's use of
-// a buffer is awaited also if nobody wants the result any more.
+// a buffer is awaited also if its result is not wanted any more.
 package uring
 
 /*

@@ -371,7 +371,7 @@ var (
 		" -Wl,--wrap=sem_init -Wl,--wrap=sem_wait -Wl,--wrap=sem_post")
 	programs = []program{
 		{name: "senders", sources: []string{"internal/test/purec/senders.c"}, link: refusing,
-			asan: []string{"-no-deaths 3000"}, tsan: []string{"-no-deaths 3000"}},
+			asan: []string{"-no-deaths 3000", "1"}, tsan: []string{"-no-deaths 3000"}},
 		{name: "jobs", sources: []string{"internal/test/purec/jobs.c"}, link: refusing,
 			asan: []string{"-no-deaths 2000"}, tsan: []string{"-no-deaths 2000"}},
 		{name: "unit", sources: []string{"internal/test/purec/unit.c"}, link: refusing,

@@ -597,7 +597,7 @@ static void *senders_run(void *arg) {
 
 /* What a child prints that uses a sender a second time; it must abort. */
 static char printed[16384];
-static void use_much_later(rawwaker_oneshot *tx);
+static void use_much_later(rawwaker_oneshot *tx), use_job(rawwaker_oneshot *tx);
 static void second_use(const char *what, void (*use)(rawwaker_oneshot *tx), const char *line) {
   int ends[2], status;
   size_t n = 0;
@@ -624,9 +624,12 @@ static void second_use(const char *what, void (*use)(rawwaker_oneshot *tx), cons
   size_t length = strlen(line);
   check(n >= length && strcmp(printed + n - length, line) == 0, what);
   if (use == use_much_later) return;
+  bool job = use == use_job;
   check(strstr(printed, "rawwaker audit: sender_use_after: ") == printed &&
-            strstr(printed, "was made by rawwaker_oneshot_new on thread ") != NULL &&
-            strstr(printed, "and taken by rawwaker_oneshot_drop on thread ") != NULL,
+            strstr(printed, job ? "was made by rawwaker_job_new on thread "
+                                : "was made by rawwaker_oneshot_new on thread ") != NULL &&
+            strstr(printed, job ? "and taken by rawwaker_job_send on thread "
+                                : "and taken by rawwaker_oneshot_drop on thread ") != NULL,
         "a second use without the first");
 }
 static void use_send(rawwaker_oneshot *tx) { rawwaker_oneshot_send(tx, NULL); }
@@ -641,6 +644,26 @@ static void use_much_later(rawwaker_oneshot *tx) {
     end_future(f);
   }
   rawwaker_oneshot_drop(tx);
+}
+
+static rawwaker_future future_of_job;
+static void submitted(void *engine, rawwaker_job *j) {
+  (void)engine;
+  rawwaker_job_send(j, NULL);
+  end_future(future_of_job); /* the last: its memory is gone */
+  rawwaker_job_send(j, NULL);
+}
+static void use_job(rawwaker_oneshot *tx) {
+  static const rawwaker_job_ops ops = {submitted, NULL, NULL, NULL};
+  rawwaker_queue *q = rawwaker_queue_new();
+  rawwaker w = rawwaker_noop();
+  rawwaker_context cx = {&w};
+  rawwaker_job *j;
+  rawwaker_future f = future_of_job = rawwaker_job_new(q, &ops, 0, 0, 0, &j);
+  (void)tx;
+  check(f.vtable->poll(f.data, &cx, NULL) == RAWWAKER_PENDING, "a job that has ended");
+  rawwaker_job_data(j);
+  rawwaker_queue_run(q, q);
 }
 
 /* Whether a signal handler can be recognised here. ThreadSanitizer calls most handlers later, when
@@ -731,6 +754,9 @@ static void senders(void) {
   second_use("a second fail", use_fail, AGAIN("fail", "before, by rawwaker_oneshot_drop"));
   second_use("a second drop", use_drop, AGAIN("drop", "before, by rawwaker_oneshot_drop"));
   second_use("closed after it", use_closed, AGAIN("closed", "before, by rawwaker_oneshot_drop"));
+  second_use("a job's second send", use_job,
+             "rawwaker: rawwaker_job_send: this sender was taken before, by rawwaker_job_send (use "
+             "it once)\n");
   second_use("a second use much later", use_much_later, AGAIN("drop", "long ago"));
 #undef AGAIN
   printf("   senders: %lu used correctly, without a finding; forgotten ones, uses in handlers and "

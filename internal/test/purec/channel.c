@@ -684,7 +684,7 @@ static void one_place_wakes_one_room(void) {
   CHECK(receive(s) == -1);
   CHECK(woken(t) == 2);
   end_three(s, t, room, 0);
-  /* in turns, also if each waits again: nobody is passed over */
+  /* in turns, also if each waits again: none is passed over */
   s = three_rooms(1, t, room);
   for (int round = 1; round <= 12; round++) {
     CHECK(receive(s) == 1);

@@ -35,10 +35,14 @@ static rawwaker_job *job;
 static script now;
 static int engine_itself;
 
+static void *data_of_job;
+static bool watched;
+static int takes; /* uses that ended a watched job */
+
 static void play(const char *does);
 static void check_data(rawwaker_job *j) {
   const uint64_t *data = rawwaker_job_data(j);
-  CHECK(j == job && data[0] == 4 && data[1] == 0 && (uintptr_t)data % _Alignof(max_align_t) == 0);
+  CHECK((j == job || watched) && data == data_of_job && data[0] == 4 && data[1] == 0 && (uintptr_t)data % _Alignof(max_align_t) == 0);
 }
 static void on_submit(void *engine, rawwaker_job *j) {
   check_data(j);
@@ -135,7 +139,8 @@ static void run_script(void) {
   events[0] = '\0';
   queue = rawwaker_queue_new();
   future = rawwaker_job_new(queue, now.bare ? &bare : &all, sizeof(int), _Alignof(int), 16, &job);
-  *(uint64_t *)rawwaker_job_data(job) = 4;
+  data_of_job = rawwaker_job_data(job);
+  *(uint64_t *)data_of_job = 4;
   play(now.does);
   CHECK(rawwaker_queue_close(queue) == NULL);
   rawwaker_queue_drop(queue);
@@ -148,12 +153,31 @@ static void outlives(void) {
   events[0] = '\0';
   queue = rawwaker_queue_new();
   future = rawwaker_job_new(queue, &all, sizeof(int), _Alignof(int), 16, &job);
-  *(uint64_t *)rawwaker_job_data(job) = 4;
+  data_of_job = rawwaker_job_data(job);
+  *(uint64_t *)data_of_job = 4;
   rawwaker_queue_end(queue);
   rawwaker_queue_drop(queue); /* the job's own reference is left */
   now.alone = ">";
   play("px");
   CHECK(strcmp(events, "n+Yr") == 0);
+}
+
+/* A watcher that gives out the address after the sender's. */
+static void *watch_made(void *sender, const char *call) {
+  CHECK(strcmp(call, "rawwaker_job_new") == 0);
+  return (char *)sender + 1;
+}
+static void *watch_used(void *given, const char *call, bool ends) {
+  CHECK(!ends || strcmp(call, "rawwaker_job_send") == 0 || strcmp(call, "rawwaker_job_fail") == 0 ||
+        strcmp(call, "rawwaker_oneshot_drop") == 0);
+  takes += ends;
+  return (char *)given - 1;
+}
+static void run_watched(void) {
+  takes = 0;
+  run_script();
+  CHECK(((uintptr_t)job & 1) == 1);
+  CHECK(takes == 1);
 }
 
 static void no_ops(void) { rawwaker_job_new(queue, NULL, 0, 0, 0, &job); }
@@ -347,6 +371,15 @@ int main(int argc, char **argv) {
   }
   run("a job may outlive its queue's other references", outlives);
   run("storm: 7 threads and an engine", storm);
+  static const rawwaker_watcher watcher = {watch_made, watch_used};
+  rawwaker_watch(&watcher); /* it stays */
+  watched = true;
+  for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
+    char name[256];
+    now = scripts[i];
+    snprintf(name, sizeof name, "watched: %s", now.name);
+    run(name, run_watched);
+  }
   if (deaths) {
     queue = rawwaker_queue_new();
     death("rawwaker_job_new: NULL ops", no_ops);
