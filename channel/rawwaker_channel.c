@@ -8,9 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if !defined(_WIN32)
-#include <unistd.h>
-#endif
 
 /* Every memory order, by the step it belongs to. docs/CONCURRENCY.md has what each pairs with. */
 #define ORD_REF memory_order_relaxed     /* a cloner holds a reference already */
@@ -45,8 +42,6 @@ typedef struct room {
   _Atomic(uint32_t) state;
   rawwaker_cell cell;
   _Atomic(size_t) places; /* that it waits for; written before it waits */
-  uint16_t skip; /* so many polls look only once; of the future that has it, as is the next */
-  uint16_t miss; /* the next skip, if the receiver takes nothing meanwhile */
   rawwaker_sender *channel;
   struct room *next;
 } room;
@@ -192,57 +187,9 @@ static bool room_ready(room *r) {
   return true;
 }
 
-/* The bounds of room_pause. An x86 processor pauses for 15 to 50 ns. */
-enum { PAUSES = 32, LOOKS = 2, SKIP_FIRST = 64, SKIP_MOST = 4096 };
-
-static void relax(void) {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("isb");
-#endif
-}
-
-static bool one_cpu(void) {
-#if defined(_SC_NPROCESSORS_ONLN)
-  static _Atomic(long) cpus; /* 0: not known yet */
-  long n = atomic_load_explicit(&cpus, memory_order_relaxed);
-  if (n == 0) atomic_store_explicit(&cpus, n = sysconf(_SC_NPROCESSORS_ONLN), memory_order_relaxed);
-  return n == 1;
-#else
-  return false;
-#endif
-}
-
-/* Pauses until half of the channel is free, for 2 us at most: the receiver is on another CPU, and a
- * sender that sleeps costs two switches of threads. It ends as soon as the receiver takes nothing.
- * If the room is not ready then, its next 64 polls do not pause; after the next such pause 128. */
-static void room_pause(room *r) {
-  if (r->skip != 0) {
-    r->skip--;
-    return;
-  }
-  size_t want = r->channel->capacity / 2, began = free_places(r->channel), now = began;
-  if (want < room_places(r)) want = room_places(r);
-  if (began >= want || one_cpu()) return;
-  for (int i = 0; i < LOOKS && now < want; i++) {
-    size_t last = now;
-    for (int k = 0; k < PAUSES; k++) relax();
-    now = free_places(r->channel);
-    if (now <= last) break;
-  }
-  if (now > began && now >= room_places(r))
-    r->miss = 0;
-  else if (r->miss == 0)
-    r->skip = r->miss = SKIP_FIRST;
-  else
-    r->skip = r->miss = (uint16_t)(r->miss < SKIP_MOST ? r->miss * 2 : SKIP_MOST);
-}
-
 static rawwaker_poll room_poll(void *data, rawwaker_context *cx, void *out) {
   room *r = data;
   (void)out;
-  room_pause(r);
   if (room_ready(r)) return RAWWAKER_READY;
   rawwaker_cell_register(&r->cell, cx->waker);
   /* Counted first: a thread that frees a place and finds it counted, but not waiting yet, is seen

@@ -70,8 +70,7 @@ RAWWAKER_API rawwaker_future rawwaker_sender_room(rawwaker_sender *tx);
 /* The same for n items at once, at most the capacity; 0 counts as 1. A thread that produces faster
  * than the receiver takes items is woken once for n of them, not for each: half of the capacity is
  * a good n, and the whole capacity takes the least CPU time. Rooms that wait for fewer places may
- * be woken before it each time. A poll of a room may pause for up to 2 us while the receiver, on
- * another CPU, takes items.
+ * be woken before it each time.
  * takes - (borrows tx) | gives a future | threads any | signals no | fails: abort out of memory */
 RAWWAKER_API rawwaker_future rawwaker_sender_room_for(rawwaker_sender *tx, size_t n);
 

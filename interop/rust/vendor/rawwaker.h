@@ -325,8 +325,8 @@ typedef struct rawwaker_oneshot_ops {
   void (*start)(void *arg);
   /* the future was dropped, or rawwaker_oneshot_cancel was called: the result is not wanted any
    * more. Called at most once, on that thread, never before start has returned, and only if the
-   * sender had not been used by then. It may run while another thread sends, and so beside
-   * destroy */
+   * sender had not been used when that drop or call began. Another thread may send meanwhile; then
+   * it runs beside destroy, or after it, but always before release */
   void (*cancel)(void *arg);
   /* a value was sent that will not be taken: release what it holds. value is valid during the call.
    * It runs on the thread that sends, polls or drops, and rawwaker_oneshot_send may call it before
