@@ -181,9 +181,9 @@ static bool room_end(room *r, uint32_t to) {
 static bool room_ready(room *r) {
   size_t places = free_places(r->channel);
   if (places < room_places(r)) return false;
+  bool woken = room_end(r, IDLE);
   /* A wake that came meanwhile may be for a place that is not in the count. */
-  if (room_end(r, IDLE)) places = free_places(r->channel);
-  if (places > 1) wake_one(r->channel);
+  if (places > 1 || (woken && free_places(r->channel) > 1)) wake_one(r->channel);
   return true;
 }
 

@@ -327,7 +327,7 @@ inline room_ready() {
     room_end(IDLE);
 #ifndef TWIN_WOKEN_ROOM_DOES_NOT_COUNT_AGAIN
     if
-    :: was == WOKEN -> free_places()
+    :: places <= 1 && was == WOKEN -> free_places()
     :: else
     fi;
 #endif

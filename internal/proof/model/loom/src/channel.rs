@@ -193,14 +193,12 @@ fn room_end(r: &Room, to: usize) -> bool {
 }
 
 fn room_ready(r: &Room) -> bool {
-    let mut places = free_places(r.channel);
+    let places = free_places(r.channel);
     if places < room_places(r) {
         return false;
     }
-    if room_end(r, IDLE) {
-        places = free_places(r.channel);
-    }
-    if places > 1 {
+    let woken = room_end(r, IDLE);
+    if places > 1 || (woken && free_places(r.channel) > 1) {
         wake_one(r.channel);
     }
     true
