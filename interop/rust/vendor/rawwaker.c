@@ -343,8 +343,42 @@ static void waiting_sleep(waiting *w) {
 }
 #endif
 
+/* A wait spins before it sleeps, because threads that hand work to one another in turns wait for
+ * less time than a sleep and its wake take. SPINS pauses are 20 to 80 us. spin_pays says how many
+ * more of the last waits of the process ended while they spun than after it, between 0 and
+ * SPIN_MOST. At 0 a wait sleeps at once, but one in SPIN_AGAIN tries. Any value of either is right:
+ * they only guide. */
+enum { SPINS = 2000, SPIN_MOST = 8, SPIN_AGAIN = 64 };
+static _Atomic(uint32_t) spin_pays = SPIN_MOST / 2, spin_skipped;
+
+static void spin_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb");
+#endif
+}
+
+static void parker_spin(parker *p) {
+  if (atomic_load_explicit(&p->state, memory_order_relaxed) != EMPTY) return;
+  uint32_t pays = atomic_load_explicit(&spin_pays, memory_order_relaxed);
+  if (pays == 0) {
+    uint32_t skipped = atomic_load_explicit(&spin_skipped, memory_order_relaxed) + 1;
+    atomic_store_explicit(&spin_skipped, skipped, memory_order_relaxed);
+    if (skipped % SPIN_AGAIN != 0) return;
+  }
+  for (int i = 0; i < SPINS; i++) {
+    spin_pause();
+    if (atomic_load_explicit(&p->state, memory_order_relaxed) == EMPTY) continue;
+    if (pays < SPIN_MOST) atomic_store_explicit(&spin_pays, pays + 1, memory_order_relaxed);
+    return;
+  }
+  if (pays != 0) atomic_store_explicit(&spin_pays, pays - 1, memory_order_relaxed);
+}
+
 static void parker_park(waiting *w) {
   uint32_t empty = EMPTY;
+  parker_spin(w->p);
   if (atomic_compare_exchange_strong_explicit(&w->p->state, &empty, PARKED, ORD_CONSUME,
                                               memory_order_relaxed))
     waiting_sleep(w);
