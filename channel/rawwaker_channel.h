@@ -64,7 +64,8 @@ RAWWAKER_API int rawwaker_sender_try_send(rawwaker_sender *tx, const void *item)
  * neither keeps the stream open nor ends it, and it may outlive tx. A place that becomes free wakes
  * one waiting room. A room that was woken and is dropped, or that gives READY while there is more
  * space, wakes the next. So whoever is given READY sends next: a place that is left unused then
- * wakes no other room until an item is received. The memory of a room is reused by later ones, and freed with the channel.
+ * wakes no other room until an item is received. The memory of a room is reused by later ones, and
+ * freed with the channel.
  * takes - (borrows tx) | gives a future | threads any | signals no | fails: abort out of memory */
 RAWWAKER_API rawwaker_future rawwaker_sender_room(rawwaker_sender *tx);
 
