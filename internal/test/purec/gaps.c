@@ -152,13 +152,19 @@ typedef struct script {
   void (*under_test)(void), (*first)(void), (*second)(void);
 } script;
 
-static void play(const script *s, unsigned long one, unsigned long two) {
-  scenario = s->name;
-  first = s->first;
-  second = s->second;
-  first_at = one;
-  second_at = two;
+/* Has others step in two gaps of the next call under test. */
+static void others(const char *name, void (*one)(void), void (*two)(void), unsigned long one_at,
+                   unsigned long two_at) {
+  scenario = name;
+  first = one;
+  second = two;
+  first_at = one_at;
+  second_at = two_at;
   alone = true;
+}
+
+static void play(const script *s, unsigned long one, unsigned long two) {
+  others(s->name, s->first, s->second, one, two);
   wakes = requested = seen = told = 0;
   closed = sink_dropped = woken = false;
   sink = rawwaker_sink_new(0);
@@ -267,11 +273,7 @@ typedef struct halt {
 
 /* Returns whether the call was left, that is, whether it has that many gaps. */
 static bool stop(const halt *h, unsigned long at, bool late) {
-  scenario = h->name;
-  first = second = nothing;
-  first_at = at;
-  second_at = late;
-  alone = true;
+  others(h->name, nothing, nothing, at, late);
   wakes = requested = seen = told = 0;
   closed = sink_dropped = woken = false;
   called = dropped_hooks = 0;
@@ -367,12 +369,7 @@ static int descriptors(void) {
 }
 
 static void beside(const script *s, unsigned long one, unsigned long two) {
-  scenario = s->name;
-  first = s->first;
-  second = s->second;
-  first_at = one;
-  second_at = two;
-  alone = true;
+  others(s->name, s->first, s->second, one, two);
   closed = sink_dropped = false;
   called = dropped_hooks = 0;
   reused = -1;
@@ -530,12 +527,7 @@ typedef struct once {
 } once;
 
 static void one_begin(const once *s, unsigned long first_gap, unsigned long second_gap) {
-  scenario = s->name;
-  first = s->first;
-  second = s->second;
-  first_at = first_gap;
-  second_at = second_gap;
-  alone = true;
+  others(s->name, s->first, s->second, first_gap, second_gap);
   memset(&one, 0, sizeof one);
   one.cancel_ends = s->cancel_ends;
   one.f = rawwaker_oneshot_new(8, 8, &one_ops, NULL, &one.tx);
@@ -691,12 +683,7 @@ static void queue_end(int fd) {
 }
 
 static void queue_beside(const script *s, unsigned long one_at, unsigned long two_at) {
-  scenario = s->name;
-  first = s->first;
-  second = s->second;
-  first_at = one_at;
-  second_at = two_at;
-  alone = true;
+  others(s->name, s->first, s->second, one_at, two_at);
   int open_before = descriptors();
   queue_begin();
   int fd = rawwaker_queue_fd(queue);
@@ -742,10 +729,7 @@ static const script queues[] = {
 };
 
 static bool stop_push(unsigned long at, bool late) {
-  scenario = "a thread stops in a push";
-  first = second = nothing;
-  first_at = at;
-  second_at = late;
+  others("a thread stops in a push", nothing, nothing, at, late);
   queue_begin();
   keep(queue);
   int fd = rawwaker_queue_fd(queue);
@@ -841,12 +825,7 @@ static void job_drop(void) {
 }
 
 static void job_beside(const script *s, unsigned long one_at, unsigned long two_at) {
-  scenario = s->name;
-  first = s->first;
-  second = s->second;
-  first_at = one_at;
-  second_at = two_at;
-  alone = true;
+  others(s->name, s->first, s->second, one_at, two_at);
   memset(&job, 0, sizeof job);
   job.q = rawwaker_queue_new();
   check(job.q != NULL, "out of memory");
