@@ -344,10 +344,10 @@ static void waiting_sleep(waiting *w) {
 #endif
 
 /* A wait spins before it sleeps, because threads that hand work to one another in turns wait for
- * less time than a sleep and its wake take. SPINS pauses are 20 to 80 us. spin_pays says how many
- * more of the last waits of the process ended while they spun than after it, between 0 and
- * SPIN_MOST. At 0 a wait sleeps at once, but one in SPIN_AGAIN tries. Any value of either is right:
- * they only guide. */
+ * less time than a sleep and its wake take. SPINS pauses take 50 us on an AMD EPYC; other
+ * processors pause for longer or shorter. spin_pays grows by each spin that a wake has ended and
+ * falls by each other one, between 0 and SPIN_MOST. At 0 a wait sleeps at once, but one in
+ * SPIN_AGAIN tries. Any value of either word is right: they only guide. */
 enum { SPINS = 2000, SPIN_MOST = 8, SPIN_AGAIN = 64 };
 static _Atomic(uint32_t) spin_pays = SPIN_MOST / 2, spin_skipped;
 
