@@ -5,6 +5,7 @@
 use std::cell::{RefCell, UnsafeCell as Plain};
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use loom::cell::UnsafeCell;
@@ -86,13 +87,16 @@ pub struct Alloc {
     pub size: usize,
     pub at: usize,
     freed: bool,
+    /// Where it is known to have atomic words, and their sizes.
+    words: Vec<(usize, usize)>,
 }
 
 /// Where an atomic word is, in every execution.
 #[derive(PartialEq, Eq, Hash, Clone, Copy)]
 enum Place {
     Static(usize),
-    Heap(usize, usize),
+    /// By the place that has allocated it, its size, and the offset.
+    Heap(usize, usize, usize),
 }
 
 #[derive(Clone, Copy)]
@@ -101,6 +105,22 @@ struct Learned {
     /// Some step reads and writes it.
     rmw: bool,
 }
+
+/// Addresses are spread by one multiplication.
+#[derive(Default, Clone)]
+struct Address(u64);
+impl Hasher for Address {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only addresses are keys");
+    }
+    fn write_usize(&mut self, n: usize) {
+        self.0 = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(20);
+    }
+}
+type Hashing = BuildHasherDefault<Address>;
 
 struct Semaphore {
     count: AtomicUsize,
@@ -149,8 +169,8 @@ pub struct World {
     pub executions: u64,
 
     pub allocs: Vec<Alloc>,
-    cells: HashMap<usize, Rc<UnsafeCell<()>>>,
-    atoms: HashMap<usize, Rc<Atom>>,
+    cells: HashMap<usize, Rc<UnsafeCell<()>>, Hashing>,
+    atoms: HashMap<usize, Rc<Atom>, Hashing>,
     pending: Vec<(usize, usize)>,
     fences: Option<Rc<AtomicUsize>>,
     threads: Vec<ThreadId>,
@@ -206,6 +226,15 @@ impl World {
         Some(i - 1)
     }
 
+    /// The same in each process, unlike the address.
+    fn offset(&self, at: usize) -> usize {
+        if at > AT_SYSTEM {
+            at - self.base
+        } else {
+            at
+        }
+    }
+
     fn in_statics(&self, address: usize) -> bool {
         self.statics.iter().any(|(s, b)| (*s..*s + b.len()).contains(&address))
     }
@@ -213,7 +242,7 @@ impl World {
     fn place(&self, address: usize) -> Option<Place> {
         if let Some(i) = self.alloc_of(address) {
             let a = &self.allocs[i];
-            return Some(Place::Heap(a.size, address - a.start));
+            return Some(Place::Heap(self.offset(a.at), a.size, address - a.start));
         }
         self.in_statics(address).then(|| Place::Static(address - self.base))
     }
@@ -235,19 +264,20 @@ impl World {
     pub fn learned(&self) -> String {
         let mut all = String::new();
         for (p, l) in &self.learned {
-            let (kind, a, b) = match p {
-                Place::Static(offset) => (0, *offset, 0),
-                Place::Heap(size, offset) => (1, *size, *offset),
+            let (kind, a, b, c) = match p {
+                Place::Static(offset) => (0, *offset, 0, 0),
+                Place::Heap(at, size, offset) => (1, *at, *size, *offset),
             };
-            all += &format!("{kind} {a} {b} {} {}\n", l.size, l.rmw as usize);
+            all += &format!("{kind} {a} {b} {c} {} {}\n", l.size, l.rmw as usize);
         }
         all
     }
     pub fn learn(&mut self, all: &str) {
         for line in all.lines() {
             let n: Vec<usize> = line.split(' ').map(|n| n.parse().expect("a number")).collect();
-            let p = if n[0] == 0 { Place::Static(n[1]) } else { Place::Heap(n[1], n[2]) };
-            self.learned.insert(p, Learned { size: n[3], rmw: n[4] != 0 });
+            let heap = Place::Heap(n[1], n[2], n[3]);
+            let p = if n[0] == 0 { Place::Static(n[1]) } else { heap };
+            self.learned.insert(p, Learned { size: n[4], rmw: n[5] != 0 });
         }
     }
 
@@ -335,16 +365,14 @@ pub fn go(f: impl FnOnce() + 'static) -> JoinHandle<()> {
 /// written them must make them: whoever reads their first value synchronises with it.
 pub fn flush() {
     while let Some((address, size)) = world().pending.pop() {
-        for a in (address..address + size).step_by(1) {
-            let w = world();
-            if w.atoms.contains_key(&a) {
-                continue;
-            }
-            let known = w.place(a).and_then(|p| w.learned.get(&p).copied());
-            if let Some(l) = known {
-                if a % l.size == 0 {
-                    make(a, l.size);
-                }
+        let Some(i) = world().alloc_of(address) else {
+            continue;
+        };
+        for j in 0..world().allocs[i].words.len() {
+            let a = &world().allocs[i];
+            let (word, n) = (a.start + a.words[j].0, a.words[j].1);
+            if word < address + size && address < word + n && !world().atoms.contains_key(&word) {
+                make(word, n);
             }
         }
     }
@@ -435,8 +463,14 @@ pub fn plain(at: usize, address: usize, size: usize, writes: bool) {
     touch(address, size, writes);
     let w = world();
     if writes {
-        for a in address..address + size {
-            w.atoms.remove(&a);
+        if let Some(i) = w.alloc_of(address) {
+            let a = &w.allocs[i];
+            for (offset, n) in &a.words {
+                let word = a.start + offset;
+                if word < address + size && address < word + n {
+                    w.atoms.remove(&word);
+                }
+            }
         }
         w.pending.push((address, size));
     }
@@ -693,7 +727,14 @@ pub fn alloc(at: usize, size: usize) -> *mut c_void {
     let start = w.arena + w.top;
     assert!(w.top + size + 32 < ARENA, "the arena is full");
     w.top += (size + 31) & !15;
-    w.allocs.push(Alloc { start, size, at, freed: false });
+    let key = (w.offset(at), size);
+    let known = w.learned.iter().filter_map(|(p, l)| match p {
+        Place::Heap(at, size, offset) if (*at, *size) == key => Some((*offset, l.size)),
+        _ => None,
+    });
+    let mut words: Vec<_> = known.collect();
+    words.sort_unstable();
+    w.allocs.push(Alloc { start, size, at, freed: false, words });
     start as *mut c_void
 }
 
