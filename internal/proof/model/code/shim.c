@@ -117,6 +117,12 @@ void *code_memcpy(void *to, const void *from, size_t n) {
   code_ops.plain(AT, (uintptr_t)to, n, true);
   return memcpy(to, from, n);
 }
+size_t code_strlen(const char *s) {
+  code_ops.plain(AT, (uintptr_t)s, 1, false);
+  size_t n = strlen(s);
+  code_ops.plain(AT, (uintptr_t)s, n + 1, false);
+  return n;
+}
 _Noreturn void code_abort(void) {
   code_ops.aborted();
   __builtin_unreachable();

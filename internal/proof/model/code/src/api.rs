@@ -171,7 +171,6 @@ api! {
     rawwaker_sink_on_wake(s: Ptr, w: Waker) -> bool;
     rawwaker_sink_reap();
     rawwaker_sink_words(s: Ptr, head: *mut Ptr, sleeping: *mut Ptr);
-    rawwaker_sink_reaper(s: Ptr) -> Ptr;
     rawwaker_box_new(s: Ptr, id: u64, flags: u32) -> Ptr;
     rawwaker_box_ref(b: Ptr) -> Waker;
     rawwaker_box_id(w: *const Waker) -> u64;

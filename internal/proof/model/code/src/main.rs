@@ -35,14 +35,17 @@ fn on_panic() {
         let what = info.payload();
         let text = what.downcast_ref::<String>().map(String::as_str);
         let text = text.or(what.downcast_ref::<&str>().copied()).unwrap_or("?").to_string();
-        if shim::world().learned_now {
-            start_again();
-        }
-        let location = format!("{:?}", info.location().map(|l| (l.file(), l.line())));
-        // A thread of the system has a larger stack than loom's.
-        let reported = std::thread::spawn(move || report(&text, &location)).join();
-        leave(reported.unwrap_or(2));
+        fail(text, format!("{:?}", info.location().map(|l| (l.file(), l.line()))));
     }));
+}
+
+fn fail(text: String, location: String) -> ! {
+    if shim::world().learned_now {
+        start_again();
+    }
+    // A thread of the system has a larger stack than loom's.
+    let reported = std::thread::spawn(move || report(&text, &location)).join();
+    leave(reported.unwrap_or(2));
 }
 
 const LEARNED: &str = "CODE_LEARNED";

@@ -20,6 +20,8 @@ const STATISTICS: &[&str] = &["live", "spin_pays", "spin_skipped"];
 const NO_FENCE: &[&str] = &["panic_key"];
 
 const ARENA: usize = 1 << 20;
+/// Rounds of a loop of loads, of which the longest that ends by itself has 64.
+const ROUNDS: usize = 200;
 /// A load that is repeated so often without another step of its thread never ends.
 const SPINS_PERMANENTLY: usize = 100_000;
 
@@ -44,7 +46,6 @@ pub enum What {
     Wait,
     Kick,
     Ack,
-    Spawn,
 }
 
 /// One line of a trace.
@@ -142,8 +143,8 @@ struct Open {
 struct Spinning {
     last: Option<(usize, usize, u64)>,
     times: usize,
-    /// What this thread has loaded, and where, since its last store.
-    seen: Vec<(usize, usize)>,
+    /// Where this thread has loaded since it last stored or acquired, what, and how often again.
+    seen: Vec<(usize, usize, u64, usize)>,
     /// Where a compare-and-swap has failed, and which step's value it has found.
     failed: Vec<(usize, usize, Option<usize>)>,
 }
@@ -441,6 +442,7 @@ fn touch(address: usize, size: usize, writes: bool) {
 
 pub fn plain(at: usize, address: usize, size: usize, writes: bool) {
     let w = world();
+    assert!(size == 0 || address >= 4096, "property: the code follows no NULL pointer");
     if size == 0 || w.place(address).is_none() {
         return; // a stack, a constant
     }
@@ -571,13 +573,17 @@ pub fn atomic(a: &Access) -> u64 {
     }
     spin.last = None;
     spin.times = 0;
-    // A loop that makes no step of its own: an old value is not read permanently.
+    // The same for a loop of several loads that makes no step of its own. After so many rounds it is
+    // one that waits for another thread: an old value is not read permanently.
     if what == What::Load {
-        if spin.seen.contains(&(at, address)) {
+        if let Some(seen) = spin.seen.iter_mut().find(|s| (s.0, s.1) == (at, address)) {
+            seen.3 += 1;
+            if seen.3 <= ROUNDS {
+                return seen.2;
+            }
             spin.seen.clear();
             thread::yield_now();
         }
-        world().spinning[thread].seen.push((at, address));
     }
     // A compare-and-swap that would fail once more for the same reason waits for another step, as
     // the polls of a task do that find its cell owned.
@@ -587,6 +593,7 @@ pub fn atomic(a: &Access) -> u64 {
         let failed = &mut w.spinning[thread].failed;
         if newest.is_some_and(|s| failed.contains(&(at, address, s))) {
             failed.clear();
+            w.spinning[thread].seen.clear();
             thread::yield_now();
         }
     }
@@ -657,8 +664,16 @@ pub fn atomic(a: &Access) -> u64 {
     };
     drop(atom);
     finish(a, thread, (what != What::Store).then_some(read), stored);
-    if what == What::Load && order == RELAXED {
-        world().spinning[thread].last = Some((at, address, read));
+    if what == What::Load {
+        let w = world();
+        let from = w.steps.last().and_then(|s| s.source).map(|i| w.steps[i].thread);
+        let spin = &mut w.spinning[thread];
+        if order == RELAXED {
+            spin.last = Some((at, address, read));
+        } else if from.is_some_and(|t| t != thread) {
+            spin.seen.clear();
+        }
+        spin.seen.push((at, address, read, 0));
     }
     read
 }
