@@ -154,7 +154,11 @@ fn print_trace() {
             (None, true) => "the first value, old".to_string(),
             (None, false) => String::new(),
         };
-        let order = if plain(&s) { "plain" } else { ORDERS[s.order as usize] };
+        let order = match s.what {
+            _ if plain(&s) => "plain",
+            What::Post | What::Wait | What::Kick | What::Ack => "",
+            _ => ORDERS[s.order as usize],
+        };
         println!(
             "{i:4} T{} {function:24} {:8} {:12} {order:8} {values:14} {from:20} {text}",
             s.thread,
