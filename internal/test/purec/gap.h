@@ -33,7 +33,8 @@ static void gap(void);
   (GAP("add " #p, p), __atomic_fetch_add((p), (v), (order)))
 #define atomic_fetch_sub_explicit(p, v, order) \
   (GAP("sub " #p, p), __atomic_fetch_sub((p), (v), (order)))
-#define atomic_fetch_or_explicit(p, v, order) (GAP("or " #p, p), __atomic_fetch_or((p), (v), (order)))
+#define atomic_fetch_or_explicit(p, v, order) \
+  (GAP("or " #p, p), __atomic_fetch_or((p), (v), (order)))
 #define atomic_fetch_and_explicit(p, v, order) \
   (GAP("and " #p, p), __atomic_fetch_and((p), (v), (order)))
 #define atomic_compare_exchange_strong_explicit(p, e, v, order, fail) \

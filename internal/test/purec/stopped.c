@@ -11,7 +11,10 @@
  * Then the stopped thread continues, and all memory and descriptors are released; or it never does,
  * and no call of others has left more than the stopped thread itself leaves.
  *
- *   stopped [long] [-v]     long: also those calls in every state of box, sink and host
+ *   stopped [brief | long] [-v]
+ *
+ * Calls on a box are tried in further states of it, of its sink and of the host: one at a time;
+ * with brief in none, with long in all together. -v counts the uses of each exception.
  *
  * This file includes the library, whose steps call step first. ./run builds and runs it. */
 #define _GNU_SOURCE
@@ -1505,7 +1508,7 @@ static unsigned excepted(void) {
 
 static const operation *other; /* NULL: none */
 static int other_set;
-static unsigned long position, positions, pairs, forbidden, lost, allowed;
+static unsigned long position, positions, pairs, forbidden, allowed;
 static const char *phase = "";
 
 static void fail(const char *why) {
@@ -1806,6 +1809,7 @@ static bool may_meet(const operation *a, const operation *b, int o) {
 static unsigned long rows;
 /* Returns whether there was something to call. */
 static bool stop_everywhere(const operation *op, unsigned with) {
+  if (op->run == wake_sleeper) return false; /* only of others */
   under_test = op;
   applies = true;
   for (unsigned long at = 1; applies; at++) {
@@ -1832,48 +1836,62 @@ static bool stop_everywhere(const operation *op, unsigned with) {
   return applies;
 }
 
-int main(int argc, char **argv) {
-  bool all = false, verbose = false;
-  for (int i = 1; i < argc; i++) {
-    all |= strcmp(argv[i], "long") == 0;
-    verbose |= strcmp(argv[i], "-v") == 0;
-  }
-  static const rawwaker_watcher watching_all = {watch_made, watch_used};
+/* The other states of a box, of its sink and of the host: one at a time, or all together. */
+static bool stop_in_states(const operation *op, bool all) {
   static const unsigned sinks[] = {0, NO_HOOK, FOREVER, FOREVER | NO_HOOK};
   static const unsigned boxes[] = {0,         LISTED,
                                    LOOPS,     CLOSED_BOX,
                                    TELLS,     TELLS | ONLY_MINE,
                                    ONLY_MINE, CLOSED_BOX | ONLY_MINE,
                                    CLOSED_BOX | TELLS | ONLY_MINE};
+  bool any = false;
+  for (size_t s = 0; s < sizeof sinks / sizeof *sinks; s++)
+    for (size_t b = 0; b < sizeof boxes / sizeof *boxes; b++)
+      for (unsigned awake = 0; awake <= AWAKE_HOST; awake += AWAKE_HOST) {
+        int changes = (s != 0) + (b != 0) + (awake != 0);
+        if (changes == 0 || (changes > 1 && !all)) continue;
+        any |= stop_everywhere(op, op->with | sinks[s] | boxes[b] | awake);
+      }
+  return any;
+}
+
+int main(int argc, char **argv) {
+  bool all = false, brief = false, verbose = false;
+  for (int i = 1; i < argc; i++) {
+    all |= strcmp(argv[i], "long") == 0;
+    brief |= strcmp(argv[i], "brief") == 0;
+    verbose |= strcmp(argv[i], "-v") == 0;
+  }
+  static const rawwaker_watcher watching_all = {watch_made, watch_used};
   alarm(600);
   setvbuf(stdout, NULL, _IOLBF, 0);
   rawwaker_watch(&watching_all);
   const char *only = getenv("STOPPED_ONLY");
-  for (const operation *op = operations; op < operations + OPERATIONS; op++) {
-    if (only != NULL && strstr(op->name, only) == NULL) continue;
-    if (op->run == wake_sleeper) continue;
-    bool any = false;
-    if (!op->box) any = stop_everywhere(op, op->with);
-    for (size_t s = 0; op->box && s < sizeof sinks / sizeof *sinks; s++)
-      for (size_t b = 0; b < sizeof boxes / sizeof *boxes; b++)
-        for (unsigned awake = 0; awake <= AWAKE_HOST; awake += AWAKE_HOST) {
-          if (!all && (s != 0) + (b != 0) + (awake != 0) > 1) continue;
-          any |= stop_everywhere(op, op->with | sinks[s] | boxes[b] | awake);
-        }
-    under_test = op;
-    if (!any) fail("there is nothing to call in any state");
+  bool any[OPERATIONS] = {false};
+  for (int i = 0; i < OPERATIONS; i++)
+    if (only == NULL || strstr(operations[i].name, only) != NULL)
+      any[i] |= stop_everywhere(&operations[i], operations[i].with);
+  for (int i = 0; i < OPERATIONS && !brief; i++)
+    if (operations[i].box && (only == NULL || strstr(operations[i].name, only) != NULL))
+      any[i] |= stop_in_states(&operations[i], all);
+  for (int i = 0; i < OPERATIONS; i++) {
+    under_test = &operations[i];
+    if (!any[i] && only == NULL && under_test->run != wake_sleeper)
+      fail("there is nothing to call in any state");
   }
   if (verbose)
     for (int i = 0; i < EXCEPTIONS; i++)
       printf("   %lu times: %s\n", used[i], exceptions[i].reason);
   for (int i = 0; i < EXCEPTIONS; i++)
-    if (used[i] == 0 && only == NULL) {
+    if (used[i] == 0 && only == NULL && !brief) {
       printf("FAIL an exception that is never used: %s\n", exceptions[i].reason);
       return 1;
     }
+  int others = 0;
+  for (int i = 0; i < OPERATIONS; i++)
+    if (operations[i].with == 0) others += operations[i].shared ? 1 : 2;
   printf("ok: %lu calls stop permanently in %lu positions, beside %d calls of others: %lu pairs, "
-         "%lu times an exception of %d, 0 lost\n",
-         rows, positions, OPERATIONS, pairs, allowed, EXCEPTIONS);
-  (void)lost;
+         "%lu times one of %d exceptions, 0 lost\n",
+         rows, positions, others, pairs, allowed, EXCEPTIONS);
   return 0;
 }
