@@ -59,7 +59,7 @@ static void *main_text;
 typedef struct done_step {
   const char *what;
   const volatile void *word;
-  uint32_t before; /* the word's value, if it is that of a box or parker */
+  uint32_t before; /* the word's value, if word_is_noted */
 } done_step;
 static done_step history[STEPS];
 static size_t history_n;
@@ -101,9 +101,13 @@ static void begin(thread *t, void (*run)(void), unsigned long stop_at) {
   resume(t);
 }
 
+/* Whether excepted_by looks at the word's value before the step. */
 static bool word_is_noted(const char *what) {
-  return strcmp(what, "exchange &b->queued") == 0 || strcmp(what, "swap &b->queued") == 0 || strcmp(what, "exchange &p->state") == 0 ||
-         strcmp(what, "swap u") == 0 || strcmp(what, "swap cell_word(c)") == 0;
+  static const char *const noted[] = {"exchange &b->queued", "swap &b->queued",
+                                      "exchange &p->state", "swap u", "swap cell_word(c)"};
+  for (size_t i = 0; i < sizeof noted / sizeof *noted; i++)
+    if (strcmp(what, noted[i]) == 0) return true;
+  return false;
 }
 static void step(const char *what, const volatile void *word) {
   thread *t = current;
@@ -127,7 +131,7 @@ static void step(const char *what, const volatile void *word) {
       what, word, word_is_noted(what) ? *(const volatile uint32_t *)word : 0};
 }
 
-/* What a position is: a system call, before and after it. */
+/* A system call, with a step before and after it. */
 #define SYSTEM(what, call)               \
   __extension__({                        \
     step(what, NULL);                    \
@@ -383,7 +387,7 @@ static struct {
   struct {
     rawwaker_future f;
     rawwaker_oneshot *tx;
-    bool dropped, ended, pending, started;
+    bool dropped, ended, pending;
   } x[2];
   rawwaker_queue *q[2], *jq[2];
   rawwaker_queue_node node[2][2];
@@ -491,7 +495,6 @@ static bool poll_oneshot(int o, int task) {
   rawwaker waker;
   rawwaker_context cx = lend(task, &waker);
   uint64_t out;
-  w.x[o].started = true;
   w.x[o].ended = w.x[o].f.vtable->poll(w.x[o].f.data, &cx, &out) != RAWWAKER_PENDING;
   w.x[o].pending = !w.x[o].ended;
   if (w.x[o].ended) w.got |= VALUE(o);
@@ -1424,11 +1427,11 @@ static const char *delivery(void) {
 }
 
 /* What is owed, of the same set, and does not arrive while the thread is stopped there. It arrives
- * when the thread continues. task: the row is for a wake of the task that the thread is waking. */
+ * when the thread continues. What the first step must be is in excepted_by. */
 typedef struct exception {
   const char *after, *until;
   unsigned owed;
-  enum { ANY, BOX, TELLING, CELL_0, REGISTER, PARKER_0, HOOKS } of; /* what the step does; see excepted_by */
+  enum { ANY, BOX, TELLING, CELL_0, REGISTER, PARKER_0, HOOKS } of;
   const char *reason;
 } exception;
 static const exception exceptions[] = {
@@ -1631,7 +1634,6 @@ static void world_end(void) {
   for (int o = 0; o < 2; o++) {
     rawwaker_cell_drop(&w.cell[o]);
     if (!w.x[o].dropped && !holds(FUTURE, o)) drop_future_of(w.x[o].f);
-    if (w.x[o].tx != NULL && w.x[o].started && !holds(SENDER, o)) rawwaker_oneshot_drop(use_sender(o));
     if (w.x[o].tx != NULL && !holds(SENDER, o)) rawwaker_oneshot_drop(use_sender(o));
     if (!holds(JOBS, o)) {
       job_answer(1, o);
