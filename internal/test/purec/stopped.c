@@ -259,9 +259,11 @@ static int text_set(void *text) {
 #define sched_yield() SYSTEM("sched_yield", sched_yield())
 #define __builtin_ia32_pause() ((void)0)
 #undef atomic_load
+#undef atomic_store
 #undef atomic_exchange
 #undef atomic_compare_exchange_strong
 #define atomic_load(p) atomic_load_explicit(p, memory_order_seq_cst)
+#define atomic_store(p, v) atomic_store_explicit(p, v, memory_order_seq_cst)
 #define atomic_exchange(p, v) atomic_exchange_explicit(p, v, memory_order_seq_cst)
 #define atomic_compare_exchange_strong(p, e, v) \
   atomic_compare_exchange_strong_explicit(p, e, v, memory_order_seq_cst, memory_order_seq_cst)
@@ -731,6 +733,9 @@ static void world_begin(unsigned with) {
   memset(&w, 0, sizeof w);
   w.with = with;
   if (with & NO_KEY) panic_unload();
+  /* The same in each world: threads sleep at once, but with NO_KEY they spin first. */
+  atomic_store(&spin_pays, (with & NO_KEY) != 0 ? SPIN_MOST : 0);
+  atomic_store(&spin_skipped, 0);
   w.sink = rawwaker_sink_new(with & FOREVER ? RAWWAKER_SINK_FOREVER : 0);
   w.fd = rawwaker_sink_fd(w.sink);
   if (!(with & NO_HOOK)) hook_set();
