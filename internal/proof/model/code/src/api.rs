@@ -218,11 +218,8 @@ fn symbol(library: *mut c_void, name: &str) -> usize {
 
 /// Loads the library, whose symbols `nm -S` has written to symbols.
 pub fn open(path: &str, symbols: &str) {
-    let mut wanted = Wanted {
-        path: CString::new(path).expect("a path"),
-        base: 0,
-        writable: Vec::new(),
-    };
+    let mut wanted =
+        Wanted { path: CString::new(path).expect("a path"), base: 0, writable: Vec::new() };
     // SAFETY: it is ours, and made for this.
     unsafe {
         let library = dlopen(wanted.path.as_ptr(), RTLD_NOW);

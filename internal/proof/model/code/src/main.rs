@@ -163,7 +163,7 @@ fn print_trace() {
             "{i:4} T{} {function:24} {:8} {:12} {order:8} {values:14} {from:20} {text}",
             s.thread,
             format!("{:?}", s.what).to_lowercase(),
-            w.name(s.address),
+            if s.at == AT_SYSTEM { format!("fd {}", s.address) } else { w.name(s.address) },
         );
     }
 }

@@ -2,7 +2,7 @@
 //! code, on loom. One operating system's thread runs everything, so the state here has no lock; no
 //! reference to it is kept across a step of loom, at which another of loom's threads may run.
 
-use std::cell::{RefCell, UnsafeCell as Plain};
+use std::cell::{RefCell, UnsafeCell as RawUnsafeCell};
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -130,7 +130,7 @@ struct Semaphore {
 
 struct Descriptor {
     readable: AtomicUsize,
-    asleep: Plain<Vec<Thread>>,
+    asleep: RawUnsafeCell<Vec<Thread>>,
 }
 
 struct Open {
@@ -176,17 +176,17 @@ pub struct World {
     fences: Option<Rc<AtomicUsize>>,
     threads: Vec<ThreadId>,
     spinning: Vec<Spinning>,
-    semaphores: HashMap<usize, Rc<Plain<Semaphore>>>,
+    semaphores: HashMap<usize, Rc<RawUnsafeCell<Semaphore>>>,
     descriptors: Vec<Open>,
     keys: Vec<bool>,
     specific: HashMap<(usize, usize), usize>,
     pub steps: Vec<Step>,
 }
 
-struct Global(Plain<Option<World>>);
+struct Global(RawUnsafeCell<Option<World>>);
 // SAFETY: all threads of loom run on one thread of the system.
 unsafe impl Sync for Global {}
-static WORLD: Global = Global(Plain::new(None));
+static WORLD: Global = Global(RawUnsafeCell::new(None));
 
 pub fn world() -> &'static mut World {
     // SAFETY: as above; main sets it first.
@@ -516,6 +516,7 @@ fn fenced(order: i32, address: usize) {
     fence(Ordering::SeqCst);
 }
 
+// A step on an atomic of any size.
 macro_rules! on {
     ($atom:expr, $a:ident, $t:ident => $e:expr) => {
         match &$atom.word {
@@ -547,6 +548,7 @@ pub struct Access {
 }
 
 /// One atomic step. Returns the value that it has read.
+#[allow(clippy::unnecessary_cast)] // of a u64, where others are smaller
 pub fn atomic(a: &Access) -> u64 {
     let &Access { at, what, address, size, order, failed, operand, expected } = a;
     let mask = if size == 8 { u64::MAX } else { (1 << (8 * size)) - 1 };
@@ -573,8 +575,8 @@ pub fn atomic(a: &Access) -> u64 {
     }
     spin.last = None;
     spin.times = 0;
-    // The same for a loop of several loads that makes no step of its own. After so many rounds it is
-    // one that waits for another thread: an old value is not read permanently.
+    // The same for a loop of several loads that makes no step of its own. After so many rounds it
+    // waits for another thread: an old value is not read permanently.
     if what == What::Load {
         if let Some(seen) = spin.seen.iter_mut().find(|s| (s.0, s.1) == (at, address)) {
             seen.3 += 1;
@@ -603,7 +605,7 @@ pub fn atomic(a: &Access) -> u64 {
     let w = world();
     let rmw = !matches!(what, What::Load | What::Store);
     let known = w.learned.get(&place).copied();
-    if known.map_or(true, |l| l.size != size || (rmw && !l.rmw)) {
+    if known.is_none_or(|l| l.size != size || (rmw && !l.rmw)) {
         let rmw = rmw || known.is_some_and(|l| l.rmw);
         w.learned.insert(place, Learned { size, rmw });
         w.learned_now = true;
@@ -804,7 +806,7 @@ fn sleep(asleep: &mut Vec<Thread>) {
     asleep.push(thread::current());
 }
 
-fn semaphore_at(s: usize) -> Rc<Plain<Semaphore>> {
+fn semaphore_at(s: usize) -> Rc<RawUnsafeCell<Semaphore>> {
     world().semaphores.get(&s).expect("property: a semaphore is used until it is ended").clone()
 }
 
@@ -815,7 +817,7 @@ pub fn semaphore(at: usize, what: i32, s: usize) {
     match what {
         0 => {
             let new = Semaphore { count: AtomicUsize::new(0), asleep: Vec::new() };
-            world().semaphores.insert(s, Rc::new(Plain::new(new)));
+            world().semaphores.insert(s, Rc::new(RawUnsafeCell::new(new)));
         }
         1 => {
             let it = semaphore_at(s);
@@ -870,7 +872,7 @@ pub fn descriptor(what: i32, d: i32, to: i32) -> i32 {
     flush();
     match what {
         0 => {
-            let asleep = Plain::new(Vec::new());
+            let asleep = RawUnsafeCell::new(Vec::new());
             let it = Descriptor { readable: AtomicUsize::new(0), asleep };
             let cell = Rc::new(UnsafeCell::new(()));
             world().descriptors.push(Open { descriptor: Rc::new(it), cell, open: true });
