@@ -63,7 +63,7 @@ pub const SCENARIOS: &[Scenario] = &[
     s("job", job, [2, 1, 1]),
     s("job_dropped", job_dropped, [2, 1, 1]),
     s("channel", channel, [2, 1, 1]),
-    s("channel_reused", channel_reused, [3, 2, 1]),
+    s("channel_reused", channel_reused, [2, 2, 1]),
     s("channel_failed", channel_failed, [2, 1, 1]),
     s("channel_failed_last", channel_failed_last, [3, 2, 2]),
     s("channel_dropped", channel_dropped, [2, 2, 2]),
