@@ -2,10 +2,13 @@
  * of libFuzzer (-DLIBFUZZER) and AFL++ (-DAFL).
  *
  *   hosts [-seed N] [-programs M] [-for SECONDS] [-lane NAME]    prints counts, or a listing
- *   hosts -file FILE                                             runs the program in FILE
- *   hosts -shrink FILE                                           makes it smaller, and prints it
+ *   hosts -file FILE                       runs the program in FILE
+ *   hosts -shrink FILE [-lane NAME]        makes it smaller, and prints it, if it fails
+ *   hosts -program HEX [-lane NAME]        the same for one that is written in hexadecimal
+ *   hosts -emit FOLDER [-seed N]           writes some programs there, for a fuzzer to begin with
  *
- * The programs run in a child process, so that any end of it can be reported. */
+ * The programs run in a child process, so that any end of it can be reported. HOSTS_HANG has the
+ * seconds after which a program hangs; HOSTS_SHRINK=no leaves a failing program as it is. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -114,27 +117,53 @@ static uint8_t how_byte(unsigned how, unsigned who) {
   return (uint8_t)((how == PLAIN ? 0 : of[how]) | who);
 }
 
-/* A program from a seed. Each uses few operations, places and objects, so that they meet. */
+/* What belongs together: operations, kinds of works, and places. 0 ends a list of places. */
+#define LIST(...) {__VA_ARGS__}, sizeof((uint8_t[]){__VA_ARGS__})
+static const struct theme {
+  uint8_t codes[14], ncodes, kinds[4], nkinds, places[5], nplaces;
+} themes[] = {
+    {LIST(op_spawn, op_tick_all, op_tick, op_complete, op_executor_drop, op_wake_by_ref, op_wake),
+     LIST(GATE, ONESHOT), LIST(AT_WRITE, AT_HOOK, AT_CLOSE)},
+    {LIST(op_spawn, op_tick_n, op_tick_for, op_tick, op_complete, op_abort, op_tasks),
+     LIST(GATE, AT_ONCE, JOB, SLEEP), LIST(AT_POLL, AT_DONE, AT_DROP)},
+    {LIST(op_send, op_poll, op_hand_drop, op_spawn, op_tick_all, op_abort, op_sender_drop,
+          op_sender_clone),
+     LIST(ROOM, RECV, ROOM), LIST(AT_CLONE, AT_TOKEN_WAKE, AT_WRITE)},
+    {LIST(op_target, op_cell_register, op_cell_wake, op_cell_take, op_clone, op_wake, op_drop),
+     LIST(GATE), LIST(AT_CLONE, AT_TOKEN_WAKE, AT_TOKEN_DROP, AT_FN)},
+    {LIST(op_spawn, op_tick_all, op_queue_run, op_complete, op_queue_end, op_push, op_take,
+          op_executor_drop, op_poll, op_hand_drop),
+     LIST(JOB), LIST(AT_SUBMIT, AT_CANCEL, AT_RELEASE, AT_WRITE, AT_READ)},
+    {LIST(op_poll, op_complete, op_hand_drop, op_cancel, op_block_on), LIST(ONESHOT, GATE, RECV),
+     LIST(AT_CLONE, AT_START, AT_CANCEL, AT_DESTROY, AT_TOKEN_WAKE)},
+    {LIST(op_spawn, op_tick_all, op_executor_drop, op_misuse, op_forget, op_handle, op_on_wake),
+     LIST(GATE, SLEEP, TIMEOUT, AT_ONCE), LIST(AT_POLL, AT_DONE, AT_DROP, AT_HOOK_DROP)},
+};
+enum { THEMES = sizeof themes / sizeof *themes };
+
+/* A program from a seed. Each uses few operations, places and objects, so that they meet: those of
+ * a theme, or any. */
 static size_t generate(uint64_t seed, uint8_t *to) {
-  static const uint8_t often[] = {op_spawn, op_spawn, op_tick_all, op_tick, op_complete,
-                                  op_wake_by_ref, op_executor_drop, op_poll};
   uint64_t s = seed * 2654435761u + 12345;
 #define PICK(n) ((unsigned)(splitmix(&s) % (n)))
   unsigned n = 2 + PICK(PICK(4) == 0 ? 40 : 14), codes = 3 + PICK(8), kinds = 1 + PICK(3);
-  unsigned nplaces = PICK(4), works = 1 + PICK(4), strange = PICK(24);
-  uint8_t code[16], kind[4], place[4], spare = PICK(4) == 0 ? 0xff : (uint8_t)(1 << PICK(8));
+  unsigned nplaces = PICK(4), works = 1 + PICK(5), strange = PICK(24);
+  uint8_t code[16], kind[4], place[5], script = PICK(4) == 0 ? 0xff : (uint8_t)(1 << PICK(8));
+  bool any = PICK(3) == 0;
+  const struct theme *t = &themes[PICK(THEMES)];
   for (unsigned i = 0; i < codes; i++)
-    code[i] = PICK(3) == 0 ? often[PICK(sizeof often)] : (uint8_t)PICK(OPS);
-  if (PICK(2) != 0) code[0] = op_spawn;
-  if (PICK(2) != 0) code[1] = op_tick_all;
-  for (unsigned i = 0; i < kinds; i++) kind[i] = (uint8_t)PICK(KINDS);
+    code[i] = any || PICK(12) == 0 ? (uint8_t)PICK(OPS) : t->codes[PICK(t->ncodes)];
+  for (unsigned i = 0; i < kinds; i++)
+    kind[i] = any || PICK(12) == 0 ? (uint8_t)PICK(KINDS) : t->kinds[PICK(t->nkinds)];
   for (unsigned i = 0; i < nplaces; i++)
-    place[i] = (uint8_t)(PICK(3) == 0 ? AT_WRITE : 1 + PICK(PLACES_END - 1));
+    place[i] = any || PICK(6) == 0 ? (uint8_t)(1 + PICK(PLACES_END - 1))
+                                   : t->places[PICK(t->nplaces)];
   unsigned threads = PICK(8);
   uint8_t mode = threads == 0 ? TOGETHER : threads == 1 ? TURNS : ONE;
   if (getenv("HOSTS_THREADS") != NULL && PICK(4) != 0) mode = TOGETHER;
   mode |= (uint8_t)((PICK(2) ? HOOKED : 0) | (PICK(5) == 0 ? EARLY : 0));
   to[0] = mode;
+  unsigned executors = PICK(3) == 0 ? 3 : 2, channels = PICK(3) == 0 ? 64 : 0;
   for (unsigned i = 0; i < n; i++) {
     uint8_t *b = to + 1 + 4 * i;
     unsigned how = PLAIN;
@@ -145,8 +174,8 @@ static size_t generate(uint64_t seed, uint8_t *to) {
     else if (strange == 2 && PICK(8) == 0) how = FORKED;
     b[0] = code[PICK(codes)];
     b[1] = how_byte(how, PICK(THREADS));
-    b[2] = (uint8_t)(splitmix(&s) & (spare | 3));
-    b[3] = (uint8_t)(kind[PICK(kinds)] * 8 + PICK(works));
+    b[2] = (uint8_t)(splitmix(&s) & (script | executors));
+    b[3] = (uint8_t)(kind[PICK(kinds)] * 8 + PICK(works) + (splitmix(&s) & channels));
   }
   return 1 + 4 * n;
 }
@@ -314,6 +343,40 @@ static void print_bytes(const uint8_t *bytes, size_t size) {
   program_print(stderr, &p);
 }
 
+/* Makes a program smaller if it fails, and prints it. Returns the exit status. */
+static int report(const uint8_t *found, size_t size, const char *lane) {
+  uint8_t bytes[MOST_BYTES];
+  const char *no = getenv("HOSTS_SHRINK");
+  memcpy(bytes, found, size);
+  if (size == 0) return 1;
+  bool failing = fails(bytes, size, true);
+  if (failing && (no == NULL || strcmp(no, "no") != 0)) size = shrink(bytes, size);
+  fprintf(stderr, "hosts: %s:\n",
+          failing ? "the smallest program that fails" : "repeated alone, the program passes");
+  print_bytes(bytes, size);
+  fprintf(stderr, "hosts: repeat it with: internal/proof/hosts/run -program ");
+  for (size_t i = 0; i < size; i++) fprintf(stderr, "%02x", bytes[i]);
+  fprintf(stderr, " %s\n", lane);
+  if (failing) fails(bytes, size, false);
+  return failing;
+}
+static size_t from_hex(const char *text, uint8_t *bytes) {
+  size_t n = 0;
+  for (unsigned b; n < MOST_BYTES && sscanf(text + 2 * n, "%2x", &b) == 1; n++)
+    bytes[n] = (uint8_t)b;
+  return n;
+}
+static int emit(const char *folder, uint64_t seed) {
+  enum { MANY = 300 };
+  for (unsigned i = 0; i < MANY; i++) {
+    char name[4096];
+    uint8_t bytes[MOST_BYTES];
+    snprintf(name, sizeof name, "%s/%u", folder, i);
+    save(name, bytes, generate(seed + i, bytes));
+  }
+  return 0;
+}
+
 int main(int argc, char **argv) {
   uint64_t seed = (uint64_t)time(NULL) * 1000003;
   unsigned long programs = 0;
@@ -325,7 +388,8 @@ int main(int argc, char **argv) {
     else if (strcmp(a, "-programs") == 0) programs = strtoul(v, NULL, 10);
     else if (strcmp(a, "-for") == 0) most = atof(v);
     else if (strcmp(a, "-lane") == 0) lane = v;
-    else if (strcmp(a, "-file") == 0 || strcmp(a, "-shrink") == 0 || strcmp(a, "-child") == 0)
+    else if (strcmp(a, "-file") == 0 || strcmp(a, "-shrink") == 0 || strcmp(a, "-child") == 0 ||
+             strcmp(a, "-program") == 0 || strcmp(a, "-emit") == 0)
       file = v, what = a;
     else {
       fprintf(stderr, "hosts: unknown argument %s\n", a);
@@ -341,7 +405,7 @@ int main(int argc, char **argv) {
     close(fd);
     return child(seed, programs, most);
   }
-  static state there;
+  static state there; /* of this process */
   shared = &there;
   if (strcmp(what, "-file") == 0) {
     signal(SIGALRM, on_alarm);
@@ -353,8 +417,10 @@ int main(int argc, char **argv) {
   ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
   if (len < 0) return 2;
   snprintf(state_path, sizeof state_path, "/tmp/hosts-%ld", (long)getpid());
-  if (strcmp(what, "-shrink") == 0) {
-    there.size = (uint32_t)load(file, there.bytes);
+  if (strcmp(what, "-emit") == 0) return emit(file, seed);
+  if (strcmp(what, "-shrink") == 0 || strcmp(what, "-program") == 0) {
+    bool hex = what[1] == 'p';
+    there.size = (uint32_t)(hex ? from_hex(file, there.bytes) : load(file, there.bytes));
   } else {
     int fd = open(state_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0 || ftruncate(fd, sizeof *shared) != 0) return 2;
@@ -381,18 +447,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "hosts: repeat it with: internal/proof/hosts/run -seed %llu -programs 1 %s\n",
             (unsigned long long)there.seed, lane);
   }
-  uint8_t bytes[MOST_BYTES];
-  memcpy(bytes, there.bytes, there.size);
-  size_t size = there.size;
-  if (size == 0) return 1;
-  if (fails(bytes, size, true)) {
-    size = shrink(bytes, size);
-    fprintf(stderr, "hosts: the smallest program that fails:\n");
-  } else {
-    fprintf(stderr, "hosts: the program does not fail when it is repeated alone:\n");
-  }
-  print_bytes(bytes, size);
-  fails(bytes, size, false);
-  return 1;
+  int found = report(there.bytes, there.size, lane);
+  return *what == '\0' ? 1 : found; /* a violation was seen, also if it does not come again */
 }
 #endif

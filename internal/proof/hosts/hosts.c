@@ -40,6 +40,9 @@ static _Thread_local int depth, waking; /* nested operations; wakes under way */
 static _Thread_local bool in_signal, in_child, may_abort;
 static _Thread_local int never; /* 1 + the depth at which a block_on is to be cancelled */
 static _Thread_local unsigned long wake_began;
+/* The shared cell that a register is under way at, and, while a clone of it runs another operation,
+ * the cell that is therefore owned. */
+static _Thread_local int registering = -1, held = -1;
 static _Atomic(unsigned long) clock_now; /* counts wakes and ends of executors */
 
 static bool alone(void) { return (now.mode & 3) != TOGETHER; }
@@ -74,6 +77,7 @@ static void release_hold(int was) {
 
 static _Atomic(const operation *) places[PLACES_END][QUEUED];
 static void run(const operation *o);
+static bool possible(const operation *o);
 
 /* Each kind of place runs the operations that were left for it, one at a time. What runs there
  * stands for the user's code, or, in a slot or a system call, for another thread that comes while
@@ -81,17 +85,23 @@ static void run(const operation *o);
 static void at_place(enum how place) {
   if (me < 0 || in_signal || depth >= DEPTH) return;
   const operation *o = NULL;
-  for (int i = 0; i < QUEUED && o == NULL; i++)
-    if (atomic_load_explicit(&places[place][i], memory_order_relaxed) != NULL)
-      o = atomic_exchange(&places[place][i], NULL);
+  for (int i = 0; i < QUEUED && o == NULL; i++) {
+    o = places[place][i];
+    if (o != NULL && (!possible(o) || !atomic_compare_exchange_strong(&places[place][i], &o, NULL)))
+      o = NULL;
+  }
   if (o == NULL) return;
   if (o->code == op_block_on && place != AT_POLL && place != AT_DROP && place != AT_DONE) return;
-  int saved = errno, was_waking = waking, cancel = hold();
+  int saved = errno, was_waking = waking, cancel = hold(), was_held = held, was_to = registering;
   unsigned long was_began = wake_began;
   waking = 0;
+  held = place == AT_CLONE ? registering : -1;
+  registering = -1;
   depth++;
   run(o);
   depth--;
+  held = was_held;
+  registering = was_to;
   waking = was_waking;
   wake_began = was_began;
   release_hold(cancel);
@@ -241,6 +251,13 @@ static bool take_whole(atomic_int *uses, int from) {
   return atomic_compare_exchange_strong(uses, &from, BUSY);
 }
 static bool try_lock(atomic_bool *b) { return !atomic_exchange(b, true); }
+
+/* Whether an operation that was left for a place would find its executor unused. */
+static bool possible(const operation *o) {
+  const executor *e = &executors[o->x % EXECUTORS];
+  if (o->code == op_executor_drop) return e->uses == 0;
+  return (o->code != op_tick && o->code != op_tick_all) || !e->ticking;
+}
 
 static int index_of(const work *w) { return (int)(w - works); }
 static executor *ex_of(const work *w) { return &executors[w->ex]; }
@@ -688,7 +705,7 @@ static work *work_new(const operation *o, enum driver driver) {
   w->tx = NULL;
   w->job = NULL;
   w->ex = o->x % EXECUTORS;
-  w->channel = index_of(w) % CHANNELS;
+  w->channel = o->y / 64 % CHANNELS;
   w->target = NULL, w->waker = (rawwaker){NULL, NULL};
   channel *c = &channels[w->channel];
   if (driver == BY_BLOCK_ON && w->kind != ONESHOT) w->kind = GATE;
@@ -1225,6 +1242,11 @@ static void nodes_freed(rawwaker_queue_node *n) {
   }
 }
 
+/* Whether nothing can have run beside the call that has just returned. */
+static bool calm(void) {
+  return alone() && depth == 0 && places[AT_READ][0] == NULL && places[AT_WRITE][0] == NULL;
+}
+
 static void run(const operation *o) {
   work *w = &works[o->y % WORKS];
   own *x = &owns[me][o->x % OWN], *y = &owns[me][o->y % OWN], a, b;
@@ -1291,7 +1313,13 @@ static void run(const operation *o) {
     a = own_take(y);
     if (a.w.vtable == NULL) break;
     maybe();
+    long seen = a.target != NULL ? (long)a.target->seen : 0;
+    int was_to = registering;
+    registering = o->x % CELLS;
     rawwaker_cell_register(cell, &a.w);
+    registering = was_to;
+    if (alone() && held == o->x % CELLS && a.target != NULL)
+      expect(a.target->seen > seen, "a register beside another register wakes nothing");
     own_put(y, a);
     break;
   case op_cell_wake:
@@ -1342,6 +1370,7 @@ static void run(const operation *o) {
     if (try_lock(&engine.busy)) {
       rawwaker_queue_run(engine.queue, &engine);
       engine.waits = false;
+      if (calm()) expect(!readable(rawwaker_queue_fd(engine.queue)), "an empty queue is readable");
       engine.busy = false;
     }
     engine.uses--;
@@ -1378,6 +1407,7 @@ static void run(const operation *o) {
       if (alone() && depth == 0)
         expect(nodes_pushed == nodes_back, "a queue was taken empty, and %d nodes are in it",
                nodes_pushed - nodes_back);
+      if (calm()) expect(!readable(rawwaker_queue_fd(nodes.queue)), "an empty queue is readable");
       nodes.busy = false;
     }
     nodes.uses--;
