@@ -117,27 +117,34 @@ static uint8_t how_byte(unsigned how, unsigned who) {
   return (uint8_t)((how == PLAIN ? 0 : of[how]) | who);
 }
 
-/* What belongs together: operations, kinds of works, and places. 0 ends a list of places. */
+/* What belongs together: operations, kinds of works, places, and with what a program may begin. */
 #define LIST(...) {__VA_ARGS__}, sizeof((uint8_t[]){__VA_ARGS__})
 static const struct theme {
-  uint8_t codes[14], ncodes, kinds[4], nkinds, places[5], nplaces;
+  uint8_t codes[14], ncodes, kinds[4], nkinds, places[5], nplaces, begin[6], nbegin;
 } themes[] = {
     {LIST(op_spawn, op_tick_all, op_tick, op_complete, op_executor_drop, op_wake_by_ref, op_wake),
-     LIST(GATE, ONESHOT), LIST(AT_WRITE, AT_HOOK, AT_CLOSE)},
+     LIST(GATE, ONESHOT), LIST(AT_WRITE, AT_HOOK, AT_CLOSE),
+     LIST(op_spawn, op_tick_all)},
     {LIST(op_spawn, op_tick_n, op_tick_for, op_tick, op_complete, op_abort, op_tasks),
-     LIST(GATE, AT_ONCE, JOB, SLEEP), LIST(AT_POLL, AT_DONE, AT_DROP)},
-    {LIST(op_send, op_poll, op_hand_drop, op_spawn, op_tick_all, op_abort, op_sender_drop,
-          op_sender_clone),
-     LIST(ROOM, RECV, ROOM), LIST(AT_CLONE, AT_TOKEN_WAKE, AT_WRITE)},
+     LIST(GATE, AT_ONCE, JOB, SLEEP), LIST(AT_POLL, AT_DONE, AT_DROP),
+     LIST(op_spawn, op_spawn, op_tick_all)},
+    {LIST(op_send, op_poll, op_hand_drop, op_hand_drop, op_send, op_spawn, op_tick_all, op_abort,
+          op_executor_drop, op_sender_drop, op_sender_clone),
+     LIST(ROOM, RECV), LIST(AT_CLONE, AT_TOKEN_WAKE, AT_WRITE),
+     LIST(op_send, op_poll, op_poll, op_poll, op_poll)},
     {LIST(op_target, op_cell_register, op_cell_wake, op_cell_take, op_clone, op_wake, op_drop),
-     LIST(GATE), LIST(AT_CLONE, AT_TOKEN_WAKE, AT_TOKEN_DROP, AT_FN)},
+     LIST(GATE), LIST(AT_CLONE, AT_TOKEN_WAKE, AT_TOKEN_DROP, AT_FN),
+     LIST(op_target, op_target)},
     {LIST(op_spawn, op_tick_all, op_queue_run, op_complete, op_queue_end, op_push, op_take,
           op_executor_drop, op_poll, op_hand_drop),
-     LIST(JOB), LIST(AT_SUBMIT, AT_CANCEL, AT_RELEASE, AT_WRITE, AT_READ)},
+     LIST(JOB), LIST(AT_SUBMIT, AT_CANCEL, AT_RELEASE, AT_WRITE, AT_READ),
+     LIST(op_spawn, op_tick_all)},
     {LIST(op_poll, op_complete, op_hand_drop, op_cancel, op_block_on), LIST(ONESHOT, GATE, RECV),
-     LIST(AT_CLONE, AT_START, AT_CANCEL, AT_DESTROY, AT_TOKEN_WAKE)},
+     LIST(AT_CLONE, AT_START, AT_CANCEL, AT_DESTROY, AT_TOKEN_WAKE),
+     LIST(op_poll, op_poll)},
     {LIST(op_spawn, op_tick_all, op_executor_drop, op_misuse, op_forget, op_handle, op_on_wake),
-     LIST(GATE, SLEEP, TIMEOUT, AT_ONCE), LIST(AT_POLL, AT_DONE, AT_DROP, AT_HOOK_DROP)},
+     LIST(GATE, SLEEP, TIMEOUT, AT_ONCE), LIST(AT_POLL, AT_DONE, AT_DROP, AT_HOOK_DROP),
+     LIST(op_on_wake, op_spawn)},
 };
 enum { THEMES = sizeof themes / sizeof *themes };
 
@@ -147,7 +154,7 @@ static size_t generate(uint64_t seed, uint8_t *to) {
   uint64_t s = seed * 2654435761u + 12345;
 #define PICK(n) ((unsigned)(splitmix(&s) % (n)))
   unsigned n = 2 + PICK(PICK(4) == 0 ? 40 : 14), codes = 3 + PICK(8), kinds = 1 + PICK(3);
-  unsigned nplaces = PICK(4), works = 1 + PICK(5), strange = PICK(24);
+  unsigned nplaces = PICK(4), works = 1 + PICK(PICK(2) ? 4 : 8), strange = PICK(24);
   uint8_t code[16], kind[4], place[5], script = PICK(4) == 0 ? 0xff : (uint8_t)(1 << PICK(8));
   bool any = PICK(3) == 0;
   const struct theme *t = &themes[PICK(THEMES)];
@@ -163,19 +170,29 @@ static size_t generate(uint64_t seed, uint8_t *to) {
   if (getenv("HOSTS_THREADS") != NULL && PICK(4) != 0) mode = TOGETHER;
   mode |= (uint8_t)((PICK(2) ? HOOKED : 0) | (PICK(5) == 0 ? EARLY : 0));
   to[0] = mode;
-  unsigned executors = PICK(3) == 0 ? 3 : 2, channels = PICK(3) == 0 ? 64 : 0;
+  uint8_t kind_of_work[8];
+  for (unsigned i = 0; i < 8; i++) kind_of_work[i] = kind[PICK(kinds)];
+  unsigned next = 0, executors = PICK(3) == 0 ? 1 : 0, channels = PICK(3) == 0 ? 64 : 0;
+  unsigned begins = any || PICK(2) == 0 ? 0 : t->nbegin;
   for (unsigned i = 0; i < n; i++) {
     uint8_t *b = to + 1 + 4 * i;
     unsigned how = PLAIN;
-    if (nplaces != 0 && PICK(4) == 0) how = place[PICK(nplaces)];
+    if (i < begins) how = PLAIN;
+    else if (nplaces != 0 && PICK(4) == 0) how = place[PICK(nplaces)];
     else if (PICK(40) == 0) how = SIGNALLED;
     else if (strange == 0 && PICK(5) == 0) how = CANCELLED;
     else if (strange == 1 && PICK(5) == 0) how = EXITS;
     else if (strange == 2 && PICK(8) == 0) how = FORKED;
-    b[0] = code[PICK(codes)];
+    b[0] = i < begins ? t->begin[i] : code[PICK(codes)];
     b[1] = how_byte(how, PICK(THREADS));
-    b[2] = (uint8_t)(splitmix(&s) & (script | executors));
-    b[3] = (uint8_t)(kind[PICK(kinds)] * 8 + PICK(works) + (splitmix(&s) & channels));
+    bool makes = b[0] == op_spawn || b[0] == op_poll || b[0] == op_block_on;
+    uint8_t rest = makes ? script : b[0] >= op_complete && b[0] < op_send && PICK(2) ? 0xff : 0;
+    b[2] = (uint8_t)(splitmix(&s) & (rest | executors));
+    unsigned work = PICK(works);
+    if (makes && (i < begins || PICK(2) == 0))
+      work = next++ % works; /* one that there is not yet, at first */
+    unsigned is = PICK(8) == 0 ? kind[PICK(kinds)] : kind_of_work[work];
+    b[3] = (uint8_t)(is * 8 + work + (splitmix(&s) & channels));
   }
   return 1 + 4 * n;
 }
