@@ -771,6 +771,7 @@ static work *work_new(const operation *o, enum driver driver) {
 #endif
   default: break;
   }
+  w->busy = driver == BY_HAND; /* until its first poll has returned */
   w->live = true;
   return w;
 }
@@ -1166,11 +1167,8 @@ static void do_poll(const operation *o) {
   w->holds--;
   w = work_new(o, BY_HAND);
   if (w == NULL) return;
-  w->live = false; /* until the next three are there */
-  w->busy = true;
   w->target = target_new(o->x & 1);
   w->waker = target_waker(w->target);
-  w->live = true;
   hand_poll(w);
 }
 static void do_hand_drop(work *w) {
