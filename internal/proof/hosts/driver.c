@@ -171,6 +171,7 @@ static size_t generate(uint64_t seed, uint8_t *to) {
   mode |= (uint8_t)((PICK(2) ? HOOKED : 0) | (PICK(5) == 0 ? EARLY : 0));
   to[0] = mode;
   uint8_t kind_of_work[8];
+  if (kinds == 0) return 1; /* it is not, which the analyzer does not know */
   for (unsigned i = 0; i < 8; i++) kind_of_work[i] = kind[PICK(kinds)];
   unsigned next = 0, executors = PICK(3) == 0 ? 1 : 0, channels = PICK(3) == 0 ? 64 : 0;
   unsigned begins = any || PICK(2) == 0 ? 0 : t->nbegin;

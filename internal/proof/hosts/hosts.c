@@ -1796,7 +1796,8 @@ static void end(void) {
     nodes_freed(rawwaker_queue_close(nodes.queue));
     rawwaker_queue_drop(nodes.queue);
   }
-  expect(nodes_pushed == nodes_back, "%d nodes were pushed, and %d taken", nodes_pushed, nodes_back);
+  expect(nodes_pushed == nodes_back, "%d nodes were pushed, and %d taken", nodes_pushed,
+         nodes_back);
   rawwaker_sink_reap();
   /* A thread of the library may drop a hook later. */
   for (hook *h = hooks; h != NULL; h = h->next)
