@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: help tour test race soak asan nocgo systems debug c hosts examples rust vendor lint api proof model tools bench plots diagrams ci
+.PHONY: help tour test race soak asan nocgo systems debug flake c hosts examples rust vendor lint api proof model tools bench plots diagrams ci
 
 help:            ## list these targets
 	@sed -nE 's/^([a-z]+): +## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'
@@ -31,6 +31,9 @@ systems:         ## vet the Go half for each system of docs/COMPAT.md
 
 debug:           ## run the tests with GOGC=1 and a collection before each use of a C pointer
 	GOGC=1 $(GO) test -count=1 -short -tags ffiwakerdebug ./...
+
+flake:           ## run each suite 50 times beside 4 busy processes, and print what failed
+	internal/proof/flake
 
 c:               ## run the programs in pure C: strict warnings, C++, ASan, TSan, valgrind
 	internal/test/purec/run
