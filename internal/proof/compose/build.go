@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -525,10 +526,14 @@ func (e *Task) Items(id, keep, selfs, n int, acts []Act) S {
 
 // Endless is a stream that always has an item, until the program ends.
 func (e *Task) Endless(id int) S {
-	n := 0
+	n, poll := 0, int32(0)
 	return streamFn(func(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Item[uint64]] {
-		if n++; n > 1<<20 {
-			e.w.fail("busy", "%d items were taken, and the program does not continue", n)
+		if now := e.root.polls.Load(); now != poll {
+			n, poll = 0, now
+			runtime.Gosched()
+		}
+		if n++; n > 10000 {
+			e.w.fail("others cannot run", "%d items in one poll", n)
 			e.w.stop.Store(true)
 		}
 		if e.w.stop.Load() {

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,7 @@ var (
 	flagLimit    = flag.Duration("limit", time.Minute, "a program that takes longer hangs")
 	flagShrink   = flag.Bool("shrink", true, "shrink a program that fails")
 	flagPrint    = flag.Bool("print", false, "print the program of -seed, and do not run it")
+	flagProfile  = flag.String("profile", "", "write a profile of one process, which runs alone")
 	flagChild    = flag.String("child", "", "for the command's own use")
 )
 
@@ -45,6 +47,10 @@ func main() {
 	}
 	if *flagPrint {
 		fmt.Print(Generate(*flagSeed))
+		return
+	}
+	if *flagProfile != "" {
+		profile(*flagProfile)
 		return
 	}
 	r := &runner{next: *flagSeed, kinds: map[string]bool{}, start: time.Now()}
@@ -65,6 +71,24 @@ func main() {
 	if len(r.kinds) > 0 {
 		os.Exit(1)
 	}
+}
+
+func profile(name string) {
+	f, err := os.Create(name)
+	if err != nil {
+		panic(err)
+	}
+	pprof.StartCPUProfile(f)
+	defer pprof.StopCPUProfile()
+	start := time.Now()
+	for i := range uint64(*flagPrograms) {
+		began := time.Now()
+		runOne(Generate(*flagSeed+i), *flagLimit)
+		if took := time.Since(began); took > 20*time.Millisecond {
+			fmt.Println("seed", *flagSeed+i, "took", took)
+		}
+	}
+	fmt.Println(time.Since(start))
 }
 
 // runner is the command's own process.
@@ -179,9 +203,9 @@ func (r *runner) report(lane int, seed uint64, v *Violation) {
 	os.WriteFile(name, []byte(source), 0o600)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	fmt.Printf("violation: seed %d: %s\n%s\n%s\n%sthe whole source: %s\n"+
+	fmt.Printf("violation: seed %d: %s\n\n%s\n%s\n%sthe whole source: %s\n"+
 		"again: go run ./internal/proof/compose -seed %d -programs 1\n\n",
-		seed, v.Kind, cut(v.Detail), p, text, name, seed)
+		seed, v.Kind, p, cut(v.Detail), text, name, seed)
 }
 
 func cut(s string) string {

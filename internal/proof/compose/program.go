@@ -159,7 +159,8 @@ type where struct {
 	closed bool // it refers to no other part
 	forgot bool // it is never dropped
 	local  bool // a task of the Local
-	lone   bool // nothing else is polled with it
+	nested bool // no task that it waits for may run meanwhile
+	again  bool // it is built again and again
 	task   int
 	depth  int
 }
@@ -211,7 +212,7 @@ func Generate(seed uint64) *Program {
 	}
 	c := &g.p.Config
 	*c = Config{Workers: 1 + g.n(4), Capacity: 1 + g.n(3), Strict: g.chance(60)}
-	c.Isolated = !g.linked
+	c.Isolated, c.C = !g.linked, g.useC
 	if g.chance(55) {
 		c.Host = g.pick("steps", "hook", "hook", "fd", "run", "waker")
 		if c.Host == "fd" && !HasC || c.Host == "waker" && !HasC {
@@ -441,7 +442,7 @@ func (g *generator) acts(c where, inDrop, inLeafOfC bool) (acts []ActOf) {
 			a.Do, a.Arg = g.pick("closeChannel", "trySend"), g.n(3)
 		case k == 19, k == 20:
 			a.Do, a.Sub = "nest", g.tree(where{closed: true, depth: 2, inC: c.inC,
-				forgot: false, task: c.task})
+				nested: true, task: c.task})
 		case k == 21:
 			a.Do, a.Sub = "spawn", g.tree(where{closed: true, depth: 2, task: c.task})
 			if g.p.Config.Host != "" && !g.p.Config.Forget {
@@ -476,7 +477,7 @@ func (g *generator) leaf(c where) *Node {
 			return &Node{Op: "COneshot", Ints: []int{g.n(4)}}
 		case k == 16 && g.linked && !c.closed:
 			return &Node{Op: "Recv", Ints: []int{g.n(3)}}
-		case k == 17 && g.linked && !c.closed:
+		case k == 17 && g.linked && !c.closed && !c.again:
 			return &Node{Op: "Send", Ints: []int{g.n(3), g.leafID()}}
 		case k == 18 && len(g.handles) > 0 && !c.closed && g.linked:
 			return &Node{Op: g.pick("Handle", "Outcome"),
@@ -531,7 +532,7 @@ func (g *generator) tree(c where) *Node {
 		case 11:
 			return &Node{Op: g.pick("Timeout", "TimeoutNow"), Kids: g.kids(c, 1, 1)}
 		case 12:
-			if c.closed || !g.linked || c.inC {
+			if c.closed || !g.linked || c.inC || c.again {
 				continue
 			}
 			n := g.n(4)
@@ -560,8 +561,12 @@ func (g *generator) tree(c where) *Node {
 				return &Node{Op: "Forget", Ints: []int{g.n(4)}, Kids: g.kids(lazy, 1, 1)}
 			}
 		case 19:
+			lazy.again = true
 			return &Node{Op: "GiveUp", Ints: []int{g.n(4)}, Kids: g.kids(lazy, 1, 1)}
 		case 20:
+			if c.nested {
+				continue
+			}
 			on := 0
 			if g.p.Config.Host != "" && !g.p.Config.Forget {
 				on = g.n(2)
@@ -570,7 +575,7 @@ func (g *generator) tree(c where) *Node {
 			return &Node{Op: "Spawned", Ints: []int{on}, Kids: g.kids(lazy, 1, 1)}
 		case 21:
 			if g.chance(30) && !c.forgot {
-				lazy.closed = true
+				lazy.closed, lazy.nested = true, true
 				return &Node{Op: "BlockOn", Kids: g.kids(lazy, 1, 1)}
 			}
 		case 22:

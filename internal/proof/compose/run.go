@@ -350,6 +350,9 @@ func (w *World) SendOneshot(n, how, id int) {
 	}
 	o.used = true
 	w.mu.Unlock()
+	if o.end != nil && how != 0 {
+		w.cancelled.Store(true)
+	}
 	w.call("Oneshot", func() {
 		switch {
 		case o.end != nil:
@@ -625,7 +628,6 @@ func (w *World) End(order int) []Violation {
 	for i := range w.gates {
 		w.Gate(i)
 	}
-	w.until("user code that blocked", func() bool { return w.allBlk.Load() == 0 })
 	for i, l := range leaves {
 		if w.Strict {
 			w.strictly(l, i+order, true)
@@ -732,7 +734,7 @@ func (w *World) close() {
 }
 
 func (w *World) check() {
-	faults := w.Faults || w.cancelled.Load()
+	faults := w.mayFail()
 	for _, g := range w.guards {
 		if s := g.state.Load(); !g.forgotten && s != ready && s != dropped {
 			w.fail("never dropped", "%s is %s", g.name, stateNames[s])
