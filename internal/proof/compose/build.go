@@ -24,7 +24,7 @@ type Task struct {
 	forgotten  bool // never dropped
 	loose      bool // no one has to poll it
 	inC        bool
-	blocked    atomic.Int32
+	blocked    *atomic.Int32 // user code of it
 
 	handle *executor.JoinHandle[uint64]
 	taken  atomic.Bool // the handle, by a node
@@ -42,7 +42,7 @@ type Task struct {
 // with returns a Task like e for a part of its tree.
 func (e *Task) with(change func(e *Task)) *Task {
 	n := &Task{w: e.w, id: e.id, domain: e.domain, inDomain: e.inDomain, everywhere: e.everywhere,
-		forgotten: e.forgotten, loose: e.loose, inC: e.inC}
+		forgotten: e.forgotten, loose: e.loose, inC: e.inC, blocked: e.blocked, root: e.root}
 	change(n)
 	return n
 }
@@ -459,7 +459,7 @@ func (e *Task) Spawned(on int, a func(e *Task) F) F {
 	return &giveUp{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 		if h == nil {
 			h = e.w.spawn(on%2, a(&Task{w: e.w, id: -1, domain: on % 2, inDomain: 1,
-				loose: e.loose}))
+				loose: e.loose, blocked: &atomic.Int32{}}))
 		}
 		return h.Poll(cx)
 	}, drop: func() {

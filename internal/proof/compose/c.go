@@ -201,7 +201,6 @@ static void channel_end(uintptr_t tx) { rawwaker_sender_drop((rawwaker_sender *)
 import "C"
 
 import (
-	"runtime"
 	"sync"
 	"unsafe"
 
@@ -214,6 +213,7 @@ const HasC = true
 
 // cLeaf is a leaf in C.
 type cLeaf struct {
+	mu   sync.Mutex // of p: a waker's function may be late
 	p    *C.leaf
 	id   uint64
 	site *site
@@ -273,16 +273,23 @@ func (l *cLeaf) wake(open, thread bool) {
 	if thread {
 		t = 1
 	}
-	C.leaf_wake(l.p, o, t)
-	runtime.KeepAlive(l)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.p != nil {
+		C.leaf_wake(l.p, o, t)
+	}
 }
 
+// get is for the controller, before release.
 func (l *cLeaf) get(what int) int { return int(C.leaf_get(l.p, C.int(what))) }
 
 // release gives Go's reference up.
 func (l *cLeaf) release() {
 	cLeaves.Delete(l.id)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	C.leaf_unref(l.p)
+	l.p = nil
 }
 
 func cLeavesLive() int { return int(C.leaves_live()) }

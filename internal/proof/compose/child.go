@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
@@ -104,6 +105,7 @@ func child(at string) {
 	}
 	in := bufio.NewReader(os.Stdin)
 	out := json.NewEncoder(os.Stdout)
+	go watchdog()
 	for i := range uint64(20) { // what is made once, and stays
 		runOne(Generate(i), time.Minute)
 	}
@@ -157,9 +159,34 @@ type seedWriter struct{ f *os.File }
 
 func (w seedWriter) Write(b []byte) (int, error) { return w.f.WriteAt(b, 0) }
 
+// running is the World that watchdog watches, and since when.
+var running struct {
+	sync.Mutex
+	w     *World
+	until time.Time
+}
+
+// watchdog ends the process with status 3 if a program hangs.
+func watchdog() {
+	for range time.Tick(100 * time.Millisecond) {
+		running.Lock()
+		if running.w != nil && time.Now().After(running.until) {
+			running.w.hangs()
+		}
+		running.Unlock()
+	}
+}
+
 // runOne runs a program. If it hangs, the process ends with status 3.
 func runOne(p *Program, limit time.Duration) []Violation {
 	w := Start(p.Config)
-	defer w.watch(limit).Stop()
+	running.Lock()
+	running.w, running.until = w, time.Now().Add(limit)
+	running.Unlock()
+	defer func() {
+		running.Lock()
+		running.w = nil
+		running.Unlock()
+	}()
 	return p.run(w)
 }

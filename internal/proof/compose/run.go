@@ -26,7 +26,8 @@ type result struct {
 
 // newTask makes the tree of a task.
 func (w *World) newTask(id, domain, inDomain int, inC bool, tree func(e *Task) F) *Task {
-	t := &Task{w: w, id: id, domain: domain, inDomain: inDomain, inC: inC}
+	t := &Task{w: w, id: id, domain: domain, inDomain: inDomain, inC: inC,
+		blocked: &atomic.Int32{}}
 	if domain == 1 && inDomain == 1 && w.Forget {
 		t.forgotten, t.loose = true, true
 	}
@@ -659,7 +660,24 @@ func (w *World) End(order int) []Violation {
 	w.collect()
 	w.close()
 	w.check()
+	w.clear()
 	return w.violations
+}
+
+// clear breaks the cycles from user code to what was forgotten. A Go future that C holds would
+// keep all of that.
+func (w *World) clear() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range w.tasks {
+		t.handle, t.abort, t.root, t.ended = nil, nil, nil, nil
+	}
+	w.tasks, w.leaves, w.cLeaves, w.guards, w.pending = nil, nil, nil, nil, nil
+	w.local, w.ex, w.ticker = nil, nil, nil
+	clear(w.scope[:])
+	clear(w.shared[:])
+	clear(w.channels[:])
+	clear(w.oneshots[:])
 }
 
 func (w *World) stopBusy() {

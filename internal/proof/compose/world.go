@@ -361,7 +361,7 @@ func (s *site) visit(on int, cx *rawwaker.Context) {
 func (s *site) busyIn() func() {
 	n := &s.w.allBlk
 	if all := s.task.everywhere || s.waker && !s.w.Isolated; !all {
-		n = &s.task.blocked
+		n = s.task.blocked
 		s.w.blocked[s.task.domain&1].Add(int32(s.task.inDomain))
 	}
 	n.Add(1)
@@ -454,12 +454,13 @@ func (w *World) gateOpenNow(n int) bool {
 
 // nested builds a tree in the middle of a run.
 func (w *World) nested(t *Task, sub func(e *Task) F) F {
-	return sub(&Task{w: w, id: t.id, domain: t.domain, everywhere: true, inC: t.inC})
+	return sub(&Task{w: w, id: t.id, domain: t.domain, everywhere: true, inC: t.inC,
+		blocked: t.blocked})
 }
 
 func (w *World) spawnDetached(t *Task, a *Act) {
 	on := a.Arg % 2
-	e := &Task{w: w, id: -1, domain: on, inDomain: 1, loose: on == 1 && w.Forget}
+	e := &Task{w: w, id: -1, domain: on, inDomain: 1, blocked: &atomic.Int32{}, loose: on == 1 && w.Forget}
 	e.forgotten = e.loose
 	f := future.Map(a.Sub(e), func(uint64) struct{} { return struct{}{} })
 	if on == 0 {
@@ -763,21 +764,23 @@ func (w *World) trySend(n int, v uint64) {
 
 // ---------------------------------------------------------------------------------- the end
 
-// watch ends the process if the program does not end within limit.
-func (w *World) watch(limit time.Duration) *time.Timer {
-	return time.AfterFunc(limit, func() {
-		what := "the controller"
-		if p := w.waiting.Load(); p != nil {
-			what = *p
+// watch ends the process with status 3 if the program does not end within limit.
+func (w *World) watch(limit time.Duration) {
+	time.AfterFunc(limit, w.hangs)
+}
+
+func (w *World) hangs() {
+	what := "the controller"
+	if p := w.waiting.Load(); p != nil {
+		what = *p
+	}
+	buf := make([]byte, 1<<20)
+	fmt.Fprintf(os.Stderr, "violation: hang: waiting for %s\n", what)
+	for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+		if !strings.Contains(stack, ").hangs") && !strings.Contains(stack, "wake.dispatch") &&
+			!strings.Contains(stack, "(*goroutines).run") {
+			fmt.Fprintf(os.Stderr, "%s\n\n", stack)
 		}
-		buf := make([]byte, 1<<20)
-		fmt.Fprintf(os.Stderr, "violation: hang: waiting for %s\n", what)
-		for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if !strings.Contains(stack, "watch.func1") && !strings.Contains(stack, "wake.dispatch") &&
-				!strings.Contains(stack, "(*goroutines).run") {
-				fmt.Fprintf(os.Stderr, "%s\n\n", stack)
-			}
-		}
-		os.Exit(3)
-	})
+	}
+	os.Exit(3)
 }
