@@ -189,6 +189,10 @@ func (g *generator) chance(percent int) bool { return g.n(100) < percent }
 
 func (g *generator) pick(of ...string) string { return of[g.n(len(of))] }
 
+// crosses is whether a Go future may be given to C and taken back. What C holds is kept, and it
+// keeps the waker of a Local's task that has polled it twice: a forgotten Local would stay.
+func (g *generator) crosses(c where) bool { return g.useC && !(c.local && c.forgot) }
+
 func (g *generator) leafID() int {
 	if g.id < 59 {
 		g.id++
@@ -440,7 +444,7 @@ func (g *generator) acts(c where, inDrop, inLeafOfC bool) (acts []ActOf) {
 			}
 		case k == 18 && g.linked:
 			a.Do, a.Arg = g.pick("closeChannel", "trySend"), g.n(3)
-		case k == 19, k == 20:
+		case (k == 19 || k == 20) && unwinds: // the tree may panic
 			a.Do, a.Sub = "nest", g.tree(where{closed: true, depth: 2, inC: c.inC,
 				nested: true, task: c.task})
 		case k == 21:
@@ -530,6 +534,9 @@ func (g *generator) tree(c where) *Node {
 		case 10:
 			return &Node{Op: "Catch", Kids: g.kids(c, 1, 1)}
 		case 11:
+			if c.forgot { // its timer would keep the task
+				continue
+			}
 			return &Node{Op: g.pick("Timeout", "TimeoutNow"), Kids: g.kids(c, 1, 1)}
 		case 12:
 			if c.closed || !g.linked || c.inC || c.again {
@@ -545,11 +552,11 @@ func (g *generator) tree(c where) *Node {
 			}
 			return &Node{Op: "Async", Kids: g.kids(c, 0, 3), Acts: g.acts(c, true, false)}
 		case 15:
-			if g.useC {
+			if g.crosses(c) {
 				return &Node{Op: "Crossed", Kids: g.kids(inC, 1, 1)}
 			}
 		case 16:
-			if g.useC {
+			if g.crosses(c) {
 				return &Node{Op: "CrossedFunc", Kids: g.kids(inC, 1, 1),
 					Acts: g.acts(inC, false, false)}
 			}
@@ -625,7 +632,7 @@ func (g *generator) stream(c where) *Node {
 		case 10:
 			return &Node{Op: "MapStream", Kids: []*Node{g.stream(c)}, Acts: g.acts(c, false, false)}
 		case 11:
-			if g.useC {
+			if g.crosses(c) {
 				return &Node{Op: "CrossedStream", Kids: []*Node{g.stream(inC)}}
 			}
 		}
