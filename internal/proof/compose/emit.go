@@ -89,7 +89,8 @@ func actsText(acts []ActOf) string {
 	return "[]Act{" + list(all) + "}"
 }
 
-// Source is the program as a Go file that compiles by itself. It uses public names only.
+// Source is the program as a Go file that compiles by itself. It uses public names only. With cgo it
+// needs the folders of rawwaker.h and rawwaker_channel.h in CGO_CFLAGS.
 func (p *Program) Source(comment string) (string, error) {
 	files := []string{"world.go", "build.go", "run.go", "nocgo.go"}
 	if HasC {
@@ -144,14 +145,21 @@ func (p *Program) Source(comment string) (string, error) {
 	}
 	slices.Sort(lines)
 	b.WriteString(strings.Join(lines, "\n") + "\n)\n\n")
-	fmt.Fprintf(&b, `// The program. What follows it is the same for all programs.
+	fmt.Fprintf(&b, `// program is what fails. What follows main is the same for all programs.
+func program() []Violation {
+	%s	w.watch(20 * time.Second)
+	return w.End(%d)
+}
+
 func main() {
-	%sw.watch(20 * time.Second)
-	for _, v := range w.End(%d) {
-		fmt.Println("violation:", v.Kind+":", v.Detail)
-		defer os.Exit(1)
+	for range 1000 { // threads may have to meet
+		for _, v := range program() {
+			fmt.Println("violation:", v.Kind+":", v.Detail)
+			os.Exit(1)
+		}
 	}
 }
+
 `, p.String(), p.Order)
 	b.Write(bodies.Bytes())
 	out, err := format.Source(b.Bytes())

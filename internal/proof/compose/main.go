@@ -31,17 +31,19 @@ var (
 	flagShrink   = flag.Bool("shrink", true, "shrink a program that fails")
 	flagPrint    = flag.Bool("print", false, "print the program of -seed, and do not run it")
 	flagProfile  = flag.String("profile", "", "write a profile of one process, which runs alone")
-	flagChild    = flag.String("child", "", "for the command's own use")
 )
 
 const batch = 1000
 
+// childVariable makes the command a child that runs programs. Its value is child's argument.
+const childVariable = "COMPOSE_CHILD"
+
 func main() {
-	flag.Parse()
-	if *flagChild != "" {
-		child(*flagChild)
+	if at := os.Getenv(childVariable); at != "" {
+		child(at)
 		return
 	}
+	flag.Parse()
 	if *flagSeed == 0 {
 		*flagSeed = uint64(time.Now().UnixNano()) >> 10 << 10
 	}
@@ -193,19 +195,23 @@ func (r *runner) report(lane int, seed uint64, v *Violation) {
 			text = "(it does not fail again by itself, so it was not shrunk)\n"
 		}
 	}
-	name := filepath.Join(os.TempDir(), fmt.Sprintf("compose-%d", seed))
-	os.MkdirAll(name, 0o700)
-	name = filepath.Join(name, "main.go")
-	source, err := p.Source(fmt.Sprintf("// %s\n// seed %d\n\n", v.Kind, seed))
+	again := fmt.Sprintf("go run ./internal/proof/compose -seed %d -programs 1", seed)
+	name := filepath.Join(os.TempDir(), fmt.Sprintf("compose-%d", seed), "main.go")
+	run := fmt.Sprintf("CGO_CFLAGS=\"-I$PWD -I$PWD/channel\" go run %s", name)
+	source, err := p.Source(fmt.Sprintf("// A program that fails: %s.\n//\n//\t%s\n//\n"+
+		"// It came from\n//\n//\t%s\n", v.Kind, run, again))
+	if err == nil {
+		os.MkdirAll(filepath.Dir(name), 0o700)
+		err = os.WriteFile(name, []byte(source), 0o600)
+	}
 	if err != nil {
 		text += err.Error() + "\n"
 	}
-	os.WriteFile(name, []byte(source), 0o600)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	fmt.Printf("violation: seed %d: %s\n\n%s\n%s\n%sthe whole source: %s\n"+
-		"again: go run ./internal/proof/compose -seed %d -programs 1\n\n",
-		seed, v.Kind, p, cut(v.Detail), text, name, seed)
+	fmt.Printf("violation: seed %d: %s\n\n%s\n%s\n%s\nin the project's folder, this program: %s\n"+
+		"in the project's folder, the seed: %s\n\n",
+		seed, v.Kind, p, cut(v.Detail), text, run, again)
 }
 
 func cut(s string) string {
@@ -270,7 +276,8 @@ func start(lane int) *process {
 	if err != nil {
 		panic(err)
 	}
-	p.cmd = exec.Command(self, "-child", filepath.Join(p.folder, "seed"))
+	p.cmd = exec.Command(self)
+	p.cmd.Env = append(os.Environ(), childVariable+"="+filepath.Join(p.folder, "seed"))
 	p.in, _ = p.cmd.StdinPipe()
 	out, _ := p.cmd.StdoutPipe()
 	p.out = bufio.NewReader(out)

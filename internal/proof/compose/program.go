@@ -123,8 +123,15 @@ func lazy(n *Node) func(e *Task) F {
 }
 
 func build(e *Task, n *Node) reflect.Value {
-	return invoke(reflect.ValueOf(e), n.Op, n.Ints, n.Acts, n.Kids)
+	v := invoke(reflect.ValueOf(e), n.Op, n.Ints, n.Acts, n.Kids)
+	if plant != nil && !isStream(n) {
+		v = reflect.ValueOf(plant(n.Op, v.Interface().(F)))
+	}
+	return v
 }
+
+// plant puts a fault into what a method of Task has returned. Tests set it.
+var plant func(op string, f F) F
 
 func (s *Step) kids() []*Node {
 	if s.Tree == nil {
@@ -161,6 +168,7 @@ type where struct {
 	local  bool // a task of the Local
 	nested bool // no task that it waits for may run meanwhile
 	again  bool // it is built again and again
+	scoped bool // a task of a scope
 	task   int
 	depth  int
 }
@@ -179,6 +187,7 @@ type generator struct {
 	shared    [4]bool
 	handles   []int // tasks that have one
 	scopes    [2]bool
+	done      [2]bool // a task awaits the scope
 	noGo      bool
 	unwinding bool // panics may unwind through C
 }
@@ -339,10 +348,13 @@ func (g *generator) task() {
 		if local && g.chance(50) {
 			on = 1
 		}
-		g.scopes[on] = true
+		if g.done[on] {
+			s.Op = "Detached"
+		}
+		g.scopes[on], c.scoped = true, true
 		s.Ints = append(s.Ints, on)
 		c.local = on == 1
-		handle = on == 0 || !g.p.Config.Forget
+		handle = s.Op == "Scoped" && (on == 0 || !g.p.Config.Forget)
 	case k == 11:
 		s.Op = "Detached"
 		on := 0
@@ -465,7 +477,7 @@ func (g *generator) acts(c where, inDrop, inLeafOfC bool) (acts []ActOf) {
 func (g *generator) leaf(c where) *Node {
 	g.nodes--
 	for {
-		switch k := g.n(20); {
+		switch k := g.n(21); {
 		case k < 8:
 			return &Node{Op: "Leaf", Ints: []int{g.leafID(), g.n(2), g.selfs()},
 				Acts: g.acts(c, true, false)}
@@ -486,6 +498,11 @@ func (g *generator) leaf(c where) *Node {
 		case k == 18 && len(g.handles) > 0 && !c.closed && g.linked:
 			return &Node{Op: g.pick("Handle", "Outcome"),
 				Ints: []int{g.handles[g.n(len(g.handles))]}}
+		case k == 20 && !c.closed && !c.scoped:
+			if n := g.n(2); g.scopes[n] { // no later task of the scope may wait for this one
+				g.done[n] = true
+				return &Node{Op: "ScopeDone", Ints: []int{n}}
+			}
 		case k == 19 && !c.closed && g.linked && !c.inC:
 			if n := g.n(4); g.shared[n] {
 				return &Node{Op: "Clone", Ints: []int{n}}

@@ -717,7 +717,7 @@ func (w *World) localOf() *executor.Local {
 		switch {
 		case w.Forget:
 		case w.Host == "waker" && HasC:
-			w.local.WakeWith(rawwaker.FromFunc(w.hook))
+			w.local.WakeWith(rawwaker.FromFunc(w.rouse))
 		default:
 			w.local.OnWake(w.hook)
 		}
@@ -729,6 +729,11 @@ func (w *World) hook() {
 	if w.hookOff.Load() {
 		w.fail("hook after Close", "the hook of the Local was called after Close had returned")
 	}
+	w.rouse()
+}
+
+// rouse wakes the host. A function waker of WakeWith may be called after Close.
+func (w *World) rouse() {
 	select {
 	case w.bell <- struct{}{}:
 	default:
