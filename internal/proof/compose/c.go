@@ -15,7 +15,7 @@ package main
 
 extern void composeSite(uint64_t id, int drop);
 
-// A leaf in C. Go and C have a reference each, so that a use after its drop is found, not undefined.
+// A leaf in C. Go has a reference too, so that a use after its drop is found, and not undefined.
 enum { TWICE_AT_ONCE = 1, POLL_AFTER_READY = 2, POLL_AFTER_DROP = 4, DROPPED_TWICE = 8 };
 typedef struct leaf {
 	rawwaker_cell cell;

@@ -106,9 +106,12 @@ func child(at string) {
 	in := bufio.NewReader(os.Stdin)
 	out := json.NewEncoder(os.Stdout)
 	go watchdog()
+	planted := plant
+	plant = nil
 	for i := range uint64(20) { // what is made once, and stays
 		runOne(Generate(i), time.Minute)
 	}
+	plant = planted
 	balance(nil, 0)
 	for range 3 {
 		time.Sleep(time.Millisecond)

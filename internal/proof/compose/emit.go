@@ -89,8 +89,8 @@ func actsText(acts []ActOf) string {
 	return "[]Act{" + list(all) + "}"
 }
 
-// Source is the program as a Go file that compiles by itself. It uses public names only. With cgo it
-// needs the folders of rawwaker.h and rawwaker_channel.h in CGO_CFLAGS.
+// Source is the program as a Go file that compiles by itself. It uses public names only. With cgo
+// it needs the folders of rawwaker.h and rawwaker_channel.h in CGO_CFLAGS.
 func (p *Program) Source(comment string) (string, error) {
 	files := []string{"world.go", "build.go", "run.go", "nocgo.go"}
 	if HasC {

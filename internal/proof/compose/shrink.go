@@ -85,6 +85,9 @@ func (p *Program) edits() (all []func(q *Program)) {
 		s.Tree.visit(func(m *Node) {
 			at := n
 			n++
+			put := func(op string, ints ...int) {
+				add(func(q *Program) { *nodeAt(q.Steps[i].Tree, at) = Node{Op: op, Ints: ints} })
+			}
 			for k := range m.Kids { // a node becomes one of its kids
 				add(func(q *Program) {
 					m := nodeAt(q.Steps[i].Tree, at)
@@ -94,11 +97,11 @@ func (p *Program) edits() (all []func(q *Program)) {
 				})
 			}
 			if m.Op != "Leaf" && !isStream(m) {
-				add(func(q *Program) { *nodeAt(q.Steps[i].Tree, at) = Node{Op: "Leaf", Ints: []int{50 + at%9, 0, 0}} })
-				add(func(q *Program) { *nodeAt(q.Steps[i].Tree, at) = Node{Op: "Ready", Ints: []int{50 + at%9}} })
+				put("Leaf", 50+at%9, 0, 0)
+				put("Ready", 50+at%9)
 			}
 			if isStream(m) && m.Op != "Items" {
-				add(func(q *Program) { *nodeAt(q.Steps[i].Tree, at) = Node{Op: "Values", Ints: []int{50 + at%9, 1}} })
+				put("Values", 50+at%9, 1)
 			}
 			if variadic(m.Op) {
 				for k := range m.Kids {

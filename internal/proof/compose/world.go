@@ -241,7 +241,7 @@ func (w *World) refuse(v any) string {
 		return w.refuse(x.Value)
 	case *rawwaker.ForeignPanic:
 		for _, ok := range []string{"fault", "executor: ", "future: channel closed",
-			"oneshot: sender dropped", "context "} {
+			"oneshot: sender dropped", "context ", "called runtime.Goexit"} {
 			if strings.Contains(x.Message, ok) && w.mayFail() {
 				return ""
 			}
@@ -460,7 +460,8 @@ func (w *World) nested(t *Task, sub func(e *Task) F) F {
 
 func (w *World) spawnDetached(t *Task, a *Act) {
 	on := a.Arg % 2
-	e := &Task{w: w, id: -1, domain: on, inDomain: 1, blocked: &atomic.Int32{}, loose: on == 1 && w.Forget}
+	e := &Task{w: w, id: -1, domain: on, inDomain: 1, blocked: &atomic.Int32{},
+		loose: on == 1 && w.Forget}
 	e.forgotten = e.loose
 	f := future.Map(a.Sub(e), func(uint64) struct{} { return struct{}{} })
 	if on == 0 {
