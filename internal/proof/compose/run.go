@@ -720,6 +720,29 @@ func (w *World) settle(but string) {
 	}
 }
 
+// idle waits until no task is left, those without a handle included.
+func (w *World) idle() {
+	name := "the end of all tasks"
+	w.waiting.Store(&name)
+	for i := 0; ; i++ {
+		left := 0
+		if ex := w.exNow(); ex != nil {
+			left += ex.Len()
+		}
+		if l := w.localNow(); l != nil && !w.Forget {
+			left += l.Len()
+		}
+		if left == 0 {
+			break
+		}
+		runtime.Gosched()
+		if i > 100 {
+			time.Sleep(10 * time.Microsecond)
+		}
+	}
+	w.waiting.Store(nil)
+}
+
 func (w *World) close() {
 	if w.scope[0] != nil {
 		w.begin("Scope.Wait", func() { w.scope[0].Wait() })
@@ -728,6 +751,7 @@ func (w *World) close() {
 		w.begin("Scope.Wait of the Local", func() { w.scope[1].Wait() })
 	}
 	w.settle("host")
+	w.idle()
 	if ex := w.exNow(); ex != nil {
 		w.begin("Executor.Wait", func() { ex.Wait(context.Background()) })
 		w.settle("host")
