@@ -147,7 +147,7 @@ func (p *Program) Source(comment string) (string, error) {
 	b.WriteString(strings.Join(lines, "\n") + "\n)\n\n")
 	fmt.Fprintf(&b, `// program is what fails. What follows main is the same for all programs.
 func program() []Violation {
-	%s	w.watch(20 * time.Second)
+	%s	time.AfterFunc(20*time.Second, w.hangs)
 	return w.End(%d)
 }
 

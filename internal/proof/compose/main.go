@@ -227,7 +227,6 @@ type shrinker struct {
 	p     *process
 	last  Violation
 	until time.Time
-	tries int
 }
 
 func (s *shrinker) end() { s.p.end() }

@@ -160,7 +160,7 @@ func (p *Program) all() []Step {
 
 // ---------------------------------------------------------------------------------- the generator
 
-// context is what a part of a tree must not contain.
+// where is what a part of a tree must not contain.
 type where struct {
 	inC    bool // C polls and drops it: no Goexit, no panic in Drop
 	closed bool // it refers to no other part
@@ -183,7 +183,6 @@ type generator struct {
 	goexit    bool
 	close     string
 	linked    bool // tasks use each other
-	channels  bool
 	shared    [4]bool
 	handles   []int // tasks that have one
 	scopes    [2]bool

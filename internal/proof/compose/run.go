@@ -639,7 +639,7 @@ func (w *World) End(order int) []Violation {
 	w.open.Store(true)
 	w.mu.Lock()
 	late := append([]anyLeaf(nil), w.leaves...)
-	channels, oneshots, senders := w.channels, w.oneshots, append([]*cSender(nil), w.cSenders...)
+	channels, senders := w.channels, append([]*cSender(nil), w.cSenders...)
 	w.cSenders = nil
 	w.mu.Unlock()
 	for _, l := range late {
@@ -650,7 +650,7 @@ func (w *World) End(order int) []Violation {
 			w.call("Channel.Close", c.tx.Close)
 		}
 	}
-	for i := range oneshots {
+	for i := range w.oneshots {
 		w.SendOneshot(i, 2, 0)
 	}
 	for _, s := range senders {

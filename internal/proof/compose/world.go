@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/executor"
@@ -500,18 +499,17 @@ type anyLeaf interface {
 type leaf struct {
 	guard
 	site
-	id, keep   int
-	selfs      atomic.Int32
-	items      int
-	busy       bool
-	opened     atomic.Bool
-	nudged     atomic.Bool
-	polls      atomic.Int32
-	seen       atomic.Int32
-	cell       rawwaker.AtomicWaker
-	mu         sync.Mutex // of kept
-	kept       *rawwaker.Waker
-	delivering bool
+	id, keep int
+	selfs    atomic.Int32
+	items    int
+	busy     bool
+	opened   atomic.Bool
+	nudged   atomic.Bool
+	polls    atomic.Int32
+	seen     atomic.Int32
+	cell     rawwaker.AtomicWaker
+	mu       sync.Mutex // of kept
+	kept     *rawwaker.Waker
 }
 
 func (l *leaf) number() int  { return l.id }
@@ -770,11 +768,7 @@ func (w *World) trySend(n int, v uint64) {
 
 // ---------------------------------------------------------------------------------- the end
 
-// watch ends the process with status 3 if the program does not end within limit.
-func (w *World) watch(limit time.Duration) {
-	time.AfterFunc(limit, w.hangs)
-}
-
+// hangs ends the process with status 3, and says what it waits for.
 func (w *World) hangs() {
 	what := "the controller"
 	if p := w.waiting.Load(); p != nil {
