@@ -204,6 +204,7 @@ import (
 	"sync"
 	"unsafe"
 
+	_ "github.com/seed-8a1b3254/ffiwaker"         // links rawwaker.c
 	_ "github.com/seed-8a1b3254/ffiwaker/channel" // links rawwaker_channel.c
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )

@@ -444,6 +444,8 @@ func (g *generator) acts(c where, inDrop, inLeafOfC bool) (acts []ActOf) {
 			a.Do = g.pick("self", "clone")
 		case k < 15:
 			a.Do, a.Arg = g.pick("wake", "open"), g.anID()
+		case k >= 15 && k <= 17 && c.inC && g.goexit:
+			continue // it may run a Drop that calls Goexit
 		case k == 15:
 			a.Do, a.Arg = "abort", g.n(4)
 		case k == 16:
@@ -459,7 +461,8 @@ func (g *generator) acts(c where, inDrop, inLeafOfC bool) (acts []ActOf) {
 			a.Do, a.Sub = "nest", g.tree(where{closed: true, depth: 2, inC: c.inC,
 				nested: true, task: c.task})
 		case k == 21:
-			a.Do, a.Sub = "spawn", g.tree(where{closed: true, depth: 2, task: c.task})
+			a.Do, a.Sub = "spawn", g.tree(where{closed: true, depth: 2, inC: c.inC,
+				task: c.task})
 			if g.p.Config.Host != "" && !g.p.Config.Forget {
 				a.Arg = g.n(2)
 			}
@@ -502,7 +505,7 @@ func (g *generator) leaf(c where) *Node {
 				g.done[n] = true
 				return &Node{Op: "ScopeDone", Ints: []int{n}}
 			}
-		case k == 19 && !c.closed && g.linked && !c.inC:
+		case k == 19 && !c.closed && !c.forgot && g.linked && !c.inC:
 			if n := g.n(4); g.shared[n] {
 				return &Node{Op: "Clone", Ints: []int{n}}
 			}
@@ -559,6 +562,9 @@ func (g *generator) tree(c where) *Node {
 				continue
 			}
 			n := g.n(4)
+			if g.shared[n] { // one that is built late must not find a later one
+				continue
+			}
 			node := &Node{Op: "Shared", Ints: []int{n}, Kids: g.kids(lazy, 1, 1)}
 			g.shared[n] = true
 			return node
@@ -594,7 +600,7 @@ func (g *generator) tree(c where) *Node {
 			if g.p.Config.Host != "" && !g.p.Config.Forget {
 				on = g.n(2)
 			}
-			lazy.closed, lazy.inC, lazy.local = true, false, false
+			lazy.closed, lazy.local = true, false // after a Close it is dropped here
 			return &Node{Op: "Spawned", Ints: []int{on}, Kids: g.kids(lazy, 1, 1)}
 		case 21:
 			if g.chance(30) && !c.forgot {
@@ -721,6 +727,13 @@ func expectations(p *Program) (all []expectation) {
 			m.sent |= 1 << 60
 		}
 	})
+	for range 4 { // a Clone that is built late may be of a later Shared
+		for _, s := range p.Steps {
+			if s.Tree != nil {
+				m.tasks[s.Ints[0]] = m.of(s.Tree)
+			}
+		}
+	}
 	for i := range p.Steps {
 		s := &p.Steps[i]
 		if s.Tree == nil {
