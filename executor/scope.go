@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"weak"
 
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
@@ -29,10 +30,9 @@ type Spawner interface {
 type Scope struct {
 	spawner Spawner
 	parent  context.Context
-	self    *atomic.Pointer[Scope] // the scope, while it has tasks: what the parent knows of it
+	watch   *watch // of the parent
 
 	mu      sync.Mutex
-	stop    func() bool // stops watching the parent
 	live    map[*task]struct{}
 	ctx     context.Context // nil until Context is called or the scope ends
 	cancel  context.CancelCauseFunc
@@ -58,17 +58,29 @@ func NewScope(ctx context.Context, on Spawner) *Scope {
 		panic("executor: NewScope: nil Spawner")
 	}
 	s := &Scope{spawner: on, parent: ctx, live: make(map[*task]struct{}), done: make(chan struct{})}
-	kept := new(atomic.Pointer[Scope]) // ctx may live much longer than the scope
-	stop := context.AfterFunc(ctx, func() {
-		if s := kept.Load(); s != nil {
+	p := new(watch)
+	p.stop = context.AfterFunc(ctx, func() {
+		if s := p.scope.Load(); s != nil {
 			s.checkParent()
 		}
 	})
-	// The context may be a user's, whose methods must not run on the collector's goroutine.
-	runtime.AddCleanup(s, func(stop func() bool) { wake.Later(func() { stop() }) }, stop)
-	s.self, s.stop = kept, stop
+	// The cleanup must not keep p, which keeps the scope, and so a Local that is forgotten. While ctx
+	// can end it keeps p. The context may be a user's, whose methods must not run on the collector's
+	// goroutine.
+	runtime.AddCleanup(s, func(p weak.Pointer[watch]) {
+		if p := p.Value(); p != nil {
+			wake.Later(func() { p.stop() })
+		}
+	}, weak.Make(p))
+	s.watch = p
 	s.checkParent()
 	return s
+}
+
+// watch is what the parent's context knows of a scope. It may live much longer than the scope.
+type watch struct {
+	scope atomic.Pointer[Scope] // while it has tasks
+	stop  func() bool           // ends the watch
 }
 
 // Context returns a context for work that the scope's tasks start elsewhere. It ends when the scope
@@ -137,7 +149,7 @@ func (s *Scope) adopt(t *task) {
 	}
 	t.extend().scope = s
 	s.live[t] = struct{}{}
-	s.self.Store(s)
+	s.watch.scope.Store(s)
 }
 
 // taskCompleted is called at the end of each task.
@@ -154,7 +166,7 @@ func (s *Scope) update(change func()) {
 	s.mu.Lock()
 	change()
 	if len(s.live) == 0 {
-		s.self.Store(nil)
+		s.watch.scope.Store(nil)
 	}
 	if !s.ending || len(s.live) > 0 || s.ended {
 		s.mu.Unlock()
@@ -170,7 +182,7 @@ func (s *Scope) update(change func()) {
 	s.mu.Unlock()
 	defer wake.WakeAll(waiters, wake.Worker)
 	defer close(s.done)
-	s.stop()
+	s.watch.stop()
 	cancel()
 }
 
@@ -211,7 +223,7 @@ func (s *Scope) abort(why error) {
 	}
 	cancel := s.setCause(why)
 	s.mu.Unlock()
-	s.stop() // the goroutine that ends the scope checks the parent itself
+	s.watch.stop() // the goroutine that ends the scope checks the parent itself
 	cancel()
 	each(all, (*task).abort)
 }

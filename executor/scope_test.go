@@ -3,6 +3,7 @@ package executor_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync/atomic"
 	"testing"
 
@@ -88,6 +89,26 @@ func TestNewScope(t *testing.T) {
 			require.ErrorIs(t, blockon.BlockOn(h.Outcome()).Err, executor.ErrAborted)
 			require.EqualValues(t, 1, drops.Load())
 		})
+	})
+	t.Run("does_not_keep_a_forgotten_Local", func(t *testing.T) {
+		for _, how := range []string{"whose_context_has_ended", "whose_context_is_forgotten"} {
+			t.Run(how, func(t *testing.T) {
+				var freed atomic.Int32
+				func() {
+					ctx, cancel := context.WithCancel(context.Background())
+					l := executor.NewLocal()
+					runtime.AddCleanup(l, func(int) { freed.Add(1) }, 0)
+					executor.SpawnIn(executor.NewScope(ctx, l), future.PollFn(pendingInt))
+					for l.Tick() {
+					}
+					if how == "whose_context_has_ended" {
+						cancel()
+					}
+					runtime.KeepAlive(cancel)
+				}()
+				collected(t, func() bool { return freed.Load() == 1 })
+			})
+		}
 	})
 	t.Run("refuses_a_spawn_after_its_end_or_abort", func(t *testing.T) {
 		onBoth(t, func(t *testing.T, on executor.Spawner) {

@@ -4,12 +4,15 @@ import (
 	"context"
 	"math"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-8a1b3254/ffiwaker/blockon"
+	"github.com/seed-8a1b3254/ffiwaker/future"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
@@ -135,5 +138,34 @@ func TestScopeDone(t *testing.T) {
 		require.Empty(t, s.waiters)
 		ex.Close()
 		require.NoError(t, s.Wait())
+	})
+}
+
+func TestBlockedPoll(t *testing.T) {
+	t.Run("delays_no_task_behind_it_though_the_other_worker_is_never_idle", func(t *testing.T) {
+		ex := New(Workers(2))
+		defer ex.Close()
+		var over atomic.Bool
+		busy := Spawn(ex, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+			if over.Load() {
+				return rawwaker.Ready(0)
+			}
+			runtime.Gosched()
+			cx.Waker().WakeByRef()
+			return rawwaker.Pending[int]()
+		}))
+		goOn, in := make(chan struct{}), make(chan struct{})
+		blocks := Spawn(ex, blocked(in, goOn))
+		<-in
+		for i := range ex.workers { // one of them has it behind the poll that blocks
+			w := &ex.workers[i]
+			h := newHandle[int](&w.taskList, future.Ready(0))
+			w.mu.Lock()
+			w.spawn(&h.task)
+			blockon.BlockOn(h.Outcome())
+		}
+		close(goOn)
+		over.Store(true)
+		blockon.BlockOn(future.Join(blocks.Outcome(), busy.Outcome()))
 	})
 }

@@ -414,6 +414,20 @@ func (w *worker) accept(got []*task) {
 	}
 }
 
+// giveAway moves w's queue to the global queue, which every worker looks at, also one that always has
+// tasks of its own and so never steals. mu is held.
+func (w *worker) giveAway() {
+	if w.closed {
+		return
+	}
+	g := &w.ex.global
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for t := w.queue.pop(); t != nil; t = w.queue.pop() {
+		g.queue.push(t)
+	}
+}
+
 // hasWork reports whether there is a task for a worker that has none.
 func (ex *Executor) hasWork() bool {
 	for i := range ex.workers {
@@ -488,6 +502,7 @@ func (ex *Executor) watchdog(bubble int, chain uint32) {
 			if w.polls == w.pollsSeen {
 				if w.queue.n > 0 {
 					w.blocked, stuck = true, true
+					w.giveAway()
 				}
 				held = w.reportBlocked(held)
 				done = w.takeStolen(done)

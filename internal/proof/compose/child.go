@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
+)
+
+// request is a line to a child: programs by their seeds, or one program.
+type request struct {
+	From    uint64   `json:",omitempty"`
+	N       int      `json:",omitempty"`
+	Program *Program `json:",omitempty"`
+	Repeat  int      `json:",omitempty"` // of Program
+	Balance bool     // compare what is alive after that
+	Limit   int      // for each program, in milliseconds
+}
+
+// reply is a line from a child.
+type reply struct {
+	Seed      uint64
+	Violation *Violation `json:",omitempty"`
+}
+
+// counts are what is alive.
+type counts struct {
+	boxes, cores, handles, futures, leaves, goroutines, descriptors int
+	heap                                                            uint64
+}
+
+func now() counts {
+	c := counts{boxes: capi.Live(), cores: wake.Registered(), handles: int(wake.Handles.Load()),
+		futures: int(wake.Futures.Load()), leaves: cLeavesLive(),
+		goroutines: runtime.NumGoroutine()}
+	if entries, err := os.ReadDir("/proc/self/fd"); err == nil {
+		c.descriptors = len(entries)
+	}
+	return c
+}
+
+// heapGrowth is by how much the heap of a child may grow over all its programs.
+const heapGrowth = 8 << 20
+
+func (c counts) within(base counts) bool {
+	return c.boxes <= base.boxes && c.cores <= base.cores && c.handles <= base.handles &&
+		c.futures <= base.futures && c.leaves <= base.leaves &&
+		c.goroutines <= base.goroutines && c.descriptors <= base.descriptors
+}
+
+// balance collects garbage until nothing is alive that was not in base, and says what is left.
+func balance(base *counts, wait time.Duration) *Violation {
+	var c counts
+	for deadline := time.Now().Add(wait); ; time.Sleep(time.Millisecond) {
+		runtime.GC()
+		if c = now(); base == nil || c.within(*base) {
+			break
+		}
+		if time.Now().After(deadline) {
+			buf := make([]byte, 1<<16)
+			return &Violation{"leak of " + c.over(*base), fmt.Sprintf("alive: %+v; at first: %+v\n%s",
+				c, *base, buf[:runtime.Stack(buf, true)])}
+		}
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	if base != nil && base.heap > 0 && m.HeapAlloc > base.heap+heapGrowth {
+		return &Violation{"leak of heap", fmt.Sprintf("%d bytes; at first: %d", m.HeapAlloc,
+			base.heap)}
+	}
+	return nil
+}
+
+func (c counts) over(base counts) string {
+	var all []string
+	for _, n := range []struct {
+		name      string
+		now, then int
+	}{
+		{"boxes", c.boxes, base.boxes}, {"cores", c.cores, base.cores},
+		{"handles", c.handles, base.handles}, {"futures", c.futures, base.futures},
+		{"C leaves", c.leaves, base.leaves}, {"goroutines", c.goroutines, base.goroutines},
+		{"descriptors", c.descriptors, base.descriptors},
+	} {
+		if n.now > n.then {
+			all = append(all, n.name)
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// child runs what its standard input asks for. at is a file that has the seed of the program that
+// runs, for the case that the process ends.
+func child(at string) {
+	progress, err := os.OpenFile(at, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	in := bufio.NewReader(os.Stdin)
+	out := json.NewEncoder(os.Stdout)
+	go watchdog()
+	planted := plant
+	plant = nil
+	for i := range uint64(20) { // what is made once, and stays
+		runOne(Generate(i), time.Minute)
+	}
+	plant = planted
+	balance(nil, 0)
+	for range 3 {
+		time.Sleep(time.Millisecond)
+		runtime.GC()
+	}
+	base := now()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	base.heap = m.HeapAlloc
+	for {
+		line, err := in.ReadBytes('\n')
+		if err != nil {
+			return
+		}
+		var r request
+		if err := json.Unmarshal(line, &r); err != nil {
+			panic(err)
+		}
+		answer := reply{}
+		limit := time.Duration(r.Limit) * time.Millisecond
+		if r.Program != nil {
+			r.N = max(r.Repeat, 1)
+		}
+		for i := range uint64(r.N) {
+			p := r.Program
+			if p == nil {
+				answer.Seed = r.From + i
+				fmt.Fprintf(seedWriter{progress}, "%20d", answer.Seed)
+				p = Generate(answer.Seed)
+			}
+			if vs := runOne(p, limit); len(vs) > 0 {
+				answer.Violation = &vs[0]
+				break
+			}
+		}
+		if answer.Violation == nil && r.Balance {
+			wait := 10 * time.Second
+			if r.Program != nil {
+				wait = time.Second
+			}
+			answer.Violation = balance(&base, wait)
+		}
+		out.Encode(answer)
+	}
+}
+
+type seedWriter struct{ f *os.File }
+
+func (w seedWriter) Write(b []byte) (int, error) { return w.f.WriteAt(b, 0) }
+
+// keepsForgotten is whether clones of wakers have finalizers, which count them. Then a clone that
+// only its own task keeps is never collected, nor is the task.
+var keepsForgotten = strings.Contains(os.Getenv("FFIWAKERDEBUG"), "tasks=") ||
+	strings.Contains(os.Getenv("FFIWAKERDEBUG"), "trace=")
+
+// forgets is whether a part of the program is forgotten.
+func (p *Program) forgets() bool {
+	forgets := p.Config.Forget
+	node := func(n *Node) { forgets = forgets || n.Op == "Forget" }
+	for i := range p.Steps {
+		p.Steps[i].Tree.visit(node)
+	}
+	p.acts(func(a *ActOf) { a.Sub.visit(node) })
+	return forgets
+}
+
+// running is the World that watchdog watches, and since when.
+var running struct {
+	sync.Mutex
+	w     *World
+	until time.Time
+}
+
+// watchdog ends the process with status 3 if a program hangs.
+func watchdog() {
+	for range time.Tick(100 * time.Millisecond) {
+		running.Lock()
+		if running.w != nil && time.Now().After(running.until) {
+			running.w.hangs()
+		}
+		running.Unlock()
+	}
+}
+
+// runOne runs a program. If it hangs, the process ends with status 3.
+func runOne(p *Program, limit time.Duration) []Violation {
+	if keepsForgotten && p.forgets() {
+		return nil
+	}
+	w := Start(p.Config)
+	running.Lock()
+	running.w, running.until = w, time.Now().Add(limit)
+	running.Unlock()
+	defer func() {
+		running.Lock()
+		running.w = nil
+		running.Unlock()
+	}()
+	return p.run(w)
+}
