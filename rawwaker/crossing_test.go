@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -193,6 +194,10 @@ func TestIntoRaw(t *testing.T) {
 	task := newTask(t)
 	raw := task.Waker()
 	require.Equal(t, raw, rawwaker.FromRaw(raw).IntoRaw())
+	words := [3]uintptr{2: 7} // as C's memory
+	raw.Put(unsafe.Pointer(&words))
+	require.Equal(t, raw, rawwaker.RawWakerOf(words[0], words[1]))
+	require.EqualValues(t, 7, words[2])
 	ctest.Drop(raw)
 	require.Equal(t, "d", task.Log())
 }
