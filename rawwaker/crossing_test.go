@@ -484,6 +484,36 @@ func TestFromFuncInC(t *testing.T) {
 	})
 }
 
+func TestBroadcastInC(t *testing.T) {
+	t.Run("wakes_all_waiters_until_the_future_has_ended", func(t *testing.T) {
+		balance.Check(t)
+		b, wakes := new(rawwaker.Broadcast), make(chan string, 8)
+		b.Init()
+		var wait [2]rawwaker.BroadcastWaiter
+		var cxs [2]*rawwaker.Context
+		for i, letter := range []string{"a", "b"} {
+			cxs[i] = rawwaker.NewContext(rawwaker.FromFunc(func() { wakes <- letter }))
+			wait[i].Register(cxs[i].Waker())
+		}
+		inner := b.Enter(&wait[0], cxs[0])
+		raw := inner.Waker().Clone().IntoRaw()
+		b.Exit(false)
+		require.Nil(t, b.Enter(&wait[1], cxs[1]))
+		ctest.WakeByRef(raw)
+		require.ElementsMatch(t, []string{"a", "b"}, []string{<-wakes, <-wakes})
+		require.NotNil(t, b.Enter(&wait[0], cxs[0]))
+		b.Exit(true)
+		require.Equal(t, "a", <-wakes)
+		ctest.Wake(raw)
+		b.End()
+		for i := range wait {
+			b.Leave(&wait[i])
+			cxs[i].Waker().Drop()
+		}
+		require.Empty(t, wakes)
+	})
+}
+
 // collectUntil collects garbage until done is closed.
 func collectUntil(done <-chan struct{}) {
 	for {
