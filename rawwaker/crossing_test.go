@@ -492,7 +492,9 @@ func TestBroadcastInC(t *testing.T) {
 		var wait [2]rawwaker.BroadcastWaiter
 		var cxs [2]*rawwaker.Context
 		for i, letter := range []string{"a", "b"} {
-			cxs[i] = rawwaker.NewContext(rawwaker.FromFunc(func() { wakes <- letter }))
+			w := rawwaker.FromFunc(func() { wakes <- letter })
+			defer w.Drop()
+			cxs[i] = rawwaker.NewContext(w)
 			wait[i].Register(cxs[i].Waker())
 		}
 		inner := b.Enter(&wait[0], cxs[0])
@@ -501,6 +503,7 @@ func TestBroadcastInC(t *testing.T) {
 		require.Nil(t, b.Enter(&wait[1], cxs[1]))
 		ctest.WakeByRef(raw)
 		require.ElementsMatch(t, []string{"a", "b"}, []string{<-wakes, <-wakes})
+		wait[0].Register(cxs[0].Waker())
 		require.NotNil(t, b.Enter(&wait[0], cxs[0]))
 		b.Exit(true)
 		require.Equal(t, "a", <-wakes)
@@ -508,7 +511,6 @@ func TestBroadcastInC(t *testing.T) {
 		b.End()
 		for i := range wait {
 			b.Leave(&wait[i])
-			cxs[i].Waker().Drop()
 		}
 		require.Empty(t, wakes)
 	})
