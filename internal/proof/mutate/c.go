@@ -373,15 +373,18 @@ type program struct {
 	includes   bool     // its first source includes the edited file, by the macro's name
 	prints     string   // a file: what each run prints
 	archive    bool     // it is linked with libffiwaker.a, and needs no sanitizer
+	none       []string // the arguments of each run without a sanitizer
+	broken     bool     // it is internal/test/broken/run: each of its users of the auditor runs
 }
 
 // hosts are programs of libffiwaker, which print what a file of hosts/expected has.
 func hosts() (all []program) {
 	for _, name := range strings.Fields("hook hook_drop budget end misuse cancel forked senders " +
-		"no_descriptors storm") {
+		"no_descriptors sites storm") {
 		all = append(all, program{
 			name: name, of: "hosts/archive/archive.c", sources: []string{"hosts/tests/" + name + ".c"},
-			prints: "hosts/expected/" + name + ".txt", archive: true,
+			prints: "hosts/expected/" + name + ".txt", archive: true, none: []string{""},
+			link: []string{"-rdynamic"},
 		})
 	}
 	return all
@@ -430,6 +433,12 @@ var (
 		{name: "channel-kit", of: "channel/rawwaker_channel.c",
 			sources: []string{"internal/test/purec/channel_kit.c", "wakertest/c/rawwaker_test.c", source},
 			asan:    []string{""}, tsan: []string{""}},
+		{name: "rules", of: "audit/rawwaker_audit.c", none: []string{""}, broken: true,
+			sources: append(strings.Fields("internal/test/broken/run/main.c "+
+				"internal/test/broken/table.c internal/test/broken/wakers.c "+
+				"internal/test/broken/futures.c internal/test/broken/streams.c "+
+				"internal/test/broken/executors.c internal/test/broken/users.c "+
+				"wakertest/c/rawwaker_test.c"), source)},
 		{name: "audit", of: "audit/rawwaker_audit.c", link: refusing,
 			sources: []string{"internal/test/purec/audit.c", source},
 			asan:    []string{"500"}, tsan: []string{"300"}},
@@ -449,6 +458,7 @@ type cRun struct {
 	sanitizer string
 	arg       string
 	once      sync.Once     // of prepare
+	want      string        // what it prints, of programs with broken
 	limit     time.Duration // of a run with a mutant
 }
 
@@ -470,15 +480,9 @@ func newCLab(temp string, all []mutant) *cLab {
 	if noticed, _ := command(time.Minute, ".", nil, "setarch", "-R", "true"); !noticed {
 		l.setarch = "setarch"
 	}
-	for _, p := range hosts() {
-		l.runs = append(l.runs, &cRun{program: p, sanitizer: "none"})
-	}
-	for _, sanitizer := range []string{"asan", "tsan"} {
-		for _, p := range programs {
-			args := p.asan
-			if sanitizer == "tsan" {
-				args = p.tsan
-			}
+	for _, sanitizer := range []string{"none", "asan", "tsan"} {
+		for _, p := range append(hosts(), programs...) {
+			args := map[string][]string{"none": p.none, "asan": p.asan, "tsan": p.tsan}[sanitizer]
 			for _, arg := range args {
 				l.runs = append(l.runs, &cRun{program: p, sanitizer: sanitizer, arg: arg})
 			}
@@ -508,7 +512,12 @@ func (l *cLab) prepare(r *cRun) {
 		l.build(r, filepath.Join(here, r.program.file().path), program+".o", program)
 		r.limit = 5 * time.Minute // for a hang, on a busy machine
 		start := time.Now()
-		if noticed, out := l.run(r, program); noticed {
+		noticed, out := l.run(r, program)
+		if r.want = out; r.program.broken {
+			start = time.Now()
+			noticed, out = l.run(r, program)
+		}
+		if noticed {
 			check(fmt.Errorf("%s fails without an edit: %s", r, out))
 		}
 		r.limit = patience(time.Since(start))
@@ -539,7 +548,7 @@ func compiled(from, to string, flags []string) {
 // plain returns the code that a file compiles to, with eventfd and with pipes. An edit that
 // does not change it is no mutant.
 func plain(from, dir string) (code []byte, failed bool) {
-	for _, flags := range [][]string{{"-O2", "-g0"}, {"-O2", "-g0", "-U__linux__"}} {
+	for _, flags := range [][]string{{"-O2", "-g0"}, {"-O2", "-g0", "-U__linux__", "-D_GNU_SOURCE"}} {
 		to := filepath.Join(dir, "plain.o")
 		if failed, _ := compile(from, to, flags...); failed {
 			return nil, true
@@ -596,10 +605,19 @@ func (l *cLab) run(r *cRun, program string) (noticed bool, out string) {
 	if r.sanitizer == "tsan" && l.setarch == "setarch" {
 		name, arg = "setarch", append([]string{"-R", program}, arg...)
 	}
+	if r.program.broken {
+		noticed, out = command(r.limit, ".", nil, "sh", "-c", `"$0" list | while IFS="	" read -r n k _
+			do
+				[ "$k" = executor ] && continue # may never end
+				echo "$n"; timeout 20 "$0" audit "$n" 2>/dev/null | sort -u
+			done`, program)
+		return noticed || out != r.want, out
+	}
 	if r.program.prints != "" {
 		noticed, out = command(r.limit, ".", nil, "sh", "-c", name+" 2>/dev/null")
 		want, err := os.ReadFile(r.program.prints)
 		check(err)
+		out = strings.ReplaceAll(out, filepath.Base(program), r.program.name) // sites prints it
 		return noticed || strings.TrimSpace(out) != strings.TrimSpace(string(want)), out
 	}
 	return command(r.limit, ".", []string{

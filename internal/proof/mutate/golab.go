@@ -31,6 +31,7 @@ type goLab struct {
 type suite struct {
 	once    sync.Once
 	Hash    string
+	Skipped []string  // tests that fail without an edit: of collected objects, which the edits keep
 	Tests   []goTest // the quickest first
 	Reached [][]int  // by each of Tests: the numbers of the edits
 }
@@ -78,7 +79,7 @@ func (l *goLab) suite(p string) *suite {
 			s.Hash == hash {
 			return
 		}
-		s.Hash, s.Tests, s.Reached = hash, nil, nil
+		s.Hash, s.Skipped, s.Tests, s.Reached = hash, nil, nil, nil
 		l.build(p, s)
 		text, err := json.Marshal(s)
 		check(err)
@@ -111,6 +112,13 @@ func (l *goLab) build(p string, s *suite) {
 	}
 	// The tests must pass without an edit.
 	r := l.run(p, 0, "", 2*time.Minute)
+	for tries := 1; r.failed && tries < 6; tries++ {
+		if tries%2 == 0 { // else it was perhaps for the machine's load
+			s.Skipped = append(s.Skipped, r.test)
+			fmt.Printf("%s: left out: %s fails without an edit\n", p, r.test)
+		}
+		r = l.run(p, 0, "", 2*time.Minute)
+	}
 	if r.failed {
 		check(fmt.Errorf("%s fails without an edit, in %s: %s", p, r.test, r.out))
 	}
@@ -174,6 +182,9 @@ func (l *goLab) run(
 	arg := []string{"-test.v", "-test.short", "-test.failfast", "-test.timeout=0"}
 	if run != "" {
 		arg = append(arg, "-test.run="+run)
+	}
+	if skipped := l.built[p].Skipped; len(skipped) > 0 {
+		arg = append(arg, "-test.skip="+pattern(skipped...))
 	}
 	cmd := exec.Command(l.program(p), arg...)
 	cmd.Dir = p
