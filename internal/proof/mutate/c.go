@@ -384,7 +384,7 @@ func hosts() (all []program) {
 		all = append(all, program{
 			name: name, of: "hosts/archive/archive.c", sources: []string{"hosts/tests/" + name + ".c"},
 			prints: "hosts/expected/" + name + ".txt", archive: true, none: []string{""},
-			link: []string{"-rdynamic"},
+			flags: []string{"-O0"}, link: []string{"-rdynamic"},
 		})
 	}
 	return all

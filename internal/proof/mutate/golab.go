@@ -31,7 +31,7 @@ type goLab struct {
 type suite struct {
 	once    sync.Once
 	Hash    string
-	Skipped []string  // tests that fail without an edit: of collected objects, which the edits keep
+	Skipped []string // tests that fail without an edit: of collected objects, which the edits keep
 	Tests   []goTest // the quickest first
 	Reached [][]int  // by each of Tests: the numbers of the edits
 }
