@@ -1,6 +1,7 @@
 package rawwaker
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,6 +37,53 @@ func TestState(t *testing.T) {
 		require.Equal(t, [3]string{"wake", "drop", "into_raw"},
 			[3]string{consumedBy(woken), consumedBy(dropped), consumedBy(moved)})
 	})
+}
+
+// counter is a task, or a relay, that counts how often it is scheduled.
+type counter struct {
+	core wake.Core
+	n    int
+}
+
+func (c *counter) Schedule(wake.Place)         { c.n++ }
+func (c *counter) Root() *wake.Core            { return nil }
+func (c *counter) Group() (*wake.Group, int32) { return wake.GroupOfOne(&c.core), 0 }
+
+func TestTake(t *testing.T) {
+	for _, kept := range []string{"lent", "clone"} {
+		for _, relay := range []bool{false, true} {
+			t.Run(fmt.Sprintf("wakes_what_runs_no_users_function/%s/relay_%t", kept, relay),
+				func(t *testing.T) {
+					c, cx := new(counter), new(Context)
+					if relay {
+						c.core.InitRelay(c)
+					} else {
+						c.core.Init(c)
+					}
+					cx.bind(&c.core)
+					require.True(t, c.core.Sleep())
+					var a AtomicWaker
+					require.Nil(t, a.take(), "there is none")
+					if kept == "lent" {
+						a.Register(cx.Waker())
+					} else {
+						w := cx.Waker().Clone()
+						a.Register(w)
+						w.Drop()
+					}
+					wakes := a.take()
+					require.Nil(t, a.take(), "it was taken")
+					if relay {
+						require.NotNil(t, wakes)
+						require.Zero(t, c.n)
+						wakes()
+					} else {
+						require.Nil(t, wakes)
+					}
+					require.Equal(t, 1, c.n)
+				})
+		}
+	}
 }
 
 func TestNamed(t *testing.T) {
