@@ -2,10 +2,10 @@
 
 GO ?= go
 
-.PHONY: help tour test race soak asan nocgo systems debug c hosts examples rust vendor lint api proof model tools bench plots diagrams ci
+.PHONY: help tour test race soak asan nocgo systems debug flake c hosts examples rust vendor lint api proof proof-long model tools bench plots diagrams ci
 
 help:            ## list these targets
-	@sed -nE 's/^([a-z]+): +## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z-]+): +## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'
 
 tour:            ## run every example of the article, and print what it costs
 	$(GO) run ./cmd/wakelab
@@ -31,6 +31,9 @@ systems:         ## vet the Go half for each system of docs/COMPAT.md
 
 debug:           ## run the tests with GOGC=1 and a collection before each use of a C pointer
 	GOGC=1 $(GO) test -count=1 -short -tags ffiwakerdebug ./...
+
+flake:           ## run each suite 50 times beside 4 busy processes, and print what failed
+	internal/proof/flake
 
 c:               ## run the programs in pure C: strict warnings, C++, ASan, TSan, valgrind
 	internal/test/purec/run
@@ -58,9 +61,13 @@ api:             ## write api/ anew, when a change of an API is intended; add it
 	.ci/api go write
 	.ci/api c write
 
-proof:           ## run every layer of docs/PROOF.md, in under 20 minutes, and print one table
+proof:           ## run a cut of every layer of docs/PROOF.md, and print one table
 	@.ci/install
 	internal/proof/run
+
+proof-long:      ## run every layer whole, which takes hours
+	@.ci/install
+	internal/proof/run long
 
 model:           ## check the state words in spin and loom, and that broken twins fail
 	@.ci/install

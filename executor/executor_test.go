@@ -56,7 +56,7 @@ func collected(t *testing.T, done func() bool) {
 	require.Eventually(
 		t,
 		func() bool { runtime.GC(); return done() },
-		10*time.Second,
+		time.Minute,
 		time.Millisecond,
 	)
 }

@@ -554,6 +554,25 @@ func TestAwaitGivenUp(t *testing.T) {
 		}
 		require.Zero(t, drops.Load(), "the task goes on")
 	})
+	t.Run("leaves_nothing_that_its_waker_keeps", func(t *testing.T) {
+		ex := executor.New()
+		defer ex.Close()
+		var drops, freed atomic.Int32
+		long := executor.Spawn[int](ex, held{&drops})
+		awaits := func(poll func(cx *rawwaker.Context), wait any) {
+			v := new([1 << 20]byte)
+			runtime.AddCleanup(v, func(int) { freed.Add(1) }, 0)
+			poll(bad(func() { runtime.KeepAlive(v) }))
+			wait.(rawwaker.Dropper).Drop()
+		}
+		o := long.Outcome()
+		awaits(func(cx *rawwaker.Context) { o.Poll(cx) }, o)
+		collected(t, func() bool { return freed.Load() == 1 })
+		awaits(func(cx *rawwaker.Context) { long.Poll(cx) }, long)
+		collected(t, func() bool { return freed.Load() == 2 })
+		require.Zero(t, drops.Load(), "the task goes on")
+		require.False(t, long.IsDone())
+	})
 	t.Run("takes_no_other_wait_with_it", func(t *testing.T) {
 		l := executor.NewLocal()
 		defer l.Close()

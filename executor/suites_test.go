@@ -230,7 +230,7 @@ func TestWake(t *testing.T) {
 				require.Eventually(
 					t,
 					func() bool { return probes[i].drops.Load() > 0 },
-					10*time.Second,
+					time.Minute,
 					time.Millisecond,
 				)
 				require.EqualValues(t, 1, probes[i].drops.Load())

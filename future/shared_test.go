@@ -95,6 +95,14 @@ func TestShared(t *testing.T) {
 	t.Run("wakes_all_although_wakers_panic_exit_and_block", func(t *testing.T) {
 		othersAreWoken(t, manyOfShared)
 	})
+	t.Run("Clone_after_the_last_Drop_panics", func(t *testing.T) {
+		last := future.Shared[int](new(leaf))
+		gone := last.Clone()
+		gone.Drop()
+		last.Drop()
+		require.PanicsWithValue(t, "future: Clone: the SharedFuture was dropped",
+			func() { gone.Clone() })
+	})
 	t.Run("Clone_beside_the_last_Drop_panics_or_works", func(t *testing.T) {
 		rounds := 20_000
 		if testing.Short() {

@@ -29,7 +29,7 @@ func script(t *testing.T, letters string) *ctest.Script {
 	balance.Check(t)
 	s := ctest.NewScript(letters)
 	t.Cleanup(func() {
-		for deadline := time.Now().Add(10 * time.Second); s.Drops() == 0 && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(time.Minute); s.Drops() == 0 && time.Now().Before(deadline); {
 			runtime.GC() // a forgotten one is the collector's
 		}
 		require.Equal(t, 1, s.Drops())

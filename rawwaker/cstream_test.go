@@ -27,7 +27,7 @@ func feed(t *testing.T, letters string, owned bool) *ctest.Feed {
 	balance.Check(t)
 	f := ctest.NewFeed(letters, owned)
 	t.Cleanup(func() {
-		end := time.Now().Add(10 * time.Second)
+		end := time.Now().Add(time.Minute)
 		for f.Drops() == 0 && time.Now().Before(end) {
 			runtime.GC() // a forgotten one is the collector's
 		}

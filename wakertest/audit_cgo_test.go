@@ -266,7 +266,7 @@ func TestDebugAuditSender(t *testing.T) {
 		cmd.Env = append(os.Environ(), "FFIWAKERDEBUG=audit=1", "AUDIT_SENDER="+use,
 			"ASAN_OPTIONS=detect_leaks=0")
 		out, err := cmd.CombinedOutput()
-		return string(out), err
+		return strings.ReplaceAll(string(out), "\r\n", "\n"), err // C's on Windows
 	}
 	t.Run("accepts_one_use", func(t *testing.T) {
 		out, err := child(t, "0")
@@ -289,7 +289,9 @@ func TestDebugAuditSender(t *testing.T) {
 		require.Contains(t, out, "rawwaker audit: sender_use_after: ")
 		require.Contains(t, out, "\nrawwaker: rawwaker_oneshot_send: this sender was taken before, "+
 			"by rawwaker_oneshot_drop (use it once)\n")
-		require.Contains(t, out, "SIGABRT")
+		if runtime.GOOS != "windows" {
+			require.Contains(t, out, "SIGABRT")
+		}
 	})
 }
 

@@ -43,7 +43,7 @@ var platforms = []platform{
 
 // abi prints how clone returns its struct.
 func abi(out io.Writer) error {
-	ctx, dir, done, err := scratch(2 * time.Minute)
+	ctx, dir, done, err := scratch(30 * time.Minute)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (p platform) compile(
 			}
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 		defer cancel()
 		args := append(by[1:], "-O1", "-S", "-o", "-",
 			"-fno-asynchronous-unwind-tables", "-fno-stack-protector")

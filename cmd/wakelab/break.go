@@ -222,7 +222,7 @@ func openWorkshop() (*workshop, error) {
 	if err != nil {
 		return nil, errors.New("no gcc on the PATH to compile those in C (those in Go need none)")
 	}
-	ctx, dir, done, err := scratch(5 * time.Minute)
+	ctx, dir, done, err := scratch(30 * time.Minute)
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +240,7 @@ func openWorkshop() (*workshop, error) {
 }
 
 func (w *workshop) build(name string, flags ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(w.ctx, 10*time.Minute)
 	defer cancel()
 	program := filepath.Join(w.dir, name)
 	args := append([]string{"-std=gnu11", "-g", "-O1", "-w", "-rdynamic"}, flags...)
@@ -259,7 +259,7 @@ func (w *workshop) build(name string, flags ...string) (string, error) {
 
 // try runs a program that may fail, crash or hang.
 func (w *workshop) try(env []string, program string, args ...string) string {
-	ctx, cancel := context.WithTimeout(w.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.ctx, 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = w.dir
@@ -380,7 +380,7 @@ var temporary = regexp.MustCompile(`/[^ ()]*/wakelab[0-9]+/`)
 // ---- Entries in Go
 
 func showBrokenGo(out io.Writer, e broken.Entry, all bool) error {
-	ctx, stop := interruptible(2 * time.Minute)
+	ctx, stop := interruptible(30 * time.Minute)
 	defer stop()
 	if !e.Detector {
 		output, err := self(ctx, nil, "break", "child", e.Name) // it fails, as it must

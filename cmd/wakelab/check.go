@@ -171,7 +171,7 @@ var (
 
 // checkKind runs the kit in a process of its own, because the library may crash or hang.
 func checkKind(out io.Writer, kind, path, symbol string) (failed bool, err error) {
-	ctx, cancel := interruptible(10 * time.Minute)
+	ctx, cancel := interruptible(30 * time.Minute)
 	defer cancel()
 	exe, err := executable()
 	if err != nil {

@@ -67,7 +67,7 @@ func liveWaker(out io.Writer) error {
 	task.Abort()
 	for l.Tick() {
 	}
-	for end := time.Now().Add(time.Second); capi.Live() > 0 && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); capi.Live() > 0 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	line(out, "the task ends")

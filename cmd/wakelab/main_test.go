@@ -198,7 +198,7 @@ func TestOutput(t *testing.T) {
 		require.Eventually(t, func() bool {
 			traces, _ := filepath.Glob(filepath.Join(dir, "wakelab*", "trace"))
 			return len(traces) == 1
-		}, 10*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 		require.Error(t, cmd.Wait())
 		entries, err := os.ReadDir(dir)

@@ -37,7 +37,7 @@ rawwaker_drop(w)`},
 }
 
 func race(out, stderr io.Writer) error {
-	ctx, dir, done, err := scratch(5 * time.Minute)
+	ctx, dir, done, err := scratch(30 * time.Minute)
 	if err != nil {
 		return err
 	}

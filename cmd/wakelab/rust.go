@@ -48,7 +48,7 @@ func runProbe() (printed, version string, err error) {
 	if err != nil {
 		return "", "", errors.New("no rustc on the PATH")
 	}
-	ctx, dir, done, err := scratch(time.Minute)
+	ctx, dir, done, err := scratch(30 * time.Minute)
 	if err != nil {
 		return "", "", err
 	}

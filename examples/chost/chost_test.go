@@ -40,6 +40,6 @@ func TestWakeFromThreads(t *testing.T) {
 		var woken atomic.Int64
 		w := rawwaker.FromFunc(func() { woken.Add(1) })
 		chost.WakeFromThreads(w, 3, 100)
-		require.Eventually(t, func() bool { return woken.Load() > 0 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return woken.Load() > 0 }, time.Minute, time.Millisecond)
 	})
 }

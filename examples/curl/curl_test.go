@@ -63,7 +63,7 @@ func open(t *testing.T, connections int) *Client {
 	t.Helper()
 	goroutines, fds := runtime.NumGoroutine(), descriptors(t)
 	t.Cleanup(func() {
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 			runtime.GC() // what Close leaves is freed with the last reference
 			g, d := runtime.NumGoroutine(), descriptors(t)
 			if g <= goroutines && d <= fds {

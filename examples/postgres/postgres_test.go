@@ -70,7 +70,7 @@ func balanced(t *testing.T) {
 	goroutines, files := count()
 	t.Cleanup(func() {
 		g, f := count()
-		for end := time.Now().Add(10 * time.Second); g > goroutines || f > files; g, f = count() {
+		for end := time.Now().Add(time.Minute); g > goroutines || f > files; g, f = count() {
 			if time.Now().After(end) {
 				t.Fatalf("%d goroutines and %d descriptors, were %d and %d", g, f, goroutines, files)
 			}

@@ -109,7 +109,7 @@ static int in_child(pid_t (*a_fork)(void), void (*f)(void), char *said, size_t s
   if (child == 0) {
     dup2(ends[1], 2);
     close(ends[0]), close(ends[1]);
-    alarm(20); /* because a call that waits for Go would never return */
+    alarm(60); /* because a call that waits for Go would never return */
     f();
     _exit(0);
   }

@@ -213,7 +213,7 @@ static bool asks_for_audit(const char *list) {
  * change its environment later, while Go starts. */
 #if defined(__APPLE__)
 __attribute__((constructor))
-#elif defined(__GNUC__) && !defined(_WIN32)
+#elif defined(__GNUC__)
 __attribute__((constructor(101))) /* before Go's */
 #endif
 static void read_debug(void) {

@@ -118,7 +118,7 @@ static long now(void) {
 
 static int ends(int way, int status, long microseconds, bool tidies) {
   pthread_t id;
-  alarm(10);
+  alarm(60);
   sink = rawwaker_sink_new(0);
   if (sink == NULL) return 99;
   for (unsigned i = 0; i < BOXES; i++) {

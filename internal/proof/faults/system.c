@@ -96,7 +96,7 @@ static void run(const char *name, void (*test)(void)) {
   opens = writes = reads = closes = threads = sem_inits = sem_waits = (fault){0, 0, 0};
   changes_errno = false;
   passed = true;
-  alarm(20);
+  alarm(60);
   test();
   alarm(0);
   CHECK(opens.times + writes.times + reads.times + closes.times + threads.times + sem_inits.times +

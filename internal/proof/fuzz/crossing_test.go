@@ -58,7 +58,7 @@ func (w *world) settle() {
 
 // called waits until no user function is due.
 func called() bool {
-	for deadline := time.Now().Add(10 * time.Second); wake.Calls.Load() != 0; runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); wake.Calls.Load() != 0; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			return false
 		}
@@ -70,7 +70,7 @@ func arrives(arrived chan struct{}) bool {
 	select {
 	case <-arrived:
 		return true
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		return false
 	}
 }

@@ -881,7 +881,7 @@ func balanced() (now []int) {
 // collector if something was left to it. What existed before belongs to a program that has failed.
 func nothingLeft(before []int, collect bool, and func() error) (err error) {
 	const pause = 100 * time.Microsecond
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(pause) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(pause) {
 		if collect {
 			runtime.GC()
 		}

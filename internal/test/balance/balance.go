@@ -38,13 +38,13 @@ func (c count) within(before count) bool {
 
 // Check makes t fail if at its end a C waker, a core known to C, a handle of a C reference or a Go
 // future in C is left, or more goroutines or descriptors than now. At the end of t it collects
-// garbage until nothing is left, for up to ten seconds.
+// garbage until nothing is left, for up to a minute.
 func Check(t testing.TB) {
 	t.Helper()
 	before := now()
 	t.Cleanup(func() {
 		var after count
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for ; time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			runtime.GC()
 			if after = now(); after.within(before) {

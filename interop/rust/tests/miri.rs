@@ -1,7 +1,10 @@
 //! The crate under Miri, which checks it for undefined behaviour. Miri calls no foreign function,
 //! so the functions of `rawwaker.c` that the crate needs are written in Rust here:
 //!
-//!     cargo +nightly miri test --manifest-path interop/rust/Cargo.toml --tests
+//!     cargo +nightly miri test --manifest-path interop/rust/Cargo.toml --test miri
+//!
+//! `internal/proof/rust` runs it under both models of borrows, with strict provenance, and checks
+//! that the ignored tests, each of which has a fault, are reported.
 #![cfg(miri)]
 #![allow(clippy::undocumented_unsafe_blocks)] // most of it plays the part of C
 
@@ -10,7 +13,7 @@ use std::ffi::{c_char, c_void, CStr, CString};
 use std::future::{poll_fn, Future};
 use std::panic::{catch_unwind, panic_any, AssertUnwindSafe};
 use std::pin::{pin, Pin};
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -42,12 +45,12 @@ unsafe extern "C" fn rawwaker_drop(w: RawWaker) {
     unsafe { ((*w.vtable).drop)(w.data) }
 }
 #[no_mangle]
-extern "C" fn rawwaker_is_box(_: *const RawWaker) -> bool {
-    false
+unsafe extern "C" fn rawwaker_is_box(w: *const RawWaker) -> bool {
+    unsafe { (*w).vtable == &raw const BOX }
 }
 #[no_mangle]
-extern "C" fn rawwaker_from_boxed(_: *const c_void) -> RawWaker {
-    RawWaker { data: null_mut(), vtable: null() }
+extern "C" fn rawwaker_from_boxed(b: *const c_void) -> RawWaker {
+    RawWaker { data: b.cast_mut(), vtable: &BOX }
 }
 thread_local!(static TEXT: RefCell<CString> = RefCell::default());
 #[no_mangle]
@@ -86,6 +89,193 @@ static PLAIN: RawWakerVTable = RawWakerVTable {
     wake_by_ref: plain_wake_by_ref,
     drop: plain_drop,
 };
+
+/// A box of the C library: its first word is the address of its slots. An `Arc` counts its
+/// references, as of `PLAIN`.
+#[repr(C)]
+struct Boxed {
+    slots: &'static BoxSlots,
+    wakes: AtomicUsize,
+}
+#[repr(C)]
+struct BoxSlots {
+    clone: unsafe extern "C" fn(*const c_void) -> *const c_void,
+    wake: unsafe extern "C" fn(*const c_void),
+    wake_by_ref: unsafe extern "C" fn(*const c_void),
+    drop: unsafe extern "C" fn(*const c_void),
+}
+static BOX_SLOTS: BoxSlots =
+    BoxSlots { clone: box_clone, wake: box_wake, wake_by_ref: box_wake_by_ref, drop: box_drop };
+unsafe extern "C" fn box_clone(b: *const c_void) -> *const c_void {
+    unsafe { Arc::increment_strong_count(b.cast::<Boxed>()) };
+    b
+}
+unsafe extern "C" fn box_wake(b: *const c_void) {
+    unsafe {
+        box_wake_by_ref(b);
+        box_drop(b)
+    }
+}
+unsafe extern "C" fn box_wake_by_ref(b: *const c_void) {
+    unsafe { (*b.cast::<Boxed>()).wakes.fetch_add(1, SeqCst) };
+}
+unsafe extern "C" fn box_drop(b: *const c_void) {
+    unsafe { Arc::decrement_strong_count(b.cast::<Boxed>()) }
+}
+unsafe extern "C" fn raw_box_clone(data: *mut c_void) -> RawWaker {
+    RawWaker { data: unsafe { box_clone(data) }.cast_mut(), vtable: &BOX }
+}
+unsafe extern "C" fn raw_box_wake(data: *mut c_void) {
+    unsafe { box_wake(data) }
+}
+unsafe extern "C" fn raw_box_wake_by_ref(data: *mut c_void) {
+    unsafe { box_wake_by_ref(data) }
+}
+unsafe extern "C" fn raw_box_drop(data: *mut c_void) {
+    unsafe { box_drop(data) }
+}
+static BOX: RawWakerVTable = RawWakerVTable {
+    clone: raw_box_clone,
+    wake: raw_box_wake,
+    wake_by_ref: raw_box_wake_by_ref,
+    drop: raw_box_drop,
+};
+
+struct Count(AtomicUsize);
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+/// Wakes a waker three times, of which two are by value, on three threads at once.
+fn storm(w: Waker) {
+    let (a, b) = (w.clone(), w.clone());
+    let threads = [
+        std::thread::spawn(move || a.wake()),
+        std::thread::spawn(move || {
+            b.wake_by_ref();
+            drop(b)
+        }),
+    ];
+    w.wake();
+    for t in threads {
+        t.join().unwrap();
+    }
+}
+
+#[test]
+fn references_end_once_on_any_threads() {
+    let plain = Arc::new(AtomicUsize::new(0));
+    let data = Arc::into_raw(plain.clone()).cast_mut().cast();
+    storm(unsafe { waker_from_raw(RawWaker { data, vtable: &PLAIN }) });
+    assert_eq!((plain.load(SeqCst), Arc::strong_count(&plain)), (3, 1));
+
+    let boxed = Arc::new(Boxed { slots: &BOX_SLOTS, wakes: AtomicUsize::new(0) });
+    let data = Arc::into_raw(boxed.clone()).cast_mut().cast();
+    let w = unsafe { waker_from_raw(RawWaker { data, vtable: &BOX }) };
+    assert_eq!(waker_into_raw(w.clone()).data, data);
+    unsafe { box_drop(data) }; // the two words just returned were a reference
+    storm(w);
+    assert_eq!((boxed.wakes.load(SeqCst), Arc::strong_count(&boxed)), (3, 1));
+    assert!(std::ptr::eq(boxed.slots, &BOX_SLOTS));
+
+    let count = Arc::new(Count(AtomicUsize::new(0)));
+    let raw = waker_into_raw(Waker::from(count.clone()));
+    let slots = unsafe { &*raw.vtable };
+    let clone = unsafe { (slots.clone)(raw.data) };
+    let other = std::thread::spawn(move || {
+        let clone = clone; // all of it, which is Send
+        unsafe { ((*clone.vtable).wake)(clone.data) }
+    });
+    unsafe { (slots.wake_by_ref)(raw.data) };
+    storm(unsafe { waker_from_raw(raw) });
+    other.join().unwrap();
+    assert_eq!((count.0.load(SeqCst), Arc::strong_count(&count)), (5, 1));
+}
+
+/// A result whose memory needs more than malloc's alignment.
+#[repr(C, align(256))]
+struct Wide([u8; 256]);
+
+#[test]
+fn results_of_any_alignment_cross() {
+    with_each_waker(|w| {
+        let mut cx = Context::from_waker(w);
+        let f = unsafe { Foreign::<Wide>::from_raw(into_raw(async { Wide([7; 256]) })) };
+        let Poll::Ready(wide) = pin!(f).poll(&mut cx) else { panic!() };
+        assert_eq!(wide.0, [7; 256]);
+        let items = stream::iter([Wide([8; 256])]);
+        let mut s = unsafe { ForeignStream::<Wide>::from_raw(stream_into_raw(items)) };
+        let Poll::Ready(Some(wide)) = Pin::new(&mut s).poll_next(&mut cx) else { panic!() };
+        assert_eq!(wide.0, [8; 256]);
+    });
+}
+
+/// A future that is polled on one thread and woken on another, which publishes its result.
+#[test]
+fn polls_see_what_another_thread_wrote_before_its_wake() {
+    let boxed = Arc::new(Boxed { slots: &BOX_SLOTS, wakes: AtomicUsize::new(0) });
+    let shared: Arc<Mutex<(Option<u64>, Option<Waker>)>> = Arc::default();
+    let inner = shared.clone();
+    let raw = into_raw(poll_fn(move |cx| {
+        let mut s = inner.lock().unwrap();
+        if let Some(v) = s.0 {
+            return Poll::Ready(v);
+        }
+        s.1 = Some(cx.waker().clone());
+        Poll::Pending
+    }));
+    let waker = RawWaker { data: Arc::as_ptr(&boxed).cast_mut().cast(), vtable: &BOX };
+    let mut cx = RawContext { waker: &waker };
+    let mut out = 0u64;
+    let mut poll = || unsafe { ((*raw.vtable).poll)(raw.data, &mut cx, (&raw mut out).cast()) };
+    assert_eq!(poll(), PENDING);
+    let other = std::thread::spawn(move || {
+        let waker = {
+            let mut s = shared.lock().unwrap();
+            s.0 = Some(7);
+            s.1.take().unwrap()
+        };
+        waker.wake();
+    });
+    while boxed.wakes.load(SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(poll(), READY);
+    other.join().unwrap();
+    unsafe { ((*raw.vtable).drop)(raw.data) };
+    assert_eq!((out, Arc::strong_count(&boxed)), (7, 1));
+}
+
+// ---- Faults, which Miri must report
+
+#[test]
+#[ignore = "a fault"]
+fn fault_a_dropped_waker_is_woken() {
+    let plain = Arc::new(AtomicUsize::new(0));
+    let data = Arc::into_raw(plain).cast_mut().cast();
+    let w = unsafe { waker_from_raw(RawWaker { data, vtable: &PLAIN }) };
+    unsafe { plain_drop(data) };
+    w.wake();
+}
+
+#[test]
+#[ignore = "a fault"]
+fn fault_two_threads_poll_at_once() {
+    let mut polls = 0;
+    let raw = into_raw(poll_fn(move |_| {
+        polls += 1;
+        Poll::<()>::Pending
+    }));
+    let other = std::thread::spawn(move || poll_elsewhere(raw));
+    poll_elsewhere(raw);
+    other.join().unwrap();
+    unsafe { ((*raw.vtable).drop)(raw.data) };
+}
 
 struct Task;
 impl Wake for Task {

@@ -1323,7 +1323,7 @@ int main(int argc, char **argv) {
     const char *slash = strrchr(argv[i], '/');
     /* The last name printed is that of the program that failed. */
     fprintf(stderr, "%s\n", slash != NULL ? slash + 1 : argv[i]);
-    alarm(30);
+    alarm(60);
     LLVMFuzzerTestOneInput(data, size);
     alarm(0);
   }
