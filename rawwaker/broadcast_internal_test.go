@@ -110,7 +110,8 @@ func TestBroadcastRoot(t *testing.T) {
 }
 
 func TestBroadcastEnd(t *testing.T) {
-	const ended = "rawwaker: Clone of a borrowed waker whose task or poll has ended: Clone it to keep it"
+	const ended = "rawwaker: Clone of a borrowed waker whose task or poll has ended: " +
+		"Clone it to keep it"
 	t.Run("ends_its_waker", func(t *testing.T) {
 		w := newWaiters(1)
 		require.True(t, w.enter(0))

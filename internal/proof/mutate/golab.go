@@ -91,7 +91,8 @@ func (l *goLab) suite(p string) *suite {
 // hashOf is of everything that a package's test program is made of, and of what edits it.
 func hashOf(p string) string {
 	h := sha256.New()
-	out, err := exec.Command("git", "ls-files", "-co", "--exclude-standard", "*.go", "*.c", "*.h").Output()
+	list := exec.Command("git", "ls-files", "-co", "--exclude-standard", "*.go", "*.c", "*.h")
+	out, err := list.Output()
 	check(err)
 	for _, f := range strings.Fields(string(out)) {
 		other := strings.HasSuffix(f, "_test.go") && filepath.Dir(f) != p ||
