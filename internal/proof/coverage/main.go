@@ -154,7 +154,7 @@ func report(all measured) (status int) {
 		if d := filepath.Dir(p.file); strings.HasSuffix(p.file, ".go") {
 			add(d, s)
 		}
-		whole := s.key[:strings.LastIndex(s.key, ": ")] + ": *"
+		whole := strings.Join(strings.SplitN(s.key, ": ", 3)[:2], ": ") + ": *"
 		key := s.key
 		if reasons[key] == "" && reasons[whole] != "" {
 			key = whole

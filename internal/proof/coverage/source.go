@@ -17,7 +17,7 @@ type source struct {
 	functions []string // of each line
 }
 
-var beginC = regexp.MustCompile(`^[a-zA-Z_].*?\b(\w+)\([^;]*\{?$`)
+var beginC = regexp.MustCompile(`^[a-zA-Z_].*?\b(\w+)\([^;{]*(\{|$)`)
 
 func newSource(file string) *source {
 	text, err := os.ReadFile(file)

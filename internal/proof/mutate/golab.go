@@ -23,7 +23,6 @@ import (
 type goLab struct {
 	dir, overlay string
 
-	mu    sync.Mutex
 	built map[string]*suite
 }
 

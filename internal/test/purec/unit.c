@@ -1094,6 +1094,9 @@ static void boxes_are_known_by_their_first_word(void) {
   CHECK(rawwaker_block_on((rawwaker_future){NULL, &of_block_on}, NULL) == RAWWAKER_READY);
   rawwaker_sink *s = rawwaker_sink_new(0);
   rawwaker_box *b = rawwaker_box_new(s, 3, 0);
+  uint32_t word;
+  memcpy(&word, (const char *)b + rawwaker_box_word(), sizeof word);
+  CHECK(word == RAWWAKER_BOX_IDLE);
   rawwaker w = rawwaker_box_ref(b), f = rawwaker_from_fn(hook, &hooked, NULL);
   rawwaker x = rawwaker_from_boxed(w.data), y = rawwaker_from_boxed(f.data);
   rawwaker_boxed_vtable copied = *((const rawwaker_boxed *)w.data)->vtable;
