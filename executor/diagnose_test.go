@@ -36,6 +36,16 @@ func dumped(t *testing.T) string {
 	return b.String()
 }
 
+// failing is a writer that takes that many lines.
+type failing int
+
+func (f *failing) Write(p []byte) (int, error) {
+	if *f--; *f < 0 {
+		return 0, io.ErrShortWrite
+	}
+	return len(p), nil
+}
+
 func TestDump(t *testing.T) {
 	t.Run("lists_each_task_with_its_spawn_site_and_state", func(t *testing.T) {
 		diagnosed(t)
@@ -78,9 +88,28 @@ func TestDump(t *testing.T) {
 		l := executor.NewLocal()
 		defer l.Close()
 		executor.SpawnLocal(l, future.Ready(1))
-		r, w := io.Pipe()
-		r.Close()
-		require.ErrorIs(t, executor.Dump(w), io.ErrClosedPipe)
+		for lines := range 2 {
+			full := failing(lines)
+			require.ErrorIs(t, executor.Dump(&full), io.ErrShortWrite)
+		}
+	})
+	t.Run("lists_a_task_that_an_abort_has_not_ended_yet", func(t *testing.T) {
+		diagnosed(t)
+		l := executor.NewLocal()
+		defer l.Close()
+		h := executor.SpawnLocal(l, new(probe))
+		for l.Tick() {
+		}
+		h.Abort()
+		require.Contains(t, dumped(t), ", about to end, polls 1")
+	})
+	t.Run("knows_only_the_state_of_a_task_that_is_not_diagnosed", func(t *testing.T) {
+		l := executor.NewLocal()
+		defer l.Close()
+		executor.SpawnLocal(l, future.Ready(1))
+		text := dumped(t)
+		require.Contains(t, text, "tasks 1 (where they were spawned, and more, is known with")
+		require.Contains(t, text, "\n  a task: queued\n")
 	})
 	// For the race detector.
 	t.Run("runs_while_tasks_are_woken_and_polled", func(t *testing.T) {

@@ -36,6 +36,19 @@ func TestChannel(t *testing.T) {
 		require.ErrorIs(t, blockon.BlockOn(rx.Recv()).Err, future.ErrClosed)
 		require.Panics(t, func() { future.Channel[int](0) })
 	})
+	t.Run("is_closed_by_its_receiver", func(t *testing.T) {
+		tx, rx := future.Channel[int](1)
+		require.True(t, tx.TrySend(1))
+		var s step
+		waits := tx.Send(2)
+		require.False(t, waits.Poll(s.context()).IsReady())
+		rx.Close()
+		rx.Close()
+		require.EqualValues(t, 1, s.wakes.Load())
+		require.ErrorIs(t, waits.Poll(s.context()).Value(), future.ErrClosed)
+		require.Equal(t, rawwaker.Result[int]{Value: 1}, blockon.BlockOn(rx.Recv()))
+		require.ErrorIs(t, blockon.BlockOn(rx.Recv()).Err, future.ErrClosed)
+	})
 	t.Run("passes_a_grant_on_if_its_waiter_is_dropped", func(t *testing.T) {
 		tx, rx := future.Channel[int](1)
 		var a, b step

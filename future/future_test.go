@@ -20,6 +20,9 @@ import (
 
 func TestFuture(t *testing.T) {
 	t.Run("polled_after_completion_panics", func(t *testing.T) {
+		tx, rx := future.Channel[int](1)
+		require.True(t, tx.TrySend(1))
+		room, _ := future.Channel[int](1)
 		one := func(*rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Ready(1) }
 		for name, run := range map[string]func(){
 			"Ready":      again(future.Ready(1)),
@@ -35,6 +38,13 @@ func TestFuture(t *testing.T) {
 			"Next":       again(future.Next(future.Values(1))),
 			"Collect":    again(future.Collect(future.Values(1))),
 			"ForEach":    again(future.ForEach(future.Values(1), func(int) {})),
+			"Recv":       again(rx.Recv()),
+			"Send":       again(room.Send(1)),
+			"a Then that Then was given": func() {
+				used := future.Then(future.Ready(1), future.Ready[int])
+				blockon.BlockOn(used)
+				blockon.BlockOn(future.Then(future.Ready(1), func(int) rawwaker.Future[int] { return used }))
+			},
 		} {
 			t.Run(name, func(t *testing.T) {
 				require.PanicsWithValue(t, "future polled after completion", run)

@@ -48,6 +48,20 @@ func TestThen(t *testing.T) {
 			require.Equal(t, rounds, blockon.BlockOn(loop(0)))
 		})
 	}
+	t.Run("continues_with_a_Then_that_was_polled_before", func(t *testing.T) {
+		for polls := range 3 {
+			l := new(leaf)
+			inner := future.Then(future.Yield(), func(struct{}) rawwaker.Future[int] { return l })
+			for range polls {
+				require.False(t, poll(inner).IsReady())
+			}
+			f := future.Then(future.Ready(1), func(int) rawwaker.Future[int] { return inner })
+			require.False(t, poll(f).IsReady())
+			l.light()
+			require.True(t, poll(f).IsReady())
+			require.PanicsWithValue(t, "future polled after completion", func() { poll(inner) })
+		}
+	})
 	t.Run("drops_the_tail_of_its_tail_once", func(t *testing.T) {
 		for polls := range 5 {
 			l := new(leaf)

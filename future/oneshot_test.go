@@ -28,6 +28,23 @@ func TestOneshot(t *testing.T) {
 		require.EqualValues(t, 1, s.wakes.Load())
 		require.Equal(t, 1, rx.Poll(cx).Value().Value)
 	})
+	t.Run("that_was_received_or_dropped_may_be_dropped_again", func(t *testing.T) {
+		tx, rx := future.Oneshot[int]()
+		tx.Send(1)
+		require.Equal(t, 1, blockon.BlockOn(rx).Value)
+		rx.Drop()
+		rx.Drop()
+		tx.Drop()
+
+		tx, rx = future.Oneshot[int]()
+		var s step
+		require.False(t, rx.Poll(s.context()).IsReady())
+		rx.Drop()
+		rx.Drop()
+		require.True(t, tx.Closed())
+		require.False(t, tx.Send(1))
+		require.Zero(t, s.wakes.Load())
+	})
 	t.Run("reports_that_the_sender_was_dropped", func(t *testing.T) {
 		tx, rx := future.Oneshot[int]()
 		var s step

@@ -61,6 +61,31 @@ func TestReadable(t *testing.T) {
 		require.NoError(t, blockon.BlockOn(future.Readable(readable)), "the end is something to read")
 		require.Error(t, blockon.BlockOn(future.Writable(writable)))
 	})
+	t.Run("of_one_descriptor_many_times_may_be_dropped_in_any_order", func(t *testing.T) {
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		defer r.Close()
+		defer w.Close()
+		conn, err := r.SyscallConn()
+		require.NoError(t, err)
+		fs, steps := make([]rawwaker.Future[error], 5), make([]step, 5)
+		for i := range fs {
+			fs[i] = future.Readable(conn)
+			require.False(t, fs[i].Poll(steps[i].context()).IsReady())
+		}
+		for _, i := range []int{4, 2, 0, 2} { // the newest, one in the middle, the oldest
+			drop(fs[i])
+		}
+		_, err = w.Write([]byte("x"))
+		require.NoError(t, err)
+		for _, i := range []int{1, 3} {
+			require.NoError(t, blockon.BlockOn(fs[i]))
+			require.PanicsWithValue(t, "future polled after completion", func() { poll(fs[i]) })
+		}
+		for _, i := range []int{0, 2, 4} {
+			require.Zero(t, steps[i].wakes.Load(), "a wait that was dropped")
+		}
+	})
 	pipe := func(t *testing.T) (r, w *os.File, conn syscall.RawConn) {
 		r, w, err := os.Pipe()
 		require.NoError(t, err)

@@ -33,7 +33,46 @@ func TestStream(t *testing.T) {
 		none := future.Filter(future.Values(many...), func(int) bool { return false })
 		require.Empty(t, blockon.BlockOn(future.Collect(none)))
 	})
+	t.Run("gives_no_more_after_its_end_or_Drop_and_polls_its_source_no_more", func(t *testing.T) {
+		for name, over := range map[string]func(future.Stream[int]) future.Stream[int]{
+			"MapStream": func(s future.Stream[int]) future.Stream[int] {
+				return future.MapStream(s, func(v int) int { return v })
+			},
+			"Filter": func(s future.Stream[int]) future.Stream[int] {
+				return future.Filter(s, func(int) bool { return true })
+			},
+			"Take": func(s future.Stream[int]) future.Stream[int] { return future.Take(s, 5) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				var log letters
+				s := over(&logged{s: future.Values(1), log: &log})
+				require.Equal(t, []int{1}, blockon.BlockOn(future.Collect(s)))
+				require.False(t, blockon.BlockOn(future.Next(s)).Ok)
+				s.(rawwaker.Dropper).Drop()
+				require.Equal(t, "pp", log.String(), "a stream that has ended is not dropped")
+
+				s = over(&logged{s: future.Values(1), log: &log})
+				s.(rawwaker.Dropper).Drop()
+				s.(rawwaker.Dropper).Drop()
+				require.False(t, blockon.BlockOn(future.Next(s)).Ok)
+				require.Equal(t, "ppd", log.String())
+			})
+		}
+	})
 }
+
+// logged logs p for each poll of s and d for a drop.
+type logged struct {
+	s   future.Stream[int]
+	log *letters
+}
+
+func (l *logged) PollNext(cx *rawwaker.Context) rawwaker.Poll[future.Item[int]] {
+	l.log.add("p")
+	return l.s.PollNext(cx)
+}
+
+func (l *logged) Drop() { l.log.add("d") }
 
 // full makes n channels, each with its number in it, and a Recv of each.
 func full(n int) (rxs []*future.Receiver[int], fs []rawwaker.Future[rawwaker.Result[int]]) {

@@ -66,7 +66,6 @@ func init() {
 	wake.Rawwaker.Bind = func(cx any, c *wake.Core) { cx.(*Context).bind(c) }
 	wake.Rawwaker.Diagnose = func(cx any) { cx.(*Context).diagnose() }
 	wake.Rawwaker.End = func(cx any) { cx.(*Context).end() }
-	wake.Rawwaker.Root = func(cx any) *wake.Core { return cx.(*Context).root() }
 }
 
 // resolve follows w to the Waker that it stands for.

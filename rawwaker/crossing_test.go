@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -193,6 +194,10 @@ func TestIntoRaw(t *testing.T) {
 	task := newTask(t)
 	raw := task.Waker()
 	require.Equal(t, raw, rawwaker.FromRaw(raw).IntoRaw())
+	words := [3]uintptr{2: 7} // as C's memory
+	raw.Put(unsafe.Pointer(&words))
+	require.Equal(t, raw, rawwaker.RawWakerOf(words[0], words[1]))
+	require.EqualValues(t, 7, words[2])
 	ctest.Drop(raw)
 	require.Equal(t, "d", task.Log())
 }
@@ -476,6 +481,38 @@ func TestFromFuncInC(t *testing.T) {
 		c := ctest.Clone(raw)
 		w.Drop()
 		ctest.Drop(c)
+	})
+}
+
+func TestBroadcastInC(t *testing.T) {
+	t.Run("wakes_all_waiters_until_the_future_has_ended", func(t *testing.T) {
+		balance.Check(t)
+		b, wakes := new(rawwaker.Broadcast), make(chan string, 8)
+		b.Init()
+		var wait [2]rawwaker.BroadcastWaiter
+		var cxs [2]*rawwaker.Context
+		for i, letter := range []string{"a", "b"} {
+			w := rawwaker.FromFunc(func() { wakes <- letter })
+			defer w.Drop()
+			cxs[i] = rawwaker.NewContext(w)
+			wait[i].Register(cxs[i].Waker())
+		}
+		inner := b.Enter(&wait[0], cxs[0])
+		raw := inner.Waker().Clone().IntoRaw()
+		b.Exit(false)
+		require.Nil(t, b.Enter(&wait[1], cxs[1]))
+		ctest.WakeByRef(raw)
+		require.ElementsMatch(t, []string{"a", "b"}, []string{<-wakes, <-wakes})
+		wait[0].Register(cxs[0].Waker())
+		require.NotNil(t, b.Enter(&wait[0], cxs[0]))
+		b.Exit(true)
+		require.Equal(t, "a", <-wakes)
+		ctest.Wake(raw)
+		b.End()
+		for i := range wait {
+			b.Leave(&wait[i])
+		}
+		require.Empty(t, wakes)
 	})
 }
 

@@ -43,6 +43,29 @@ func TestWoken(t *testing.T) {
 		require.Zero(t, s.Left())
 		keep[1].WakeByRef()
 	})
+	t.Run("yields_those_that_a_break_left_before_those_woken_later", func(t *testing.T) {
+		balance.Check(t)
+		var s rawwaker.WakerSet
+		s.Init(4)
+		parent := rawwaker.Noop()
+		keep := make([]*rawwaker.Waker, 4)
+		require.Equal(t, []int{0, 1, 2, 3}, woken(&s, parent, keep))
+		for _, i := range []int{1, 0, 3} {
+			keep[i].WakeByRef()
+		}
+		for i := range s.Woken(rawwaker.NewContext(parent)) {
+			require.Equal(t, 1, i)
+			break
+		}
+		keep[2].WakeByRef()
+		keep[1].WakeByRef()
+		require.Equal(t, []int{0, 3, 2, 1}, woken(&s, parent, keep))
+		require.Empty(t, woken(&s, parent, keep))
+		s.Drop()
+		for _, w := range keep {
+			w.Drop()
+		}
+	})
 	t.Run("wakes_the_parent_after_the_list_is_written", func(t *testing.T) {
 		var s rawwaker.WakerSet
 		s.Init(1)

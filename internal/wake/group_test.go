@@ -28,6 +28,54 @@ func (m *member) Schedule(Place)         { m.of.schedule(m.i) }
 func (m *member) Root() *Core            { return nil }
 func (m *member) Group() (*Group, int32) { return m.of.group, m.i }
 
+// rooted is a relay whose root changes: each call of Root returns the next of roots, and the last
+// from then on.
+type rooted struct {
+	core  Core
+	roots []*Core
+}
+
+func (r *rooted) Schedule(Place)         {}
+func (r *rooted) Group() (*Group, int32) { return GroupOfOne(&r.core), 0 }
+func (r *rooted) Root() *Core {
+	root := r.roots[0]
+	if len(r.roots) > 1 {
+		r.roots = r.roots[1:]
+	}
+	return root
+}
+
+func TestKeep(t *testing.T) {
+	t.Run("keeps_the_root_of_a_relay_that_has_crossed_until_it_ends", func(t *testing.T) {
+		a, b := new(Core), new(Core)
+		r := &rooted{roots: []*Core{a}}
+		r.core.InitRelay(r)
+		r.core.Keep()
+		require.Nil(t, r.core.crossing.Load(), "C has not seen it")
+		w, ok := r.core.Cross()
+		require.True(t, ok)
+		x := r.core.crossing.Load()
+		require.Same(t, a, x.root.Load())
+		r.roots = []*Core{b}
+		r.core.Keep()
+		require.Same(t, b, x.root.Load())
+		r.core.End()
+		r.core.Keep()
+		require.Nil(t, ended.root.Load(), "that of all cores that have ended")
+		capi.Drop(w)
+	})
+	t.Run("looks_again_for_a_root_that_has_changed_meanwhile", func(t *testing.T) {
+		a, b := new(Core), new(Core)
+		r := &rooted{roots: []*Core{a, b}}
+		r.core.InitRelay(r)
+		w, ok := r.core.Cross()
+		require.True(t, ok)
+		require.Same(t, b, r.core.crossing.Load().root.Load())
+		r.core.End()
+		capi.Drop(w)
+	})
+}
+
 func newBrood(n int) *brood {
 	b := &brood{members: make([]member, n)}
 	b.group = NewGroup(b, func(b *brood, i int32) *Core { return &b.members[i].core })

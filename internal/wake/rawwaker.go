@@ -14,9 +14,6 @@ var Rawwaker struct {
 	// task do nothing. It may be left out if the waker has not escaped.
 	End func(cx any)
 
-	// Root is the core that keeps alive what is polled with cx: see [Relay]. It may be nil.
-	Root func(cx any) *Core
-
 	// NewFuture makes a future of the two words of a future of C, with the checks of FutureFromRaw.
 	// t is a nil *T. call is what panics name.
 	NewFuture func(call string, t any, data, vtable uintptr) *RawFuture

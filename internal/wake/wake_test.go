@@ -15,6 +15,14 @@ type scheduled struct{ n atomic.Int64 }
 
 func (r *scheduled) Schedule(Place) { r.n.Add(1) }
 
+// inboxed is a task with an inbox, or none.
+type inboxed struct {
+	scheduled
+	in *Inbox
+}
+
+func (i *inboxed) Inbox() *Inbox { return i.in }
+
 func TestCore(t *testing.T) {
 	t.Run("schedules_by_the_wake_that_takes_Parked_away", func(t *testing.T) {
 		var r scheduled
@@ -33,6 +41,26 @@ func TestCore(t *testing.T) {
 		wg.Wait()
 		require.EqualValues(t, 1, r.n.Load())
 		require.Equal(t, Notified, c.word.Load())
+	})
+	t.Run("is_plain_only_if_a_wake_runs_no_function_of_a_user", func(t *testing.T) {
+		in, err := NewInbox()
+		require.NoError(t, err)
+		defer in.Close()
+		var plain, function, relay, ofLocal, ofExecutor Core
+		plain.Init(new(scheduled))
+		function.InitFunc(new(scheduled))
+		relay.InitRelay(nil)
+		ofLocal.InitTask(&inboxed{in: in})
+		ofExecutor.InitTask(new(inboxed))
+		require.Equal(t, [5]bool{true, false, false, false, true}, [5]bool{
+			plain.Plain(), function.Plain(), relay.Plain(), ofLocal.Plain(), ofExecutor.Plain(),
+		})
+	})
+	t.Run("has_escaped_when_its_waker_was_given_out", func(t *testing.T) {
+		var c Core
+		require.Equal(t, FreshContexts, c.Escaped())
+		c.MarkEscaped()
+		require.True(t, c.Escaped())
 	})
 	// -race holds the exchange to its promise: a wake that only looked at the word would order
 	// nothing.

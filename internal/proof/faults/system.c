@@ -129,6 +129,12 @@ static void no_sink(void) {
       rawwaker_sink *s = rawwaker_sink_new(flags);
       CHECK(s == NULL && errno == errors[i] && opens.calls == 1);
     } /* the leak checker reports an allocation that was not freed */
+  for (int i = 0; i < 4; i++) {
+    opens = (fault){errors[i], 1, 0};
+    errno = 0;
+    rawwaker_queue *q = rawwaker_queue_new();
+    CHECK(q == NULL && errno == errors[i] && opens.calls == 1);
+  }
   rawwaker_sink *s = rawwaker_sink_new(0);
   CHECK(s != NULL && !readable(s));
   if (s != NULL) rawwaker_sink_drop(s);

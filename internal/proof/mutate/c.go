@@ -20,14 +20,20 @@ type cFile struct {
 	path  string
 	macro string // by which programs and models that include it are given an edited one
 	from  string // a part of the line from which on it is edited
+	calls string // what the edit "left out" leaves out; empty: plainSteps
 }
 
 const source = "rawwaker.c"
 
 var filesC = []cFile{
-	{source, "RAWWAKER_C", "counted wakers: what all three share"},
-	{"channel/rawwaker_channel.c", "RAWWAKER_CHANNEL_C", "static rawwaker_sender *channel_of("},
+	{source, "RAWWAKER_C", "counted wakers: what all three share", ""},
+	{"channel/rawwaker_channel.c", "RAWWAKER_CHANNEL_C", "static rawwaker_sender *channel_of(", ""},
+	{"audit/rawwaker_audit.c", "", "static void *pool_at(", anyCall},
+	{"hosts/archive/archive.c", "", "static int enter(", anyCall},
 }
+
+// anyCall is a statement that is a call.
+const anyCall = `[\w>.-]+`
 
 func fileC(path string) cFile {
 	return filesC[slices.IndexFunc(filesC, func(f cFile) bool { return f.path == path })]
@@ -141,7 +147,7 @@ var editsC = []struct {
 	{"REF to 0", regexp.MustCompile(`counted_ref\((.*), REF\)`), `counted_ref($1, 0)`},
 	{"add to sub", regexp.MustCompile(`atomic_fetch_add_explicit`), `atomic_fetch_sub_explicit`},
 	// the steps
-	{"left out", regexp.MustCompile(`^(\s+)(?:(?:` + plainSteps + `)\(.*\));$`), `$1;`},
+	{"left out", leftOut(plainSteps), `$1;`},
 	{"exchange to load and store", regexp.MustCompile(`atomic_exchange_explicit\(`), `torn_exchange(`},
 	{"compare-and-swap to load and store",
 		regexp.MustCompile(`atomic_compare_exchange_(?:weak|strong)_explicit\(`),
@@ -199,6 +205,10 @@ var editsC = []struct {
 	{"cancellation is left off", regexp.MustCompile(`^(\s+)cancel_restore\(cancel\);`), `$1;`},
 }
 
+func leftOut(calls string) *regexp.Regexp {
+	return regexp.MustCompile(`^(\s+)(?:(?:` + calls + `)\(.*\));$`)
+}
+
 const clearsFlag = `atomic_compare_exchange_strong_explicit(&s->sleeping, &sleep, 0, ORD_SLEEP, ` +
 	`memory_order_relaxed)`
 
@@ -239,7 +249,9 @@ static void torn_pause(void) {
 // notMutated are the functions in which no edit is made: those of the clock, rawwaker_block_on, and
 // those that only decide how long it spins.
 var notMutated = []string{"rawwaker_block_on", "stopwatch_expired", "reads_clock", "nanoseconds",
-	"parker_spin", "spin_pause"}
+	"parker_spin", "spin_pause", // of the auditor: how it reads a stack and writes an address
+	"thread_id", "process_id", "write_stderr", "capture_stack", "unwinder_takes_no_lock",
+	"find_signal_frame", "descend", "add_stack", "add_address", "add_place"}
 
 func inC() (all []mutant) {
 	for _, f := range filesC {
@@ -290,7 +302,14 @@ func inFileC(f cFile) []mutant {
 			whole = offset - at - len(lines[i+n-1]) + len(withoutComment(lines[i+n-1]))
 		}
 		for _, e := range editsC {
-			for _, loc := range e.pattern.FindAllStringSubmatchIndex(code, -1) {
+			pattern := e.pattern
+			if e.name == "left out" && f.calls != "" {
+				pattern = leftOut(f.calls)
+			}
+			for _, loc := range pattern.FindAllStringSubmatchIndex(code, -1) {
+				if e.name == "left out" && strings.Contains(code, "die(") {
+					continue
+				}
 				if e.name == "never" && strings.Contains(code, "die(") {
 					continue // tested by the deaths of unit.c, which these runs leave out
 				}
@@ -339,6 +358,7 @@ func withoutComment(line string) string {
 type cLab struct {
 	dir, setarch string
 	runs         []*cRun
+	built        sync.Once         // libffiwaker.a
 	code         map[string][]byte // of the unedited files
 }
 
@@ -351,6 +371,23 @@ type program struct {
 	link       []string
 	asan, tsan []string // the arguments of each run
 	includes   bool     // its first source includes the edited file, by the macro's name
+	prints     string   // a file: what each run prints
+	archive    bool     // it is linked with libffiwaker.a, and needs no sanitizer
+	none       []string // the arguments of each run without a sanitizer
+	broken     bool     // it is internal/test/broken/run: each of its users of the auditor runs
+}
+
+// hosts are programs of libffiwaker, which print what a file of hosts/expected has.
+func hosts() (all []program) {
+	for _, name := range strings.Fields("hook hook_drop budget end misuse cancel forked senders " +
+		"no_descriptors sites storm") {
+		all = append(all, program{
+			name: name, of: "hosts/archive/archive.c", sources: []string{"hosts/tests/" + name + ".c"},
+			prints: "hosts/expected/" + name + ".txt", archive: true, none: []string{""},
+			flags: []string{"-O0"}, link: []string{"-rdynamic"},
+		})
+	}
+	return all
 }
 
 // file is the edited one.
@@ -396,10 +433,20 @@ var (
 		{name: "channel-kit", of: "channel/rawwaker_channel.c",
 			sources: []string{"internal/test/purec/channel_kit.c", "wakertest/c/rawwaker_test.c", source},
 			asan:    []string{""}, tsan: []string{""}},
+		{name: "rules", of: "audit/rawwaker_audit.c", none: []string{""}, broken: true,
+			sources: append(strings.Fields("internal/test/broken/run/main.c "+
+				"internal/test/broken/table.c internal/test/broken/wakers.c "+
+				"internal/test/broken/futures.c internal/test/broken/streams.c "+
+				"internal/test/broken/executors.c internal/test/broken/users.c "+
+				"wakertest/c/rawwaker_test.c"), source)},
+		{name: "audit", of: "audit/rawwaker_audit.c", link: refusing,
+			sources: []string{"internal/test/purec/audit.c", source},
+			asan:    []string{"500"}, tsan: []string{"300"}},
 		{name: "channel-gaps", of: "channel/rawwaker_channel.c", includes: true,
 			sources: []string{"internal/test/purec/channel_gaps.c", source}, asan: []string{""}},
 	}
 	sanitizers = map[string][]string{
+		"none": nil,
 		"asan": {"-fsanitize=address,undefined", "-fno-sanitize-recover=all"},
 		"tsan": {"-fsanitize=thread"},
 	}
@@ -411,6 +458,7 @@ type cRun struct {
 	sanitizer string
 	arg       string
 	once      sync.Once     // of prepare
+	want      string        // what it prints, of programs with broken
 	limit     time.Duration // of a run with a mutant
 }
 
@@ -432,12 +480,9 @@ func newCLab(temp string, all []mutant) *cLab {
 	if noticed, _ := command(time.Minute, ".", nil, "setarch", "-R", "true"); !noticed {
 		l.setarch = "setarch"
 	}
-	for _, sanitizer := range []string{"asan", "tsan"} {
-		for _, p := range programs {
-			args := p.asan
-			if sanitizer == "tsan" {
-				args = p.tsan
-			}
+	for _, sanitizer := range []string{"none", "asan", "tsan"} {
+		for _, p := range append(hosts(), programs...) {
+			args := map[string][]string{"none": p.none, "asan": p.asan, "tsan": p.tsan}[sanitizer]
 			for _, arg := range args {
 				l.runs = append(l.runs, &cRun{program: p, sanitizer: sanitizer, arg: arg})
 			}
@@ -445,7 +490,11 @@ func newCLab(temp string, all []mutant) *cLab {
 	}
 	l.code = map[string][]byte{}
 	for _, f := range filesC {
-		l.code[f.path], _ = plain(f.path, l.dir)
+		code, failed := plain(f.path, l.dir)
+		if failed {
+			check(fmt.Errorf("%s does not compile", f.path))
+		}
+		l.code[f.path] = code
 	}
 	return l
 }
@@ -463,7 +512,12 @@ func (l *cLab) prepare(r *cRun) {
 		l.build(r, filepath.Join(here, r.program.file().path), program+".o", program)
 		r.limit = 5 * time.Minute // for a hang, on a busy machine
 		start := time.Now()
-		if noticed, out := l.run(r, program); noticed {
+		noticed, out := l.run(r, program)
+		if r.want = out; r.program.broken {
+			start = time.Now()
+			noticed, out = l.run(r, program)
+		}
+		if noticed {
 			check(fmt.Errorf("%s fails without an edit: %s", r, out))
 		}
 		r.limit = patience(time.Since(start))
@@ -480,7 +534,8 @@ func (l *cLab) object(r *cRun, s string) string {
 }
 
 func compile(from, to string, flags ...string) (failed bool, out string) {
-	arg := append([]string{"-std=gnu11", "-O1", "-g", "-I.", "-Iwakertest/c", "-Ichannel"}, flags...)
+	arg := append([]string{"-std=gnu11", "-O1", "-g", "-I.", "-Iwakertest/c", "-Ichannel",
+		"-Iaudit", "-Ihosts", "-Ihosts/archive"}, flags...)
 	return command(5*time.Minute, ".", nil, "gcc", append(arg, "-c", from, "-o", to)...)
 }
 
@@ -493,7 +548,7 @@ func compiled(from, to string, flags []string) {
 // plain returns the code that a file compiles to, with eventfd and with pipes. An edit that
 // does not change it is no mutant.
 func plain(from, dir string) (code []byte, failed bool) {
-	for _, flags := range [][]string{{"-O2", "-g0"}, {"-O2", "-g0", "-U__linux__"}} {
+	for _, flags := range [][]string{{"-O2", "-g0"}, {"-O2", "-g0", "-U__linux__", "-D_GNU_SOURCE"}} {
 		to := filepath.Join(dir, "plain.o")
 		if failed, _ := compile(from, to, flags...); failed {
 			return nil, true
@@ -521,16 +576,49 @@ func (l *cLab) link(r *cRun, object, out string) {
 	for _, s := range r.program.linked() {
 		link = append(link, l.object(r, s))
 	}
-	link = append(append(link, object, "-pthread", "-o", out), r.program.link...)
+	link = append(link, object)
+	if r.program.archive {
+		link = append(link, l.archive()) // the edited file's functions are found before its own
+	}
+	link = append(append(link, "-pthread", "-o", out), r.program.link...)
 	if noticed, text := command(5*time.Minute, ".", nil, "gcc", link...); noticed {
 		check(fmt.Errorf("%s", text))
 	}
+}
+
+// archive builds libffiwaker.a once.
+func (l *cLab) archive() string {
+	path, err := filepath.Abs(filepath.Join(l.dir, "libffiwaker.a"))
+	check(err)
+	l.built.Do(func() {
+		failed, out := command(10*time.Minute, "hosts/lib", nil, "go", "build",
+			"-buildmode=c-archive", "-o", path, ".")
+		if failed {
+			check(fmt.Errorf("libffiwaker.a: %s", out))
+		}
+	})
+	return path
 }
 
 func (l *cLab) run(r *cRun, program string) (noticed bool, out string) {
 	name, arg := program, strings.Fields(r.arg)
 	if r.sanitizer == "tsan" && l.setarch == "setarch" {
 		name, arg = "setarch", append([]string{"-R", program}, arg...)
+	}
+	if r.program.broken {
+		noticed, out = command(r.limit, ".", nil, "sh", "-c", `"$0" list | while IFS="	" read -r n k _
+			do
+				[ "$k" = executor ] && continue # may never end
+				echo "$n"; timeout 20 "$0" audit "$n" 2>/dev/null | sort -u
+			done`, program)
+		return noticed || out != r.want, out
+	}
+	if r.program.prints != "" {
+		noticed, out = command(r.limit, ".", nil, "sh", "-c", name+" 2>/dev/null")
+		want, err := os.ReadFile(r.program.prints)
+		check(err)
+		out = strings.ReplaceAll(out, filepath.Base(program), r.program.name) // sites prints it
+		return noticed || strings.TrimSpace(out) != strings.TrimSpace(string(want)), out
 	}
 	return command(r.limit, ".", []string{
 		"RAWWAKER_TEST_SECONDS=5", "TSAN_OPTIONS=halt_on_error=1", "ASAN_OPTIONS=detect_leaks=1",

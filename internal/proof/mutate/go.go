@@ -3,8 +3,6 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -12,34 +10,33 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"sort"
 	"strings"
 	"sync"
-	"syscall"
-	"time"
 )
 
-// filesGo are the Go files that hold a state word, and the packages whose tests run for each, in
-// this order.
-var filesGo = []struct {
-	file  string
-	tests []string
-}{
-	{"internal/wake/core.go",
-		[]string{"internal/wake", "blockon", "executor", "rawwaker", "future", "wakertest"}},
-	{"internal/wake/crossing.go",
-		[]string{"internal/wake", "rawwaker", "executor", "future", "wakertest"}},
-	{"internal/wake/group.go", []string{"internal/wake", "rawwaker", "future", "executor"}},
-	{"internal/wake/parker.go", []string{"internal/wake", "blockon", "rawwaker", "wakertest"}},
-	{"internal/wake/inbox.go", []string{"internal/wake", "executor", "wakertest"}},
-	{"internal/wake/call.go", []string{"internal/wake", "rawwaker", "executor", "future"}},
-	{"rawwaker/handle.go", []string{"rawwaker", "wakertest", "blockon", "future", "executor"}},
-	{"rawwaker/state.go", []string{"rawwaker", "wakertest", "blockon", "future", "executor"}},
-	{"rawwaker/atomic_waker.go", []string{"rawwaker", "future", "wakertest"}},
-	{"rawwaker/wakerset.go", []string{"rawwaker", "future", "wakertest"}},
-	{"executor/task.go", []string{"executor", "wakertest", "future"}},
+// packagesGo are the packages that are edited. The tests of an edited one run first.
+var packagesGo = []string{"internal/wake", "rawwaker", "blockon", "executor", "future"}
+
+// testsGo are the packages whose tests run.
+var testsGo = append(slices.Clone(packagesGo), "wakertest")
+
+// notEdited are files of tracing and debugging: wakelab's tests and the debug modes check them.
+var notEdited = []string{"doc.go", "trace.go", "labels.go", "debug_off.go"}
+
+// filesGo returns the files of those packages that are compiled here.
+func filesGo() (all []string) {
+	for _, p := range packagesGo {
+		out, err := exec.Command("go", "list", "-f", `{{join .GoFiles "\n"}}`, "./"+p).Output()
+		check(err)
+		for _, f := range strings.Fields(string(out)) {
+			if !slices.Contains(notEdited, f) {
+				all = append(all, filepath.Join(p, f))
+			}
+		}
+	}
+	return all
 }
 
 // edit replaces a text by another. At one place, edits that close come first, inner before outer,
@@ -51,26 +48,25 @@ type edit struct {
 	other    int // the place of its other half
 }
 
-// inGo finds the edits. switches.On[n] turns each one on, so one build has them all.
-func inGo() []mutant {
+// inGo finds the edits. switches.On(n) turns each one on, so one build has them all.
+var inGo = sync.OnceValue(func() []mutant {
 	var all []mutant
-	edited := map[string][]byte{}
-	for _, f := range filesGo {
-		text, err := os.ReadFile(f.file)
+	edited, keys := map[string][]byte{}, map[string]int{}
+	for _, f := range filesGo() {
+		text, err := os.ReadFile(f)
 		check(err)
 		w := &walker{
-			text: text, file: f.file, atomics: atomicsIn(filepath.Dir(f.file)),
-			first: len(all) + 1, keys: map[string]int{},
+			text: text, file: f, atomics: atomicsIn(filepath.Dir(f)), first: len(all) + 1, keys: keys,
 		}
 		w.walk()
 		all = append(all, w.found...)
-		edited[f.file] = w.apply()
+		edited[f] = w.apply()
 	}
 	for i := range all {
 		all[i].text = edited[all[i].file]
 	}
 	return all
-}
+})
 
 // atomicsIn returns the names of a package's fields and variables whose type is of sync/atomic.
 func atomicsIn(dir string) map[string]bool {
@@ -170,7 +166,7 @@ func (w *walker) mutant(n ast.Node, what string) string {
 	w.found = append(w.found, mutant{
 		kind: "go", file: w.file, key: key, line: w.set.Position(n.Pos()).Line, number: number,
 	})
-	return fmt.Sprintf("switches.On[%d]", number)
+	return fmt.Sprintf("switches.On(%d)", number)
 }
 
 // around inserts text before and after a node.
@@ -197,8 +193,9 @@ func (w *walker) visit(n ast.Node) bool {
 		}
 	case *ast.IfStmt:
 		c := string(w.text[w.offset(n.Cond.Pos()):w.offset(n.Cond.End())])
-		if strings.HasSuffix(c, "Tracing()") && !strings.Contains(c, "||") {
-			return false // tracing is not a step: wakelab's tests check it
+		if slices.ContainsFunc(debugging, func(d string) bool { return strings.HasSuffix(c, d) }) &&
+			!strings.Contains(c, "||") {
+			return false // not a step: wakelab's tests and the debug modes check it
 		}
 		w.condition(n.Cond)
 	case *ast.CallExpr:
@@ -219,16 +216,21 @@ func (w *walker) condition(e ast.Expr) {
 
 func (w *walker) negate(n ast.Expr) { w.around(n, "((", ") != "+w.mutant(n, "negated")+")") }
 
-// notLeftOut are calls that no edit removes: a function may have to end with one, and tests of
-// their own check the messages.
-var notLeftOut = []string{"panic", "misuse", "debugGC", "debugHandles"}
+// debugging are conditions that hold only in a debug mode, and what a build decides.
+var debugging = []string{"Tracing()", "auditAll", "FreshContexts", "capi.HasCgo"}
+
+// notLeftOut are calls that no edit removes: a function may have to end with one, tests of their
+// own check the messages, and no test notices that a loop does not yield or that an object is
+// collected a little earlier.
+var notLeftOut = []string{"panic", "misuse", "debugGC", "debugHandles", "runtime.Gosched",
+	"runtime.KeepAlive", "capi.Die", "report", "needCgo"}
 
 func (w *walker) statements(list []ast.Stmt) {
 	for _, s := range list {
 		switch s := s.(type) {
 		case *ast.ExprStmt:
 			if c, ok := s.X.(*ast.CallExpr); ok {
-				if f, ok := c.Fun.(*ast.Ident); ok && slices.Contains(notLeftOut, f.Name) {
+				if slices.Contains(notLeftOut, string(w.text[w.offset(c.Fun.Pos()):w.offset(c.Fun.End())])) {
 					continue
 				}
 			}
@@ -244,7 +246,7 @@ func (w *walker) statements(list []ast.Stmt) {
 	}
 }
 
-var methods = []string{"Load", "Store", "Swap", "CompareAndSwap", "Add", "Or"}
+var methods = []string{"Load", "Store", "Swap", "CompareAndSwap", "Add", "Or", "And"}
 
 // call replaces a step of sync/atomic by a plain one.
 func (w *walker) call(c *ast.CallExpr) {
@@ -261,12 +263,25 @@ func (w *walker) call(c *ast.CallExpr) {
 	}
 	w.unsafe = true
 	recv := string(w.text[w.offset(s.X.Pos()):w.offset(s.X.End())])
-	with := fmt.Sprintf("switches.%s(%s, &%s, unsafe.Pointer(&%s)", s.Sel.Name, w.mutant(c, "plain"),
+	if !isPointer(s.X) {
+		recv = "&" + recv
+	}
+	with := fmt.Sprintf("switches.%s(%s, %s, unsafe.Pointer(%s)", s.Sel.Name, w.mutant(c, "plain"),
 		recv, recv)
 	if len(c.Args) > 0 {
 		with += ", "
 	}
 	w.callee(c, with)
+}
+
+// isPointer reports whether e is a local variable that is defined by :=, with an address.
+func isPointer(e ast.Expr) bool {
+	x, ok := e.(*ast.Ident)
+	if !ok || x.Obj == nil {
+		return false
+	}
+	_, defined := x.Obj.Decl.(*ast.AssignStmt)
+	return defined
 }
 
 // callee replaces what precedes the arguments of a call.
@@ -311,182 +326,3 @@ func (w *walker) apply() []byte {
 }
 
 func module() string { return "github.com/seed-8a1b3254/ffiwaker" }
-
-// goLab holds the test programs, which contain every edit, and how long each may print nothing.
-// Each is built when it first runs.
-type goLab struct {
-	dir, overlay string
-
-	mu    sync.Mutex
-	built map[string]*sync.Once
-	quiet map[string]time.Duration // of a package, or of one of its tests
-}
-
-func newGoLab(temp string, all []mutant) *goLab {
-	l := &goLab{
-		dir: filepath.Join(temp, "go"), built: map[string]*sync.Once{}, quiet: map[string]time.Duration{},
-	}
-	if !slices.ContainsFunc(all, func(m mutant) bool { return m.kind == "go" }) {
-		return l
-	}
-	check(os.MkdirAll(l.dir, 0o755))
-	here, err := os.Getwd()
-	check(err)
-	replace := map[string]string{}
-	for _, m := range inGo() {
-		to := filepath.Join(l.dir, strings.ReplaceAll(m.file, "/", "_"))
-		check(os.WriteFile(to, m.text, 0o644))
-		replace[filepath.Join(here, m.file)] = to
-	}
-	overlay, err := json.Marshal(map[string]any{"Replace": replace})
-	check(err)
-	l.overlay = filepath.Join(l.dir, "overlay.json")
-	check(os.WriteFile(l.overlay, overlay, 0o644))
-	return l
-}
-
-// patient returns how long a package's tests, or one of them, may print nothing; 0: there is no
-// such test.
-func (l *goLab) patient(p, test string) time.Duration {
-	l.mu.Lock()
-	once := l.built[p]
-	if once == nil {
-		once = new(sync.Once)
-		l.built[p] = once
-	}
-	l.mu.Unlock()
-	once.Do(func() { l.build(p) })
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.quiet[strings.TrimSpace(p+" "+test)]
-}
-
-func (l *goLab) build(p string) {
-	failed, out := command(5*time.Minute, ".", nil, "go", "test", "-race", "-c", "-vet=off",
-		"-overlay", l.overlay, "-o", l.program(p), "./"+p)
-	if failed {
-		check(fmt.Errorf("%s: %s", p, out))
-	}
-	// The tests must pass without an edit.
-	r := l.run(p, 0, "", 2*time.Minute)
-	if r.failed {
-		check(fmt.Errorf("%s fails without an edit, in %s: %s", p, r.test, r.out))
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.quiet[p] = patience(r.longest)
-	passed := regexp.MustCompile(`(?m)^ *--- PASS: (\S+) \(([\d.]+s)\)`)
-	for _, m := range passed.FindAllStringSubmatch(r.out, -1) {
-		took, err := time.ParseDuration(m[2])
-		check(err)
-		l.quiet[p+" "+m[1]] = patience(took)
-	}
-}
-
-func (l *goLab) program(p string) string {
-	return filepath.Join(l.dir, strings.ReplaceAll(p, "/", "_")+".test")
-}
-
-type goRun struct {
-	failed, race bool
-	test         string        // in which it failed, or hung
-	longest      time.Duration // in which it printed nothing
-	out          string
-}
-
-// run runs a package's tests, or only one, with one edit on, until one fails, or the program prints
-// nothing for the time quiet.
-func (l *goLab) run(p string, number int, test string, quiet time.Duration) (r goRun) {
-	arg := []string{"-test.v", "-test.short", "-test.failfast", "-test.timeout=0"}
-	if test != "" {
-		arg = append(arg, "-test.run="+pattern(test))
-	}
-	cmd := exec.Command(l.program(p), arg...)
-	cmd.Dir = p
-	cmd.Env = append(os.Environ(), fmt.Sprintf("MUTANT=%d", number), "GORACE=halt_on_error=1",
-		"GOTRACEBACK=single")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // tests have children
-	out, err := cmd.StdoutPipe()
-	check(err)
-	cmd.Stderr = cmd.Stdout
-	check(cmd.Start())
-	kill := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	said := time.Now()
-	hung := time.AfterFunc(quiet, func() { r.failed = true; kill() })
-	var text strings.Builder
-	for lines := bufio.NewReader(out); ; {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			break
-		}
-		hung.Reset(quiet)
-		r.longest, said = max(r.longest, time.Since(said)), time.Now()
-		if text.Len() < 1<<20 {
-			text.WriteString(line)
-		}
-		if name, ok := strings.CutPrefix(line, "=== RUN   "); ok && r.test == "" {
-			r.out = subject(strings.TrimSpace(name))
-		}
-		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "--- FAIL: "); ok {
-			name, _, _ = strings.Cut(name, " ")
-			if name = subject(name); r.test == "" || strings.HasPrefix(name, r.test+"/") {
-				r.test = name // the line of a test precedes those of its subtests
-			}
-		}
-		r.race = r.race || strings.Contains(line, "WARNING: DATA RACE")
-		if text.Len() > 1<<24 { // it never stops printing
-			r.failed = true
-			kill()
-		}
-	}
-	err = cmd.Wait()
-	if hung.Stop(); err != nil {
-		r.failed = true
-	}
-	kill()
-	if r.test == "" {
-		r.test = r.out // the last one that began
-	}
-	r.out = text.String()
-	return r
-}
-
-// subject returns the first two parts of a test's name: Test, or Test/subtest.
-func subject(test string) string {
-	parts := strings.SplitN(test, "/", 3)
-	return strings.Join(parts[:min(len(parts), 2)], "/")
-}
-
-// pattern returns the -run pattern that matches exactly that test.
-func pattern(test string) string {
-	parts := strings.Split(test, "/")
-	for i, part := range parts {
-		parts[i] = "^" + regexp.QuoteMeta(part) + "$"
-	}
-	return strings.Join(parts, "/")
-}
-
-func (l *goLab) try(m mutant, hint string) verdict {
-	if p, test, ok := strings.Cut(hint, " "); ok {
-		if quiet := l.patient(p, test); quiet != 0 {
-			for range *rounds {
-				if l.run(p, m.number, test, quiet).failed {
-					return verdict{by: hint}
-				}
-			}
-		}
-	}
-	for range *rounds {
-		for _, f := range filesGo {
-			if f.file != m.file {
-				continue
-			}
-			for _, p := range f.tests {
-				if r := l.run(p, m.number, "", l.patient(p, "")); r.failed {
-					return verdict{by: p + " " + r.test, race: r.race}
-				}
-			}
-		}
-	}
-	return verdict{}
-}

@@ -5,7 +5,7 @@
 // built with an overlay.
 //
 //	go run ./internal/proof/mutate [-only c|go|orders] [-match REGEXP] [-by REGEXP] [-every N]
-//		[-jobs 2] [-list] [-v] [-rounds 3] [-explained] [-hints] [-unhinted] [-limit 15m]
+//		[-jobs 2] [-list] [-v] [-rounds 3] [-explained] [-hints] [-unhinted] [-limit 15m] [-keep FOLDER]
 //
 // It reads three lists, whose keys name a mutant as -list prints it:
 //
@@ -49,6 +49,8 @@ type verdict struct {
 	by   string // what noticed it; empty: nothing did
 	none string // why it is not a mutant
 	race bool   // the race detector noticed it
+
+	unreached bool // no test runs the edited place
 }
 
 //go:embed equivalent.txt
@@ -75,6 +77,7 @@ var (
 	rounds    = flag.Int("rounds", 3, "a mutant survives if all tests pass `n` times: threads differ")
 	hints     = flag.Bool("hints", false, "write noticed.txt again")
 	unhinted  = flag.Bool("unhinted", false, "run only mutants without a hint in noticed.txt")
+	keep      = flag.String("keep", "", "leave the test programs in this `folder`, and use them again")
 	limit     = flag.Duration("limit", 0, "start no mutant after this time; do not report the rest")
 )
 
@@ -83,11 +86,17 @@ func main() {
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	check(err)
 	check(os.Chdir(strings.TrimSpace(string(root))))
-	temp, err := os.MkdirTemp("", "mutate")
+	temp := *keep
+	if temp == "" {
+		temp, err = os.MkdirTemp("", "mutate")
+		check(err)
+		status := run(temp)
+		check(os.RemoveAll(temp))
+		os.Exit(status)
+	}
+	temp, err = filepath.Abs(temp)
 	check(err)
-	status := run(temp)
-	check(os.RemoveAll(temp))
-	os.Exit(status)
+	os.Exit(run(temp))
 }
 
 func check(err error) {
@@ -198,6 +207,7 @@ func run(temp string) int {
 		}
 		check(os.WriteFile("internal/proof/mutate/noticed.txt", []byte(text), 0o644))
 	}
+	fmt.Printf("%d mutants ran in %.0f s\n", len(all), time.Since(began).Seconds())
 	return max(report(all, got, reasons), stale(whole, "equivalent.txt", reasons),
 		stale(whole, "modelled.txt", twins))
 }
@@ -229,6 +239,9 @@ func byModel(twin string) string {
 }
 
 func shown(v verdict) string {
+	if v.unreached {
+		return "NOT REACHED"
+	}
 	if v.by == "" && v.none == "" {
 		return "SURVIVED"
 	}
@@ -259,7 +272,7 @@ func report(all []mutant, got []verdict, reasons map[string]string) (status int)
 		case v.by != "":
 			s.caught++
 		default:
-			fmt.Printf("SURVIVED    %s:%d %s\n", m.file, m.line, m.key)
+			fmt.Printf("%-11s %s:%d %s\n", shown(v), m.file, m.line, m.key)
 			status = 1
 		}
 	}

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -905,6 +906,110 @@ static void a_future_that_wakes_itself_is_polled_again(void) {
   rawwaker_sink_drop(s);
 }
 
+/* A poll that a runtime leaves by an unwind, as Go does by a panic. It does what its letters
+ * specify before: s wakes itself, and is polled again; k keeps the waker; w wakes itself; the end
+ * leaves. */
+typedef struct leaving {
+  const char *letters;
+  rawwaker kept;
+  jmp_buf out;
+} leaving;
+static rawwaker_poll leaving_poll(void *data, rawwaker_context *cx, void *out) {
+  leaving *f = data;
+  (void)out;
+  for (;;) {
+    switch (*f->letters++) {
+      case 's': rawwaker_wake_by_ref(cx->waker); return RAWWAKER_PENDING;
+      case 'k': f->kept = rawwaker_clone(cx->waker); break;
+      case 'w': rawwaker_wake_by_ref(cx->waker); break;
+      case '.': return RAWWAKER_PENDING;
+      default: longjmp(f->out, 1);
+    }
+  }
+}
+static void leaving_drop(void *data) { (void)data; }
+/* Polls until f is left, and ends that. */
+static rawwaker_box *poll_and_leave(rawwaker_sink *s, rawwaker_box **b, leaving *f, bool *woken) {
+  static const rawwaker_future_vtable vtable = {leaving_poll, leaving_drop};
+  static uintptr_t note;
+  bool ignored;
+  *woken = true;
+  if (setjmp(f->out) == 0) {
+    rawwaker_box_poll_noted(s, b, (rawwaker_future){f, &vtable}, NULL, &ignored, &note);
+    CHECK(!"it was not left");
+  }
+  return rawwaker_box_poll_left(note, woken);
+}
+static void a_poll_that_is_left(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_notice n[2];
+  bool woken;
+  /* that has kept nothing leaves nothing */
+  static const struct {
+    const char *letters;
+    bool woken;
+  } keeps_none[] = {{"", false}, {"w", true}, {"s", true}, {"sw", true}};
+  for (size_t i = 0; i < sizeof keeps_none / sizeof keeps_none[0]; i++) {
+    rawwaker_box *b = NULL;
+    leaving f = {.letters = keeps_none[i].letters};
+    CHECK(poll_and_leave(s, &b, &f, &woken) == NULL && b == NULL);
+    CHECK(woken == keeps_none[i].woken && rawwaker_live() == 0);
+  }
+  /* that has kept its waker gives the box, to be adopted or closed */
+  static const struct {
+    const char *letters;
+    bool woken;
+  } keeps[] = {{"k", false}, {"kw", true}, {"sk", true}};
+  for (size_t i = 0; i < sizeof keeps / sizeof keeps[0]; i++) {
+    rawwaker_box *b = NULL;
+    leaving f = {.letters = keeps[i].letters};
+    rawwaker_box *made = poll_and_leave(s, &b, &f, &woken);
+    CHECK(made != NULL && b == NULL && woken == keeps[i].woken);
+    CHECK(rawwaker_box_adopt(made, 7) == (i == 1) && rawwaker_box_id(&f.kept) == 7);
+    rawwaker_wake(f.kept);
+    CHECK(drain(s, n, 2) == 1 && n[0].id == 7 && n[0].woken);
+    /* of a box that there is: its wakes are listed again */
+    f = (leaving){.letters = "s"};
+    rawwaker w = rawwaker_box_ref(made);
+    CHECK(poll_and_leave(s, &made, &f, &woken) == NULL && woken && drain(s, n, 2) == 0);
+    rawwaker_wake_by_ref(&w);
+    CHECK(drain(s, n, 2) == 1);
+    /* it was listed: the poll does not loop, and leaves nothing to end */
+    rawwaker_wake_by_ref(&w);
+    f = (leaving){.letters = "w"};
+    CHECK(poll_and_leave(s, &made, &f, &woken) == NULL && !woken && drain(s, n, 2) == 1);
+    rawwaker_drop(w);
+    rawwaker_box_close(made);
+  }
+  rawwaker_sink_drop(s);
+}
+
+/* The future keeps its waker, wakes it and panics: the loop ends at once, and the box is given. */
+static rawwaker_poll keeps_and_panics_poll(void *data, rawwaker_context *cx, void *out) {
+  rawwaker *kept = data;
+  (void)out;
+  *kept = rawwaker_clone(cx->waker);
+  rawwaker_wake_by_ref(kept);
+  return RAWWAKER_PANICKED;
+}
+static void a_box_that_was_woken_by_a_poll_that_panics(void) {
+  static const rawwaker_future_vtable vtable = {keeps_and_panics_poll, script_drop};
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = NULL;
+  rawwaker_notice n[2];
+  bool told = false;
+  rawwaker kept;
+  CHECK(rawwaker_box_poll(s, &b, (rawwaker_future){&kept, &vtable}, NULL, &told) ==
+            RAWWAKER_PANICKED &&
+        told && b != NULL);
+  CHECK(rawwaker_box_adopt(b, 3));
+  rawwaker_wake_by_ref(&kept);
+  CHECK(drain(s, n, 2) == 1 && n[0].id == 3);
+  rawwaker_drop(kept);
+  rawwaker_box_close(b);
+  rawwaker_sink_drop(s);
+}
+
 #ifdef PR_SET_TSC
 /* If a process may not read the time (rdtsc, and so clock_gettime, raises a signal), a future that
  * does not wake itself can still be polled: the clock is read only for a future that does. */
@@ -977,9 +1082,21 @@ static void a_box_closed_during_its_poll_stays_closed(void) {
   rawwaker_sink_drop(s);
 }
 
+static rawwaker_poll known_poll(void *data, rawwaker_context *cx, void *out) {
+  rawwaker w = rawwaker_from_boxed(cx->waker->data);
+  (void)data;
+  (void)out;
+  CHECK(w.vtable != NULL && rawwaker_will_wake(&w, cx->waker));
+  return RAWWAKER_READY;
+}
 static void boxes_are_known_by_their_first_word(void) {
+  static const rawwaker_future_vtable of_block_on = {known_poll, script_drop};
+  CHECK(rawwaker_block_on((rawwaker_future){NULL, &of_block_on}, NULL) == RAWWAKER_READY);
   rawwaker_sink *s = rawwaker_sink_new(0);
   rawwaker_box *b = rawwaker_box_new(s, 3, 0);
+  uint32_t word;
+  memcpy(&word, (const char *)b + rawwaker_box_word(), sizeof word);
+  CHECK(word == RAWWAKER_BOX_IDLE);
   rawwaker w = rawwaker_box_ref(b), f = rawwaker_from_fn(hook, &hooked, NULL);
   rawwaker x = rawwaker_from_boxed(w.data), y = rawwaker_from_boxed(f.data);
   rawwaker_boxed_vtable copied = *((const rawwaker_boxed *)w.data)->vtable;
@@ -1224,6 +1341,16 @@ static void a_hook_may_drop_its_sink(void) {
   rawwaker_wake(w);
   CHECK(in_hook.calls == 1);
   rawwaker_box_close(b);
+  /* All that were set are dropped, also those that a later one has replaced. */
+  in_hook_begin(drop_the_sink);
+  descriptor = rawwaker_sink_fd(in_hook.s);
+  CHECK(rawwaker_sink_on_wake(in_hook.s, rawwaker_from_fn(in_hook_call, NULL, in_hook_drop)));
+  b = rawwaker_box_new(in_hook.s, 1, 0);
+  rawwaker_wake(rawwaker_box_ref(b));
+  CHECK(in_hook.calls == 1 && in_hook.drops == 0);
+  rawwaker_sink_reap();
+  CHECK(in_hook.drops == 2);
+  rawwaker_box_close(b);
   /* If the runtime has set no reaper, another sink's calls do it too. */
   for (int way = 0; way < 2; way++) {
     in_hook_begin(drop_the_sink);
@@ -1442,6 +1569,23 @@ static void die_from_fn_memory(void) {
   rawwaker_from_fn(number_none, NULL, NULL);
 }
 
+static void die_box_poll_memory(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = NULL;
+  bool woken;
+  out_of_memory_at = 1;
+  rawwaker_box_poll(s, &b, (rawwaker_future){NULL, &nine}, NULL, &woken);
+}
+static void die_box_poll_noted_memory(void) {
+  rawwaker_sink *s = rawwaker_sink_new(0);
+  rawwaker_box *b = NULL;
+  bool woken;
+  uintptr_t note;
+  out_of_memory_at = 1;
+  rawwaker_box_poll_noted(s, &b, (rawwaker_future){NULL, &nine}, NULL, &woken, &note);
+}
+static void die_reaper(void) { rawwaker_sink_reaper(rawwaker_sink_new(0)); }
+
 static void deaths(void) {
   death("rawwaker_clone: NULL vtable", die_clone);
   death("rawwaker_clone: empty slot clone", die_clone_slot);
@@ -1477,6 +1621,10 @@ static void deaths(void) {
   death("rawwaker_block_on: empty slot drop", die_block_on_drop);
   death("rawwaker_block_on: slot poll gave 9", die_block_on_nine);
   death("rawwaker_block_on: out of memory", die_block_on_memory);
+  death("rawwaker_box_poll: out of memory", die_box_poll_memory);
+  death("rawwaker_box_poll_noted: out of memory", die_box_poll_noted_memory);
+  death("rawwaker_sink_reaper: the sink can be dropped (make it with RAWWAKER_SINK_FOREVER)",
+        die_reaper);
   death("rawwaker_from_fn: NULL wake", die_from_fn);
   death("rawwaker_from_fn: out of memory", die_from_fn_memory);
 }
@@ -1503,6 +1651,8 @@ static void no_memory_for_a_runtime(void) {
   CHECK(rawwaker_box_new(s, 1, 0) == NULL);
   out_of_memory_at = 1;
   CHECK(!rawwaker_sink_on_wake(s, rawwaker_noop()));
+  out_of_memory_at = 1;
+  CHECK(rawwaker_sink_new(0) == NULL);
   rawwaker_sink_drop(s);
 }
 
@@ -1552,6 +1702,10 @@ int main(int argc, char **argv) {
   run("the clock is read only for a future that wakes itself",
       no_clock_for_a_future_that_does_not_wake_itself);
 #endif
+  run("a poll that is left by an unwind leaves the box as if it had returned",
+      a_poll_that_is_left);
+  run("a box made by a poll that wakes it and panics is returned, and its wake reported",
+      a_box_that_was_woken_by_a_poll_that_panics);
   run("a box made by a poll is returned if the future kept it",
       a_box_made_by_a_poll_is_given_back_if_it_was_kept);
   run("a box closed in or before its poll stays closed", a_box_closed_during_its_poll_stays_closed);

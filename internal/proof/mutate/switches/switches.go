@@ -1,23 +1,46 @@
 // Package switches selects a mutant at run time: the edited Go code imports it.
 //
 // The code contains each edited place twice, original and edited. The environment variable MUTANT
-// has the number of the edit that is on, so all mutants are compiled once.
+// has the number of the edit that is on, so all mutants are compiled once. With MUTANT_REACHED=FILE
+// the number of each place that runs is appended to FILE, so that only the tests that reach a place
+// need to run with its edit.
 package switches
 
 import (
 	"os"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"unsafe"
 )
 
-// On[n] is set if edit n is on: one of them, or none.
-var On = func() (on [4096]bool) {
-	if n, err := strconv.Atoi(os.Getenv("MUTANT")); err == nil {
-		on[n] = true
+var (
+	on, _   = strconv.Atoi(os.Getenv("MUTANT")) // 0: none
+	file    = openFile()
+	reached [1 << 14]atomic.Bool
+)
+
+func openFile() int {
+	name := os.Getenv("MUTANT_REACHED")
+	if name == "" {
+		return -1
 	}
-	return on
-}()
+	fd, err := syscall.Open(name, syscall.O_WRONLY|syscall.O_APPEND|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		panic(err)
+	}
+	return fd
+}
+
+// On reports whether edit n is on.
+//
+//go:norace
+func On(n int) bool {
+	if file >= 0 && !reached[n].Swap(true) {
+		_, _ = syscall.Write(file, []byte{byte(n), byte(n >> 8)})
+	}
+	return n == on
+}
 
 // Each atomic step, and the plain one that replaces it if on is set. p is the address of the word,
 // which comes first in sync/atomic's types.
@@ -80,6 +103,17 @@ func Or[T int32 | int64 | uint32 | uint64](
 	return a.Or(v)
 }
 
+func And[T int32 | int64 | uint32 | uint64](
+	on bool, a interface{ And(T) T }, p unsafe.Pointer, v T,
+) T {
+	if on {
+		was := *(*T)(p)
+		*(*T)(p) = was & v
+		return was
+	}
+	return a.And(v)
+}
+
 func LoadUint32(on bool, p *uint32) uint32 {
 	if on {
 		return *p
@@ -130,6 +164,14 @@ func LoadPointer(on bool, p *unsafe.Pointer) unsafe.Pointer {
 	return atomic.LoadPointer(p)
 }
 
+func StorePointer(on bool, p *unsafe.Pointer, v unsafe.Pointer) {
+	if on {
+		*p = v
+		return
+	}
+	atomic.StorePointer(p, v)
+}
+
 func SwapPointer(on bool, p *unsafe.Pointer, v unsafe.Pointer) unsafe.Pointer {
 	if on {
 		was := *p
@@ -137,4 +179,11 @@ func SwapPointer(on bool, p *unsafe.Pointer, v unsafe.Pointer) unsafe.Pointer {
 		return was
 	}
 	return atomic.SwapPointer(p, v)
+}
+
+func LoadUintptr(on bool, p *uintptr) uintptr {
+	if on {
+		return *p
+	}
+	return atomic.LoadUintptr(p)
 }
