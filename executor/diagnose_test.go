@@ -264,25 +264,35 @@ func TestDiagnose(t *testing.T) {
 		counts := func(n string) { t.Helper(); require.Contains(t, dumped(t), ", wakers "+n+"\n") }
 		counts("3")
 		kept[0].Drop()
-		kept[0] = nil
 		counts("2")
-		finalized(t)
+		forget(t, &kept[0])
 		counts("2") // the collector does not count a dropped one again
-		kept[1] = nil
-		finalized(t)
-		counts("1")
+		forget(t, &kept[1])
+		collected(t, func() bool { return strings.Contains(dumped(t), ", wakers 1\n") })
 		if !capi.HasCgo {
 			return
 		}
 		kept[2].AsRaw()
 		require.Contains(t, dumped(t), ", wakers 1 and C's\n")
-		kept[2] = nil
-		finalized(t)
-		collected(
-			t,
-			func() bool { return !strings.Contains(dumped(t), "C's") },
-		) // the box is dropped on a goroutine of the library
-		counts("0")
+		forget(t, &kept[2])
+		collected(t, func() bool { return strings.Contains(dumped(t), ", wakers 0\n") })
+	})
+	t.Run("keeps_no_forgotten_Local_whose_future_keeps_its_waker", func(t *testing.T) {
+		diagnosed(t)
+		var freed atomic.Int32
+		func() {
+			l := executor.NewLocal()
+			runtime.AddCleanup(l, func(int) { freed.Add(1) }, 0)
+			var kept *rawwaker.Waker
+			executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+				kept = cx.Waker().Clone()
+				return rawwaker.Pending[int]()
+			}))
+			for l.Tick() {
+			}
+			runtime.KeepAlive(kept)
+		}()
+		collected(t, func() bool { return freed.Load() == 1 })
 	})
 	// For the race detector, too.
 	t.Run("allows_an_abort_during_a_panic", func(t *testing.T) {
@@ -315,12 +325,10 @@ func TestDiagnose(t *testing.T) {
 	})
 }
 
-// finalized returns when the finalizers of all that was garbage before have run: they run one
-// after the other.
-func finalized(t *testing.T) {
-	for range 2 {
-		var over atomic.Bool
-		runtime.SetFinalizer(&[4]*int{}, func(*[4]*int) { over.Store(true) })
-		collected(t, over.Load)
-	}
+// forget forgets a waker, and returns when its cleanups run.
+func forget(t *testing.T, w **rawwaker.Waker) {
+	var gone atomic.Bool
+	runtime.AddCleanup(*w, func(int) { gone.Store(true) }, 0)
+	*w = nil
+	collected(t, gone.Load)
 }

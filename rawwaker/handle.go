@@ -26,7 +26,7 @@ func newWaker(t target) *Waker {
 	case t.kind == foreign:
 		w.arm()
 	case t.kind.isCounted():
-		runtime.SetFinalizer(w, func(w *Waker) { w.core.Count(-1, "collected") })
+		w.guard(&backstop{count: t.core.CountCollected()})
 	}
 	return w
 }
@@ -95,7 +95,9 @@ func kindOf(c *wake.Core) snapshot {
 func (w *Waker) raw() RawWaker { return RawWaker{Data: w.data, VTable: (*VTable)(w.link)} }
 
 // boxRaw returns the two words of the box that a Waker with ref holds.
-func (w *Waker) boxRaw() RawWaker { return fromNumbers(capi.Raw{Data: w.data, VTable: boxVTable}) }
+func (w *Waker) boxRaw() RawWaker { return boxOf(w.data) }
+
+func boxOf(data uintptr) RawWaker { return fromNumbers(capi.Raw{Data: data, VTable: boxVTable}) }
 
 // other returns the Waker that w, held or a view, stands for.
 func (w *Waker) other() *Waker {
@@ -119,39 +121,69 @@ func (w *Waker) heldNow(n *Waker) *Waker {
 	return w.other()
 }
 
-// arm and disarm bracket the time in which a Waker holds a reference of C. Only for a Waker that
-// newWaker made: the runtime sets no finalizer on a field.
+// arm sets the finalizer of a foreign Waker, until disarm. Only for a Waker that newWaker made: the
+// runtime sets no finalizer on a field.
 func (w *Waker) arm() {
 	debugHandles(1)
 	runtime.SetFinalizer(w, (*Waker).finalize)
 }
 
-func (w *Waker) disarm() {
-	runtime.SetFinalizer(w, nil)
-	debugHandles(-1)
+// backstop ends a forgotten Waker of Go's that is counted or holds a reference of its box. It is a
+// cleanup, because the task that the Waker leads to may keep the Waker, and the runtime runs no
+// finalizer in a cycle. So a backstop must not lead to the Waker or its core.
+type backstop struct {
+	count   func()  // nil: it is not counted
+	box     uintptr // 0: it holds no reference
+	cleanup runtime.Cleanup
 }
 
-// uncount ends the counting of a Waker that was in state s and is now consumed.
-func (w *Waker) uncount(s, how snapshot) {
-	if s.isCounted() {
+// guard sets the backstop of a Waker of kind core or user, until disarm.
+func (w *Waker) guard(b *backstop) {
+	b.cleanup = runtime.AddCleanup(w, (*backstop).collected, b)
+	w.link = unsafe.Pointer(b)
+}
+
+// guarded returns the backstop of a Waker that is counted or holds a reference of its box.
+func (w *Waker) guarded() *backstop {
+	// SAFETY: with kinds core and user, only guard sets link.
+	return (*backstop)(w.link)
+}
+
+// collected runs when the Waker is unreachable.
+func (b *backstop) collected() {
+	if b.count != nil {
+		b.count()
+	}
+	if b.box != 0 {
+		debugHandles(-1)
+		// Cleanups share goroutines, and the last reference of a Local may end a host's waker.
+		wake.Later(target{kind: foreign, raw: boxOf(b.box)}.drop)
+	}
+}
+
+// disarm takes back the finalizer or backstop of a Waker that was in state s and is now consumed,
+// and ends its counting.
+func (w *Waker) disarm(s, how snapshot) {
+	if s.kind() == foreign {
 		runtime.SetFinalizer(w, nil)
+	} else if s.hasRef() || s.isCounted() {
+		w.guarded().cleanup.Stop()
+		runtime.KeepAlive(w) // else the cleanup may run already
+	}
+	if s.holdsC() {
+		debugHandles(-1)
+	}
+	if s.isCounted() {
 		w.core.Count(-1, consumedBy(how))
 	}
 }
 
 func (w *Waker) finalize() {
-	s := w.state.load() // armed, so it is neither consumed nor held
-	w.state.collect(s)
+	w.state.collect(w.state.load())
 	debugHandles(-1)
 	t := target{kind: foreign, raw: w.raw()}
 	if auditAll {
 		capi.AuditAbandoned(t.raw.numbers())
-	}
-	if s.hasRef() {
-		t.raw = w.boxRaw()
-	}
-	if s.isCounted() {
-		w.core.Count(-1, "collected")
 	}
 	// Finalizers share one goroutine, and a foreign slot may block.
 	wake.Later(t.drop)
@@ -203,10 +235,7 @@ func (w *Waker) consume(call string, how snapshot) (*Waker, snapshot) {
 			panic("rawwaker: " + call + " during another call on the same Waker")
 		}
 		if w.state.consume(s, how) {
-			if s.holdsC() {
-				w.disarm()
-			}
-			w.uncount(s, how)
+			w.disarm(s, how)
 			return w, s
 		}
 	}
