@@ -128,18 +128,18 @@ func (w *Waker) arm() {
 	runtime.SetFinalizer(w, (*Waker).finalize)
 }
 
-// backstop ends a forgotten Waker of Go's that is counted or holds a reference of its box. It is a
-// cleanup, because the task that the Waker leads to may keep the Waker, and the runtime runs no
-// finalizer in a cycle. So a backstop must not lead to the Waker or its core.
+// backstop ends a forgotten Waker of Go's that is counted or holds a reference of its box. Only that
+// Waker refers to it, so it becomes unreachable with the Waker. The Waker has no finalizer itself,
+// because the task that it leads to may keep it, and the runtime finalizes none of a cycle. For the
+// same reason a backstop leads neither to the Waker nor to its core.
 type backstop struct {
-	count   func()  // nil: it is not counted
-	box     uintptr // 0: it holds no reference
-	cleanup runtime.Cleanup
+	count func()  // nil: it is not counted
+	box   uintptr // 0: it holds no reference
 }
 
 // guard sets the backstop of a Waker of kind core or user, until disarm.
 func (w *Waker) guard(b *backstop) {
-	b.cleanup = runtime.AddCleanup(w, (*backstop).collected, b)
+	runtime.SetFinalizer(b, (*backstop).finalize)
 	w.link = unsafe.Pointer(b)
 }
 
@@ -149,26 +149,25 @@ func (w *Waker) guarded() *backstop {
 	return (*backstop)(w.link)
 }
 
-// collected runs when the Waker is unreachable.
-func (b *backstop) collected() {
+func (b *backstop) finalize() {
 	if b.count != nil {
 		b.count()
 	}
 	if b.box != 0 {
 		debugHandles(-1)
-		// Cleanups share goroutines, and the last reference of a Local may end a host's waker.
+		// The last reference of a Local's box may end a host's waker, which may block.
 		wake.Later(target{kind: foreign, raw: boxOf(b.box)}.drop)
 	}
 }
 
-// disarm takes back the finalizer or backstop of a Waker that was in state s and is now consumed,
-// and ends its counting.
+// disarm takes back the finalizer of a Waker that was in state s and is now consumed, and ends its
+// counting.
 func (w *Waker) disarm(s, how snapshot) {
-	if s.kind() == foreign {
+	switch {
+	case s.kind() == foreign:
 		runtime.SetFinalizer(w, nil)
-	} else if s.hasRef() || s.isCounted() {
-		w.guarded().cleanup.Stop()
-		runtime.KeepAlive(w) // else the cleanup may run already
+	case s.hasRef(), s.isCounted():
+		runtime.SetFinalizer(w.guarded(), nil)
 	}
 	if s.holdsC() {
 		debugHandles(-1)

@@ -117,7 +117,7 @@ func (c *Core) Count(n int, what string) {
 	}
 }
 
-// CountCollected returns what counts a waker that is collected. It does not keep c alive.
+// CountCollected returns what a collected waker's finalizer calls. It does not keep c alive.
 func (c *Core) CountCollected() (count func()) {
 	var t *tracee
 	if Tracing() {
