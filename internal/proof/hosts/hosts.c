@@ -12,6 +12,9 @@
 #else
 #include "executor.h"
 #endif
+#if defined(FFIWAKER) || defined(AUDIT)
+#include "rawwaker_audit.h"
+#endif
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +22,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -32,6 +36,7 @@ enum { TARGETS = 2 * MOST + WORKS, DEPTH = 4, QUEUED = 6, CLOSED_FDS = 2 * MOST 
 enum { SENTINEL = -77, VALUE = 1000 };
 #if defined(FFIWAKER)
 static const uint64_t hour = 3600000000000; /* nanoseconds */
+void hostsValue(int64_t value, void *out);
 #endif
 
 static program now;
@@ -46,6 +51,14 @@ static _Thread_local int registering = -1, held = -1;
 static _Atomic(unsigned long) clock_now; /* counts wakes and ends of executors */
 
 static bool alone(void) { return (now.mode & 3) != TOGETHER; }
+/* Whether the futures and wakers of the program are wrapped by the auditor. */
+static bool audited(void) {
+#if defined(AUDIT)
+  return (now.mode & AUDITED) != 0;
+#else
+  return false;
+#endif
+}
 
 _Noreturn void fail(const char *what, ...) {
   va_list args;
@@ -134,11 +147,14 @@ int __wrap_dup3(int from, int to, int flags) {
   return __real_dup3(from, to, flags);
 }
 
-/* A call that must abort is made by a thread that stays in abort for good. */
+/* A call that must abort is made by a thread that stays in abort for good, or, if it holds nothing
+ * that a return from abort would leave, by this thread, which comes back. */
 static sem_t aborted_there;
+static _Thread_local jmp_buf *comes_back;
 _Noreturn void __real_abort(void);
 _Noreturn void __wrap_abort(void);
 _Noreturn void __wrap_abort(void) {
+  if (comes_back != NULL) longjmp(*comes_back, 1);
   if (!may_abort) __real_abort();
   sem_post(&aborted_there);
   for (;;) pause();
@@ -189,7 +205,7 @@ typedef struct work {
   atomic_bool due, pending, aborted, open, sent, ended, never;
   int polls, drops, dones;
   rawwaker_poll code;
-  char why[64];
+  char why[160];
   int64_t *out;
   rawwaker_future inner;
   rawwaker_cell cell;
@@ -334,7 +350,11 @@ static rawwaker token_clone(void *data) {
   return w;
 }
 static rawwaker target_waker(target *t) {
-  return t->token ? token_new(t) : rawwaker_from_fn(fn_wake, t, fn_drop);
+  rawwaker w = t->token ? token_new(t) : rawwaker_from_fn(fn_wake, t, fn_drop);
+#if defined(AUDIT)
+  if (audited()) w = rawwaker_audit(w);
+#endif
+  return w;
 }
 
 /* Between these two a wake is made, by this thread. */
@@ -559,6 +579,15 @@ static rawwaker_poll receive(work *w, rawwaker_context *cx) {
 
 static void complete(work *w, int how);
 
+/* Whether it is a Go future with a result. */
+static bool gives(const work *w) {
+#if defined(FFIWAKER)
+  return w->kind == AT_ONCE && (w->script & SELF) != 0;
+#else
+  (void)w;
+  return false;
+#endif
+}
 /* The future of a work. */
 static rawwaker_poll work_poll(void *data, rawwaker_context *cx, void *out) {
   work *w = data;
@@ -566,7 +595,9 @@ static rawwaker_poll work_poll(void *data, rawwaker_context *cx, void *out) {
   expect(atomic_fetch_add(&w->inside, 1) == 0, "work %d is polled during a poll or drop", n);
   expect(w->drops == 0, "work %d is polled after its drop", n);
   expect(!w->ended, "work %d is polled after its completion", n);
-  expect(out == w->out, "work %d is polled with another out", n);
+  expect(audited() ? (out == NULL) == (w->out == NULL) : out == w->out,
+         "work %d is polled with another out", n);
+  int64_t *to = out;
   if (w->driver == BY_EXECUTOR)
     expect(ex_of(w)->ticking && pthread_equal(ex_of(w)->ticker, pthread_self()),
            "work %d is polled outside a tick", n);
@@ -615,11 +646,17 @@ static rawwaker_poll work_poll(void *data, rawwaker_context *cx, void *out) {
       bool null = w->script & NULL_OUT;
       expect((got == RAWWAKER_READY) == (w->has_value && !null),
              "the oneshot of work %d gives %d, which is not what was sent", n, got);
-      expect(got != RAWWAKER_READY || *w->out == VALUE + n, "work %d has another value", n);
+      expect(got != RAWWAKER_READY || *to == VALUE + n, "work %d has another value", n);
     }
-  } else if (got == RAWWAKER_READY && w->out != NULL) {
-    *w->out = VALUE + n;
+  } else if (gives(w) && got != RAWWAKER_PENDING) {
+    bool null = (w->script & NULL_OUT) != 0;
+    expect(!null || (got == RAWWAKER_PANICKED && strstr(w->why, "NULL") != NULL),
+           "a Go future with a NULL out gives %d, and the text \"%s\"", got, w->why);
+    expect(got != RAWWAKER_READY || *to == VALUE + n, "work %d has another value", n);
+  } else if (got == RAWWAKER_READY && to != NULL) {
+    *to = VALUE + n;
   }
+  if (gives(w) && got == RAWWAKER_PANICKED && to != NULL) *to = SENTINEL;
   if (got == RAWWAKER_PANICKED) expect(w->why[0] != '\0', "a panic of work %d has no text", n);
   if (got != RAWWAKER_PENDING) {
     w->code = got;
@@ -662,6 +699,14 @@ static void work_drop(void *data) {
   w->inside--;
 }
 static const rawwaker_future_vtable work_vtable = {work_poll, work_drop};
+static rawwaker_future audited_future(work *w) {
+  rawwaker_future f = {w, &work_vtable};
+#if defined(AUDIT)
+  if (audited() && w->out == NULL) return rawwaker_audit_future(f);
+  if (audited()) return rawwaker_audit_future_sized(f, sizeof *w->out);
+#endif
+  return f;
+}
 
 static void work_done(void *arg, rawwaker_poll code) {
   work *w = arg;
@@ -709,7 +754,7 @@ static work *work_new(const operation *o, enum driver driver) {
   w->target = NULL, w->waker = (rawwaker){NULL, NULL};
   channel *c = &channels[w->channel];
   if (driver == BY_BLOCK_ON && w->kind != ONESHOT) w->kind = GATE;
-  if (w->kind != ONESHOT && w->kind != RECV) w->script &= ~NULL_OUT;
+  if (w->kind != ONESHOT && w->kind != RECV && !gives(w)) w->script &= ~NULL_OUT;
   w->out = NULL;
   if ((w->script & NULL_OUT) == 0 || w->kind == RECV) {
     w->out = malloc(sizeof *w->out);
@@ -764,7 +809,12 @@ static work *work_new(const operation *o, enum driver driver) {
       rawwaker_sender_drop(tx);
     }
     break;
-  case AT_ONCE: w->open = true; break;
+  case AT_ONCE:
+    w->open = true;
+#if defined(FFIWAKER)
+    if (gives(w)) hostsValue(VALUE + index_of(w), &w->inner);
+#endif
+    break;
 #if defined(FFIWAKER)
   case SLEEP: w->inner = ffiwaker_sleep((w->script & SELF) != 0 ? 0 : hour); break;
   case TIMEOUT: w->inner = ffiwaker_timeout(w->inner, hour, &w->expired); break;
@@ -1012,7 +1062,7 @@ static void do_spawn(const operation *o) {
     w->due = true;
     e->tasks++;
     void (*done)(void *, rawwaker_poll) = w->script & NO_DONE ? NULL : work_done;
-    rawwaker_future f = {w, &work_vtable};
+    rawwaker_future f = audited_future(w);
     wake_begin();
     if (w->script & NO_HANDLE) ffiwaker_executor_spawn(e->ex, f, w->out, done, w);
     else w->task = ffiwaker_executor_spawn_task(e->ex, f, w->out, done, w);
@@ -1120,7 +1170,7 @@ static void do_block_on(const operation *o) {
   int n = index_of(w);
   work *outer = atomic_exchange(&blocked[me], w); /* it may be called in a poll of another */
   waits_begin(me);
-  rawwaker_poll got = rawwaker_block_on((rawwaker_future){w, &work_vtable}, w->out);
+  rawwaker_poll got = rawwaker_block_on(audited_future(w), w->out);
   blocked[me] = outer;
   waits_end(me);
   expect(w->ended && got == w->code && w->drops == 1, "block_on of work %d returns %d", n, got);
@@ -1227,6 +1277,103 @@ static void do_handle(work *w, int code) {
     ffiwaker_task_drop(t);
   w->holds--;
 }
+
+/* Memory that was never a cell. */
+static void do_garbage(int call, int byte) {
+  if (!alone() || in_child) return;
+  static rawwaker_cell c;
+  rawwaker w = rawwaker_noop();
+  jmp_buf back;
+  int cancel = hold(), err = dup(2), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+  fflush(stderr);
+  dup2(null, 2);
+  memset(&c, 0x50 + byte, sizeof c);
+  c.private_waker = w;
+  comes_back = &back;
+  if (setjmp(back) == 0) {
+    switch (call) {
+    case 0: rawwaker_cell_register(&c, &w); break;
+    case 1: rawwaker_cell_wake(&c); break;
+    case 2: rawwaker_cell_take(&c, &w); break;
+    default: rawwaker_cell_drop(&c);
+    }
+    comes_back = NULL;
+  }
+  bool used = comes_back == NULL;
+  comes_back = NULL;
+  dup2(err, 2);
+  __real_close(err), __real_close(null);
+  release_hold(cancel);
+  expect(!used, "memory that was never a cell is used silently");
+}
+static void do_look(void) {
+  enum { FIELDS = 16 };
+  rawwaker_box_field fields[FIELDS] = {{0}};
+  size_t n = rawwaker_box_look(NULL, NULL, 0);
+  expect(n > 0 && n <= FIELDS && rawwaker_box_look(NULL, fields, FIELDS) == n,
+         "rawwaker_box_look gives %zu fields", n);
+  for (size_t i = 0; i < n; i++)
+    expect(fields[i].name != NULL && fields[i].value == 0, "a field of no box has a value");
+}
+
+#if defined(FFIWAKER) || defined(AUDIT)
+static atomic_int findings_due; /* by misuse; the auditor makes none of anything else */
+static size_t found_before;
+static rawwaker_poll large_poll(void *data, rawwaker_context *cx, void *out) {
+  (void)cx;
+  memset(out, 1, *(size_t *)data);
+  return RAWWAKER_READY;
+}
+static void do_overrun(size_t more) {
+  static const rawwaker_future_vtable vtable = {large_poll, no_drop};
+  int64_t out[2] = {0};
+  size_t size = sizeof out[0] + more;
+  rawwaker noop = rawwaker_noop();
+  rawwaker_context cx = {&noop};
+  rawwaker_future f =
+      rawwaker_audit_future_sized((rawwaker_future){&size, &vtable}, sizeof out[0]);
+  expect(f.vtable->poll(f.data, &cx, &out[0]) == RAWWAKER_READY, "an audited poll is not READY");
+  f.vtable->drop(f.data);
+  expect(out[0] != 0 && out[1] == 0, "a result that is too large was written beyond its memory");
+  if (more != 0) findings_due++;
+}
+static void do_loan(own *at, bool twice) {
+  own o = own_take(at);
+  if (o.w.vtable == NULL) return;
+  rawwaker loan = rawwaker_audit_lend(&o.w);
+  own_wakes(&o);
+  wake_begin();
+  rawwaker_wake_by_ref(&loan);
+  wake_end();
+  rawwaker_audit_return(&loan);
+  if (twice) {
+    rawwaker_audit_return(&loan);
+    findings_due++;
+  }
+  own_put(at, o);
+}
+static void findings_begin(void) {
+  findings_due = 0;
+  found_before = rawwaker_audit_found();
+}
+static void findings_end(void) {
+  const char *rule;
+  char *text;
+  while (rawwaker_audit_take(&rule, &text)) {
+    bool misuse = strcmp(rule, "double_return") == 0 || strcmp(rule, "result_too_large") == 0 ||
+                  strcmp(rule, "null_out") == 0;
+    if (strcmp(rule, "null_out") == 0) findings_due++;
+    expect(misuse && findings_due > 0, "the auditor reports %s: %s", rule, text);
+    free(text);
+  }
+  expect(rawwaker_audit_found() - found_before == (size_t)findings_due,
+         "the auditor has made %zu findings, and the program %d",
+         rawwaker_audit_found() - found_before, (int)findings_due);
+#if defined(AUDIT)
+  expect(rawwaker_audit_live() == 0, "%zu audited wakers are left", rawwaker_audit_live());
+#endif
+}
+#endif
 
 typedef struct node {
   rawwaker_queue_node n;
@@ -1419,6 +1566,15 @@ static void run(const operation *o) {
   case op_await: gate_await(me, o->x % GATES); break;
   case op_open: gate_open(o->x % GATES); break;
   case op_panic: rawwaker_set_panic("another text", 12); break;
+  case op_look: do_look(); break;
+  case op_garbage: do_garbage(o->x % 4, o->y % 8); break;
+#if defined(FFIWAKER) || defined(AUDIT)
+  case op_loan: do_loan(x, o->y & 1); break;
+  case op_overrun: do_overrun(o->y % 9); break;
+#else
+  case op_loan:
+  case op_overrun: break;
+#endif
   case OPS: break;
   }
 }
@@ -1427,16 +1583,50 @@ static void run(const operation *o) {
 
 static const operation *signalled; /* by this thread, or by none: signals are raised one by one */
 static pthread_mutex_t signal_mu = PTHREAD_MUTEX_INITIALIZER;
+static const rawwaker *_Atomic sent_waker; /* of another thread, which waits for handled */
+static atomic_bool sending;
+static sem_t handled;
 static void on_signal(int number) {
   (void)number;
   enum { ANY = 4321 };
+  int saved = errno;
   in_signal = true;
   errno = ANY;
-  do_wake(&owns[me][signalled->x % OWN], true);
+  const rawwaker *w = atomic_exchange(&sent_waker, NULL);
+  if (w != NULL) {
+    wake_begin();
+    rawwaker_wake_by_ref(w);
+    wake_end();
+    expect(errno == ANY, "a wake_by_ref in a signal handler changes errno to %d", errno);
+    sem_post(&handled);
+  } else {
+    do_wake(&owns[me][signalled->x % OWN], true);
+  }
   in_signal = false;
+  errno = saved;
+}
+static pthread_t pool_ids[THREADS];
+/* Interrupts another thread, in the middle of whatever it does, several times. */
+static void run_sent(const operation *o) {
+  enum { TIMES = 8 };
+  if (!try_lock(&sending)) return; /* it must not wait: it may have to handle one */
+  own *at = &owns[me][o->x % OWN], a = own_take(at);
+  for (int i = 0; a.w.vtable != NULL && i <= o->y % TIMES; i++) {
+    own_wakes(&a);
+    sent_waker = &a.w;
+    pthread_kill(pool_ids[(me + 1 + o->y / TIMES % (THREADS - 1)) % THREADS], SIGUSR1);
+    while (sem_wait(&handled) != 0) {
+    }
+  }
+  if (a.w.vtable != NULL) own_put(at, a);
+  sending = false;
 }
 /* The only operation of a handler is a wake by reference. */
 static void run_signalled(const operation *o) {
+  if (!alone()) {
+    run_sent(o);
+    return;
+  }
   int cancel = hold();
   pthread_mutex_lock(&signal_mu);
   signalled = o;
@@ -1652,6 +1842,7 @@ static void pool_start(void) {
     pthread_t id;
     sem_init(&pool[i].go, 0, 0), sem_init(&pool[i].back, 0, 0);
     expect(pthread_create(&id, NULL, pool_thread, (void *)(intptr_t)i) == 0, "no thread");
+    pool_ids[i] = id;
     pthread_detach(id);
   }
 }
@@ -1667,6 +1858,9 @@ static void begin(void) {
   memset(cells, 0, sizeof cells);
   memset(executors, 0, sizeof executors);
   ntargets = nclosed = nbaits = nodes_pushed = nodes_back = 0;
+#if defined(FFIWAKER) || defined(AUDIT)
+  findings_begin();
+#endif
   has_forked = false;
   for (int i = 0; i < EXECUTORS; i++) executors[i].uses = ABSENT;
   bool jobs = false, pushes = false;
@@ -1816,6 +2010,9 @@ static void end(void) {
     expect(t->live == 0, "%ld tokens are left", t->live);
     expect(t->seen >= t->made, "%ld wakes of %ld have arrived: a wake was lost", t->seen, t->made);
   }
+#if defined(FFIWAKER) || defined(AUDIT)
+  findings_end();
+#endif
   me = -1;
 }
 
@@ -1825,7 +2022,13 @@ void run_program(const uint8_t *data, size_t size) {
   if (!begun) {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK | SA_RESTART};
     sigaction(SIGUSR1, &action, NULL);
-    sem_init(&aborted_there, 0, 0);
+    sem_init(&aborted_there, 0, 0), sem_init(&handled, 0, 0);
+#if defined(FFIWAKER) || defined(AUDIT)
+    rawwaker_audit_print(false);
+#endif
+#if defined(AUDIT)
+    rawwaker_audit_senders();
+#endif
     begun = true;
   }
   me = 0;

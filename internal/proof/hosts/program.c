@@ -14,7 +14,7 @@ static const char *const hows[] = {
 #define P(name, what) "in " what,
     PLACES(P)
 #undef P
-    "in a signal handler", "on a thread with a cancel pending", "on a thread that exits then",
+    "in a signal handler, of another thread if they run at once", "on a thread with a cancel pending", "on a thread that exits then",
     "in a forked child"};
 static const char *const kinds[] = {"gate",  "oneshot", "job",     "receiver",
                                     "room",  "sleep",   "timeout", "ready at once"};
@@ -55,7 +55,8 @@ void program_print_operation(FILE *to, const operation *o, unsigned threads) {
 void program_print(FILE *to, const program *p) {
   static const char *const modes[] = {"one thread", "one thread", "4 threads, by turns",
                                       "4 threads at once"};
-  fprintf(to, "  // %s%s%s\n", modes[p->mode & 3], p->mode & HOOKED ? ", ex[0] has a hook" : "",
-          p->mode & EARLY ? ", what is left is not driven to its end" : "");
+  fprintf(to, "  // %s%s%s%s\n", modes[p->mode & 3], p->mode & HOOKED ? ", ex[0] has a hook" : "",
+          p->mode & EARLY ? ", what is left is not driven to its end" : "",
+          p->mode & AUDITED ? ", audited if the lane has the auditor" : "");
   for (size_t i = 0; i < p->n; i++) program_print_operation(to, &p->ops[i], p->mode & 3);
 }
