@@ -86,6 +86,15 @@ static void release_hold(int was) {
   pthread_setcancelstate(was, &held);
 }
 
+/* A user's code is a cancellation point, but not inside a call that is none. Those of ffiwaker.h and
+ * rawwaker_block_on disable cancellation around it; that of executor.h does not. */
+static void user_code(bool in_block_on) {
+#if defined(FFIWAKER)
+  in_block_on = true;
+#endif
+  if (in_block_on && me >= 0 && !in_signal) pthread_testcancel();
+}
+
 /* ---------------------------------------------------------------------- where code is run -- */
 
 static _Atomic(const operation *) places[PLACES_END][QUEUED];
@@ -372,6 +381,7 @@ static void hook_call(void *arg) {
          "a wake that began after ffiwaker_executor_drop has called the hook");
   h->inside++;
   h->calls++;
+  user_code(false);
   at_place(AT_HOOK);
   expect(h->drops == 0, "the hook's drop(arg) came during a call of the hook");
   h->inside--;
@@ -604,6 +614,7 @@ static rawwaker_poll work_poll(void *data, rawwaker_context *cx, void *out) {
   w->pending = false;
   w->due = false;
   w->polls++;
+  if (w->driver != BY_HAND) user_code(w->driver == BY_BLOCK_ON);
   at_place(AT_POLL);
   if ((w->script & KEEPS) != 0 && me >= 0) {
     own *o = &owns[me][n % OWN];
@@ -684,6 +695,7 @@ static void work_drop(void *data) {
   if (w->driver == BY_EXECUTOR)
     expect(ex_of(w)->ticking && pthread_equal(ex_of(w)->ticker, pthread_self()),
            "work %d is dropped on another thread", n);
+  if (w->driver != BY_HAND) user_code(w->driver == BY_BLOCK_ON);
   at_place(AT_DROP);
   if ((w->script & DROP_POLLS) != 0) set_another_text();
   channel *c = w->kind == RECV ? &channels[w->channel] : NULL;
@@ -725,6 +737,7 @@ static void work_done(void *arg, rawwaker_poll code) {
   if (w->out != NULL)
     expect(*w->out == (code == RAWWAKER_READY ? VALUE + n : SENTINEL),
            "in done of work %d its value is %ld", n, (long)*w->out);
+  user_code(false);
   at_place(AT_DONE);
   ex_of(w)->tasks--;
   work_over(w);
