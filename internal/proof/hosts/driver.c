@@ -167,6 +167,7 @@ static size_t generate(uint64_t seed, uint8_t *to) {
     place[i] = any || PICK(6) == 0 ? (uint8_t)(1 + PICK(PLACES_END - 1))
                                    : t->places[PICK(t->nplaces)];
   unsigned threads = PICK(8);
+  bool stepped = getenv("HOSTS_STEPS") != NULL && PICK(4) != 0;
   uint8_t mode = threads == 0 ? TOGETHER : threads == 1 ? TURNS : ONE;
   if (getenv("HOSTS_THREADS") != NULL && PICK(4) != 0) mode = TOGETHER;
   mode |= (uint8_t)((PICK(2) ? HOOKED : 0) | (PICK(5) == 0 ? EARLY : 0));
@@ -181,6 +182,7 @@ static size_t generate(uint64_t seed, uint8_t *to) {
     uint8_t *b = to + 1 + 4 * i;
     unsigned how = PLAIN;
     if (i < begins) how = PLAIN;
+    else if (stepped && PICK(3) == 0) how = AT_STEP;
     else if (nplaces != 0 && PICK(4) == 0) how = place[PICK(nplaces)];
     else if (PICK((mode & 3) == TOGETHER ? 12 : 40) == 0) how = SIGNALLED;
     else if (strange == 0 && PICK(5) == 0) how = CANCELLED;
@@ -196,6 +198,10 @@ static size_t generate(uint64_t seed, uint8_t *to) {
       work = next++ % works; /* one that there is not yet, at first */
     unsigned is = PICK(8) == 0 ? kind[PICK(kinds)] : kind_of_work[work];
     b[3] = (uint8_t)(is * 8 + work + (splitmix(&s) & channels));
+    if (how == AT_STEP && !makes) { /* how many steps, among those of a short call or of any */
+      b[2] |= (uint8_t)(splitmix(&s) & (PICK(2) ? 0x38 : 0xf8));
+      b[3] |= (uint8_t)(splitmix(&s) & (PICK(2) ? 0 : 0x18));
+    }
   }
   return 1 + 4 * n;
 }

@@ -100,6 +100,9 @@ static void user_code(bool in_block_on) {
 static _Atomic(const operation *) places[PLACES_END][QUEUED];
 static void run(const operation *o);
 static bool possible(const operation *o);
+static unsigned visits; /* how many operations have run at steps, by another thread */
+static unsigned visits_before; /* at the beginning of this operation of the program */
+static bool checks;            /* the calls of a check are not stopped */
 
 /* Each kind of place runs the operations that were left for it, one at a time. What runs there
  * stands for the user's code, or, in a slot or a system call, for another thread that comes while
@@ -155,6 +158,64 @@ int __wrap_dup3(int from, int to, int flags) {
   at_place(AT_CLOSE);
   return __real_dup3(from, to, flags);
 }
+
+#if defined(STEPS)
+/* The lane whose library calls this at each basic block. An operation that was left for a step is
+ * run by another thread, the visitor, while this one is stopped there. */
+static struct visitor {
+  sem_t go, back;
+  const operation *o;
+  int me, depth;
+  bool there;
+} visitor;
+static unsigned steps; /* since the last visit, while an operation is left for one */
+static _Thread_local bool visits_now;
+static void *visitor_thread(void *arg) {
+  (void)arg;
+  visits_now = true;
+  for (;;) {
+    while (sem_wait(&visitor.go) != 0) {
+    }
+    me = visitor.me, depth = visitor.depth + 1;
+    if (visitor.o->code != op_on_wake) run(visitor.o);
+    me = -1;
+    sem_post(&visitor.back);
+  }
+  return NULL;
+}
+static void visit(const operation *o) {
+  int saved = errno, cancel = hold();
+  if (!visitor.there) {
+    pthread_t id;
+    sem_init(&visitor.go, 0, 0), sem_init(&visitor.back, 0, 0);
+    expect(pthread_create(&id, NULL, visitor_thread, NULL) == 0, "no thread");
+    pthread_detach(id);
+    visitor.there = true;
+  }
+  visits++;
+  visitor.o = o, visitor.me = me, visitor.depth = depth;
+  sem_post(&visitor.go);
+  while (sem_wait(&visitor.back) != 0) {
+  }
+  release_hold(cancel);
+  errno = saved;
+}
+void __sanitizer_cov_trace_pc(void);
+void __sanitizer_cov_trace_pc(void) {
+  if (me < 0 || in_signal || in_child || visits_now || mutexes_held != 0 || !alone() ||
+      checks || depth + 1 >= DEPTH)
+    return;
+  for (int i = 0; i < QUEUED; i++) {
+    const operation *o = places[AT_STEP][i];
+    if (o == NULL) continue;
+    if (++steps < steps_of(o)) return;
+    steps = 0;
+    places[AT_STEP][i] = NULL;
+    if (possible(o)) visit(o);
+    return;
+  }
+}
+#endif
 
 /* A call that must abort is made by a thread that stays in abort for good, or, if it holds nothing
  * that a return from abort would leave, by this thread, which comes back. */
@@ -249,6 +310,7 @@ static struct engine {
   rawwaker_queue *queue;
   atomic_int uses; /* as an executor's */
   atomic_bool busy, waits;
+  int fd;
 } engine, nodes;
 static atomic_int nodes_pushed, nodes_back;
 
@@ -542,6 +604,9 @@ static rawwaker_sender *sender_take(channel *c, int *at) {
 /* Sends one item: of thread t, its next. */
 static int send_one(channel *c, rawwaker_sender *tx) {
   int t = me < 0 ? 0 : me;
+#if defined(STEPS)
+  if (visits_now) t = (t + 1) % THREADS; /* the thread that is stopped may have begun to send */
+#endif
   uint64_t item = (uint64_t)t << 32 | ++c->next[t];
   c->sent++; /* before: it may be received at once */
   wake_begin();
@@ -560,8 +625,9 @@ static void send_from(channel *c) {
   int must = c->failed || c->gone ? RAWWAKER_CLOSED
              : free_before > 0    ? RAWWAKER_SENT
                                   : RAWWAKER_FULL;
+  unsigned visited = visits;
   int got = send_one(c, tx);
-  if (alone() && depth == 0)
+  if (alone() && depth == 0 && visits == visited)
     expect(got == must,
            "rawwaker_sender_try_send returns %d, with %d places free", got, free_before);
   if (!atomic_compare_exchange_strong(&c->tx[at], &none, tx)) {
@@ -931,6 +997,7 @@ static int due(int ex) {
 
 /* After each operation that is not beside another: what holds between calls. */
 static void check_now(void) {
+  checks = true;
   for (int i = 0; i < EXECUTORS; i++) {
     executor *e = &executors[i];
     if (e->uses < 0) continue;
@@ -945,6 +1012,7 @@ static void check_now(void) {
   if (engine.uses >= 0 && engine.waits)
     expect(readable(rawwaker_queue_fd(engine.queue)), "the queue is not readable, and a job waits");
   check_closed();
+  checks = false;
 }
 
 /* ------------------------------------------------------------------------ threads, gates -- */
@@ -1094,6 +1162,7 @@ static void do_tick(int i, int how, unsigned n) {
     e->ticked = true;
     bool arms = true;
     size_t got = 0;
+    unsigned visited = visits;
     int waiting = alone() ? due(i) : 0;
     switch (how) {
     case TICK: arms = !ffiwaker_executor_tick(e->ex); break;
@@ -1109,11 +1178,12 @@ static void do_tick(int i, int how, unsigned n) {
       got = ffiwaker_executor_tick_n(e->ex, n);
       arms = got < n;
       expect(got <= n, "tick_n of %u returns %zu", n, got);
-      expect(!alone() || depth > 0 || got >= (n < (unsigned)waiting ? n : (unsigned)waiting),
+      expect(!alone() || depth > 0 || visits != visited ||
+                 got >= (n < (unsigned)waiting ? n : (unsigned)waiting),
              "tick_n of %u returns %zu, and %d tasks were to be ticked", n, got, waiting);
     }
     /* A system call inside may have run another operation, which is a later wake. */
-    if (arms && alone() && depth == 0) {
+    if (arms && alone() && depth == 0 && visits == visited) {
       e->armed = true;
       if (due(i) == 0 && e->hook != NULL) e->calls_when_armed = e->hook->calls;
     } else {
@@ -1402,7 +1472,8 @@ static void nodes_freed(rawwaker_queue_node *n) {
 
 /* Whether nothing can have run beside the call that has just returned. */
 static bool calm(void) {
-  return alone() && depth == 0 && places[AT_READ][0] == NULL && places[AT_WRITE][0] == NULL;
+  return alone() && depth == 0 && places[AT_READ][0] == NULL && places[AT_WRITE][0] == NULL &&
+         visits == visits_before;
 }
 
 static void run(const operation *o) {
@@ -1528,7 +1599,7 @@ static void run(const operation *o) {
     if (try_lock(&engine.busy)) {
       rawwaker_queue_run(engine.queue, &engine);
       engine.waits = false;
-      if (calm()) expect(!readable(rawwaker_queue_fd(engine.queue)), "an empty queue is readable");
+      if (calm()) expect(!readable(engine.fd), "an empty queue is readable");
       engine.busy = false;
     }
     engine.uses--;
@@ -1553,7 +1624,7 @@ static void run(const operation *o) {
     if (!pushed) free(n);
     expect(pushed, "a push to an open queue fails");
     if (alone() && depth == 0)
-      expect(nodes_pushed == nodes_back || readable(rawwaker_queue_fd(nodes.queue)),
+      expect(nodes_pushed == nodes_back || readable(nodes.fd),
              "a queue is not readable after a push");
     nodes.uses--;
     break;
@@ -1562,10 +1633,10 @@ static void run(const operation *o) {
     if (!use(&nodes.uses)) break;
     if (try_lock(&nodes.busy)) {
       for (rawwaker_queue_node *n; (n = rawwaker_queue_take(nodes.queue)) != NULL;) nodes_freed(n);
-      if (alone() && depth == 0)
+      if (alone() && depth == 0 && visits == visits_before)
         expect(nodes_pushed == nodes_back, "a queue was taken empty, and %d nodes are in it",
                nodes_pushed - nodes_back);
-      if (calm()) expect(!readable(rawwaker_queue_fd(nodes.queue)), "an empty queue is readable");
+      if (calm()) expect(!readable(nodes.fd), "an empty queue is readable");
       nodes.busy = false;
     }
     nodes.uses--;
@@ -1796,6 +1867,7 @@ static void run_forked(const operation *o) {
 }
 
 static void step(const operation *o) {
+  visits_before = visits;
   switch (o->how) {
   case PLAIN: run(o); break;
   case SIGNALLED: run_signalled(o); break;
@@ -1862,6 +1934,9 @@ static void pool_start(void) {
 
 static void begin(void) {
   memset(places, 0, sizeof places);
+#if defined(STEPS)
+  steps = 0;
+#endif
   memset(targets, 0, sizeof targets[0] * (size_t)ntargets);
   memset(works, 0, sizeof works);
   memset(channels, 0, sizeof channels);
@@ -1888,11 +1963,13 @@ static void begin(void) {
   if (jobs) {
     engine.queue = rawwaker_queue_new();
     expect(engine.queue != NULL, "no queue");
+    engine.fd = rawwaker_queue_fd(engine.queue);
     engine.uses = 0;
   }
   if (pushes) {
     nodes.queue = rawwaker_queue_new();
     expect(nodes.queue != NULL, "no queue");
+    nodes.fd = rawwaker_queue_fd(nodes.queue);
     nodes.uses = 0;
   }
   for (int i = 0; i < CHANNELS; i++) {

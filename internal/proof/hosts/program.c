@@ -44,6 +44,7 @@ void program_print_operation(FILE *to, const operation *o, unsigned threads) {
     fprintf(to, "%s%s", sep, hows[o->how]);
     sep = ", ";
   }
+  if (o->how == AT_STEP) fprintf(to, ": %u", steps_of(o));
   if (o->code == op_spawn || o->code == op_block_on || o->code == op_poll) {
     fprintf(to, "%sa %s", sep, kinds[kind_of(o)]);
     for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++)

@@ -22,7 +22,8 @@ enum op_code {
   P(TOKEN_DROP, "the next drop of a token") P(WRITE, "the library's next write()")                \
   P(READ, "the library's next read()") P(CLOSE, "the library's next close() or dup3()")           \
   P(START, "the next start") P(CANCEL, "the next cancel") P(DESTROY, "the next destroy")          \
-  P(RELEASE, "the next release") P(SUBMIT, "the next submit")
+  P(RELEASE, "the next release") P(SUBMIT, "the next submit")                                     \
+  P(STEP, "the library, some steps later")
 
 enum how {
   PLAIN,
@@ -62,6 +63,9 @@ static inline uint8_t how_of(uint8_t byte) {
   if (h == LAST - 4) return SIGNALLED;
   return (uint8_t)(1 + (h - PLAINS) % (PLACES_END - 1));
 }
+
+/* How many basic blocks of the library are executed before an operation that was left for one. */
+static inline unsigned steps_of(const operation *o) { return 1u + o->x / 8 + o->y / 8 % 4 * 32; }
 
 /* Any bytes are a program. Missing bytes are 0, and those after MOST operations are ignored. */
 static inline void program_read(program *p, const uint8_t *data, size_t size) {
