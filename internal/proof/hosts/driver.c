@@ -131,7 +131,7 @@ static const struct theme {
     {LIST(op_send, op_poll, op_hand_drop, op_hand_drop, op_send, op_spawn, op_tick_all, op_abort,
           op_executor_drop, op_sender_drop, op_sender_clone),
      LIST(ROOM, RECV), LIST(AT_CLONE, AT_TOKEN_WAKE, AT_WRITE),
-     LIST(op_send, op_poll, op_poll, op_poll, op_poll)},
+     LIST(op_send, op_send, op_poll, op_poll, op_poll, op_poll)},
     {LIST(op_target, op_cell_register, op_cell_wake, op_cell_take, op_clone, op_wake, op_drop,
           op_garbage, op_loan, op_overrun),
      LIST(GATE), LIST(AT_CLONE, AT_TOKEN_WAKE, AT_TOKEN_DROP, AT_FN),
@@ -171,7 +171,7 @@ static size_t generate(uint64_t seed, uint8_t *to) {
   uint8_t mode = threads == 0 ? TOGETHER : threads == 1 ? TURNS : ONE;
   if (getenv("HOSTS_THREADS") != NULL && PICK(4) != 0) mode = TOGETHER;
   mode |= (uint8_t)((PICK(2) ? HOOKED : 0) | (PICK(5) == 0 ? EARLY : 0));
-  mode |= PICK(3) ? AUDITED : 0;
+  mode |= (uint8_t)((PICK(3) ? AUDITED : 0) | (PICK(2) ? WIDE : 0));
   to[0] = mode;
   uint8_t kind_of_work[8];
   if (kinds == 0) return 1; /* it is not, which the analyzer does not know */

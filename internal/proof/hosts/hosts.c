@@ -287,7 +287,7 @@ typedef struct work {
   atomic_int starts, cancels, delivered, destroyed, releases;
   int channel, want;
   size_t places;
-  bool expired;
+  bool expired, owes;
   rawwaker waker; /* by hand */
   target *target;
   long seen;
@@ -636,6 +636,14 @@ static void send_from(channel *c) {
   }
 }
 
+/* The work is to be polled again. */
+static rawwaker_poll go_on(work *w, rawwaker_context *cx) {
+  if (w->driver == BY_EXECUTOR) w->due = true;
+  wake_begin();
+  rawwaker_wake_by_ref(cx->waker);
+  wake_end();
+  return RAWWAKER_PENDING;
+}
 static rawwaker_poll receive(work *w, rawwaker_context *cx) {
   channel *c = &channels[w->channel];
   for (;;) {
@@ -650,10 +658,25 @@ static rawwaker_poll receive(work *w, rawwaker_context *cx) {
     expect(from < THREADS && (item & UINT32_MAX) > c->got[from], "an item came twice or too late");
     c->got[from] = item & UINT32_MAX;
     if (--w->want <= 0) return RAWWAKER_READY;
+    if ((w->script & SELF) != 0) return go_on(w, cx); /* one item at a time */
   }
 }
 
 static void complete(work *w, int how);
+
+/* A task that was given READY by a room sends next: now, or in a later poll, or in its drop. */
+static void send_owed(work *w) {
+  channel *c = &channels[w->channel];
+  int at;
+  rawwaker_sender *tx = sender_take(c, &at), *none = NULL;
+  w->owes = false;
+  if (tx == NULL) return;
+  send_one(c, tx);
+  if (!atomic_compare_exchange_strong(&c->tx[at], &none, tx)) {
+    c->senders--;
+    rawwaker_sender_drop(tx);
+  }
+}
 
 /* Whether it is a Go future with a result. */
 static bool gives(const work *w) {
@@ -689,26 +712,18 @@ static rawwaker_poll work_poll(void *data, rawwaker_context *cx, void *out) {
       own_put(o, (own){mine, w, w->serial, w->target});
     }
   }
-  rawwaker_poll got =
-      w->kind == RECV ? receive(w, cx) : w->inner.vtable->poll(w->inner.data, cx, out);
+  rawwaker_poll got = w->kind == RECV ? receive(w, cx)
+                      : w->owes       ? RAWWAKER_READY
+                                      : w->inner.vtable->poll(w->inner.data, cx, out);
   if (got == RAWWAKER_PENDING && w->driver == BY_BLOCK_ON && alone() && !w->never)
     complete(w, (w->script & PANICS) != 0);
-  else if (got == RAWWAKER_PENDING && (w->script & SELF) != 0 && w->kind != JOB && w->polls < 3) {
-    if (w->driver == BY_EXECUTOR) w->due = true;
-    wake_begin();
-    rawwaker_wake_by_ref(cx->waker);
-    wake_end();
-  }
-  if (w->kind == ROOM && got == RAWWAKER_READY) { /* whoever is given READY sends next */
-    int at;
-    rawwaker_sender *tx = sender_take(&channels[w->channel], &at), *none = NULL;
-    if (tx != NULL) {
-      send_one(&channels[w->channel], tx);
-      if (!atomic_compare_exchange_strong(&channels[w->channel].tx[at], &none, tx)) {
-        channels[w->channel].senders--;
-        rawwaker_sender_drop(tx);
-      }
-    }
+  else if (got == RAWWAKER_PENDING && (w->script & SELF) != 0 && w->kind != JOB && w->polls < 3)
+    go_on(w, cx);
+  if (w->kind == ROOM && got == RAWWAKER_READY && (w->script & SELF) != 0 && !w->owes) {
+    w->owes = true; /* it sends in its next poll */
+    got = go_on(w, cx);
+  } else if (w->kind == ROOM && got == RAWWAKER_READY) {
+    send_owed(w);
   }
   if (got == RAWWAKER_PANICKED)
     snprintf(w->why, sizeof w->why, "%s", rawwaker_last_panic());
@@ -764,6 +779,7 @@ static void work_drop(void *data) {
   if (w->driver != BY_HAND) user_code(w->driver == BY_BLOCK_ON);
   at_place(AT_DROP);
   if ((w->script & DROP_POLLS) != 0) set_another_text();
+  if (w->owes) send_owed(w);
   channel *c = w->kind == RECV ? &channels[w->channel] : NULL;
   if (c != NULL) c->gone = true;
   w->inner.vtable->drop(w->inner.data);
@@ -824,7 +840,7 @@ static work *work_new(const operation *o, enum driver driver) {
   w->never = never == depth + 1;
   w->polls = w->drops = w->dones = w->code = 0;
   w->starts = w->cancels = w->delivered = w->destroyed = w->releases = 0;
-  w->has_value = false;
+  w->has_value = w->owes = false;
   w->why[0] = '\0';
   w->tx = NULL;
   w->job = NULL;
@@ -1974,7 +1990,7 @@ static void begin(void) {
   }
   for (int i = 0; i < CHANNELS; i++) {
     channel *c = &channels[i];
-    c->capacity = i == 0 ? 1 : 3;
+    c->capacity = i != 0 ? 3 : now.mode & WIDE ? 2 : 1;
     c->stream = rawwaker_channel_new(8, 8, c->capacity, &channel_ops[i], c, &c->hidden);
     c->senders = 1;
     if (channel_ops[i].start == NULL) c->tx[0] = c->hidden;

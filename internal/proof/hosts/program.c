@@ -56,8 +56,9 @@ void program_print_operation(FILE *to, const operation *o, unsigned threads) {
 void program_print(FILE *to, const program *p) {
   static const char *const modes[] = {"one thread", "one thread", "4 threads, by turns",
                                       "4 threads at once"};
-  fprintf(to, "  // %s%s%s%s\n", modes[p->mode & 3], p->mode & HOOKED ? ", ex[0] has a hook" : "",
+  fprintf(to, "  // %s%s%s%s%s\n", modes[p->mode & 3], p->mode & HOOKED ? ", ex[0] has a hook" : "",
           p->mode & EARLY ? ", what is left is not driven to its end" : "",
+          p->mode & WIDE ? ", channel[0] has two places" : "",
           p->mode & AUDITED ? ", audited if the lane has the auditor" : "");
   for (size_t i = 0; i < p->n; i++) program_print_operation(to, &p->ops[i], p->mode & 3);
 }

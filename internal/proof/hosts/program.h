@@ -40,7 +40,7 @@ enum how {
 
 /* The first byte: bits 0 and 1 are the threads, the others are set or not. */
 enum { ONE, ONE_TOO, TURNS, TOGETHER };
-enum { HOOKED = 4, EARLY = 8, AUDITED = 16 };
+enum { HOOKED = 4, EARLY = 8, AUDITED = 16, WIDE = 32 };
 enum { MOST = 64, THREADS = 4 };
 
 typedef struct operation {
@@ -69,7 +69,7 @@ static inline unsigned steps_of(const operation *o) { return 1u + o->x / 8 + o->
 
 /* Any bytes are a program. Missing bytes are 0, and those after MOST operations are ignored. */
 static inline void program_read(program *p, const uint8_t *data, size_t size) {
-  p->mode = size > 0 ? data[0] & 31 : 0;
+  p->mode = size > 0 ? data[0] & 63 : 0;
   p->n = 0;
   for (size_t at = 1; at < size && p->n < MOST; at += 4) {
     uint8_t b[4] = {0};
