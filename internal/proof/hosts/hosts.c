@@ -28,6 +28,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -139,6 +140,19 @@ ssize_t __wrap_write(int fd, const void *from, size_t n) {
   at_place(AT_WRITE);
   if (me >= 0 && !in_signal) pthread_testcancel(); /* also if the kernel would not have slept */
   return __real_write(fd, from, n);
+}
+/* The trace writes by syscall, because it must not be a cancellation point. */
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+long __wrap_syscall(long number, ...) {
+  enum { MOST_ARGUMENTS = 6 };
+  long a[MOST_ARGUMENTS];
+  va_list args;
+  va_start(args, number);
+  for (int i = 0; i < MOST_ARGUMENTS; i++) a[i] = va_arg(args, long); /* as the C library does */
+  va_end(args);
+  if (number == SYS_write) at_place(AT_WRITE);
+  return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 ssize_t __real_read(int fd, void *to, size_t n);
 ssize_t __wrap_read(int fd, void *to, size_t n);
