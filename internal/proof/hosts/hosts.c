@@ -1897,7 +1897,7 @@ static void run_forked(const operation *o) {
 }
 
 static void step(const operation *o) {
-  visits_before = visits;
+  if (alone()) visits_before = visits;
   switch (o->how) {
   case PLAIN: run(o); break;
   case SIGNALLED: run_signalled(o); break;
