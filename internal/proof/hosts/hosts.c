@@ -134,9 +134,19 @@ static void at_place(enum how place) {
   errno = saved;
 }
 
+#if defined(STEPS)
+void __sanitizer_cov_trace_pc(void);
+#endif
+/* A system call is a step too. */
+static void step_of_library(void) {
+#if defined(STEPS)
+  __sanitizer_cov_trace_pc();
+#endif
+}
 ssize_t __real_write(int fd, const void *from, size_t n);
 ssize_t __wrap_write(int fd, const void *from, size_t n);
 ssize_t __wrap_write(int fd, const void *from, size_t n) {
+  step_of_library();
   at_place(AT_WRITE);
   if (me >= 0 && !in_signal) pthread_testcancel(); /* also if the kernel would not have slept */
   return __real_write(fd, from, n);
@@ -151,12 +161,14 @@ long __wrap_syscall(long number, ...) {
   va_start(args, number);
   for (int i = 0; i < MOST_ARGUMENTS; i++) a[i] = va_arg(args, long); /* as the C library does */
   va_end(args);
+  step_of_library();
   if (number == SYS_write) at_place(AT_WRITE);
   return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 ssize_t __real_read(int fd, void *to, size_t n);
 ssize_t __wrap_read(int fd, void *to, size_t n);
 ssize_t __wrap_read(int fd, void *to, size_t n) {
+  step_of_library();
   at_place(AT_READ);
   return __real_read(fd, to, n);
 }
@@ -214,7 +226,6 @@ static void visit(const operation *o) {
   release_hold(cancel);
   errno = saved;
 }
-void __sanitizer_cov_trace_pc(void);
 void __sanitizer_cov_trace_pc(void) {
   if (me < 0 || in_signal || in_child || visits_now || mutexes_held != 0 || !alone() ||
       checks || depth + 1 >= DEPTH)
