@@ -171,7 +171,7 @@ static size_t generate(uint64_t seed, uint8_t *to) {
   uint8_t mode = threads == 0 ? TOGETHER : threads == 1 ? TURNS : ONE;
   if (getenv("HOSTS_THREADS") != NULL && PICK(4) != 0) mode = TOGETHER;
   mode |= (uint8_t)((PICK(2) ? HOOKED : 0) | (PICK(5) == 0 ? EARLY : 0));
-  mode |= (uint8_t)((PICK(3) ? AUDITED : 0) | (PICK(2) ? WIDE : 0));
+  mode |= (uint8_t)((PICK(3) ? AUDITED : 0) | (PICK(2) ? WIDE : 0) | PICK(4) << 6);
   to[0] = mode;
   uint8_t kind_of_work[8];
   if (kinds == 0) return 1; /* it is not, which the analyzer does not know */
@@ -198,9 +198,9 @@ static size_t generate(uint64_t seed, uint8_t *to) {
       work = next++ % works; /* one that there is not yet, at first */
     unsigned is = PICK(8) == 0 ? kind[PICK(kinds)] : kind_of_work[work];
     b[3] = (uint8_t)(is * 8 + work + (splitmix(&s) & channels));
-    if (how == AT_STEP && !makes) { /* how many steps, among those of a short call or of any */
-      b[2] |= (uint8_t)(splitmix(&s) & (PICK(2) ? 0x38 : 0xf8));
-      b[3] |= (uint8_t)(splitmix(&s) & (PICK(2) ? 0 : 0x18));
+    if (how == AT_STEP && !makes) { /* how many steps */
+      b[2] |= (uint8_t)(splitmix(&s) & 0xf8);
+      b[3] |= (uint8_t)(splitmix(&s) & 0x18);
     }
   }
   return 1 + 4 * n;

@@ -104,6 +104,7 @@ static bool possible(const operation *o);
 static unsigned visits; /* how many operations have run at steps, by another thread */
 static unsigned visits_before; /* at the beginning of this operation of the program */
 static bool checks;            /* the calls of a check are not stopped */
+static _Thread_local bool visits_now; /* the thread is the visitor */
 
 /* Each kind of place runs the operations that were left for it, one at a time. What runs there
  * stands for the user's code, or, in a slot or a system call, for another thread that comes while
@@ -195,7 +196,6 @@ static struct visitor {
   bool there;
 } visitor;
 static unsigned steps; /* since the last visit, while an operation is left for one */
-static _Thread_local bool visits_now;
 static void *visitor_thread(void *arg) {
   (void)arg;
   visits_now = true;
@@ -203,7 +203,7 @@ static void *visitor_thread(void *arg) {
     while (sem_wait(&visitor.go) != 0) {
     }
     me = visitor.me, depth = visitor.depth + 1;
-    if (visitor.o->code != op_on_wake) run(visitor.o);
+    run(visitor.o);
     me = -1;
     sem_post(&visitor.back);
   }
@@ -233,7 +233,7 @@ void __sanitizer_cov_trace_pc(void) {
   for (int i = 0; i < QUEUED; i++) {
     const operation *o = places[AT_STEP][i];
     if (o == NULL) continue;
-    if (++steps < steps_of(o)) return;
+    if (++steps < steps_of(o, now.mode)) return;
     steps = 0;
     places[AT_STEP][i] = NULL;
     if (possible(o)) visit(o);
@@ -629,9 +629,7 @@ static rawwaker_sender *sender_take(channel *c, int *at) {
 /* Sends one item: of thread t, its next. */
 static int send_one(channel *c, rawwaker_sender *tx) {
   int t = me < 0 ? 0 : me;
-#if defined(STEPS)
   if (visits_now) t = (t + 1) % THREADS; /* the thread that is stopped may have begun to send */
-#endif
   uint64_t item = (uint64_t)t << 32 | ++c->next[t];
   c->sent++; /* before: it may be received at once */
   wake_begin();
@@ -1159,7 +1157,7 @@ static void do_on_wake(int i) {
 #if defined(FFIWAKER)
   bool may = alone() && e->hook == NULL && !e->ticked; /* once, before the first tick */
 #else
-  bool may = alone();
+  bool may = alone() && !visits_now; /* not beside another */
 #endif
   if (may) {
     hook *h = calloc(1, sizeof *h);

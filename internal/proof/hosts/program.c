@@ -9,6 +9,7 @@ static const struct {
 #include "operations.def"
 #undef OP
 };
+static unsigned mode_of_listing;
 static const char *const hows[] = {
     "",
 #define P(name, what) "in " what,
@@ -44,7 +45,7 @@ void program_print_operation(FILE *to, const operation *o, unsigned threads) {
     fprintf(to, "%s%s", sep, hows[o->how]);
     sep = ", ";
   }
-  if (o->how == AT_STEP) fprintf(to, ": %u", steps_of(o));
+  if (o->how == AT_STEP) fprintf(to, ": %u", steps_of(o, mode_of_listing));
   if (o->code == op_spawn || o->code == op_block_on || o->code == op_poll) {
     fprintf(to, "%sa %s", sep, kinds[kind_of(o)]);
     for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++)
@@ -56,6 +57,7 @@ void program_print_operation(FILE *to, const operation *o, unsigned threads) {
 void program_print(FILE *to, const program *p) {
   static const char *const modes[] = {"one thread", "one thread", "4 threads, by turns",
                                       "4 threads at once"};
+  mode_of_listing = p->mode;
   fprintf(to, "  // %s%s%s%s%s\n", modes[p->mode & 3], p->mode & HOOKED ? ", ex[0] has a hook" : "",
           p->mode & EARLY ? ", what is left is not driven to its end" : "",
           p->mode & WIDE ? ", channel[0] has two places" : "",

@@ -64,12 +64,16 @@ static inline uint8_t how_of(uint8_t byte) {
   return (uint8_t)(1 + (h - PLAINS) % (PLACES_END - 1));
 }
 
-/* How many basic blocks of the library are executed before an operation that was left for one. */
-static inline unsigned steps_of(const operation *o) { return 1u + o->x / 8 + o->y / 8 % 4 * 32; }
+/* How many steps of the library are executed before an operation that was left for one: at most so
+ * many as the last two bits of the mode stand for. */
+static inline unsigned steps_of(const operation *o, unsigned mode) {
+  static const unsigned most[] = {6, 14, 40, 128};
+  return 1 + (o->x * 37u + o->y * 101u + o->who * 29u) % most[mode >> 6 & 3];
+}
 
 /* Any bytes are a program. Missing bytes are 0, and those after MOST operations are ignored. */
 static inline void program_read(program *p, const uint8_t *data, size_t size) {
-  p->mode = size > 0 ? data[0] & 63 : 0;
+  p->mode = size > 0 ? data[0] : 0;
   p->n = 0;
   for (size_t at = 1; at < size && p->n < MOST; at += 4) {
     uint8_t b[4] = {0};
