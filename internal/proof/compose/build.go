@@ -456,10 +456,14 @@ func (e *Task) Spawned(on int, a func(e *Task) F) F {
 		on = 0
 	}
 	var h *executor.JoinHandle[uint64]
+	s := e.site("Spawned", nil)
 	return &giveUp{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 		if h == nil {
-			h = e.w.spawn(on%2, a(&Task{w: e.w, id: -1, domain: on % 2, inDomain: 1,
-				loose: e.loose, blocked: &atomic.Int32{}}))
+			func() {
+				defer s.calling()()
+				h = e.w.spawn(on%2, a(&Task{w: e.w, id: -1, domain: on % 2, inDomain: 1,
+					loose: e.loose, blocked: &atomic.Int32{}}))
+			}()
 		}
 		return h.Poll(cx)
 	}, drop: func() {

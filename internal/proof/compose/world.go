@@ -358,13 +358,20 @@ func (s *site) visit(on int, cx *rawwaker.Context) {
 
 // busyIn counts user code that blocks or nests in the task's domain, until the result is called.
 func (s *site) busyIn() func() {
+	end := s.calling()
+	s.w.ring()
+	return end
+}
+
+// calling counts user code that calls the library, until the result is called. The call may run
+// user code of another task, which may block: a Spawn on a closed executor drops its future.
+func (s *site) calling() func() {
 	n := &s.w.allBlk
 	if all := s.task.everywhere || s.waker && !s.w.Isolated; !all {
 		n = s.task.blocked
 		s.w.blocked[s.task.domain&1].Add(int32(s.task.inDomain))
 	}
 	n.Add(1)
-	s.w.ring()
 	return func() {
 		n.Add(-1)
 		if n != &s.w.allBlk {
@@ -380,6 +387,11 @@ func (s *site) do(a *Act, cx *rawwaker.Context) {
 		panic(fault{s.name})
 	case "goexit":
 		runtime.Goexit()
+	case "wake", "open", "abort", "cancel", "closeExecutor", "closeLocal", "closeChannel", "trySend",
+		"spawn":
+		defer s.calling()()
+	}
+	switch a.Do {
 	case "block":
 		if w.gateOpenNow(a.Arg) {
 			return
