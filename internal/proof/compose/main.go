@@ -25,7 +25,7 @@ var (
 	flagFor      = flag.Duration("for", 0, "run for this long, in place of -programs")
 	flagPrograms = flag.Int("programs", 10000, "run as many programs")
 	flagSeed     = flag.Uint64("seed", 0, "seed of the first program; 0: from the clock")
-	flagProcs    = flag.Int("procs", runtime.GOMAXPROCS(0), "processes")
+	flagProcs    = flag.Int("procs", 4*runtime.GOMAXPROCS(0), "processes; each waits most of the time")
 	flagMost     = flag.Int("most", 1, "stop after as many violations of different kinds")
 	flagLimit    = flag.Duration("limit", time.Minute, "a program that takes longer hangs")
 	flagShrink   = flag.Bool("shrink", true, "shrink a program that fails")
