@@ -32,14 +32,14 @@ type reply struct {
 
 // counts are what is alive.
 type counts struct {
-	boxes, cores, handles, futures, leaves, goroutines, descriptors int
-	heap                                                            uint64
+	boxes, cores, handles, futures, leaves, marks, goroutines, descriptors int
+	heap                                                                   uint64
 }
 
 func now() counts {
 	c := counts{boxes: capi.Live(), cores: wake.Registered(), handles: int(wake.Handles.Load()),
 		futures: int(wake.Futures.Load()), leaves: cLeavesLive(),
-		goroutines: runtime.NumGoroutine()}
+		marks: int(marks.Load()), goroutines: runtime.NumGoroutine() - long().lasting()}
 	if entries, err := os.ReadDir("/proc/self/fd"); err == nil {
 		c.descriptors = len(entries)
 	}
@@ -51,12 +51,15 @@ const heapGrowth = 8 << 20
 
 func (c counts) within(base counts) bool {
 	return c.boxes <= base.boxes && c.cores <= base.cores && c.handles <= base.handles &&
-		c.futures <= base.futures && c.leaves <= base.leaves &&
+		c.futures <= base.futures && c.leaves <= base.leaves && c.marks <= base.marks &&
 		c.goroutines <= base.goroutines && c.descriptors <= base.descriptors
 }
 
 // balance collects garbage until nothing is alive that was not in base, and says what is left.
 func balance(base *counts, wait time.Duration) *Violation {
+	if !long().settle(6 * wait) {
+		return &Violation{"late: a sleep was not woken", "beside others whose wakers block"}
+	}
 	var c counts
 	for deadline := time.Now().Add(wait); ; time.Sleep(time.Millisecond) {
 		runtime.GC()
@@ -86,7 +89,8 @@ func (c counts) over(base counts) string {
 	}{
 		{"boxes", c.boxes, base.boxes}, {"cores", c.cores, base.cores},
 		{"handles", c.handles, base.handles}, {"futures", c.futures, base.futures},
-		{"C leaves", c.leaves, base.leaves}, {"goroutines", c.goroutines, base.goroutines},
+		{"C leaves", c.leaves, base.leaves}, {"what was given up", c.marks, base.marks},
+		{"goroutines", c.goroutines, base.goroutines},
 		{"descriptors", c.descriptors, base.descriptors},
 	} {
 		if n.now > n.then {
@@ -112,7 +116,11 @@ func child(at string) {
 		runOne(Generate(i), time.Minute)
 	}
 	plant = planted
-	balance(nil, 0)
+	for i := range ways {
+		long().giveUpOne(i)
+	}
+	long().release()
+	balance(nil, time.Minute)
 	for range 3 {
 		time.Sleep(time.Millisecond)
 		runtime.GC()
@@ -153,6 +161,7 @@ func child(at string) {
 				wait = time.Second
 			}
 			answer.Violation = balance(&base, wait)
+			long().release()
 		}
 		out.Encode(answer)
 	}

@@ -144,7 +144,7 @@ func (r *runner) lane(i int) {
 			p.end()
 			p = nil
 			seed := got.Seed
-			if strings.HasPrefix(got.Violation.Kind, "leak") {
+			if atBalance(got.Violation.Kind) {
 				seed = r.leaking(i, from, n, got.Violation.Kind)
 				r.report(i, seed, got.Violation)
 				r.done.Add(int64(n))
@@ -156,6 +156,11 @@ func (r *runner) lane(i int) {
 			from = seed + 1
 		}
 	}
+}
+
+// atBalance is whether a violation is one that balance finds.
+func atBalance(kind string) bool {
+	return strings.HasPrefix(kind, "leak") || strings.HasPrefix(kind, "late")
 }
 
 // leaking returns which of n programs leaks, or 0.
@@ -240,7 +245,7 @@ func (s *shrinker) bad(p *Program) bool {
 		s.p = start(s.lane)
 	}
 	r := request{Program: p, Repeat: 30, Limit: 2000}
-	if strings.HasPrefix(s.kind, "leak") {
+	if atBalance(s.kind) {
 		r.Repeat, r.Balance = 1, true
 	}
 	got := s.p.ask(r)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -189,6 +190,7 @@ type generator struct {
 	done      [2]bool // a task awaits the scope
 	noGo      bool
 	unwinding bool // panics may unwind through C
+	huge      bool // a loop of many rounds is due
 }
 
 func (g *generator) n(n int) int { return g.r.IntN(n) }
@@ -238,6 +240,7 @@ func Generate(seed uint64) *Program {
 	if g.chance(1) && g.chance(30) {
 		g.step("Nil")
 	}
+	g.extras()
 	for tasks := 1 + g.n(4); tasks > 0; {
 		if g.chance(45) {
 			g.task()
@@ -250,13 +253,46 @@ func Generate(seed uint64) *Program {
 		g.aStep()
 	}
 	g.p.Order = g.n(5040)
-	c.Faults = false
-	g.p.acts(func(a *ActOf) {
-		if a.Do == "panic" || a.Do == "goexit" {
-			c.Faults = true
-		}
-	})
+	c.Faults = g.p.faulty()
 	return g.p
+}
+
+// faulty is whether user code panics or calls Goexit.
+func (p *Program) faulty() bool {
+	faulty := p.Config.Hook > 0
+	p.acts(func(a *ActOf) { faulty = faulty || a.Do == "panic" || a.Do == "goexit" })
+	return faulty
+}
+
+// sparse is whether to make what costs much, in a few of 10,000 programs.
+func (g *generator) sparse(of10000 int) bool { return g.n(10000) < of10000 }
+
+// extras appends the steps that are rare, because they cost much.
+func (g *generator) extras() {
+	c := &g.p.Config
+	if g.sparse(10) {
+		g.step("LateSleeps", 2+g.n(60))
+	}
+	if g.sparse(20) {
+		g.step("Labels")
+	}
+	if g.useC && g.sparse(100) {
+		g.step("SlowWaker", 1+g.n(20), g.n(4))
+	}
+	if c.Host != "" && !c.Forget && g.sparse(10) {
+		g.step("Sleepers", 20000+g.n(20000))
+		g.huge = true
+	}
+	if g.sparse(10) {
+		g.huge = true
+	}
+	if g.sparse(100) {
+		c.Capacity = math.MaxInt >> 20
+	}
+	if c.Host == "hook" && !g.useC && g.chance(10) {
+		c.Hook = 1 + g.n(4)
+		g.noGo = true // its goroutine would be what the panic ends
+	}
 }
 
 func (g *generator) step(op string, ints ...int) {
@@ -344,7 +380,7 @@ func (g *generator) task() {
 	case k < 11:
 		s.Op = "Scoped"
 		on := 0
-		if local && g.chance(50) {
+		if local && g.chance(50) && g.p.Config.Hook == 0 { // a scope aborts where no one recovers
 			on = 1
 		}
 		if g.done[on] {
@@ -479,7 +515,13 @@ func (g *generator) acts(c where, inDrop, inLeafOfC bool) (acts []ActOf) {
 func (g *generator) leaf(c where) *Node {
 	g.nodes--
 	for {
-		switch k := g.n(21); {
+		switch k := g.n(22); {
+		case k == 21:
+			what, n := g.n(ways), 1+g.n(3)
+			if what < cheapWays && g.chance(10) {
+				n *= 100
+			}
+			return &Node{Op: "GivesUp", Ints: []int{what, n}}
 		case k < 8:
 			return &Node{Op: "Leaf", Ints: []int{g.leafID(), g.n(2), g.selfs()},
 				Acts: g.acts(c, true, false)}
@@ -549,7 +591,11 @@ func (g *generator) tree(c where) *Node {
 		case 7, 8:
 			return &Node{Op: "Then", Kids: g.kids(c, 2, 2), Acts: g.acts(c, false, false)}
 		case 9:
-			return &Node{Op: "Rounds", Kids: g.kids(c, 1, 1), Ints: []int{g.n(100)}}
+			n := g.n(100)
+			if g.huge {
+				n, g.huge = 500000, false
+			}
+			return &Node{Op: "Rounds", Kids: g.kids(c, 1, 1), Ints: []int{n}}
 		case 10:
 			return &Node{Op: "Catch", Kids: g.kids(c, 1, 1)}
 		case 11:
@@ -771,7 +817,7 @@ func (m *model) of(n *Node) bits {
 		return bits{0, m.tasks[n.Ints[0]].may}
 	case "Clone":
 		return bits{0, m.shared[n.Ints[0]]}
-	case "ScopeDone":
+	case "ScopeDone", "GivesUp":
 		return bits{}
 	case "Race":
 		all.must = kids[0].must

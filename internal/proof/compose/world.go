@@ -34,6 +34,7 @@ type Config struct {
 	Forget   bool   // the Local is forgotten, not closed
 	Isolated bool   // no task wakes another
 	C        bool   // wakers cross to C
+	Hook     int    // the call of the Local's hook that panics; 0: none
 }
 
 // Act is what user code does at one of its calls.
@@ -89,9 +90,13 @@ type World struct {
 
 	stopped, stopping *os.File // ends the host's wait for the descriptor
 
-	hookOff atomic.Bool // Close of the Local has returned
-	waiting atomic.Pointer[string]
-	ticker  *call // what ticks the Local, or did last
+	hookOff  atomic.Bool // Close of the Local has returned
+	hooks    atomic.Int32
+	late     sync.WaitGroup // goroutines that no one else waits for
+	labels   atomic.Bool
+	sleepers []*sleeper
+	waiting  atomic.Pointer[string]
+	ticker   *call // what ticks the Local, or did last
 }
 
 type oneshotState struct {
@@ -740,7 +745,21 @@ func (w *World) hook() {
 	if w.hookOff.Load() {
 		w.fail("hook after Close", "the hook of the Local was called after Close had returned")
 	}
+	if w.Hook > 0 && w.hooks.Add(1) == int32(w.Hook) {
+		w.hookPanics()
+	}
 	w.rouse()
+}
+
+// hookPanics does not wake the host. A spawn that comes afterwards must call the hook again.
+func (w *World) hookPanics() {
+	l, over := w.local, make(chan struct{})
+	w.late.Go(func() {
+		<-over
+		executor.DetachLocal(l, future.Ready(struct{}{}))
+	})
+	defer close(over)
+	panic(fault{"hook"})
 }
 
 // rouse wakes the host. A function waker of WakeWith may be called after Close.
