@@ -241,6 +241,9 @@ func Generate(seed uint64) *Program {
 		g.step("Nil")
 	}
 	g.extras()
+	if g.chance(8) {
+		g.crowd()
+	}
 	for tasks := 1 + g.n(4); tasks > 0; {
 		if g.chance(45) {
 			g.task()
@@ -295,6 +298,72 @@ func (g *generator) extras() {
 	}
 }
 
+// crowd appends tasks that wait for one thing, most of them with wakers that act, and steps that end
+// the wait.
+func (g *generator) crowd() {
+	g.linked, g.p.Config.Isolated = true, false
+	id := 0
+	add := func(op string, tree *Node, ints ...int) *Step {
+		g.p.Steps = append(g.p.Steps, Step{Op: op, Ints: append([]int{id}, ints...), Tree: tree})
+		id++
+		return &g.p.Steps[len(g.p.Steps)-1]
+	}
+	leaf := func() *Node { return &Node{Op: "Leaf", Ints: []int{g.leafID(), g.n(2), 0}} }
+	n := g.n(3)
+	var waits func() *Node
+	waker := "Manual"
+	kind := g.n(5)
+	switch kind {
+	case 0:
+		waits = func() *Node { return &Node{Op: "Recv", Ints: []int{n}} }
+	case 1:
+		waits = func() *Node { return &Node{Op: "Send", Ints: []int{n, g.leafID()}} }
+	case 2:
+		add("BlockOn", &Node{Op: "Shared", Ints: []int{0}, Kids: []*Node{leaf()}})
+		g.shared[0] = true
+		waits = func() *Node { return &Node{Op: "Clone", Ints: []int{0}} }
+	case 3:
+		add("Scoped", leaf(), 0)
+		g.scopes[0], g.done[0] = true, true
+		waker, waits = "Waiter", func() *Node { return &Node{Op: "ScopeDone", Ints: []int{0}} }
+	case 4:
+		add("Exec", leaf())
+		waker, waits = "Waiter", func() *Node {
+			return &Node{Op: g.pick("Handle", "Outcome"), Ints: []int{0}}
+		}
+	}
+	for range 1 + g.n(4) {
+		if g.chance(30) {
+			add(g.pick("Exec", "BlockOn"), waits())
+			continue
+		}
+		s := add(waker, waits())
+		if g.chance(70) {
+			a := ActOf{At: 1, Do: g.pick("block", "panic", "goexit"), Arg: g.n(4)}
+			if a.Do == "block" || waker == "Waiter" || !g.useC {
+				s.Acts = []ActOf{a}
+				g.noGo = g.noGo || a.Do != "block" && waker == "Manual"
+			}
+		}
+	}
+	if g.chance(50) {
+		add("Exec", leaf())
+	}
+	g.step("Yield", 1+g.n(40))
+	switch {
+	case kind == 0 && g.chance(50):
+		g.step("TrySend", n, g.leafID())
+	case kind == 1 && g.chance(70):
+		g.step("TryRecv", n)
+	case kind < 2:
+		g.step("CloseChannel", n)
+	case kind == 3 && g.chance(30):
+		g.step("AbortScope", 0)
+	default:
+		g.step("Open", 1, g.n(6))
+	}
+}
+
 func (g *generator) step(op string, ints ...int) {
 	g.p.Steps = append(g.p.Steps, Step{Op: op, Ints: ints})
 }
@@ -346,6 +415,9 @@ func (g *generator) aStep() {
 				g.step("CloseLocal")
 			} else {
 				g.step("CloseExecutor")
+			}
+			if g.chance(30) { // beside the one that may block
+				g.p.Steps = append(g.p.Steps, g.p.Steps[len(g.p.Steps)-1])
 			}
 		} else if s := g.n(2); g.scopes[s] && g.chance(40) {
 			g.step("AbortScope", s)
@@ -592,7 +664,7 @@ func (g *generator) tree(c where) *Node {
 			return &Node{Op: "Then", Kids: g.kids(c, 2, 2), Acts: g.acts(c, false, false)}
 		case 9:
 			n := g.n(100)
-			if g.huge {
+			if g.huge && !c.inC {
 				n, g.huge = 500000, false
 			}
 			return &Node{Op: "Rounds", Kids: g.kids(c, 1, 1), Ints: []int{n}}

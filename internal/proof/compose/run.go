@@ -97,10 +97,15 @@ func (w *World) CHost(id, how int, tree func(e *Task) F) {
 }
 
 // Manual polls with a function waker, which acts.
-func (w *World) Manual(id int, acts []Act, tree func(e *Task) F) {
+func (w *World) Manual(id int, acts []Act, tree func(e *Task) F) { w.manual(id, acts, tree, true) }
+
+// Waiter is the same, but only the library's goroutines call the waker, so it delays no other task.
+func (w *World) Waiter(id int, acts []Act, tree func(e *Task) F) { w.manual(id, acts, tree, false) }
+
+func (w *World) manual(id int, acts []Act, tree func(e *Task) F, others bool) {
 	t := w.newTask(id, 0, 0, false, tree)
 	s := t.site("waker", acts)
-	s.waker = true
+	s.waker = others
 	w.alone(t, "Manual", func(f F) (uint64, error) {
 		bell := make(chan struct{}, 1)
 		wake := func() {
@@ -284,7 +289,19 @@ func (w *World) AbortScope(n int) {
 
 func (w *World) CloseExecutor() {
 	w.cancelled.Store(true)
-	w.call("Executor.Close", func() { w.executor().Close() })
+	w.call("Executor.Close", w.closeExecutor)
+}
+
+func (w *World) closeExecutor() {
+	w.executor().Close()
+	w.closed(0)
+}
+
+// closed checks what a Close outside of tasks promises when it returns.
+func (w *World) closed(on int) {
+	if n := w.dropping[on].Load(); n > 0 {
+		w.fail("Close returned early", "%d Drops that another Close has called have not returned", n)
+	}
 }
 
 // CloseLocal closes the Local on a goroutine of its own.
@@ -302,6 +319,7 @@ func (w *World) closeLocal() {
 		return
 	}
 	l.Close()
+	w.closed(1)
 	w.hookOff.Store(true)
 	idle := w.blocked[1].Load() == 0 && w.allBlk.Load() == 0
 	w.mu.Lock()
@@ -580,7 +598,10 @@ func (w *World) wakeSleepers() {
 	w.mu.Unlock()
 	for _, s := range all {
 		s.over.Store(true)
-		s.cell.Wake()
+		func() {
+			defer w.swallow("the wake of a sleeper")
+			s.cell.Wake()
+		}()
 	}
 }
 
@@ -860,8 +881,8 @@ func (w *World) close() {
 	if ex := w.exNow(); ex != nil {
 		w.begin("Executor.Wait", func() { ex.Wait(context.Background()) })
 		w.settle("host")
-		w.begin("Executor.Close", func() { ex.Close() })
-		w.begin("a second Executor.Close", func() { ex.Close() })
+		w.begin("Executor.Close", w.closeExecutor)
+		w.begin("a second Executor.Close", w.closeExecutor)
 	}
 	w.hostEnd.Store(true)
 	if w.stopping != nil {

@@ -34,7 +34,7 @@ type Config struct {
 	Forget   bool   // the Local is forgotten, not closed
 	Isolated bool   // no task wakes another
 	C        bool   // wakers cross to C
-	Hook     int    // the call of the Local's hook that panics; 0: none
+	Hook     int    // from which call on the Local's hook panics, once; 0: never
 }
 
 // Act is what user code does at one of its calls.
@@ -92,8 +92,10 @@ type World struct {
 
 	hookOff  atomic.Bool // Close of the Local has returned
 	hooks    atomic.Int32
+	hookOver atomic.Bool    // it has panicked
 	late     sync.WaitGroup // goroutines that no one else waits for
 	labels   atomic.Bool
+	dropping [2]atomic.Int32 // Drops that block in a Close of the executor, of the Local
 	sleepers []*sleeper
 	waiting  atomic.Pointer[string]
 	ticker   *call // what ticks the Local, or did last
@@ -401,6 +403,9 @@ func (s *site) do(a *Act, cx *rawwaker.Context) {
 		if w.gateOpenNow(a.Arg) {
 			return
 		}
+		if a.On == 1 {
+			defer w.droppedByClose()()
+		}
 		defer s.busyIn()()
 		<-w.gates[a.Arg%len(w.gates)]
 	case "self":
@@ -456,6 +461,23 @@ func (s *site) do(a *Act, cx *rawwaker.Context) {
 		runtime.GC()
 	default:
 		panic("compose: no act " + a.Do)
+	}
+}
+
+// droppedByClose counts a Drop that blocks, until the result is called, if a Close has called it.
+func (w *World) droppedByClose() func() {
+	stack := string(debug.Stack())
+	by := [2]int32{}
+	for i, end := range []string{"executor.(*Executor).end", "executor.(*Local).end("} {
+		if strings.Contains(stack, end) {
+			by[i] = 1
+		}
+		w.dropping[i].Add(by[i])
+	}
+	return func() {
+		for i, n := range by {
+			w.dropping[i].Add(-n)
+		}
 	}
 }
 
@@ -745,11 +767,15 @@ func (w *World) hook() {
 	if w.hookOff.Load() {
 		w.fail("hook after Close", "the hook of the Local was called after Close had returned")
 	}
-	if w.Hook > 0 && w.hooks.Add(1) == int32(w.Hook) {
+	if w.Hook > 0 && w.hooks.Add(1) >= int32(w.Hook) && !onItsOwn() && !w.hookOver.Swap(true) {
 		w.hookPanics()
 	}
 	w.rouse()
 }
+
+// onItsOwn is whether the library calls the hook on a goroutine of its own. There a panic reaches no
+// one, and the call has been made.
+func onItsOwn() bool { return strings.Contains(string(debug.Stack()), "(*Call).goroutine") }
 
 // hookPanics does not wake the host. A spawn that comes afterwards must call the hook again.
 func (w *World) hookPanics() {
