@@ -158,9 +158,14 @@ func (r *runner) lane(i int) {
 	}
 }
 
-// atBalance is whether a violation is one that balance finds.
+// atBalance is whether a violation is one that is found after all programs of a batch.
 func atBalance(kind string) bool {
-	return strings.HasPrefix(kind, "leak") || strings.HasPrefix(kind, "late")
+	for _, start := range []string{"leak", "late", "the auditor"} {
+		if strings.HasPrefix(kind, start) {
+			return true
+		}
+	}
+	return false
 }
 
 // leaking returns which of n programs leaks, or 0.
@@ -268,6 +273,7 @@ type process struct {
 	out    *bufio.Reader
 	folder string
 	errs   *os.File
+	read   int // of errs
 }
 
 func start(lane int) *process {
@@ -299,6 +305,9 @@ func (p *process) ask(r request) (got reply) {
 	p.in.Write(append(line, '\n'))
 	text, err := p.out.ReadBytes('\n')
 	if err == nil && json.Unmarshal(text, &got) == nil {
+		if got.Violation == nil {
+			got.Violation = p.audited()
+		}
 		return got
 	}
 	status := p.cmd.Wait()
@@ -319,6 +328,22 @@ func (p *process) ask(r request) (got reply) {
 	}
 	got.Violation = &Violation{kind, said}
 	return got
+}
+
+// audited is what the auditor has reported on standard error since the last call. A leak is what is
+// forgotten on purpose.
+func (p *process) audited() *Violation {
+	said, _ := os.ReadFile(p.errs.Name())
+	text := string(said[p.read:])
+	p.read = len(said)
+	const prefix = "rawwaker audit: "
+	for line := range strings.Lines(text) {
+		rule, _, _ := strings.Cut(strings.TrimPrefix(line, prefix), ":")
+		if strings.HasPrefix(line, prefix) && rule != "leak" {
+			return &Violation{"the auditor: " + rule, text[strings.Index(text, line):]}
+		}
+	}
+	return nil
 }
 
 // reason is what a process has ended with, without what differs from run to run.

@@ -598,7 +598,11 @@ func (g *generator) leaf(c where) *Node {
 			return &Node{Op: "Leaf", Ints: []int{g.leafID(), g.n(2), g.selfs()},
 				Acts: g.acts(c, true, false)}
 		case k < 12 && g.useC:
-			return &Node{Op: "C", Ints: []int{g.leafID(), g.selfs()}, Acts: g.acts(c, true, true)}
+			leaf := &Node{Op: "C", Ints: []int{g.leafID(), g.selfs()}, Acts: g.acts(c, true, true)}
+			if g.chance(15) {
+				leaf.Acts = append(leaf.Acts, ActOf{At: 1, Do: "take"})
+			}
+			return leaf
 		case k == 12:
 			return &Node{Op: g.pick("Ready", "PollFn", "Yield"), Ints: []int{g.leafID()}}
 		case k == 13 && !c.forgot && !g.noGo:

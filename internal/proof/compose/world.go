@@ -457,6 +457,7 @@ func (s *site) do(a *Act, cx *rawwaker.Context) {
 		}
 	case "yield":
 		runtime.Gosched()
+	case "take": // see composeTake
 	case "gc":
 		runtime.GC()
 	default:
