@@ -21,6 +21,7 @@ type request struct {
 	Program *Program `json:",omitempty"`
 	Repeat  int      `json:",omitempty"` // of Program
 	Balance bool     // compare what is alive after that
+	Wait    int      `json:",omitempty"` // for that, in milliseconds; 0: 10 seconds
 	Limit   int      // for each program, in milliseconds
 }
 
@@ -57,7 +58,7 @@ func (c counts) within(base counts) bool {
 
 // balance collects garbage until nothing is alive that was not in base, and says what is left.
 func balance(base *counts, wait time.Duration) *Violation {
-	if !long().settle(6 * wait) {
+	if !long().settle(max(wait, 10*time.Second)) {
 		return &Violation{"late: a sleep was not woken", "beside others whose wakers block"}
 	}
 	var c counts
@@ -110,25 +111,7 @@ func child(at string) {
 	in := bufio.NewReader(os.Stdin)
 	out := json.NewEncoder(os.Stdout)
 	go watchdog()
-	planted := plant
-	plant = nil
-	for i := range uint64(20) { // what is made once, and stays
-		runOne(Generate(i), time.Minute)
-	}
-	plant = planted
-	for i := range ways {
-		long().giveUpOne(i)
-	}
-	long().release()
-	balance(nil, time.Minute)
-	for range 3 {
-		time.Sleep(time.Millisecond)
-		runtime.GC()
-	}
-	base := now()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	base.heap = m.HeapAlloc
+	var base *counts
 	for {
 		line, err := in.ReadBytes('\n')
 		if err != nil {
@@ -140,6 +123,9 @@ func child(at string) {
 		}
 		answer := reply{}
 		limit := time.Duration(r.Limit) * time.Millisecond
+		if base == nil {
+			base = warmUp(limit)
+		}
 		if r.Program != nil {
 			r.N = max(r.Repeat, 1)
 		}
@@ -157,14 +143,42 @@ func child(at string) {
 		}
 		if answer.Violation == nil && r.Balance {
 			wait := 10 * time.Second
-			if r.Program != nil {
-				wait = time.Second
+			if r.Wait > 0 {
+				wait = time.Duration(r.Wait) * time.Millisecond
 			}
-			answer.Violation = balance(&base, wait)
+			answer.Violation = balance(base, wait)
 			long().release()
 		}
 		out.Encode(answer)
 	}
+}
+
+// warmUp makes what is made once and stays, and returns what is alive then. Its programs have no
+// faults, so that most violations are found later, where their seeds are known.
+func warmUp(limit time.Duration) *counts {
+	planted := plant
+	plant = nil
+	for seed, n := uint64(0), 0; n < 20; seed++ {
+		if p := Generate(seed); !p.Config.Faults {
+			runOne(p, limit)
+			n++
+		}
+	}
+	plant = planted
+	for i := range ways {
+		long().giveUpOne(i)
+	}
+	long().release()
+	balance(nil, time.Minute)
+	for range 3 {
+		time.Sleep(time.Millisecond)
+		runtime.GC()
+	}
+	base := now()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	base.heap = m.HeapAlloc
+	return &base
 }
 
 type seedWriter struct{ f *os.File }

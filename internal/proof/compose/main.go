@@ -55,7 +55,8 @@ func main() {
 		profile(*flagProfile)
 		return
 	}
-	r := &runner{next: *flagSeed, kinds: map[string]bool{}, start: time.Now()}
+	r := &runner{next: *flagSeed, kinds: map[string]bool{}, start: time.Now(),
+		running: make([]*os.Process, *flagProcs)}
 	if *flagFor > 0 {
 		r.deadline = r.start.Add(*flagFor)
 	} else {
@@ -102,6 +103,7 @@ type runner struct {
 	start    time.Time
 	kinds    map[string]bool
 	done     atomic.Int64
+	running  []*os.Process // of the lanes
 }
 
 // take returns the next seeds.
@@ -134,12 +136,17 @@ func (r *runner) lane(i int) {
 		}
 		for n > 0 {
 			if p == nil {
-				p = start(i)
+				if p = start(i); !r.lanes(i, p) {
+					return
+				}
 			}
 			got := p.ask(request{From: from, N: n, Balance: true, Limit: int(flagLimit.Milliseconds())})
 			if got.Violation == nil {
 				r.done.Add(int64(n))
 				break
+			}
+			if r.enough() {
+				return // perhaps killed
 			}
 			p.end()
 			p = nil
@@ -151,6 +158,9 @@ func (r *runner) lane(i int) {
 				break
 			}
 			r.report(i, seed, got.Violation)
+			if seed < from { // a program that warms up
+				break
+			}
 			r.done.Add(int64(seed + 1 - from))
 			n -= int(seed + 1 - from)
 			from = seed + 1
@@ -168,12 +178,27 @@ func atBalance(kind string) bool {
 	return false
 }
 
+// enough is whether as many kinds of violations were found as are wanted.
+func (r *runner) enough() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.kinds) >= *flagMost
+}
+
+// lanes notes the process of a lane, to be killed when enough was found. False: that is so already.
+func (r *runner) lanes(i int, p *process) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running[i] = p.cmd.Process
+	return len(r.kinds) < *flagMost
+}
+
 // leaking returns which of n programs leaks, or 0.
 func (r *runner) leaking(lane int, from uint64, n int, kind string) uint64 {
 	for n > 1 {
 		half := n / 2
 		p := start(lane)
-		got := p.ask(request{From: from, N: half, Balance: true, Limit: 60000})
+		got := p.ask(request{From: from, N: half, Balance: true, Wait: 2000, Limit: 60000})
 		p.end()
 		if got.Violation != nil && got.Violation.Kind == kind {
 			n = half
@@ -192,6 +217,13 @@ func (r *runner) report(lane int, seed uint64, v *Violation) {
 		return
 	}
 	r.kinds[v.Kind] = true
+	if len(r.kinds) == *flagMost {
+		for i, p := range r.running {
+			if i != lane && p != nil {
+				p.Kill()
+			}
+		}
+	}
 	r.mu.Unlock()
 	p := Generate(seed)
 	text := ""
@@ -251,7 +283,7 @@ func (s *shrinker) bad(p *Program) bool {
 	}
 	r := request{Program: p, Repeat: 30, Limit: 2000}
 	if atBalance(s.kind) {
-		r.Repeat, r.Balance = 1, true
+		r.Repeat, r.Balance, r.Wait = 1, true, 1000
 	}
 	got := s.p.ask(r)
 	if got.Violation == nil {
