@@ -58,7 +58,7 @@ func (c counts) within(base counts) bool {
 
 // balance collects garbage until nothing is alive that was not in base, and says what is left.
 func balance(base *counts, wait time.Duration) *Violation {
-	if !long().settle(max(wait, 10*time.Second)) {
+	if !long().settle(3 * wait) {
 		return &Violation{"late: a sleep was not woken", "beside others whose wakers block"}
 	}
 	var c counts
