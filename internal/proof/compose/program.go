@@ -273,7 +273,7 @@ func (g *generator) sparse(of10000 int) bool { return g.n(10000) < of10000 }
 // extras appends the steps that are rare, because they cost much.
 func (g *generator) extras() {
 	c := &g.p.Config
-	if g.sparse(10) {
+	if g.sparse(3) {
 		g.step("LateSleeps", 2+g.n(60))
 	}
 	if g.sparse(20) {
@@ -282,11 +282,11 @@ func (g *generator) extras() {
 	if g.useC && g.sparse(100) {
 		g.step("SlowWaker", 1+g.n(20), g.n(4))
 	}
-	if c.Host != "" && !c.Forget && g.sparse(10) {
+	if c.Host != "" && !c.Forget && g.sparse(3) {
 		g.step("Sleepers", 20000+g.n(20000))
 		g.huge = true
 	}
-	if g.sparse(10) {
+	if g.sparse(4) {
 		g.huge = true
 	}
 	if g.sparse(100) {
