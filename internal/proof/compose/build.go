@@ -242,8 +242,8 @@ func (s *sender) Poll(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 }
 
 func (s *sender) Drop() {
+	defer s.c.sent.And(^s.v) // the Drop may wake another sender, whose waker panics
 	drop(s.f)
-	s.c.sent.And(^s.v)
 }
 
 // Handle is the handle of an earlier task, Outcome the same without its panic.

@@ -185,6 +185,7 @@ type generator struct {
 	close     string
 	linked    bool // tasks use each other
 	shared    [4]bool
+	building  [4]bool // the Shared whose future is being made
 	handles   []int // tasks that have one
 	scopes    [2]bool
 	done      [2]bool // a task awaits the scope
@@ -684,11 +685,12 @@ func (g *generator) tree(c where) *Node {
 				continue
 			}
 			n := g.n(4)
-			if g.shared[n] { // one that is built late must not find a later one
+			if g.shared[n] || g.building[n] { // one that is built late must not find a later one
 				continue
 			}
+			g.building[n] = true
 			node := &Node{Op: "Shared", Ints: []int{n}, Kids: g.kids(lazy, 1, 1)}
-			g.shared[n] = true
+			g.shared[n], g.building[n] = true, false
 			return node
 		case 13, 14:
 			if c.forgot {
