@@ -48,7 +48,7 @@ func now() counts {
 }
 
 // heapGrowth is by how much the heap of a child may grow over all its programs.
-const heapGrowth = 8 << 20
+const heapGrowth = 3 << 20
 
 func (c counts) within(base counts) bool {
 	return c.boxes <= base.boxes && c.cores <= base.cores && c.handles <= base.handles &&

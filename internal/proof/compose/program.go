@@ -186,7 +186,7 @@ type generator struct {
 	linked    bool // tasks use each other
 	shared    [4]bool
 	building  [4]bool // the Shared whose future is being made
-	handles   []int // tasks that have one
+	handles   []int   // tasks that have one
 	scopes    [2]bool
 	done      [2]bool // a task awaits the scope
 	noGo      bool
