@@ -61,25 +61,28 @@ func balance(base *counts, wait time.Duration) *Violation {
 	if !long().settle(3 * wait) {
 		return &Violation{"late: a sleep was not woken", "beside others whose wakers block"}
 	}
-	var c counts
 	for deadline := time.Now().Add(wait); ; time.Sleep(time.Millisecond) {
 		runtime.GC()
-		if c = now(); base == nil || c.within(*base) {
-			break
+		c := now()
+		if base == nil {
+			return nil
 		}
-		if time.Now().After(deadline) {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		grown := base.heap > 0 && m.HeapAlloc > base.heap+heapGrowth // or cleanups are due
+		switch {
+		case c.within(*base) && !grown:
+			return nil
+		case time.Now().Before(deadline):
+		case c.within(*base):
+			return &Violation{"leak of heap", fmt.Sprintf("%d bytes; at first: %d", m.HeapAlloc,
+				base.heap)}
+		default:
 			buf := make([]byte, 1<<16)
 			return &Violation{"leak of " + c.over(*base), fmt.Sprintf("alive: %+v; at first: %+v\n%s",
 				c, *base, buf[:runtime.Stack(buf, true)])}
 		}
 	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	if base != nil && base.heap > 0 && m.HeapAlloc > base.heap+heapGrowth {
-		return &Violation{"leak of heap", fmt.Sprintf("%d bytes; at first: %d", m.HeapAlloc,
-			base.heap)}
-	}
-	return nil
 }
 
 func (c counts) over(base counts) string {
