@@ -588,7 +588,7 @@ func (g *generator) leaf(c where) *Node {
 		case k == 21:
 			what, n := g.n(ways), 1+g.n(3)
 			if what < cheapWays && g.chance(10) {
-				n *= 500
+				n *= 2000
 			}
 			return &Node{Op: "GivesUp", Ints: []int{what, n}}
 		case k < 8:
