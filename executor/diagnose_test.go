@@ -188,7 +188,8 @@ func TestWatchdog(t *testing.T) {
 		})
 		require.Regexp(
 			t,
-			`^executor: task 6, spawned at .*/diagnose_test.go:\d+, returned Pending, no clone of its waker lives and no wake has come: nothing can wake it\n$`,
+			`^executor: task 6, spawned at .*/diagnose_test.go:\d+, returned Pending, `+
+				`no clone of its waker lives and no wake has come: nothing can wake it\n$`,
 			said,
 		)
 	})
@@ -222,7 +223,8 @@ func TestDiagnose(t *testing.T) {
 		})
 		require.Regexp(
 			t,
-			`(?s)^executor: task 1, spawned at .*/diagnose_test.go:\d+, detached: rawwaker: a future panicked: not awaited\n`,
+			`(?s)^executor: task 1, spawned at .*/diagnose_test.go:\d+, detached: `+
+				`rawwaker: a future panicked: not awaited\n`,
 			said,
 		)
 	})
