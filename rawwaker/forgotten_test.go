@@ -231,7 +231,7 @@ func TestForgotten(t *testing.T) {
 		"a_reference_of_C_taken_back": func(w *rawwaker.Waker) any {
 			return rawwaker.FromRaw(w.Clone().IntoRaw())
 		},
-		"a_clone_of_one_C_has_seen":   func(w *rawwaker.Waker) any { return seen(w.Clone()).Clone() },
+		"a_clone_of_one_C_has_seen": func(w *rawwaker.Waker) any { return seen(w.Clone()).Clone() },
 		"a_context_of_one_C_has_seen": func(w *rawwaker.Waker) any {
 			return rawwaker.NewContext(seen(w.Clone()))
 		},
