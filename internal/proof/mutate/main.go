@@ -6,6 +6,7 @@
 //
 //	go run ./internal/proof/mutate [-only c|go|orders] [-match REGEXP] [-by REGEXP] [-every N]
 //		[-jobs 2] [-list] [-v] [-rounds 3] [-explained] [-hints] [-unhinted] [-limit 15m] [-keep FOLDER]
+//		[-unthinned]
 //
 // It reads three lists, whose keys name a mutant as -list prints it:
 //
@@ -42,6 +43,7 @@ type mutant struct {
 	kind, file, key string
 	line, number    int
 	text            []byte // the whole file, edited
+	thinned         string // the rule by which it does not run; empty: none
 }
 
 // verdict is the result of running a mutant.
@@ -78,6 +80,7 @@ var (
 	hints     = flag.Bool("hints", false, "write noticed.txt again")
 	unhinted  = flag.Bool("unhinted", false, "run only mutants without a hint in noticed.txt")
 	keep      = flag.String("keep", "", "leave the test programs in this `folder`, and use them again")
+	unthinned = flag.Bool("unthinned", false, "also those that the rules of thin.go leave out")
 	limit     = flag.Duration("limit", 0, "start no mutant after this time; do not report the rest")
 )
 
@@ -123,7 +126,8 @@ func run(temp string) int {
 	began := time.Now()
 	want, whose := regexp.MustCompile(*match), regexp.MustCompile(*by)
 	n := 0
-	whole = slices.Concat(orders(), inC(), inGo())
+	whole = slices.DeleteFunc(slices.Concat(orders(), inC(), inGo()),
+		func(m mutant) bool { return m.thinned != "" && !*unthinned })
 	for _, m := range whole {
 		if *unhinted && (hint[m.key] != "" || twins[m.key] != "" || m.kind == "orders") {
 			continue
