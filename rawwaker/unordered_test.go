@@ -1,0 +1,116 @@
+//go:build cgo
+
+package rawwaker_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-8a1b3254/ffiwaker/future"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
+	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
+)
+
+// In these tests nothing but the state word orders the calls on a future: under the race detector a
+// plain access to the word is reported in either order.
+func TestCFutureState(t *testing.T) {
+	const dropped = "rawwaker: Poll of a CFuture after Drop"
+	// pend returns a C future that calls during in each poll, and stays pending.
+	pend := func(t *testing.T, during func(f *rawwaker.CFuture[int])) *rawwaker.CFuture[int] {
+		var f *rawwaker.CFuture[int]
+		var kept *rawwaker.Waker
+		t.Cleanup(func() {
+			f.Drop()
+			kept.Drop()
+		})
+		f = rawwaker.FutureFromRaw[int](rawwaker.FutureIntoRaw(future.PollFn(
+			func(cx *rawwaker.Context) rawwaker.Poll[int] {
+				if kept == nil {
+					kept = cx.Waker().Clone()
+				}
+				during(f)
+				return rawwaker.Pending[int]()
+			})))
+		return f
+	}
+	poll := func(f *rawwaker.CFuture[int]) (got string) {
+		defer func() {
+			if v := recover(); v != nil {
+				got = fmt.Sprint(v)
+			}
+		}()
+		require.False(t, f.Poll(rawwaker.NewContext(rawwaker.Noop())).IsReady())
+		return "pending"
+	}
+	balance.Check(t)
+	t.Run("orders_the_end_of_a_poll_and_a_Drop", func(t *testing.T) {
+		var wg sync.WaitGroup
+		f := pend(t, func(f *rawwaker.CFuture[int]) { wg.Go(f.Drop) })
+		require.Equal(t, "pending", poll(f))
+		wg.Wait()
+		require.Equal(t, dropped, poll(f))
+	})
+	t.Run("orders_the_end_of_a_poll_during_which_it_was_dropped_and_a_second_Drop", func(t *testing.T) {
+		var wg sync.WaitGroup
+		f := pend(t, func(f *rawwaker.CFuture[int]) {
+			f.Drop()
+			wg.Go(f.Drop)
+		})
+		require.Equal(t, "pending", poll(f))
+		wg.Wait()
+		require.Equal(t, dropped, poll(f))
+	})
+	t.Run("orders_a_poll_during_a_poll_and_a_Drop", func(t *testing.T) {
+		for range 50 {
+			var wg sync.WaitGroup
+			inner := ""
+			f := pend(t, func(f *rawwaker.CFuture[int]) {
+				wg.Go(func() { inner = poll(f) })
+				wg.Go(f.Drop)
+				wg.Wait()
+			})
+			require.Equal(t, "pending", poll(f))
+			require.Equal(t, "rawwaker: Poll of a CFuture that is being polled", inner)
+		}
+	})
+	t.Run("does_not_depend_on_the_bits_of_the_futures_data", func(t *testing.T) {
+		for range 16 { // the data of each has another number
+			f := pend(t, func(*rawwaker.CFuture[int]) {})
+			require.Equal(t, []string{"pending", "pending"}, []string{poll(f), poll(f)})
+		}
+	})
+}
+
+func TestCStreamState(t *testing.T) {
+	const dropped = "rawwaker: PollNext of a CStream after Drop"
+	t.Run("orders_the_read_of_an_item_that_was_read_ahead_and_a_Drop", func(t *testing.T) {
+		replies(t)
+		for range 20 {
+			s := texts(feed(t, "iiii.", true))
+			require.Equal(t, "1", next(s))
+			var wg sync.WaitGroup
+			wg.Go(func() { drop(s) })
+			if got := next(s); got != dropped {
+				require.Equal(t, "2", got)
+			}
+			wg.Wait()
+			require.Equal(t, dropped, next(s))
+		}
+	})
+	t.Run("orders_NextTaken_and_a_Drop", func(t *testing.T) {
+		replies(t)
+		s := texts(feed(t, "iiii.", true))
+		require.Equal(t, "1", next(s))
+		var wg sync.WaitGroup
+		wg.Go(func() { drop(s) })
+		taken := s.(interface{ NextTaken() *string })
+		if v := taken.NextTaken(); v != nil {
+			require.Equal(t, "2", *v)
+		}
+		wg.Wait()
+		require.Nil(t, taken.NextTaken())
+	})
+}
