@@ -410,7 +410,7 @@ func (w *worker) accept(got []*task) {
 	if late { // Close has swept here, and waits
 		w.lateSweeps.Add(1)
 		defer w.lateSweeps.Add(-1)
-		w.sweep()
+		persist(w.sweep)
 	}
 }
 

@@ -257,7 +257,7 @@ func hangs(pid int, took time.Duration, ended <-chan struct{}) bool {
 			if time.Since(began) > 20*time.Second+10*took {
 				return true
 			}
-		case used > 10*time.Second+10*took:
+		case used > 4*time.Second+4*took:
 			return true
 		case used > last+10*time.Millisecond:
 			last, since = used, time.Now()
@@ -312,6 +312,9 @@ func (l *goLab) try(m mutant, hint string) verdict {
 	own := filepath.Dir(m.file)
 	packages := append([]string{own}, slices.DeleteFunc(slices.Clone(testsGo),
 		func(p string) bool { return p == own })...)
+	if *alone {
+		packages = packages[:1]
+	}
 	if p, test, ok := strings.Cut(hint, " "); ok && slices.Contains(packages, p) {
 		for _, t := range l.suite(p).Tests {
 			if t.Name != test && !strings.HasPrefix(test, t.Name+"/") {
