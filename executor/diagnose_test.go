@@ -93,6 +93,13 @@ func TestDump(t *testing.T) {
 			require.ErrorIs(t, executor.Dump(&full), io.ErrShortWrite)
 		}
 	})
+	t.Run("lists_an_Executor_that_has_tasks", func(t *testing.T) {
+		ex := executor.New()
+		defer ex.Close()
+		require.NotContains(t, dumped(t), ex.String())
+		executor.Spawn[int](ex, new(probe))
+		require.Contains(t, dumped(t), ex.String()+": tasks 1")
+	})
 	t.Run("lists_a_task_that_an_abort_has_not_ended_yet", func(t *testing.T) {
 		diagnosed(t)
 		l := executor.NewLocal()

@@ -40,6 +40,20 @@ func onBoth(t *testing.T, test func(t *testing.T, on executor.Spawner)) {
 	})
 }
 
+// overlapped is a context that calls during once, in the next call of Done.
+type overlapped struct {
+	context.Context
+	during func()
+}
+
+func (c *overlapped) Done() <-chan struct{} {
+	if f := c.during; f != nil {
+		c.during = nil
+		f()
+	}
+	return c.Context.Done()
+}
+
 func TestNewScope(t *testing.T) {
 	t.Run("ends_when_its_tasks_have", func(t *testing.T) {
 		onBoth(t, func(t *testing.T, on executor.Spawner) {
@@ -61,6 +75,20 @@ func TestNewScope(t *testing.T) {
 			require.EqualValues(t, 200, over.Load())
 			require.Error(t, s.Context().Err())
 		})
+	})
+	t.Run("gives_two_calls_of_Context_that_overlap_one_context", func(t *testing.T) {
+		ex := executor.New()
+		defer ex.Close()
+		parent := &overlapped{Context: t.Context()}
+		s := executor.NewScope(parent, ex)
+		var inner context.Context
+		parent.during = func() { inner = s.Context() }
+		outer := s.Context()
+		require.NotNil(t, inner)
+		require.Same(t, inner, outer)
+		s.Abort()
+		require.ErrorIs(t, context.Cause(outer), executor.ErrAborted)
+		require.NoError(t, s.Wait())
 	})
 	t.Run("is_aborted_by_the_first_panic", func(t *testing.T) {
 		onBoth(t, func(t *testing.T, on executor.Spawner) {

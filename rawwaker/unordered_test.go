@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/future"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
@@ -74,6 +75,19 @@ func TestCFutureState(t *testing.T) {
 			})
 			require.Equal(t, "pending", poll(f))
 			require.Equal(t, "rawwaker: Poll of a CFuture that is being polled", inner)
+		}
+	})
+	t.Run("leaves_the_order_of_a_poll_and_a_crossing_of_its_waker_to_the_task", func(t *testing.T) {
+		for range 20 {
+			s := script(t, "r")
+			v := blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+				var wg sync.WaitGroup
+				defer wg.Wait()
+				w := cx.Waker().Clone()
+				wg.Go(func() { rawwaker.FromRaw(w.IntoRaw()).Drop() })
+				return fromScript(s).Poll(cx)
+			}))
+			require.EqualValues(t, 42, v)
 		}
 	})
 	t.Run("does_not_depend_on_the_bits_of_the_futures_data", func(t *testing.T) {

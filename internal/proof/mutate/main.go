@@ -81,7 +81,7 @@ var (
 	unhinted  = flag.Bool("unhinted", false, "run only mutants without a hint in noticed.txt")
 	keep      = flag.String("keep", "", "leave the test programs in this `folder`, and use them again")
 	unthinned = flag.Bool("unthinned", false, "also those that the rules of thin.go leave out")
-	alone     = flag.Bool("alone", false, "of Go, run only the tests of the edited package")
+	alone     = flag.Bool("alone", false, "of Go, run only the tests of the first package that reaches the edit")
 	limit     = flag.Duration("limit", 0, "start no mutant after this time; do not report the rest")
 )
 
@@ -128,7 +128,7 @@ func run(temp string) int {
 	want, whose := regexp.MustCompile(*match), regexp.MustCompile(*by)
 	n := 0
 	whole = slices.DeleteFunc(slices.Concat(orders(), inC(), inGo()),
-		func(m mutant) bool { return !*unthinned && (m.thinned != "" || m.kind == "go" && !sampled(m)) })
+		func(m mutant) bool { return !*unthinned && (m.thinned != "" || !sampled(m)) })
 	for _, m := range whole {
 		if *unhinted && (hint[m.key] != "" || twins[m.key] != "" || m.kind == "orders") {
 			continue

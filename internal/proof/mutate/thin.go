@@ -22,12 +22,12 @@ import (
 //   - fatal: a condition whose body only panics or dies, or that tells whether a call has failed, is
 //     not negated: each correct call would fail.
 //   - lock: no half of a pair of lock and unlock is left out: the other half is fatal, or hangs.
-//   - zero: an assignment of nothing but nil or an empty value is not left out. Mostly it lets memory
+//   - zero: an assignment or Store of nothing but nil or an empty value is not left out. Mostly it lets memory
 //     go, and the tests of collected objects cannot run in a program that contains all edits.
 //   - neighbour: of steps that follow one another without a condition, every second one is left out,
 //     beginning with the last.
 //   - sample: of the rest, one of two, by a sum of its key.
-//   - text: nothing is edited in the files that print diagnostics.
+//   - text: nothing is edited in the files that print diagnostics, and no call of a trace is left out.
 
 // diagnostics are files that only print.
 var diagnostics = []string{"diagnose.go", "dump.go"}
@@ -86,6 +86,8 @@ func thinSteps(list []ast.Stmt, why map[ast.Node]string) {
 			why[s] = "lock"
 		case empties(s):
 			why[s] = "zero"
+		case traces(s):
+			why[s] = "text"
 		default:
 			if follows%2 == 1 {
 				why[s] = "neighbour"
@@ -95,8 +97,24 @@ func thinSteps(list []ast.Stmt, why map[ast.Node]string) {
 	}
 }
 
+// traces reports whether s is a call that writes to the trace.
+func traces(s ast.Stmt) bool {
+	name := strings.ToLower(called(s))
+	return strings.HasSuffix(name, "trace") || strings.HasSuffix(name, "tracemore") ||
+		strings.HasSuffix(name, "tracebox")
+}
+
 // empties reports whether s assigns nothing but nil or empty values.
 func empties(s ast.Stmt) bool {
+	if e, ok := s.(*ast.ExprStmt); ok {
+		c, ok := e.X.(*ast.CallExpr)
+		if !ok || len(c.Args) != 1 {
+			return false
+		}
+		f, ok := c.Fun.(*ast.SelectorExpr)
+		arg, is := c.Args[0].(*ast.Ident)
+		return ok && is && f.Sel.Name == "Store" && arg.Name == "nil"
+	}
 	a, ok := s.(*ast.AssignStmt)
 	if !ok || a.Tok != token.ASSIGN {
 		return false
@@ -112,8 +130,12 @@ func empties(s ast.Stmt) bool {
 	})
 }
 
-// sampled reports whether an edit of Go is in the sample. It depends on nothing but the key.
+// sampled reports whether an edit of Go or of the auditor is in the sample; all others are. It
+// depends on nothing but the key.
 func sampled(m mutant) bool {
+	if m.kind == "orders" || m.kind == "c" && !fileC(m.file).diagnoses {
+		return true
+	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(m.key))
 	return h.Sum32()>>16%2 == 0
