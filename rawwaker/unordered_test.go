@@ -4,6 +4,7 @@ package rawwaker_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
 	"github.com/seed-8a1b3254/ffiwaker/future"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
+	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -126,5 +128,65 @@ func TestCStreamState(t *testing.T) {
 		}
 		wg.Wait()
 		require.Nil(t, taken.NextTaken())
+	})
+}
+
+// A C future or stream moves out of a Go one for one of two calls only.
+func TestIntoRawState(t *testing.T) {
+	t.Run("orders_FutureIntoRaw_and_a_Drop", func(t *testing.T) {
+		for range 20 {
+			f := fromScript(script(t, "r"))
+			var wg sync.WaitGroup
+			wg.Go(f.Drop)
+			func() {
+				defer func() { recover() }()
+				ctest.DropFuture(rawwaker.FutureIntoRaw[uint64](f))
+			}()
+			wg.Wait()
+		}
+	})
+	t.Run("orders_StreamIntoRaw_and_a_Drop", func(t *testing.T) {
+		for range 20 {
+			s := rawwaker.StreamFromRaw[uint64](feed(t, "d", false).Raw())
+			var wg sync.WaitGroup
+			wg.Go(s.Drop)
+			func() {
+				defer func() { recover() }()
+				ctest.DropStream(rawwaker.StreamIntoRaw[uint64](s))
+			}()
+			wg.Wait()
+		}
+	})
+}
+
+func TestWakerSetState(t *testing.T) {
+	t.Run("orders_the_crossings_of_two_branches", func(t *testing.T) {
+		balance.Check(t)
+		for range 50 {
+			var set rawwaker.WakerSet
+			set.Init(2)
+			blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+				var wg sync.WaitGroup
+				for _, cx := range set.Woken(cx) {
+					w := cx.Waker().Clone()
+					wg.Go(func() { rawwaker.FromRaw(w.IntoRaw()).Drop() })
+				}
+				wg.Wait()
+				return rawwaker.Ready(0)
+			}))
+			set.Drop()
+		}
+	})
+}
+
+func TestCStreamItems(t *testing.T) {
+	t.Run("that_were_delivered_are_not_kept", func(t *testing.T) {
+		replies(t)
+		s := texts(feed(t, strings.Repeat("i", 1000)+"d", true))
+		for i := range 1000 {
+			require.Equal(t, fmt.Sprint(i+1), next(s))
+			require.LessOrEqual(t, s.(interface{ Kept() int }).Kept(), 64)
+		}
+		drop(s)
 	})
 }

@@ -127,8 +127,12 @@ func run(temp string) int {
 	began := time.Now()
 	want, whose := regexp.MustCompile(*match), regexp.MustCompile(*by)
 	n := 0
-	whole = slices.DeleteFunc(slices.Concat(orders(), inC(), inGo()),
-		func(m mutant) bool { return !*unthinned && (m.thinned != "" || !sampled(m)) })
+	listed := slices.Concat(orders(), inC(), inGo())
+	for _, m := range listed {
+		if *unthinned || m.thinned == "" && sampled(m) {
+			whole = append(whole, m)
+		}
+	}
 	for _, m := range whole {
 		if *unhinted && (hint[m.key] != "" || twins[m.key] != "" || m.kind == "orders") {
 			continue
@@ -205,7 +209,7 @@ func run(temp string) int {
 			}
 		}
 		text := noticedHead
-		for _, m := range whole {
+		for _, m := range listed {
 			if hint[m.key] != "" {
 				text += m.key + "\t" + hint[m.key] + "\n"
 			}
@@ -213,8 +217,8 @@ func run(temp string) int {
 		check(os.WriteFile("internal/proof/mutate/noticed.txt", []byte(text), 0o644))
 	}
 	fmt.Printf("%d mutants ran in %.0f s\n", len(all), time.Since(began).Seconds())
-	return max(report(all, got, reasons), stale(whole, "equivalent.txt", reasons),
-		stale(whole, "modelled.txt", twins))
+	return max(report(all, got, reasons), stale(listed, "equivalent.txt", reasons),
+		stale(listed, "modelled.txt", twins))
 }
 
 // stale reports the keys of a list that name no mutant: the code has changed since.

@@ -207,7 +207,7 @@ func leftOutAlone(s ast.Stmt) bool {
 }
 
 // printing are the functions and calls of the auditor that only print or build a text.
-var printing = regexp.MustCompile(`^(add\w*|vaddf|vfind|log_event|log_and_report|record_place|copied|` +
+var printing = regexp.MustCompile(`^(add\w*|vaddf|vfind|report|log_event|log_and_report|record_place|copied|` +
 	`va_start|va_end|sender_used_again|write_stderr)$`)
 
 var firstCall = regexp.MustCompile(`^\s*(?:if \(.*\) )?(\w+)\(`)
