@@ -210,17 +210,25 @@ func leftOutAlone(s ast.Stmt) bool {
 var printing = regexp.MustCompile(`^(add\w*|vaddf|vfind|report|log_event|log_and_report|record_place|copied|` +
 	`va_start|va_end|sender_used_again|write_stderr)$`)
 
+// storing are those that only manage the auditor's memory, which it keeps as long as the process
+// lives.
+var storing = regexp.MustCompile(`^(pool_\w+|pin|unpin|unmap|mark_reachable|quarantine\w*|` +
+	`family_leave|memset)$`)
+
 var firstCall = regexp.MustCompile(`^\s*(?:if \(.*\) )?(\w+)\(`)
 
 var comparison = regexp.MustCompile(` (==|!=|>|<|>=) `)
 
-// thinC returns the rule by which an edit of a tool that prints is not run: text, fatal, or operand,
-// as in Go: in a condition of several operands only the last comparison is edited, and no operator.
+// thinC returns the rule by which an edit of a tool that prints is not run. As in Go: text, fatal,
+// body, and operand, by which in a condition of several operands only the last comparison is edited,
+// and no operator. And memory: nothing that only manages the tool's own memory is edited.
 func thinC(edit, function, code string, at int) string {
 	call := firstCall.FindStringSubmatch(code)
 	switch {
 	case printing.MatchString(function), call != nil && printing.MatchString(call[1]):
 		return "text"
+	case storing.MatchString(function), call != nil && storing.MatchString(call[1]):
+		return "memory"
 	case strings.Contains(code, "die("):
 		return "fatal"
 	case edit == "always":

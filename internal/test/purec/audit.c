@@ -5,6 +5,7 @@
  *
  *   storm      Threads clone, wake and drop correctly and wrongly. Each finding and each wake is
  *              counted, and nothing is left.
+ *   kept       A poll that returns PENDING is found unless a waker that wakes its task is kept.
  *   streams    Correct uses of streams by several threads give no finding; a poll and a drop beside
  *              a poll, and codes that break a rule, give one each.
  *   stopped    Threads stop permanently inside an audited wake, a watcher, and the text of a
@@ -223,6 +224,62 @@ static void futures(void) {
   for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
   check(rawwaker_audit_found() == before, "a finding about correct futures");
   check(rawwaker_audit_live() == 0 && atomic_load(&references) == 0, "futures have left something");
+}
+
+/* Wakers with data of their own. A clone of one has the same data, of the other new data. */
+static rawwaker same_clone(void *data), fresh_clone(void *data);
+static void nothing(void *data) { (void)data; }
+static const rawwaker_vtable same = {same_clone, nothing, nothing, nothing};
+static const rawwaker_vtable fresh = {fresh_clone, nothing, nothing, nothing};
+static char wakers[8];
+static rawwaker same_clone(void *data) { return (rawwaker){data, &same}; }
+static rawwaker fresh_clone(void *data) { return (rawwaker){(char *)data + 1, &fresh}; }
+
+/* Stays pending. With each poll it does what the next letter says: k keeps a clone, n does nothing,
+ * d drops what it has kept, c drops a clone that it makes. */
+typedef struct keeper {
+  const char *next;
+  rawwaker kept;
+} keeper;
+static rawwaker_poll keeper_poll(void *data, rawwaker_context *cx, void *out) {
+  keeper *k = data;
+  (void)out;
+  switch (*k->next++) {
+  case 'k': k->kept = rawwaker_clone(cx->waker); break;
+  case 'd': rawwaker_drop(k->kept); k->kept = (rawwaker){NULL, NULL}; break;
+  case 'c': rawwaker_drop(rawwaker_clone(cx->waker)); break;
+  }
+  return RAWWAKER_PENDING;
+}
+static void keeper_drop(void *data) {
+  keeper *k = data;
+  if (k->kept.vtable != NULL) rawwaker_drop(k->kept);
+}
+static const rawwaker_future_vtable keeping = {keeper_poll, keeper_drop};
+
+/* Polls with these wakers in turn. Returns how many polls have kept no waker. */
+static size_t keep(const char *letters, const rawwaker *w, size_t n) {
+  keeper k = {letters, {NULL, NULL}};
+  rawwaker_future f = rawwaker_audit_future((rawwaker_future){&k, &keeping});
+  for (size_t i = 0; i < strlen(letters); i++) {
+    rawwaker_context cx = {&w[i % n]};
+    check(f.vtable->poll(f.data, &cx, NULL) == RAWWAKER_PENDING, "not pending");
+  }
+  f.vtable->drop(f.data);
+  return taken("pending_without_waker");
+}
+static void kept_wakers(void) {
+  taken("");
+  rawwaker one = {wakers, &same}, two[] = {one, {wakers + 4, &same}}, other = {wakers, &fresh};
+  check(keep("kn", &one, 1) == 0, "a waker that was kept earlier wakes the same task");
+  check(keep("kn", two, 2) == 1, "a waker that was kept earlier wakes another task");
+  check(keep("kdn", &one, 1) == 2, "a waker was dropped");
+  check(keep("k", &other, 1) == 0, "the clone is kept, though it has other data");
+  check(keep("c", &other, 1) == 1, "the clone, which had other data, was dropped");
+  rawwaker audited = rawwaker_audit(one);
+  check(keep("kn", &audited, 1) == 0, "a waker that was kept earlier wakes the same audited one");
+  rawwaker_drop(audited);
+  check(rawwaker_audit_live() == 0, "kept wakers have left something");
 }
 
 /* -------------------------------------------------------------------------------- streams -- */
@@ -768,6 +825,7 @@ int main(int argc, char **argv) {
   if (argc > 1) rounds = strtoul(argv[1], NULL, 10);
   storm();
   futures();
+  kept_wakers();
   streams();
   overlap();
   findings();
