@@ -58,6 +58,15 @@ func TestClosedList(t *testing.T) {
 		require.NoError(t, ex.Close())
 		<-empty
 	})
+	t.Run("has_no_detached_task_that_has_ended_and_is_still_listed", func(t *testing.T) {
+		l := NewLocal()
+		DetachLocal(l, readyAtOnce{})
+		require.Len(t, l.alive(nil), 1)
+		require.True(t, l.Tick())
+		require.Len(t, l.live, 1)
+		require.Empty(t, l.alive(nil))
+		require.NoError(t, l.Close())
+	})
 	t.Run("calls_no_hook", func(t *testing.T) {
 		l := NewLocal()
 		require.NoError(t, l.Close())

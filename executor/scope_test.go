@@ -54,6 +54,14 @@ func (c *overlapped) Done() <-chan struct{} {
 	return c.Context.Done()
 }
 
+// silent is a context that ends without a notice.
+type silent struct {
+	context.Context
+	err error
+}
+
+func (c *silent) Err() error { return c.err }
+
 func TestNewScope(t *testing.T) {
 	t.Run("ends_when_its_tasks_have", func(t *testing.T) {
 		onBoth(t, func(t *testing.T, on executor.Spawner) {
@@ -90,6 +98,23 @@ func TestNewScope(t *testing.T) {
 		require.ErrorIs(t, context.Cause(outer), executor.ErrAborted)
 		require.NoError(t, s.Wait())
 	})
+	t.Run("has_its_parents_error_if_that_ends_before_the_last_task_though_no_notice_has_come",
+		func(t *testing.T) {
+			l := executor.NewLocal()
+			defer l.Close()
+			parent := &silent{Context: context.Background()}
+			s := executor.NewScope(parent, l)
+			executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+				parent.err = context.DeadlineExceeded
+				return rawwaker.Ready(1)
+			}))
+			ended := s.Done()
+			require.False(t, ended.Poll(rawwaker.NewContext(rawwaker.Noop())).IsReady())
+			require.True(t, l.Tick())
+			p := ended.Poll(rawwaker.NewContext(rawwaker.Noop()))
+			require.True(t, p.IsReady())
+			require.ErrorIs(t, p.Value(), context.DeadlineExceeded)
+		})
 	t.Run("is_aborted_by_the_first_panic", func(t *testing.T) {
 		onBoth(t, func(t *testing.T, on executor.Spawner) {
 			s := executor.NewScope(context.Background(), on)

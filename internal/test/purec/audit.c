@@ -282,6 +282,16 @@ static void kept_wakers(void) {
   check(rawwaker_audit_live() == 0, "kept wakers have left something");
 }
 
+static void unwrapping(void) {
+  rawwaker w = rawwaker_audit((rawwaker){wakers, &same}), audited = w;
+  check(rawwaker_audit_unwrap(&w) && w.data == wakers && w.vtable == &same,
+        "unwrap does not give the waker");
+  check(rawwaker_audit_live() == 0, "what was unwrapped is counted");
+  check(!rawwaker_audit_unwrap(&w) && taken("double_drop") == 0, "a waker was unwrapped twice");
+  check(!rawwaker_audit_unwrap(&audited) && taken("double_drop") == 1,
+        "a second unwrap was not found");
+}
+
 /* -------------------------------------------------------------------------------- streams -- */
 
 /* Gives PENDING, two items, DONE, and then the code after. If stops is set, its first poll waits
@@ -826,6 +836,7 @@ int main(int argc, char **argv) {
   storm();
   futures();
   kept_wakers();
+  unwrapping();
   streams();
   overlap();
   findings();
