@@ -17,8 +17,6 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-func pendingInt(*rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Pending[int]() }
-
 func descriptors(t *testing.T) int {
 	all, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)

@@ -291,6 +291,23 @@ func TestDiagnose(t *testing.T) {
 		) // the box is dropped on a goroutine of the library
 		counts("0")
 	})
+	t.Run("keeps_no_forgotten_Local_whose_future_keeps_its_waker", func(t *testing.T) {
+		diagnosed(t)
+		var freed atomic.Int32
+		func() {
+			l := executor.NewLocal()
+			runtime.AddCleanup(l, func(int) { freed.Add(1) }, 0)
+			var kept *rawwaker.Waker
+			executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+				kept = cx.Waker().Clone()
+				return rawwaker.Pending[int]()
+			}))
+			for l.Tick() {
+			}
+			runtime.KeepAlive(kept)
+		}()
+		collected(t, func() bool { return freed.Load() == 1 })
+	})
 	// For the race detector, too.
 	t.Run("allows_an_abort_during_a_panic", func(t *testing.T) {
 		ex := executor.New(executor.Workers(2))

@@ -51,6 +51,8 @@ func (p *probe) finish() {
 	p.waker.Wake()
 }
 
+func pendingInt(*rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Pending[int]() }
+
 // collected waits for what the collector and the library's goroutine still have to do.
 func collected(t *testing.T, done func() bool) {
 	require.Eventually(

@@ -118,13 +118,9 @@ func (cx *Context) lend(w capi.Raw, box uint64) bool {
 	// No goroutine reads these before the state says so. (Two polls at once end the process,
 	// below.)
 	raw := fromNumbers(w)
-	c := wake.CoreOfID(box)
-	relay := c != nil && c.Relay()
-	if relay {
-		// C may hold the future for a combinator that this waker leads to. A clone that the future
-		// keeps must not keep that combinator alive, so it is a reference of C's, like any other.
-		c = nil
-	}
+	// C may hold the future for a combinator, or for a task of a Local, that this waker leads to. A
+	// clone that the future keeps must not keep those alive.
+	c, relay := wake.Lender(box)
 	cx.waker.core = c
 	cx.waker.data = raw.Data
 	// SAFETY: with kind foreign, and with any kind that C has lent, link is a *VTable, which
@@ -132,8 +128,8 @@ func (cx *Context) lend(w capi.Raw, box uint64) bool {
 	cx.waker.link = unsafe.Pointer(raw.VTable)
 	kind := lent | noop
 	switch {
-	case cx.waker.core != nil:
-		kind = lent | kindOf(cx.waker.core)
+	case c != nil:
+		kind = lent | kindOf(c)
 	case relay, w.VTable != noopVTable && box == 0:
 		kind = lent | foreign
 	}

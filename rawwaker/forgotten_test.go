@@ -205,6 +205,66 @@ func TestForgotten(t *testing.T) {
 		}
 	})
 
+	t.Run("a_Local_that_polls_a_Go_future_through_C", func(t *testing.T) {
+		balance.Check(t)
+		var gone, dropped atomic.Int32
+		func() {
+			l, kept, polls := executor.NewLocal(), new(rawwaker.AtomicWaker), 0
+			runtime.AddCleanup(l, func(int) { gone.Add(1) }, 0)
+			executor.DetachLocal(l, future.Map(throughC(&dropped, func(cx *rawwaker.Context) {
+				polls++
+				kept.Register(cx.Waker())
+			}), func(uint64) struct{} { return struct{}{} }))
+			for l.Tick(); polls < 2; l.Tick() { // by then C's waker is known as Go's
+				kept.Wake()
+			}
+		}()
+		until(func() bool { return gone.Load() == 1 && dropped.Load() == 1 })
+	})
+
+	for how, keep := range map[string]func(w *rawwaker.Waker) any{
+		"a_clone":                     func(w *rawwaker.Waker) any { return w.Clone() },
+		"a_clone_that_C_has_seen":     func(w *rawwaker.Waker) any { return seen(w.Clone()) },
+		"a_CloneFrom_that_C_has_seen": func(w *rawwaker.Waker) any { return seen(cloneFrom(w)) },
+		"a_reference_of_C_taken_back": func(w *rawwaker.Waker) any { return rawwaker.FromRaw(w.Clone().IntoRaw()) },
+		"a_clone_of_one_C_has_seen":   func(w *rawwaker.Waker) any { return seen(w.Clone()).Clone() },
+		"a_context_of_one_C_has_seen": func(w *rawwaker.Waker) any { return rawwaker.NewContext(seen(w.Clone())) },
+		"one_of_many_in_an_AtomicWaker": func(w *rawwaker.Waker) any {
+			var a rawwaker.AtomicWaker
+			a.Register(seen(w.Clone()))
+			return &a
+		},
+	} {
+		t.Run("a_Local_whose_future_keeps_its_own_waker/"+how, func(t *testing.T) {
+			balance.Check(t)
+			var gone atomic.Bool
+			func() {
+				l := executor.NewLocal()
+				runtime.AddCleanup(l, func(int) { gone.Store(true) }, 0)
+				var kept any
+				executor.DetachLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
+					kept = keep(cx.Waker())
+					return rawwaker.Pending[struct{}]()
+				}))
+				for l.Tick() {
+				}
+				runtime.KeepAlive(kept)
+			}()
+			until(gone.Load)
+		})
+	}
+
+	t.Run("a_waker_of_FromFunc_whose_function_keeps_it", func(t *testing.T) {
+		balance.Check(t)
+		var gone atomic.Bool
+		func() {
+			o := &struct{ w *rawwaker.Waker }{}
+			runtime.AddCleanup(o, func(int) { gone.Store(true) }, 0)
+			o.w = rawwaker.FromFunc(func() { runtime.KeepAlive(o) })
+		}()
+		until(gone.Load)
+	})
+
 	t.Run("a_user's_executor_is_kept_by_what_C_holds", func(t *testing.T) {
 		balance.Check(t)
 		op := ctest.NewOp()
@@ -217,6 +277,28 @@ func TestForgotten(t *testing.T) {
 		op.Complete(42)
 		require.EqualValues(t, 42, <-got)
 	})
+}
+
+// throughC is a Go future that C holds, as a C future. It is never ready.
+func throughC(dropped *atomic.Int32, poll func(cx *rawwaker.Context)) *rawwaker.CFuture[uint64] {
+	return rawwaker.FutureFromRaw[uint64](rawwaker.FutureIntoRaw[uint64](
+		&dropping[uint64]{dropped, func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+			poll(cx)
+			return rawwaker.Pending[uint64]()
+		}},
+	))
+}
+
+// seen is w after it was lent to C.
+func seen(w *rawwaker.Waker) *rawwaker.Waker {
+	w.AsRaw()
+	return w
+}
+
+func cloneFrom(src *rawwaker.Waker) *rawwaker.Waker {
+	w := new(rawwaker.Waker)
+	w.CloneFrom(src)
+	return w
 }
 
 // once is f, which closes polled when it has been polled once.

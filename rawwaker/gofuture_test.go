@@ -427,6 +427,112 @@ type dropping[T any] struct {
 func (d *dropping[T]) Poll(cx *rawwaker.Context) rawwaker.Poll[T] { return d.poll(cx) }
 func (d *dropping[T]) Drop()                                      { d.dropped.Add(1) }
 
+// What a Go future that C holds keeps of the waker of a Local's task.
+func TestWakerLentToAFutureInC(t *testing.T) {
+	// start returns a Local whose task polls such a future, which has kept a clone in its last poll.
+	start := func() (l *executor.Local, kept **rawwaker.Waker, polls *int) {
+		l, kept, polls = executor.NewLocal(), new(*rawwaker.Waker), new(int)
+		f := throughC(new(atomic.Int32), func(cx *rawwaker.Context) {
+			*polls++
+			if *kept != nil {
+				(*kept).Drop()
+			}
+			*kept = cx.Waker().Clone()
+		})
+		executor.DetachLocal(l, future.Map(f, func(uint64) struct{} { return struct{}{} }))
+		l.Tick()
+		(*kept).WakeByRef()
+		l.Tick() // by now C's waker is known as Go's
+		return l, kept, polls
+	}
+	t.Run("wakes_the_task_from_Go_and_from_C", func(t *testing.T) {
+		balance.Check(t)
+		l, kept, polls := start()
+		defer l.Close()
+		for n, wakes := range []func(w *rawwaker.Waker){
+			(*rawwaker.Waker).WakeByRef,
+			func(w *rawwaker.Waker) { w.Clone().Wake() },
+			func(w *rawwaker.Waker) { ctest.WakeByRef(w.AsRaw()) },
+			func(w *rawwaker.Waker) { ctest.Start(w.Clone().IntoRaw(), "cwrd").Join() },
+			func(w *rawwaker.Waker) { rawwaker.FromRaw(w.Clone().IntoRaw()).Wake() },
+			func(w *rawwaker.Waker) { cloneFrom(w).Wake() },
+			func(w *rawwaker.Waker) {
+				var a rawwaker.AtomicWaker
+				a.Register(w)
+				a.Wake()
+			},
+		} {
+			require.False(t, l.Tick())
+			wakes(*kept)
+			for l.Tick() {
+			}
+			require.Equal(t, 3+n, *polls)
+		}
+		(*kept).Drop()
+	})
+	t.Run("is_the_same_waker_in_each_poll", func(t *testing.T) {
+		withoutAudit(t)
+		balance.Check(t)
+		l, kept, _ := start()
+		defer l.Close()
+		before := (*kept).Clone()
+		before.WakeByRef()
+		l.Tick()
+		require.True(t, before.WillWake(*kept))
+		before.Drop()
+		(*kept).Drop()
+	})
+	t.Run("does_nothing_after_the_end_of_its_task", func(t *testing.T) {
+		withoutAudit(t)
+		balance.Check(t)
+		l, kept, polls := start()
+		l.Close()
+		(*kept).WakeByRef()
+		require.Equal(t, rawwaker.Noop().IntoRaw(), (*kept).AsRaw())
+		require.Equal(t, rawwaker.Noop().IntoRaw(), (*kept).Clone().IntoRaw())
+		(*kept).Wake()
+		require.Equal(t, 2, *polls)
+	})
+	t.Run("does_nothing_after_its_Local_was_collected", func(t *testing.T) {
+		withoutAudit(t)
+		balance.Check(t)
+		var gone atomic.Bool
+		kept := func() *rawwaker.Waker {
+			l, kept, _ := start()
+			runtime.AddCleanup(l, func(int) { gone.Store(true) }, 0)
+			return *kept
+		}()
+		until(gone.Load)
+		kept.WakeByRef()
+		require.Equal(t, rawwaker.Noop().IntoRaw(), kept.Clone().IntoRaw())
+		kept.Wake()
+	})
+	// For the race detector, too.
+	t.Run("wakes_beside_the_collection_of_its_Local", func(t *testing.T) {
+		balance.Check(t)
+		for range 20 {
+			kept := func() *rawwaker.Waker {
+				_, kept, _ := start()
+				return *kept
+			}()
+			var all sync.WaitGroup
+			for range 3 {
+				all.Go(func() {
+					for range 50 {
+						kept.WakeByRef()
+						c := rawwaker.FromRaw(kept.Clone().IntoRaw())
+						c.AsRaw()
+						c.Wake()
+					}
+				})
+			}
+			runtime.GC()
+			all.Wait()
+			kept.Drop()
+		}
+	})
+}
+
 func TestFutureIntoRawFunc(t *testing.T) {
 	balance.Check(t)
 	f := func() rawwaker.Future[rawwaker.Result[string]] {

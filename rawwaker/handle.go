@@ -26,7 +26,7 @@ func newWaker(t target) *Waker {
 	case t.kind == foreign:
 		w.arm()
 	case t.kind.isCounted():
-		runtime.SetFinalizer(w, func(w *Waker) { w.core.Count(-1, "collected") })
+		w.guard(&backstop{count: t.core.CountCollected()})
 	}
 	return w
 }
@@ -95,7 +95,9 @@ func kindOf(c *wake.Core) snapshot {
 func (w *Waker) raw() RawWaker { return RawWaker{Data: w.data, VTable: (*VTable)(w.link)} }
 
 // boxRaw returns the two words of the box that a Waker with ref holds.
-func (w *Waker) boxRaw() RawWaker { return fromNumbers(capi.Raw{Data: w.data, VTable: boxVTable}) }
+func (w *Waker) boxRaw() RawWaker { return boxOf(w.data) }
+
+func boxOf(data uintptr) RawWaker { return fromNumbers(capi.Raw{Data: data, VTable: boxVTable}) }
 
 // other returns the Waker that w, held or a view, stands for.
 func (w *Waker) other() *Waker {
@@ -119,39 +121,68 @@ func (w *Waker) heldNow(n *Waker) *Waker {
 	return w.other()
 }
 
-// arm and disarm bracket the time in which a Waker holds a reference of C. Only for a Waker that
-// newWaker made: the runtime sets no finalizer on a field.
+// arm sets the finalizer of a foreign Waker, until disarm. Only for a Waker that newWaker made: the
+// runtime sets no finalizer on a field.
 func (w *Waker) arm() {
 	debugHandles(1)
 	runtime.SetFinalizer(w, (*Waker).finalize)
 }
 
-func (w *Waker) disarm() {
-	runtime.SetFinalizer(w, nil)
-	debugHandles(-1)
+// backstop ends a forgotten Waker of Go's that is counted or holds a reference of its box. Only that
+// Waker refers to it, so it becomes unreachable with the Waker. The Waker has no finalizer itself,
+// because the task that it leads to may keep it, and the runtime finalizes none of a cycle. For the
+// same reason a backstop leads neither to the Waker nor to its core.
+type backstop struct {
+	count func()  // nil: it is not counted
+	box   uintptr // 0: it holds no reference
 }
 
-// uncount ends the counting of a Waker that was in state s and is now consumed.
-func (w *Waker) uncount(s, how snapshot) {
-	if s.isCounted() {
+// guard sets the backstop of a Waker of kind core or user, until disarm.
+func (w *Waker) guard(b *backstop) {
+	runtime.SetFinalizer(b, (*backstop).finalize)
+	w.link = unsafe.Pointer(b)
+}
+
+// guarded returns the backstop of a Waker that is counted or holds a reference of its box.
+func (w *Waker) guarded() *backstop {
+	// SAFETY: with kinds core and user, only guard sets link.
+	return (*backstop)(w.link)
+}
+
+func (b *backstop) finalize() {
+	if b.count != nil {
+		b.count()
+	}
+	if b.box != 0 {
+		debugHandles(-1)
+		// The last reference of a Local's box may end a host's waker, which may block.
+		wake.Later(target{kind: foreign, raw: boxOf(b.box)}.drop)
+	}
+}
+
+// disarm takes back the finalizer of a Waker that was in state s and is now consumed, and ends its
+// counting.
+func (w *Waker) disarm(s, how snapshot) {
+	switch {
+	case s.kind() == foreign:
 		runtime.SetFinalizer(w, nil)
+	case s.hasRef(), s.isCounted():
+		runtime.SetFinalizer(w.guarded(), nil)
+	}
+	if s.holdsC() {
+		debugHandles(-1)
+	}
+	if s.isCounted() {
 		w.core.Count(-1, consumedBy(how))
 	}
 }
 
 func (w *Waker) finalize() {
-	s := w.state.load() // armed, so it is neither consumed nor held
-	w.state.collect(s)
+	w.state.collect(w.state.load())
 	debugHandles(-1)
 	t := target{kind: foreign, raw: w.raw()}
 	if auditAll {
 		capi.AuditAbandoned(t.raw.numbers())
-	}
-	if s.hasRef() {
-		t.raw = w.boxRaw()
-	}
-	if s.isCounted() {
-		w.core.Count(-1, "collected")
 	}
 	// Finalizers share one goroutine, and a foreign slot may block.
 	wake.Later(t.drop)
@@ -203,10 +234,7 @@ func (w *Waker) consume(call string, how snapshot) (*Waker, snapshot) {
 			panic("rawwaker: " + call + " during another call on the same Waker")
 		}
 		if w.state.consume(s, how) {
-			if s.holdsC() {
-				w.disarm()
-			}
-			w.uncount(s, how)
+			w.disarm(s, how)
 			return w, s
 		}
 	}

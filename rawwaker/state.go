@@ -79,7 +79,7 @@ func (s snapshot) unusable() bool {
 	return k == empty || k == ended || s.isConsumed()
 }
 
-// holdsC reports whether the Waker holds a reference of C, so that its finalizer is set.
+// holdsC reports whether the Waker holds a reference of C, so that a finalizer is set.
 func (s snapshot) holdsC() bool { return s.kind() == foreign || s.hasRef() }
 
 // init sets the first state, while no other goroutine has the Waker.

@@ -25,9 +25,10 @@ import (
 type Waker struct {
 	_     noCopy
 	state state
-	core  *wake.Core     // kinds core, user and scope
-	link  unsafe.Pointer // foreign, or lent by C: the vtable, in C memory; held, view: a *Waker
-	data  uintptr        // foreign, or lent by C: C's data; with ref: the box
+	core  *wake.Core // kinds core, user and scope
+	// foreign, or lent by C: the vtable, in C memory; held, view: a *Waker; ref, counted: a *backstop
+	link unsafe.Pointer
+	data uintptr // foreign, or lent by C: C's data; with ref: the box
 }
 
 type noCopy struct{}
@@ -128,14 +129,13 @@ func (w *Waker) CloneFrom(src *Waker) {
 			panic("rawwaker: CloneFrom during another call on the same Waker")
 		}
 		if !s.isBusy() && w.state.lock(s) {
-			old := target{kind: s.kind(), raw: w.raw()}
-			if s.holdsC() {
-				w.disarm()
-			}
-			w.uncount(s, dropped)
-			if s.hasRef() {
+			old := target{kind: s.kind()}
+			if s.kind() == foreign {
+				old.raw = w.raw()
+			} else if s.hasRef() {
 				old = target{kind: foreign, raw: w.boxRaw()}
 			}
+			w.disarm(s, dropped)
 			// SAFETY: busy keeps every other goroutine from link until kind held says that it is
 			// a *Waker.
 			atomic.StorePointer(&w.link, unsafe.Pointer(n))
@@ -255,7 +255,7 @@ func (w *Waker) IntoRaw() RawWaker {
 		// Cross first: it panics if descriptors or memory have run out, and then w is as it was.
 		raw, ok := w.core.Cross()
 		if w.state.consume(s, moved) {
-			w.uncount(s, moved)
+			w.disarm(s, moved)
 			return crossed(raw, ok)
 		}
 		if ok {
@@ -294,9 +294,11 @@ func (w *Waker) AsRaw() RawWaker {
 			if w.state.lock(s) {
 				w.data = raw.Data
 				if s.isCounted() {
-					runtime.SetFinalizer(w, nil) // finalize counts, too
+					w.guarded().box = raw.Data
+				} else {
+					w.guard(&backstop{box: raw.Data})
 				}
-				w.arm()
+				debugHandles(1)
 				w.state.setRef(s)
 				return fromNumbers(raw)
 			}

@@ -9,7 +9,10 @@
 // docs/CONCURRENCY.md has the state words and the happens-before edges.
 package wake
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"weak"
+)
 
 // The word of a Core.
 //
@@ -111,6 +114,22 @@ func (c *Core) Count(n int, what string) {
 	}
 	if t, ok := c.target.(Counter); ok {
 		t.Count(n)
+	}
+}
+
+// CountCollected returns what a collected waker's finalizer calls. It does not keep c alive.
+func (c *Core) CountCollected() (count func()) {
+	var t *tracee
+	if Tracing() {
+		t = c.tracee()
+	}
+	p := weak.Make(c)
+	return func() {
+		if c := p.Value(); c != nil {
+			c.Count(-1, "collected")
+		} else if t != nil {
+			t.traceCollected()
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ type crossing struct {
 	group *Group               // of a Relay's core, and of a Local's
 	next  *crossing            // in its group; guarded by the group's mu
 	root  atomic.Pointer[Core] // of a Relay's core: see Relay
+	weak  *weakCore            // of a Local's core
 	index int32                // in its group
 
 	ended bool       // the rest is guarded by mu
@@ -53,14 +54,15 @@ func (c *Core) cross() *crossing {
 }
 
 func (c *Core) newCrossing() *crossing {
-	x := new(crossing)
+	var x *crossing
 	switch {
 	case c.relay:
+		x = new(crossing)
 		x.group, x.index = c.target.(Relay).Group()
 	case c.inbox() != nil:
-		x.group = GroupOfOne(c)
+		x = newWeak(c)
 	default:
-		x.core = c
+		x = &crossing{core: c}
 	}
 	if !c.crossing.CompareAndSwap(nil, x) {
 		return c.crossing.Load()
@@ -91,6 +93,61 @@ func (x *crossing) find() *Core {
 
 // registry finds the crossing for the number in a box.
 var registry Table[crossing]
+
+// weakCore stands for the core of a Local's task in the wakers of a Go future that C holds and that
+// the task polls. The task's own future keeps C's memory, and that keeps the Go future; a waker that
+// refers to the task would close a cycle that no collector sees. So each wake looks the task up. It
+// makes no cgo call.
+type weakCore struct {
+	core Core
+	of   *crossing
+	key  uintptr // of the task's core, in the trace
+}
+
+// newWeak returns the crossing of a Local's core, with its weakCore.
+func newWeak(c *Core) *crossing {
+	m := new(struct { // one allocation
+		x crossing
+		w weakCore
+	})
+	m.x.group, m.x.weak = GroupOfOne(c), &m.w
+	m.w.of, m.w.key = &m.x, c.key()
+	m.w.core.InitFunc(&m.w)
+	return &m.x
+}
+
+// Schedule implements [Target].
+func (w *weakCore) Schedule(at Place) {
+	if c := w.of.find(); c != nil {
+		c.WakeAt(at)
+	}
+}
+
+// weakly returns the weakCore that c is in; nil: c is another core.
+func (c *Core) weakly() *weakCore {
+	if !c.user {
+		return nil
+	}
+	w, _ := c.target.(*weakCore)
+	return w
+}
+
+// Lender returns what a Go future that C polls keeps of the waker in whose box the number is: a
+// core that the future may keep; or relay, because the core is of a [Relay], which the future must
+// not keep, so it keeps a reference of C's. Neither: the number is 0, or the task has ended.
+func Lender(id uint64) (c *Core, relay bool) {
+	if id == 0 {
+		return nil, false
+	}
+	x := registry.Get(id)
+	switch {
+	case x == nil:
+		return nil, false
+	case x.weak != nil:
+		return &x.weak.core, false
+	}
+	return x.core, x.group != nil
+}
 
 // coreOf returns the core for a number; nil: it has ended or was collected.
 func coreOf(id uint64) *Core {

@@ -14,6 +14,11 @@ func (c *Core) Cross() (w capi.Raw, ok bool) { return c.lend(true) }
 func (c *Core) Lend() (w capi.Raw, ok bool) { return c.lend(false) }
 
 func (c *Core) lend(ref bool) (w capi.Raw, ok bool) {
+	if w := c.weakly(); w != nil {
+		if c = w.of.find(); c == nil {
+			return capi.Raw{}, false
+		}
+	}
 	x := c.cross()
 	if x == nil {
 		return w, false

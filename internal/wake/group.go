@@ -32,7 +32,7 @@ func (c *Core) Root() *Core {
 	switch {
 	case c.relay:
 		return c.target.(Relay).Root()
-	case c.inbox() != nil:
+	case c.inbox() != nil, c.weakly() != nil:
 		return nil
 	}
 	return c

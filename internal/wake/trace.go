@@ -28,8 +28,13 @@ var (
 	made    atomic.Uint64
 )
 
-// SAFETY: the address is a key and is never followed.
-func (c *Core) key() uintptr { return uintptr(unsafe.Pointer(c)) }
+func (c *Core) key() uintptr {
+	if w := c.weakly(); w != nil {
+		return w.key
+	}
+	// SAFETY: the address is a key and is never followed.
+	return uintptr(unsafe.Pointer(c))
+}
 
 func (c *Core) tracee() *tracee {
 	if t, ok := tracees.Load(c.key()); ok {
@@ -77,6 +82,12 @@ func (c *Core) TraceMore(what, key, value string) {
 func (c *Core) traceCount(what string, n int) {
 	c.tracee().handles.Add(int64(n))
 	c.Trace(what)
+}
+
+// traceCollected writes that a handle was collected, of a core that was collected with it.
+func (t *tracee) traceCollected() {
+	trace.New("collected").Number("waker", t.number).
+		Number("handles", uint64(max(t.handles.Add(-1), 0))).Write()
 }
 
 // traceBox writes which box is c's.

@@ -162,22 +162,6 @@ type seedWriter struct{ f *os.File }
 
 func (w seedWriter) Write(b []byte) (int, error) { return w.f.WriteAt(b, 0) }
 
-// keepsForgotten is whether clones of wakers have finalizers, which count them. Then a clone that
-// only its own task keeps is never collected, nor is the task.
-var keepsForgotten = strings.Contains(os.Getenv("FFIWAKERDEBUG"), "tasks=") ||
-	strings.Contains(os.Getenv("FFIWAKERDEBUG"), "trace=")
-
-// forgets is whether a part of the program is forgotten.
-func (p *Program) forgets() bool {
-	forgets := p.Config.Forget
-	node := func(n *Node) { forgets = forgets || n.Op == "Forget" }
-	for i := range p.Steps {
-		p.Steps[i].Tree.visit(node)
-	}
-	p.acts(func(a *ActOf) { a.Sub.visit(node) })
-	return forgets
-}
-
 // running is the World that watchdog watches, and since when.
 var running struct {
 	sync.Mutex
@@ -198,9 +182,6 @@ func watchdog() {
 
 // runOne runs a program. If it hangs, the process ends with status 3.
 func runOne(p *Program, limit time.Duration) []Violation {
-	if keepsForgotten && p.forgets() {
-		return nil
-	}
 	w := Start(p.Config)
 	running.Lock()
 	running.w, running.until = w, time.Now().Add(limit)

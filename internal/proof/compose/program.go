@@ -197,10 +197,6 @@ func (g *generator) chance(percent int) bool { return g.n(100) < percent }
 
 func (g *generator) pick(of ...string) string { return of[g.n(len(of))] }
 
-// crosses is whether a Go future may be given to C and taken back. What C holds is kept, and it
-// keeps the waker of a Local's task that has polled it twice: a forgotten Local would stay.
-func (g *generator) crosses(c where) bool { return g.useC && !(c.local && c.forgot) }
-
 func (g *generator) leafID() int {
 	if g.id < 59 {
 		g.id++
@@ -574,11 +570,11 @@ func (g *generator) tree(c where) *Node {
 			}
 			return &Node{Op: "Async", Kids: g.kids(c, 0, 3), Acts: g.acts(c, true, false)}
 		case 15:
-			if g.crosses(c) {
+			if g.useC {
 				return &Node{Op: "Crossed", Kids: g.kids(inC, 1, 1)}
 			}
 		case 16:
-			if g.crosses(c) {
+			if g.useC {
 				return &Node{Op: "CrossedFunc", Kids: g.kids(inC, 1, 1),
 					Acts: g.acts(inC, false, false)}
 			}
@@ -654,7 +650,7 @@ func (g *generator) stream(c where) *Node {
 		case 10:
 			return &Node{Op: "MapStream", Kids: []*Node{g.stream(c)}, Acts: g.acts(c, false, false)}
 		case 11:
-			if g.crosses(c) {
+			if g.useC {
 				return &Node{Op: "CrossedStream", Kids: []*Node{g.stream(inC)}}
 			}
 		}
