@@ -43,7 +43,14 @@ func onBoth(t *testing.T, test func(t *testing.T, on executor.Spawner)) {
 // overlapped is a context that calls during once, in the next call of Done.
 type overlapped struct {
 	context.Context
-	during func()
+	during  func()
+	watched atomic.Int32
+}
+
+// AfterFunc is what package context calls.
+func (c *overlapped) AfterFunc(func()) (stop func() bool) {
+	c.watched.Add(1)
+	return func() bool { return c.watched.Add(-1) >= 0 }
 }
 
 func (c *overlapped) Done() <-chan struct{} {
@@ -51,7 +58,7 @@ func (c *overlapped) Done() <-chan struct{} {
 		c.during = nil
 		f()
 	}
-	return c.Context.Done()
+	return make(chan struct{})
 }
 
 // silent is a context that ends without a notice.
@@ -87,13 +94,14 @@ func TestNewScope(t *testing.T) {
 	t.Run("gives_two_calls_of_Context_that_overlap_one_context", func(t *testing.T) {
 		ex := executor.New()
 		defer ex.Close()
-		parent := &overlapped{Context: t.Context()}
+		parent := &overlapped{Context: context.Background()}
 		s := executor.NewScope(parent, ex)
 		var inner context.Context
 		parent.during = func() { inner = s.Context() }
 		outer := s.Context()
 		require.NotNil(t, inner)
 		require.Same(t, inner, outer)
+		require.EqualValues(t, 2, parent.watched.Load(), "by the scope, and by one context")
 		s.Abort()
 		require.ErrorIs(t, context.Cause(outer), executor.ErrAborted)
 		require.NoError(t, s.Wait())
@@ -115,6 +123,22 @@ func TestNewScope(t *testing.T) {
 			require.True(t, p.IsReady())
 			require.ErrorIs(t, p.Value(), context.DeadlineExceeded)
 		})
+	t.Run("keeps_no_waker_of_a_Done_that_was_ready", func(t *testing.T) {
+		diagnosed(t)
+		l := executor.NewLocal()
+		defer l.Close()
+		var ended rawwaker.Future[error]
+		executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+			if ended == nil {
+				ended = executor.NewScope(t.Context(), l).Done()
+				require.True(t, ended.Poll(cx).IsReady())
+			}
+			return rawwaker.Pending[int]()
+		}))
+		require.True(t, l.Tick())
+		require.Contains(t, dumped(t), ", wakers 0\n")
+		runtime.KeepAlive(ended)
+	})
 	t.Run("is_aborted_by_the_first_panic", func(t *testing.T) {
 		onBoth(t, func(t *testing.T, on executor.Spawner) {
 			s := executor.NewScope(context.Background(), on)

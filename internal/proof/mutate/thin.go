@@ -27,7 +27,7 @@ import (
 //   - neighbour: of steps that follow one another without a condition, every second one is left out,
 //     beginning with the last.
 //   - sample: of the rest, one of two, by a sum of its key.
-//   - text: nothing is edited in the files that print diagnostics, and no call of a trace is left out.
+//   - text: nothing is edited in the files that print diagnostics, and no call that only traces or reports is left out.
 
 // diagnostics are files that only print.
 var diagnostics = []string{"diagnose.go", "dump.go"}
@@ -100,7 +100,7 @@ func thinSteps(list []ast.Stmt, why map[ast.Node]string) {
 // traces reports whether s is a call that writes to the trace.
 func traces(s ast.Stmt) bool {
 	name := strings.ToLower(called(s))
-	return strings.HasSuffix(name, "trace") || strings.HasSuffix(name, "tracemore") ||
+	return strings.HasSuffix(name, "reportlost") || strings.HasSuffix(name, "trace") || strings.HasSuffix(name, "tracemore") ||
 		strings.HasSuffix(name, "tracebox")
 }
 
@@ -213,7 +213,7 @@ var printing = regexp.MustCompile(`^(add\w*|vaddf|vfind|report|log_event|log_and
 // storing are those that only manage the auditor's memory, which it keeps as long as the process
 // lives.
 var storing = regexp.MustCompile(`^(pool_\w+|pin|unpin|unmap|mark_reachable|quarantine\w*|` +
-	`family_leave|memset)$`)
+	`family_leave|memset|free)$`)
 
 var firstCall = regexp.MustCompile(`^\s*(?:if \(.*\) )?(\w+)\(`)
 
