@@ -14,6 +14,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/future"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -176,6 +177,74 @@ func TestWakerSetState(t *testing.T) {
 			}))
 			set.Drop()
 		}
+	})
+	t.Run("orders_a_poll_and_the_wake_of_a_branch", func(t *testing.T) {
+		for range 50 {
+			var set rawwaker.WakerSet
+			set.Init(2)
+			cx := rawwaker.NewContext(rawwaker.Noop())
+			var wakers []*rawwaker.Waker
+			for _, cx := range set.Woken(cx) {
+				wakers = append(wakers, cx.Waker().Clone())
+			}
+			wakers[0].WakeByRef()
+			var wg sync.WaitGroup
+			wg.Go(wakers[1].WakeByRef)
+			woken := 0
+			for range set.Woken(cx) {
+				woken++
+			}
+			require.NotZero(t, woken)
+			wg.Wait()
+			set.Drop()
+			for _, w := range wakers {
+				w.Drop()
+			}
+		}
+	})
+	t.Run("orders_a_poll_by_another_task_and_the_crossing_of_a_branch", func(t *testing.T) {
+		balance.Check(t)
+		for range 50 {
+			var set rawwaker.WakerSet
+			set.Init(1)
+			var w *rawwaker.Waker
+			pollIn := func() {
+				blockon.BlockOn(future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+					for _, cx := range set.Woken(cx) {
+						if w == nil {
+							w = cx.Waker().Clone()
+						}
+					}
+					return rawwaker.Ready(0)
+				}))
+			}
+			pollIn()
+			var wg sync.WaitGroup
+			wg.Go(func() { rawwaker.FromRaw(w.IntoRaw()).Drop() })
+			pollIn()
+			wg.Wait()
+			set.Drop()
+		}
+	})
+	t.Run("wakes_for_no_branch_that_is_done", func(t *testing.T) {
+		var set rawwaker.WakerSet
+		set.Init(2)
+		woken := 0
+		parent := rawwaker.FromFunc(func() { woken++ })
+		var wakers []*rawwaker.Waker
+		for _, cx := range set.Woken(rawwaker.NewContext(parent)) {
+			wakers = append(wakers, cx.Waker().Clone())
+		}
+		raw, known := wakers[0].Clone().IntoRaw(), wake.Registered()
+		set.Done(0)
+		require.Equal(t, known-1, wake.Registered(), "C's waker finds it no more")
+		wakers[0].Wake()
+		rawwaker.FromRaw(raw).Wake()
+		require.Zero(t, woken)
+		wakers[1].Wake()
+		require.Equal(t, 1, woken)
+		set.Drop()
+		parent.Drop()
 	})
 }
 
