@@ -6,7 +6,7 @@
 //
 //	go run ./internal/proof/mutate [-only c|go|orders] [-match REGEXP] [-by REGEXP] [-every N]
 //		[-jobs 2] [-list] [-v] [-rounds 3] [-explained] [-hints] [-unhinted] [-limit 15m] [-keep FOLDER]
-//		[-unthinned]
+//		[-unthinned] [-alone]
 //
 // It reads three lists, whose keys name a mutant as -list prints it:
 //
@@ -81,6 +81,7 @@ var (
 	unhinted  = flag.Bool("unhinted", false, "run only mutants without a hint in noticed.txt")
 	keep      = flag.String("keep", "", "leave the test programs in this `folder`, and use them again")
 	unthinned = flag.Bool("unthinned", false, "also those that the rules of thin.go leave out")
+	alone     = flag.Bool("alone", false, "of Go, run only the tests of the edited package")
 	limit     = flag.Duration("limit", 0, "start no mutant after this time; do not report the rest")
 )
 
@@ -127,7 +128,7 @@ func run(temp string) int {
 	want, whose := regexp.MustCompile(*match), regexp.MustCompile(*by)
 	n := 0
 	whole = slices.DeleteFunc(slices.Concat(orders(), inC(), inGo()),
-		func(m mutant) bool { return m.thinned != "" && !*unthinned })
+		func(m mutant) bool { return !*unthinned && (m.thinned != "" || m.kind == "go" && !sampled(m)) })
 	for _, m := range whole {
 		if *unhinted && (hint[m.key] != "" || twins[m.key] != "" || m.kind == "orders") {
 			continue

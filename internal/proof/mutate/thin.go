@@ -5,6 +5,7 @@ package main
 import (
 	"go/ast"
 	"go/token"
+	"hash/fnv"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ import (
 //     go, and the tests of collected objects cannot run in a program that contains all edits.
 //   - neighbour: of steps that follow one another without a condition, every second one is left out,
 //     beginning with the last.
+//   - sample: of the rest, one of two, by a sum of its key.
 //   - text: nothing is edited in the files that print diagnostics.
 
 // diagnostics are files that only print.
@@ -108,6 +110,13 @@ func empties(s ast.Stmt) bool {
 		}
 		return true
 	})
+}
+
+// sampled reports whether an edit of Go is in the sample. It depends on nothing but the key.
+func sampled(m mutant) bool {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(m.key))
+	return h.Sum32()>>16%2 == 0
 }
 
 // operands are the expressions that visit negates.
