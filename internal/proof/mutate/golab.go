@@ -313,9 +313,6 @@ func (l *goLab) try(m mutant, hint string) verdict {
 	own := filepath.Dir(m.file)
 	packages := append([]string{own}, slices.DeleteFunc(slices.Clone(testsGo),
 		func(p string) bool { return p == own })...)
-	if *alone {
-		packages = packages[:1]
-	}
 	if p, test, ok := strings.Cut(hint, " "); ok && slices.Contains(packages, p) {
 		for _, t := range l.suite(p).Tests {
 			if t.Name != test && !strings.HasPrefix(test, t.Name+"/") {
@@ -358,6 +355,9 @@ func (l *goLab) try(m mutant, hint string) verdict {
 			}
 			if v := try(); v.by != "" {
 				return v
+			}
+			if *alone && reached > 0 {
+				break
 			}
 		}
 		if reached == 0 {

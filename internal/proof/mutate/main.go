@@ -81,7 +81,7 @@ var (
 	unhinted  = flag.Bool("unhinted", false, "run only mutants without a hint in noticed.txt")
 	keep      = flag.String("keep", "", "leave the test programs in this `folder`, and use them again")
 	unthinned = flag.Bool("unthinned", false, "also those that the rules of thin.go leave out")
-	alone     = flag.Bool("alone", false, "of Go, run only the tests of the edited package")
+	alone     = flag.Bool("alone", false, "of Go, run only the tests of the first package that reaches the edit")
 	limit     = flag.Duration("limit", 0, "start no mutant after this time; do not report the rest")
 )
 
