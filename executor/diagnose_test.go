@@ -209,7 +209,8 @@ func TestWatchdog(t *testing.T) {
 		})
 		require.Regexp(
 			t,
-			`^executor: task 6, spawned at .*/diagnose_test.go:\d+, returned Pending, no clone of its waker lives and no wake has come: nothing can wake it\n$`,
+			`^executor: task 6, spawned at .*/diagnose_test.go:\d+, returned Pending, `+
+				`no clone of its waker lives and no wake has come: nothing can wake it\n$`,
 			said,
 		)
 	})
@@ -243,7 +244,8 @@ func TestDiagnose(t *testing.T) {
 		})
 		require.Regexp(
 			t,
-			`(?s)^executor: task 1, spawned at .*/diagnose_test.go:\d+, detached: rawwaker: a future panicked: not awaited\n`,
+			`(?s)^executor: task 1, spawned at .*/diagnose_test.go:\d+, detached: `+
+				`rawwaker: a future panicked: not awaited\n`,
 			said,
 		)
 	})

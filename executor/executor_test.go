@@ -406,14 +406,17 @@ func TestLocal(t *testing.T) {
 func TestDetach(t *testing.T) {
 	t.Run("runs_a_task_whose_panic_reaches_no_other", func(t *testing.T) {
 		balance.Check(t)
-		for name, detach := range map[string]func() (detach func(f rawwaker.Future[struct{}]), run func(), end func()){
+		type detacher = func(f rawwaker.Future[struct{}])
+		for name, detach := range map[string]func() (detach detacher, run func(), end func()){
 			"Executor": func() (func(f rawwaker.Future[struct{}]), func(), func()) {
 				ex := executor.New()
-				return func(f rawwaker.Future[struct{}]) { executor.Detach(ex, f) }, func() { ex.Wait(t.Context()) }, func() { ex.Close() }
+				return func(f rawwaker.Future[struct{}]) { executor.Detach(ex, f) },
+					func() { ex.Wait(t.Context()) }, func() { ex.Close() }
 			},
 			"Local": func() (func(f rawwaker.Future[struct{}]), func(), func()) {
 				l := executor.NewLocal()
-				return func(f rawwaker.Future[struct{}]) { executor.DetachLocal(l, f) }, l.Run, func() { l.Close() }
+				return func(f rawwaker.Future[struct{}]) { executor.DetachLocal(l, f) },
+					l.Run, func() { l.Close() }
 			},
 		} {
 			t.Run(name, func(t *testing.T) {

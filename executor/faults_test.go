@@ -27,6 +27,12 @@ type gone struct{ drop func() }
 func (gone) Poll(*rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Pending[int]() }
 func (g gone) Drop()                                   { g.drop() }
 
+// panicsThenGoes panics in its poll and calls Goexit in its Drop.
+type panicsThenGoes struct{}
+
+func (panicsThenGoes) Poll(*rawwaker.Context) rawwaker.Poll[int] { panic("first") }
+func (panicsThenGoes) Drop()                                     { runtime.Goexit() }
+
 // forever is always runnable, until stop is set.
 func forever(stop *atomic.Bool) rawwaker.Future[struct{}] {
 	return future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
@@ -254,6 +260,16 @@ func TestGoexit(t *testing.T) {
 		"in_a_Drop_after_a_panic": func(l *executor.Local) {
 			executor.SpawnLocal[int](l, &probe{poll: func(*rawwaker.Context) { panic("first") }})
 			executor.SpawnLocal[int](l, gone{runtime.Goexit}).Abort()
+		},
+		"in_the_Drop_after_a_panic_of_the_same_task": func(l *executor.Local) {
+			executor.SpawnLocal[int](l, panicsThenGoes{})
+		},
+		"before_a_panic": func(l *executor.Local) {
+			executor.SpawnLocal(l, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+				defer panic("second")
+				runtime.Goexit()
+				panic("not here")
+			}))
 		},
 	} {
 		t.Run("leaves_a_Local_to_be_ticked_elsewhere/"+name, func(t *testing.T) {

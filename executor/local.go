@@ -201,8 +201,23 @@ func (l *Local) empty() bool {
 	return l.queue.n == 0 || l.closed
 }
 
+// run runs a task. If that calls runtime.Goexit, in whatever order with panics, this goroutine ends
+// and does not tick again.
 func (l *Local) run(t *task) {
 	l.running = true
+	returned := false
+	defer func() {
+		if !returned {
+			l.endTicking()
+		}
+	}()
+	l.contain(t)
+	returned = true
+}
+
+// contain runs a task, and recovers its panic. A Goexit before that panic, or in a Drop after it,
+// still continues: only the caller sees that.
+func (l *Local) contain(t *task) {
 	over := true // it has panicked or ended
 	returned := false
 	defer func() {
@@ -210,12 +225,8 @@ func (l *Local) run(t *task) {
 			l.endRun(t, over)
 			return
 		}
-		v := recover()
-		if v == nil { // runtime.Goexit: this goroutine ends and does not tick again
-			defer l.endTicking()
-		}
 		defer l.endRun(t, over)
-		t.panicked(v)
+		t.panicked(recover())
 	}()
 	var pending bool
 	pending, over = t.run()

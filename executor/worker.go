@@ -414,8 +414,8 @@ func (w *worker) accept(got []*task) {
 	}
 }
 
-// giveAway moves w's queue to the global queue, which every worker looks at, also one that always has
-// tasks of its own and so never steals. mu is held.
+// giveAway moves w's queue to the global queue, which every worker looks at, also one that always
+// has tasks of its own and so never steals. mu is held.
 func (w *worker) giveAway() {
 	if w.closed {
 		return

@@ -58,7 +58,9 @@ func TestWorlds(t *testing.T) {
 		defer l.Close()
 		for name, run := range map[string]func(f rawwaker.Future[uint64]) uint64{
 			"BlockOn":  func(f rawwaker.Future[uint64]) uint64 { return blockon.BlockOn(f) },
-			"Executor": func(f rawwaker.Future[uint64]) uint64 { return blockon.BlockOn[uint64](executor.Spawn(ex, f)) },
+			"Executor": func(f rawwaker.Future[uint64]) uint64 {
+				return blockon.BlockOn[uint64](executor.Spawn(ex, f))
+			},
 			"Local":    func(f rawwaker.Future[uint64]) uint64 { return executor.RunUntil(l, f) },
 			"a C host": func(f rawwaker.Future[uint64]) uint64 {
 				_, out := ctest.BlockOn(rawwaker.FutureIntoRaw(f))

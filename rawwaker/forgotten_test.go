@@ -41,7 +41,9 @@ func pollOnce[T any](f rawwaker.Future[T]) {
 // What C holds of a waker that only passes wakes on keeps nothing of Go's alive.
 func TestForgotten(t *testing.T) {
 	inside := map[string]func(f rawwaker.Future[uint64]) rawwaker.Future[uint64]{
-		"Race": func(f rawwaker.Future[uint64]) rawwaker.Future[uint64] { return future.Race(f, never[uint64]()) },
+		"Race": func(f rawwaker.Future[uint64]) rawwaker.Future[uint64] {
+			return future.Race(f, never[uint64]())
+		},
 		"Join": func(f rawwaker.Future[uint64]) rawwaker.Future[uint64] {
 			return future.Map(
 				future.Join(f, never[int]()),
@@ -226,9 +228,13 @@ func TestForgotten(t *testing.T) {
 		"a_clone":                     func(w *rawwaker.Waker) any { return w.Clone() },
 		"a_clone_that_C_has_seen":     func(w *rawwaker.Waker) any { return seen(w.Clone()) },
 		"a_CloneFrom_that_C_has_seen": func(w *rawwaker.Waker) any { return seen(cloneFrom(w)) },
-		"a_reference_of_C_taken_back": func(w *rawwaker.Waker) any { return rawwaker.FromRaw(w.Clone().IntoRaw()) },
+		"a_reference_of_C_taken_back": func(w *rawwaker.Waker) any {
+			return rawwaker.FromRaw(w.Clone().IntoRaw())
+		},
 		"a_clone_of_one_C_has_seen":   func(w *rawwaker.Waker) any { return seen(w.Clone()).Clone() },
-		"a_context_of_one_C_has_seen": func(w *rawwaker.Waker) any { return rawwaker.NewContext(seen(w.Clone())) },
+		"a_context_of_one_C_has_seen": func(w *rawwaker.Waker) any {
+			return rawwaker.NewContext(seen(w.Clone()))
+		},
 		"one_of_many_in_an_AtomicWaker": func(w *rawwaker.Waker) any {
 			var a rawwaker.AtomicWaker
 			a.Register(seen(w.Clone()))

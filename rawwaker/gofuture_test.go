@@ -101,7 +101,8 @@ func TestGoFuture(t *testing.T) {
 		raw := w.Waker()
 		defer ctest.Drop(raw)
 		for want, v := range map[string]any{
-			"a string": "a string", "an error": errors.New("an error"), "of C": &rawwaker.ForeignPanic{Message: "of C"}, "12": 12, "": "",
+			"a string": "a string", "an error": errors.New("an error"),
+			"of C": &rawwaker.ForeignPanic{Message: "of C"}, "12": 12, "": "",
 			strings.Repeat("x", 1024): strings.Repeat("x", 5000),
 		} {
 			var dropped atomic.Int32
@@ -540,7 +541,8 @@ func TestFutureIntoRawFunc(t *testing.T) {
 	}
 	require.PanicsWithValue(
 		t,
-		"rawwaker: FutureIntoRaw of rawwaker.Result[string], which has Go pointers: use FutureIntoRawFunc",
+		"rawwaker: FutureIntoRaw of rawwaker.Result[string], which has Go pointers: "+
+			"use FutureIntoRawFunc",
 		func() { rawwaker.FutureIntoRaw(f()) },
 	)
 	require.PanicsWithValue(

@@ -69,7 +69,9 @@ func TestWakeAll(t *testing.T) {
 		<-over
 		return panicked
 	}
-	for name, at := range map[string]wake.Place{"anywhere": wake.Anywhere, "worker": wake.Worker, "dispatcher": wake.Dispatcher} {
+	for name, at := range map[string]wake.Place{
+		"anywhere": wake.Anywhere, "worker": wake.Worker, "dispatcher": wake.Dispatcher,
+	} {
 		t.Run(
 			name+"/a_goexit_takes_no_other",
 			func(t *testing.T) { run(t, at, runtime.Goexit, func() {}) },

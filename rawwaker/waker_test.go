@@ -302,7 +302,9 @@ func TestContext(t *testing.T) {
 				return rawwaker.Ready(0)
 			}))
 		}
-		for name, lend := range map[string]func(func(*rawwaker.Waker)){"NewContext": inView, "BlockOn": inBlockOn} {
+		for name, lend := range map[string]func(func(*rawwaker.Waker)){
+			"NewContext": inView, "BlockOn": inBlockOn,
+		} {
 			t.Run(name, func(t *testing.T) {
 				lend(func(w *rawwaker.Waker) {
 					for call := range ends {
@@ -340,7 +342,8 @@ func TestContext(t *testing.T) {
 			return rawwaker.Ready(0)
 		}))
 		for _, call := range []string{"Clone", "WakeByRef", "WillWake", "NewContext"} {
-			want := "rawwaker: " + call + " of a borrowed waker whose task or poll has ended: Clone it to keep it"
+			want := "rawwaker: " + call +
+				" of a borrowed waker whose task or poll has ended: Clone it to keep it"
 			require.PanicsWithValue(t, want, func() { uses[call](kept) })
 		}
 		require.Equal(t, 2, polls)

@@ -41,8 +41,8 @@ func AuditFuture(raw rawwaker.RawFuture) rawwaker.RawFuture {
 	return rawwaker.RawFutureOf(f.Data, f.VTable)
 }
 
-// AuditStream is [Audit] for a C stream and for the waker of each of its polls: it takes ownership of
-// the stream and returns the audited one.
+// AuditStream is [Audit] for a C stream and for the waker of each of its polls: it takes ownership
+// of the stream and returns the audited one.
 func AuditStream(raw rawwaker.RawStream) rawwaker.RawStream {
 	needCgo("AuditStream")
 	if raw.VTable == nil {
@@ -69,8 +69,8 @@ func Findings() []Finding {
 
 // Leaks adds a finding for each audited reference that exists now, each once, and returns their
 // number. Call it when none should exist; nothing calls it at the end of the process. It does not
-// report futures and streams that were never dropped. If FFIWAKERDEBUG=audit=1 is set, a reference held by a Go
-// [rawwaker.Waker] is also reported when the collector finds that it was not dropped.
+// report futures and streams that were never dropped. If FFIWAKERDEBUG=audit=1 is set, a reference
+// held by a Go [rawwaker.Waker] is also reported when the collector finds that it was not dropped.
 func Leaks() int { return capi.AuditLeaks() }
 
 // Report writes the texts of the findings, leaks included, and removes them. It returns the first

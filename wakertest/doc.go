@@ -23,8 +23,8 @@
 //
 // # Audit
 //
-// [Audit], [AuditFuture] and [AuditStream] wrap one waker, future or stream and report each call that breaks a rule: a
-// double drop, a use after drop, a leak, a slot called under a [Mutex], PENDING without a waker.
+// [Audit], [AuditFuture] and [AuditStream] wrap one waker, future or stream and report each call that
+// breaks a rule: a double drop, a use after drop, a leak, a slot called under a [Mutex], PENDING without a waker.
 // FFIWAKERDEBUG=audit=1 in the environment wraps everything that crosses. Misuse is printed when it
 // happens; a lost Go handle is reported when the collector finds it. The auditor cannot know which
 // references C still needs. State the point at which all should be gone: by [Check] in a test, or

@@ -242,8 +242,8 @@ func (s *sender) Poll(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 }
 
 func (s *sender) Drop() {
+	defer s.c.sent.And(^s.v) // the Drop may wake another sender, whose waker panics
 	drop(s.f)
-	s.c.sent.And(^s.v)
 }
 
 // Handle is the handle of an earlier task, Outcome the same without its panic.
@@ -456,10 +456,14 @@ func (e *Task) Spawned(on int, a func(e *Task) F) F {
 		on = 0
 	}
 	var h *executor.JoinHandle[uint64]
+	s := e.site("Spawned", nil)
 	return &giveUp{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 		if h == nil {
-			h = e.w.spawn(on%2, a(&Task{w: e.w, id: -1, domain: on % 2, inDomain: 1,
-				loose: e.loose, blocked: &atomic.Int32{}}))
+			func() {
+				defer s.calling()()
+				h = e.w.spawn(on%2, a(&Task{w: e.w, id: -1, domain: on % 2, inDomain: 1,
+					loose: e.loose, blocked: &atomic.Int32{}}))
+			}()
 		}
 		return h.Poll(cx)
 	}, drop: func() {
@@ -557,8 +561,42 @@ func (e *Task) Values(id, n int) S {
 	return future.Values(vs...)
 }
 
-func (e *Task) Unordered(fs ...F) S { return future.Unordered(fs...) }
-func (e *Task) Take(s S, n int) S   { return future.Take(s, n) }
+// Unordered checks that a result is taken from its future only when it is given.
+func (e *Task) Unordered(fs ...F) S {
+	u := &unorderedOf{w: e.w}
+	for i, f := range fs {
+		fs[i] = &giveUp{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+			p := f.Poll(cx)
+			if p.IsReady() {
+				u.taken++
+			}
+			return p
+		}, drop: func() { drop(f) }}
+	}
+	u.s = future.Unordered(fs...)
+	return u
+}
+
+type unorderedOf struct {
+	w            *World
+	s            S
+	taken, given int
+}
+
+func (u *unorderedOf) PollNext(cx *rawwaker.Context) rawwaker.Poll[rawwaker.Item[uint64]] {
+	p := u.s.PollNext(cx)
+	if p.IsReady() && p.Value().Ok {
+		u.given++
+	}
+	if u.taken != u.given {
+		u.w.fail("taken ahead", "Unordered has taken %d results and given %d", u.taken, u.given)
+	}
+	return p
+}
+
+func (u *unorderedOf) Drop() { drop(u.s) }
+
+func (e *Task) Take(s S, n int) S { return future.Take(s, n) }
 
 func (e *Task) Filter(s S, acts []Act) S {
 	at := e.site("Filter", acts)

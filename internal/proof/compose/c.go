@@ -14,6 +14,7 @@ package main
 #include "rawwaker_channel.h"
 
 extern void composeSite(uint64_t id, int drop);
+extern void composeTake(uint64_t id, uintptr_t data, uintptr_t vtable);
 
 // A leaf in C. Go has a reference too, so that a use after its drop is found, and not undefined.
 enum { TWICE_AT_ONCE = 1, POLL_AFTER_READY = 2, POLL_AFTER_DROP = 4, DROPPED_TWICE = 8 };
@@ -30,17 +31,27 @@ static void leaf_unref(leaf *l) {
 	atomic_fetch_sub(&leaves, 1);
 	free(l);
 }
+// CALLS_TAKE: Go keeps the waker in place of the cell.
+enum { CALLS_POLL = 1, CALLS_DROP = 2, CALLS_TAKE = 4 };
+static void leaf_register(leaf *l, const rawwaker *w) {
+	if (!(l->calls & CALLS_TAKE)) {
+		rawwaker_cell_register(&l->cell, w);
+		return;
+	}
+	rawwaker c = rawwaker_clone(w);
+	composeTake(l->id, (uintptr_t)c.data, (uintptr_t)c.vtable);
+}
 static rawwaker_poll leaf_poll(void *data, rawwaker_context *cx, void *out) {
 	leaf *l = data;
 	if (atomic_exchange(&l->in, 1)) l->bad |= TWICE_AT_ONCE;
 	if (l->ready) l->bad |= POLL_AFTER_READY;
 	if (l->dropped) l->bad |= POLL_AFTER_DROP;
 	l->polls++;
-	rawwaker_cell_register(&l->cell, cx->waker);
+	leaf_register(l, cx->waker);
 	if (atomic_exchange(&l->nudged, 0)) l->seen++;
-	if (l->calls & 1) {
+	if (l->calls & CALLS_POLL) {
 		composeSite(l->id, 0);
-		rawwaker_cell_register(&l->cell, cx->waker);
+		leaf_register(l, cx->waker);
 	}
 	rawwaker_poll got = RAWWAKER_PENDING;
 	if (l->selfs > 0) {
@@ -62,8 +73,9 @@ static void leaf_drop(void *data) {
 	}
 	if (l->in) l->bad |= TWICE_AT_ONCE;
 	rawwaker_cell_drop(&l->cell);
-	int calls = (l->calls & 2) && !l->ready;
+	int calls = (l->calls & CALLS_DROP) && !l->ready;
 	uint64_t id = l->id;
+	if (l->calls & CALLS_TAKE) composeTake(id, 0, 0);
 	leaf_unref(l);
 	if (calls) composeSite(id, 1);
 }
@@ -202,6 +214,7 @@ import "C"
 
 import (
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	_ "github.com/seed-8a1b3254/ffiwaker"         // links rawwaker.c
@@ -218,6 +231,7 @@ type cLeaf struct {
 	p    *C.leaf
 	id   uint64
 	site *site
+	kept atomic.Pointer[rawwaker.Waker] // taken from C
 }
 
 var (
@@ -235,7 +249,11 @@ func newCLeaf(value uint64, selfs int, s *site) *cLeaf {
 	cNumbers.Unlock()
 	calls := 0
 	for _, a := range s.acts {
-		calls |= 1 << a.On
+		if a.Do == "take" {
+			calls |= C.CALLS_TAKE
+		} else {
+			calls |= 1 << a.On
+		}
 	}
 	l := &cLeaf{id: id, site: s}
 	l.p = C.leaf_new(C.uint64_t(id), C.uint64_t(value), C.int(selfs), C.int(calls))
@@ -262,6 +280,22 @@ func composeSite(id C.uint64_t, drop C.int) {
 	left = false
 }
 
+// composeTake keeps a waker of C, in place of the one before; or none.
+//
+//export composeTake
+func composeTake(id C.uint64_t, data, vtable C.uintptr_t) {
+	var w *rawwaker.Waker
+	if vtable != 0 {
+		w = rawwaker.FromRaw(rawwaker.RawWakerOf(uintptr(data), uintptr(vtable)))
+	}
+	if v, ok := cLeaves.Load(uint64(id)); ok {
+		w = v.(*cLeaf).kept.Swap(w)
+	}
+	if w != nil {
+		w.Drop()
+	}
+}
+
 func (l *cLeaf) raw() rawwaker.RawFuture {
 	return rawwaker.RawFutureOf(uintptr(unsafe.Pointer(l.p)), uintptr(C.leaf_vt()))
 }
@@ -275,9 +309,12 @@ func (l *cLeaf) wake(open, thread bool) {
 		t = 1
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.p != nil {
 		C.leaf_wake(l.p, o, t)
+	}
+	l.mu.Unlock()
+	if w := l.kept.Swap(nil); w != nil {
+		w.Wake()
 	}
 }
 
@@ -287,6 +324,9 @@ func (l *cLeaf) get(what int) int { return int(C.leaf_get(l.p, C.int(what))) }
 // release gives Go's reference up.
 func (l *cLeaf) release() {
 	cLeaves.Delete(l.id)
+	if w := l.kept.Swap(nil); w != nil {
+		w.Drop()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	C.leaf_unref(l.p)

@@ -9,12 +9,13 @@ import (
 	"go/parser"
 	"go/token"
 	"reflect"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-//go:embed world.go build.go run.go c.go nocgo.go
+//go:embed world.go build.go run.go long.go c.go nocgo.go readable_unix.go readable_other.go
 var runtimeFiles embed.FS
 
 // String is the program as the statements of a Go function.
@@ -92,9 +93,12 @@ func actsText(acts []ActOf) string {
 // Source is the program as a Go file that compiles by itself. It uses public names only. With cgo
 // it needs the folders of rawwaker.h and rawwaker_channel.h in CGO_CFLAGS.
 func (p *Program) Source(comment string) (string, error) {
-	files := []string{"world.go", "build.go", "run.go", "nocgo.go"}
+	files := []string{"world.go", "build.go", "run.go", "long.go", "nocgo.go", "readable_unix.go"}
 	if HasC {
-		files[3] = "c.go"
+		files[4] = "c.go"
+	}
+	if runtime.GOOS == "windows" {
+		files[5] = "readable_other.go"
 	}
 	imports := map[string]string{}
 	var preamble, bodies bytes.Buffer

@@ -25,7 +25,7 @@ var (
 	flagFor      = flag.Duration("for", 0, "run for this long, in place of -programs")
 	flagPrograms = flag.Int("programs", 10000, "run as many programs")
 	flagSeed     = flag.Uint64("seed", 0, "seed of the first program; 0: from the clock")
-	flagProcs    = flag.Int("procs", runtime.GOMAXPROCS(0), "processes")
+	flagProcs    = flag.Int("procs", 4*runtime.GOMAXPROCS(0), "processes; each waits most of the time")
 	flagMost     = flag.Int("most", 1, "stop after as many violations of different kinds")
 	flagLimit    = flag.Duration("limit", time.Minute, "a program that takes longer hangs")
 	flagShrink   = flag.Bool("shrink", true, "shrink a program that fails")
@@ -55,7 +55,8 @@ func main() {
 		profile(*flagProfile)
 		return
 	}
-	r := &runner{next: *flagSeed, kinds: map[string]bool{}, start: time.Now()}
+	r := &runner{next: *flagSeed, kinds: map[string]bool{}, start: time.Now(),
+		running: make([]*os.Process, *flagProcs)}
 	if *flagFor > 0 {
 		r.deadline = r.start.Add(*flagFor)
 	} else {
@@ -102,6 +103,7 @@ type runner struct {
 	start    time.Time
 	kinds    map[string]bool
 	done     atomic.Int64
+	running  []*os.Process // of the lanes
 }
 
 // take returns the next seeds.
@@ -134,23 +136,31 @@ func (r *runner) lane(i int) {
 		}
 		for n > 0 {
 			if p == nil {
-				p = start(i)
+				if p = start(i); !r.lanes(i, p) {
+					return
+				}
 			}
 			got := p.ask(request{From: from, N: n, Balance: true, Limit: int(flagLimit.Milliseconds())})
 			if got.Violation == nil {
 				r.done.Add(int64(n))
 				break
 			}
+			if r.enough() {
+				return // perhaps killed
+			}
 			p.end()
 			p = nil
 			seed := got.Seed
-			if strings.HasPrefix(got.Violation.Kind, "leak") {
+			if atBalance(got.Violation.Kind) {
 				seed = r.leaking(i, from, n, got.Violation.Kind)
 				r.report(i, seed, got.Violation)
 				r.done.Add(int64(n))
 				break
 			}
 			r.report(i, seed, got.Violation)
+			if seed < from { // a program that warms up
+				break
+			}
 			r.done.Add(int64(seed + 1 - from))
 			n -= int(seed + 1 - from)
 			from = seed + 1
@@ -158,12 +168,37 @@ func (r *runner) lane(i int) {
 	}
 }
 
+// atBalance is whether a violation is one that is found after all programs of a batch.
+func atBalance(kind string) bool {
+	for _, start := range []string{"leak", "late", "the auditor"} {
+		if strings.HasPrefix(kind, start) {
+			return true
+		}
+	}
+	return false
+}
+
+// enough is whether as many kinds of violations were found as are wanted.
+func (r *runner) enough() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.kinds) >= *flagMost
+}
+
+// lanes notes the process of a lane, to be killed when enough was found. False: that is so already.
+func (r *runner) lanes(i int, p *process) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running[i] = p.cmd.Process
+	return len(r.kinds) < *flagMost
+}
+
 // leaking returns which of n programs leaks, or 0.
 func (r *runner) leaking(lane int, from uint64, n int, kind string) uint64 {
 	for n > 1 {
 		half := n / 2
 		p := start(lane)
-		got := p.ask(request{From: from, N: half, Balance: true, Limit: 60000})
+		got := p.ask(request{From: from, N: half, Balance: true, Wait: 2000, Limit: 60000})
 		p.end()
 		if got.Violation != nil && got.Violation.Kind == kind {
 			n = half
@@ -182,6 +217,13 @@ func (r *runner) report(lane int, seed uint64, v *Violation) {
 		return
 	}
 	r.kinds[v.Kind] = true
+	if len(r.kinds) == *flagMost {
+		for i, p := range r.running {
+			if i != lane && p != nil {
+				p.Kill()
+			}
+		}
+	}
 	r.mu.Unlock()
 	p := Generate(seed)
 	text := ""
@@ -240,8 +282,8 @@ func (s *shrinker) bad(p *Program) bool {
 		s.p = start(s.lane)
 	}
 	r := request{Program: p, Repeat: 30, Limit: 2000}
-	if strings.HasPrefix(s.kind, "leak") {
-		r.Repeat, r.Balance = 1, true
+	if atBalance(s.kind) {
+		r.Repeat, r.Balance, r.Wait = 1, true, 1000
 	}
 	got := s.p.ask(r)
 	if got.Violation == nil {
@@ -263,6 +305,7 @@ type process struct {
 	out    *bufio.Reader
 	folder string
 	errs   *os.File
+	read   int // of errs
 }
 
 func start(lane int) *process {
@@ -294,6 +337,9 @@ func (p *process) ask(r request) (got reply) {
 	p.in.Write(append(line, '\n'))
 	text, err := p.out.ReadBytes('\n')
 	if err == nil && json.Unmarshal(text, &got) == nil {
+		if got.Violation == nil {
+			got.Violation = p.audited()
+		}
 		return got
 	}
 	status := p.cmd.Wait()
@@ -314,6 +360,22 @@ func (p *process) ask(r request) (got reply) {
 	}
 	got.Violation = &Violation{kind, said}
 	return got
+}
+
+// audited is what the auditor has reported on standard error since the last call. A leak is what is
+// forgotten on purpose.
+func (p *process) audited() *Violation {
+	said, _ := os.ReadFile(p.errs.Name())
+	text := string(said[p.read:])
+	p.read = len(said)
+	const prefix = "rawwaker audit: "
+	for line := range strings.Lines(text) {
+		rule, _, _ := strings.Cut(strings.TrimPrefix(line, prefix), ":")
+		if strings.HasPrefix(line, prefix) && rule != "leak" {
+			return &Violation{"the auditor: " + rule, text[strings.Index(text, line):]}
+		}
+	}
+	return nil
 }
 
 // reason is what a process has ended with, without what differs from run to run.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -184,11 +185,13 @@ type generator struct {
 	close     string
 	linked    bool // tasks use each other
 	shared    [4]bool
-	handles   []int // tasks that have one
+	building  [4]bool // the Shared whose future is being made
+	handles   []int   // tasks that have one
 	scopes    [2]bool
 	done      [2]bool // a task awaits the scope
 	noGo      bool
 	unwinding bool // panics may unwind through C
+	huge      bool // a loop of many rounds is due
 }
 
 func (g *generator) n(n int) int { return g.r.IntN(n) }
@@ -234,6 +237,10 @@ func Generate(seed uint64) *Program {
 	if g.chance(1) && g.chance(30) {
 		g.step("Nil")
 	}
+	g.extras()
+	if g.chance(8) {
+		g.crowd()
+	}
 	for tasks := 1 + g.n(4); tasks > 0; {
 		if g.chance(45) {
 			g.task()
@@ -246,13 +253,112 @@ func Generate(seed uint64) *Program {
 		g.aStep()
 	}
 	g.p.Order = g.n(5040)
-	c.Faults = false
-	g.p.acts(func(a *ActOf) {
-		if a.Do == "panic" || a.Do == "goexit" {
-			c.Faults = true
-		}
-	})
+	c.Faults = g.p.faulty()
 	return g.p
+}
+
+// faulty is whether user code panics or calls Goexit.
+func (p *Program) faulty() bool {
+	faulty := p.Config.Hook > 0
+	p.acts(func(a *ActOf) { faulty = faulty || a.Do == "panic" || a.Do == "goexit" })
+	return faulty
+}
+
+// sparse is whether to make what costs much, in a few of 10,000 programs.
+func (g *generator) sparse(of10000 int) bool { return g.n(10000) < of10000 }
+
+// extras appends the steps that are rare, because they cost much.
+func (g *generator) extras() {
+	c := &g.p.Config
+	if g.sparse(3) {
+		g.step("LateSleeps", 2+g.n(60))
+	}
+	if g.sparse(20) {
+		g.step("Labels")
+	}
+	if g.useC && g.sparse(100) {
+		g.step("SlowWaker", 1+g.n(20), g.n(4))
+	}
+	if c.Host != "" && !c.Forget && g.sparse(3) {
+		g.step("Sleepers", 20000+g.n(20000))
+		g.huge = true
+	}
+	if g.sparse(4) {
+		g.huge = true
+	}
+	if g.sparse(100) {
+		c.Capacity = math.MaxInt >> 20
+	}
+	if c.Host == "hook" && !g.useC && g.chance(10) {
+		c.Hook = 1 + g.n(4)
+		g.noGo = true // its goroutine would be what the panic ends
+	}
+}
+
+// crowd appends tasks that wait for one thing, most of them with wakers that act, and steps that end
+// the wait.
+func (g *generator) crowd() {
+	g.linked, g.p.Config.Isolated = true, false
+	id := 0
+	add := func(op string, tree *Node, ints ...int) *Step {
+		g.p.Steps = append(g.p.Steps, Step{Op: op, Ints: append([]int{id}, ints...), Tree: tree})
+		id++
+		return &g.p.Steps[len(g.p.Steps)-1]
+	}
+	leaf := func() *Node { return &Node{Op: "Leaf", Ints: []int{g.leafID(), g.n(2), 0}} }
+	n := g.n(3)
+	var waits func() *Node
+	waker := "Manual"
+	kind := g.n(5)
+	switch kind {
+	case 0:
+		waits = func() *Node { return &Node{Op: "Recv", Ints: []int{n}} }
+	case 1:
+		waits = func() *Node { return &Node{Op: "Send", Ints: []int{n, g.leafID()}} }
+	case 2:
+		add("BlockOn", &Node{Op: "Shared", Ints: []int{0}, Kids: []*Node{leaf()}})
+		g.shared[0] = true
+		waits = func() *Node { return &Node{Op: "Clone", Ints: []int{0}} }
+	case 3:
+		add("Scoped", leaf(), 0)
+		g.scopes[0], g.done[0] = true, true
+		waker, waits = "Waiter", func() *Node { return &Node{Op: "ScopeDone", Ints: []int{0}} }
+	case 4:
+		add("Exec", leaf())
+		waker, waits = "Waiter", func() *Node {
+			return &Node{Op: g.pick("Handle", "Outcome"), Ints: []int{0}}
+		}
+	}
+	for range 1 + g.n(4) {
+		if g.chance(30) {
+			add(g.pick("Exec", "BlockOn"), waits())
+			continue
+		}
+		s := add(waker, waits())
+		if g.chance(70) {
+			a := ActOf{At: 1, Do: g.pick("block", "panic", "goexit"), Arg: g.n(4)}
+			if a.Do == "block" || waker == "Waiter" || !g.useC {
+				s.Acts = []ActOf{a}
+				g.noGo = g.noGo || a.Do != "block" && waker == "Manual"
+			}
+		}
+	}
+	if g.chance(50) {
+		add("Exec", leaf())
+	}
+	g.step("Yield", 1+g.n(40))
+	switch {
+	case kind == 0 && g.chance(50):
+		g.step("TrySend", n, g.leafID())
+	case kind == 1 && g.chance(70):
+		g.step("TryRecv", n)
+	case kind < 2:
+		g.step("CloseChannel", n)
+	case kind == 3 && g.chance(30):
+		g.step("AbortScope", 0)
+	default:
+		g.step("Open", 1, g.n(6))
+	}
 }
 
 func (g *generator) step(op string, ints ...int) {
@@ -307,6 +413,9 @@ func (g *generator) aStep() {
 			} else {
 				g.step("CloseExecutor")
 			}
+			if g.chance(30) { // beside the one that may block
+				g.p.Steps = append(g.p.Steps, g.p.Steps[len(g.p.Steps)-1])
+			}
 		} else if s := g.n(2); g.scopes[s] && g.chance(40) {
 			g.step("AbortScope", s)
 		}
@@ -340,7 +449,7 @@ func (g *generator) task() {
 	case k < 11:
 		s.Op = "Scoped"
 		on := 0
-		if local && g.chance(50) {
+		if local && g.chance(50) && g.p.Config.Hook == 0 { // a scope aborts where no one recovers
 			on = 1
 		}
 		if g.done[on] {
@@ -475,12 +584,22 @@ func (g *generator) acts(c where, inDrop, inLeafOfC bool) (acts []ActOf) {
 func (g *generator) leaf(c where) *Node {
 	g.nodes--
 	for {
-		switch k := g.n(21); {
+		switch k := g.n(22); {
+		case k == 21:
+			what, n := g.n(ways), 1+g.n(3)
+			if what < cheapWays && g.chance(10) {
+				n *= 2000
+			}
+			return &Node{Op: "GivesUp", Ints: []int{what, n}}
 		case k < 8:
 			return &Node{Op: "Leaf", Ints: []int{g.leafID(), g.n(2), g.selfs()},
 				Acts: g.acts(c, true, false)}
 		case k < 12 && g.useC:
-			return &Node{Op: "C", Ints: []int{g.leafID(), g.selfs()}, Acts: g.acts(c, true, true)}
+			leaf := &Node{Op: "C", Ints: []int{g.leafID(), g.selfs()}, Acts: g.acts(c, true, true)}
+			if g.chance(15) {
+				leaf.Acts = append(leaf.Acts, ActOf{At: 1, Do: "take"})
+			}
+			return leaf
 		case k == 12:
 			return &Node{Op: g.pick("Ready", "PollFn", "Yield"), Ints: []int{g.leafID()}}
 		case k == 13 && !c.forgot && !g.noGo:
@@ -545,7 +664,11 @@ func (g *generator) tree(c where) *Node {
 		case 7, 8:
 			return &Node{Op: "Then", Kids: g.kids(c, 2, 2), Acts: g.acts(c, false, false)}
 		case 9:
-			return &Node{Op: "Rounds", Kids: g.kids(c, 1, 1), Ints: []int{g.n(100)}}
+			n := g.n(100)
+			if g.huge && !c.inC {
+				n, g.huge = 500000, false
+			}
+			return &Node{Op: "Rounds", Kids: g.kids(c, 1, 1), Ints: []int{n}}
 		case 10:
 			return &Node{Op: "Catch", Kids: g.kids(c, 1, 1)}
 		case 11:
@@ -558,11 +681,12 @@ func (g *generator) tree(c where) *Node {
 				continue
 			}
 			n := g.n(4)
-			if g.shared[n] { // one that is built late must not find a later one
+			if g.shared[n] || g.building[n] { // one that is built late must not find a later one
 				continue
 			}
+			g.building[n] = true
 			node := &Node{Op: "Shared", Ints: []int{n}, Kids: g.kids(lazy, 1, 1)}
-			g.shared[n] = true
+			g.shared[n], g.building[n] = true, false
 			return node
 		case 13, 14:
 			if c.forgot {
@@ -767,7 +891,7 @@ func (m *model) of(n *Node) bits {
 		return bits{0, m.tasks[n.Ints[0]].may}
 	case "Clone":
 		return bits{0, m.shared[n.Ints[0]]}
-	case "ScopeDone":
+	case "ScopeDone", "GivesUp":
 		return bits{}
 	case "Race":
 		all.must = kids[0].must

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,10 +97,15 @@ func (w *World) CHost(id, how int, tree func(e *Task) F) {
 }
 
 // Manual polls with a function waker, which acts.
-func (w *World) Manual(id int, acts []Act, tree func(e *Task) F) {
+func (w *World) Manual(id int, acts []Act, tree func(e *Task) F) { w.manual(id, acts, tree, true) }
+
+// Waiter is the same, but only the library's goroutines call the waker, so it delays no other task.
+func (w *World) Waiter(id int, acts []Act, tree func(e *Task) F) { w.manual(id, acts, tree, false) }
+
+func (w *World) manual(id int, acts []Act, tree func(e *Task) F, others bool) {
 	t := w.newTask(id, 0, 0, false, tree)
 	s := t.site("waker", acts)
-	s.waker = true
+	s.waker = others
 	w.alone(t, "Manual", func(f F) (uint64, error) {
 		bell := make(chan struct{}, 1)
 		wake := func() {
@@ -283,7 +289,19 @@ func (w *World) AbortScope(n int) {
 
 func (w *World) CloseExecutor() {
 	w.cancelled.Store(true)
-	w.call("Executor.Close", func() { w.executor().Close() })
+	w.call("Executor.Close", w.closeExecutor)
+}
+
+func (w *World) closeExecutor() {
+	w.executor().Close()
+	w.closed(0)
+}
+
+// closed checks what a Close outside of tasks promises when it returns.
+func (w *World) closed(on int) {
+	if n := w.dropping[on].Load(); n > 0 {
+		w.fail("Close returned early", "%d Drops that another Close has called have not returned", n)
+	}
 }
 
 // CloseLocal closes the Local on a goroutine of its own.
@@ -301,6 +319,7 @@ func (w *World) closeLocal() {
 		return
 	}
 	l.Close()
+	w.closed(1)
 	w.hookOff.Store(true)
 	idle := w.blocked[1].Load() == 0 && w.allBlk.Load() == 0
 	w.mu.Lock()
@@ -404,7 +423,7 @@ func (w *World) tick(name string, f func(l *executor.Local)) {
 	if busy || w.Host != "steps" && !w.Forget {
 		return
 	}
-	c := w.begin(name, func() { f(l) })
+	c := w.begin(name, func() { w.labelled(func() { f(l) }) })
 	w.mu.Lock()
 	w.ticker = c
 	w.mu.Unlock()
@@ -434,52 +453,156 @@ func (w *World) Seen(id int) {
 	}
 }
 
-// Nil gives nil to constructors, which must panic.
+// Nil gives nil to constructors, which must panic and name the call.
 func (w *World) Nil() {
-	for name, f := range map[string]func(){
-		"Join":      func() { future.Join[uint64](nil, future.Ready(1)) },
-		"JoinAll":   func() { future.JoinAll[uint64](nil) },
-		"Race":      func() { future.Race[uint64](nil) },
-		"Race()":    func() { future.Race[uint64]() },
-		"Map":       func() { future.Map[uint64](nil, func(uint64) int { return 0 }) },
-		"Map fn":    func() { future.Map[uint64, int](future.Ready(uint64(0)), nil) },
-		"Then":      func() { future.Then[uint64](nil, func(uint64) F { return nil }) },
-		"Timeout":   func() { future.Timeout[uint64](nil, time.Hour) },
-		"Shared":    func() { future.Shared[uint64](nil) },
-		"Catch":     func() { future.CatchPanic[uint64](nil) },
-		"Unordered": func() { future.Unordered[uint64](nil) },
-		"Collect":   func() { future.Collect[uint64](nil) },
-		"ForEach":   func() { future.ForEach[uint64](nil, func(uint64) {}) },
-		"Next":      func() { future.Next[uint64](nil) },
-		"Take":      func() { future.Take[uint64](nil, 1) },
-		"Filter":    func() { future.Filter[uint64](nil, func(uint64) bool { return true }) },
-		"Async":     func() { future.Async[uint64](nil) },
-		"Channel":   func() { future.Channel[uint64](0) },
-		"BlockOn":   func() { blockon.BlockOn[uint64](nil) },
-		"Await":     func() { blockon.Await[uint64](context.Background(), nil) },
-		"Spawn":     func() { executor.Spawn[uint64](w.executor(), nil) },
-		"Detach":    func() { executor.Detach(w.executor(), nil) },
+	for call, f := range map[string]func(){
+		"future: Join":       func() { future.Join[uint64](nil, future.Ready(1)) },
+		"future: JoinAll":    func() { future.JoinAll[uint64](nil) },
+		"future: Race":       func() { future.Race[uint64](nil) },
+		"future: Race: no":   func() { future.Race[uint64]() },
+		"future: Map":        func() { future.Map[uint64](nil, func(uint64) int { return 0 }) },
+		"future: Map: nil f": func() { future.Map[uint64, int](future.Ready(uint64(0)), nil) },
+		"future: Then":       func() { future.Then[uint64](nil, func(uint64) F { return nil }) },
+		"future: Timeout":    func() { future.Timeout[uint64](nil, time.Hour) },
+		"future: Shared":     func() { future.Shared[uint64](nil) },
+		"future: CatchPanic": func() { future.CatchPanic[uint64](nil) },
+		"future: Unordered":  func() { future.Unordered[uint64](nil) },
+		"future: Collect":    func() { future.Collect[uint64](nil) },
+		"future: ForEach":    func() { future.ForEach[uint64](nil, func(uint64) {}) },
+		"future: Next":       func() { future.Next[uint64](nil) },
+		"future: Take":       func() { future.Take[uint64](nil, 1) },
+		"future: Filter":     func() { future.Filter[uint64](nil, func(uint64) bool { return true }) },
+		"future: Async":      func() { future.Async[uint64](nil) },
+		"future: Channel":    func() { future.Channel[uint64](0) },
+		"blockon: BlockOn":   func() { blockon.BlockOn[uint64](nil) },
+		"blockon: Spin":      func() { blockon.Spin[uint64](nil) },
+		"blockon: Await":     func() { blockon.Await[uint64](context.Background(), nil) },
+		"executor: Spawn":    func() { executor.Spawn[uint64](w.executor(), nil) },
+		"executor: Detach":   func() { executor.Detach(w.executor(), nil) },
+		"executor: SpawnIn":  func() { executor.SpawnIn[uint64](w.scopeOf(0), nil) },
+		"future: Then: the function returned a nil future": func() {
+			blockon.BlockOn(future.Then(future.Ready(uint64(0)), func(uint64) F { return nil }))
+		},
 	} {
 		func() {
 			defer func() {
-				if recover() == nil {
-					w.fail("nil was accepted", "%s", name)
+				if v := recover(); v == nil {
+					w.fail("nil was accepted", "%s", call)
+				} else if s, _ := v.(string); !strings.HasPrefix(s, call) {
+					w.fail("nil was refused in other words", "%s: %v", call, v)
 				}
 			}()
 			f()
 		}()
 	}
-	ended := make(chan struct{})
-	go func() { // a Then that gives nil
-		defer close(ended)
-		defer func() {
-			if recover() == nil {
-				w.fail("nil was accepted", "the poll of Then")
-			}
+}
+
+// Labels has each later tick checked: it must leave the profile labels of its goroutine.
+func (w *World) Labels() { w.labels.Store(true) }
+
+// labelled calls tick, which must leave the labels of this goroutine.
+func (w *World) labelled(tick func()) {
+	if !w.labels.Load() {
+		tick()
+		return
+	}
+	pprof.Do(context.Background(), pprof.Labels("host", "labelled"), func(context.Context) {
+		tick()
+		w.readLabels()
+	})
+}
+
+// readLabels finds the labels of its goroutine in a profile.
+func (w *World) readLabels() {
+	var b strings.Builder
+	pprof.Lookup("goroutine").WriteTo(&b, 1)
+	for record := range strings.SplitSeq(b.String(), "\n\n") {
+		if strings.Contains(record, ".readLabels") && !strings.Contains(record, "labelled\"}") {
+			w.fail("labels are lost", "the goroutine that ticks has lost its profile labels")
+		}
+	}
+}
+
+// SlowWaker has C wake a function waker n times. The function blocks at a gate: it must be called,
+// never twice at once, and at most once more for all the wakes that came meanwhile.
+func (w *World) SlowWaker(n, gate int) {
+	if !HasC {
+		return
+	}
+	var calls, in atomic.Int32
+	called, last := make(chan struct{}, 1), make(chan struct{})
+	wk := rawwaker.FromFunc(func() {
+		if in.Add(1) > 1 {
+			w.fail("called by two at once", "a function waker that C wakes")
+		}
+		calls.Add(1)
+		select {
+		case called <- struct{}{}:
+		default:
+		}
+		<-w.gates[gate%len(w.gates)]
+		in.Add(-1)
+		select {
+		case <-last:
+		default:
+			close(last)
+		}
+	})
+	cWake(wk.Clone(), 1)
+	w.begin("the call of a function waker that C has woken", func() {
+		<-called
+		for i := range n {
+			cWake(wk.Clone(), 1+i%2)
+			runtime.Gosched()
+		}
+		wk.Drop()
+		<-last
+	})
+}
+
+// Sleepers detaches n tasks on the Local that sleep until the program ends.
+func (w *World) Sleepers(n int) {
+	l := w.localOf()
+	w.call("Detach", func() {
+		for range n {
+			s := new(sleeper)
+			w.mu.Lock()
+			w.sleepers = append(w.sleepers, s)
+			w.mu.Unlock()
+			executor.DetachLocal(l, s)
+		}
+	})
+}
+
+// sleeper is ready when it is woken.
+type sleeper struct {
+	cell rawwaker.AtomicWaker
+	over atomic.Bool
+}
+
+func (s *sleeper) Poll(cx *rawwaker.Context) (p rawwaker.Poll[struct{}]) {
+	s.cell.Register(cx.Waker())
+	if s.over.Load() {
+		s.cell.Drop()
+		p = rawwaker.Ready(struct{}{})
+	}
+	return p
+}
+
+func (s *sleeper) Drop() { s.cell.Drop() }
+
+func (w *World) wakeSleepers() {
+	w.mu.Lock()
+	all := w.sleepers
+	w.sleepers = nil
+	w.mu.Unlock()
+	for _, s := range all {
+		s.over.Store(true)
+		func() {
+			defer w.swallow("the wake of a sleeper")
+			s.cell.Wake()
 		}()
-		blockon.BlockOn(future.Then(future.Ready(uint64(0)), func(uint64) F { return nil }))
-	}()
-	<-ended
+	}
 }
 
 // ---------------------------------------------------------------------------------- the host
@@ -508,7 +631,7 @@ func (w *World) startHost() {
 			go func() {
 				defer close(over)
 				defer w.swallow("a tick")
-				w.hostLoop(l, again)
+				w.labelled(func() { w.hostLoop(l, again) })
 			}()
 			<-over
 		}
@@ -657,6 +780,9 @@ func (w *World) End(order int) []Violation {
 		w.call("drop of a C sender", s.end)
 	}
 	w.stopBusy()
+	if len(w.sleepers) > 0 {
+		w.call("wake of the sleepers", w.wakeSleepers)
+	}
 	w.collect()
 	w.close()
 	w.check()
@@ -755,8 +881,8 @@ func (w *World) close() {
 	if ex := w.exNow(); ex != nil {
 		w.begin("Executor.Wait", func() { ex.Wait(context.Background()) })
 		w.settle("host")
-		w.begin("Executor.Close", func() { ex.Close() })
-		w.begin("a second Executor.Close", func() { ex.Close() })
+		w.begin("Executor.Close", w.closeExecutor)
+		w.begin("a second Executor.Close", w.closeExecutor)
 	}
 	w.hostEnd.Store(true)
 	if w.stopping != nil {
@@ -772,6 +898,7 @@ func (w *World) close() {
 		}
 	}
 	w.settle("")
+	w.late.Wait()
 	w.cancel()
 }
 
@@ -824,8 +951,7 @@ func (w *World) check() {
 			}
 			w.receive(c, v)
 		}
-		if lost := c.sent.Load() &^ c.received.Load(); lost != 0 && !c.lossy.Load() &&
-			!w.Faults {
+		if lost := c.sent.Load() &^ c.received.Load(); lost != 0 && !c.lossy.Load() {
 			w.fail("a value is lost", "channel %d: %#x", i, lost)
 		}
 	}

@@ -35,8 +35,9 @@ func (p *Program) size() (n int) {
 		n += 3 + a.At
 		a.Sub.visit(func(*Node) { n += 8 })
 	})
-	for _, on := range []bool{p.Config.Strict, p.Config.Forget, p.Config.Host != "",
-		p.Config.Workers > 1, p.Config.Budget > 0, p.Config.Capacity > 1, p.Order > 0} {
+	c := p.Config
+	for _, on := range []bool{c.Strict, c.Forget, c.Host != "", c.Workers > 1, c.Budget > 0, c.Hook > 0,
+		c.Capacity > 1, p.Order > 0} {
 		if on {
 			n++
 		}
@@ -51,7 +52,7 @@ func (p *Program) usesLocal() (uses bool) {
 	}
 	for _, s := range p.Steps {
 		switch s.Op {
-		case "Local", "RunUntil", "Tick", "TickN", "TickFor", "CloseLocal":
+		case "Local", "RunUntil", "Sleepers", "Tick", "TickN", "TickFor", "CloseLocal":
 			uses = true
 		case "Scoped", "Detached":
 			uses = uses || s.Ints[1]%2 == 1
@@ -139,6 +140,7 @@ func (p *Program) edits() (all []func(q *Program)) {
 	add(func(q *Program) { q.Config.Workers = 1 })
 	add(func(q *Program) { q.Config.Budget = 0 })
 	add(func(q *Program) { q.Config.Capacity = 1 })
+	add(func(q *Program) { q.Config.Hook = 0 })
 	add(func(q *Program) { q.Order = 0 })
 	add(func(q *Program) {
 		if !q.usesLocal() {
@@ -195,8 +197,6 @@ func try(q *Program, edit func(q *Program)) (ok bool) {
 	if q.usesLocal() && q.Config.Host == "" {
 		return false
 	}
-	faults := false
-	q.acts(func(a *ActOf) { faults = faults || a.Do == "panic" || a.Do == "goexit" })
-	q.Config.Faults = faults
+	q.Config.Faults = q.faulty()
 	return true
 }

@@ -34,6 +34,7 @@ type Config struct {
 	Forget   bool   // the Local is forgotten, not closed
 	Isolated bool   // no task wakes another
 	C        bool   // wakers cross to C
+	Hook     int    // from which call on the Local's hook panics, once; 0: never
 }
 
 // Act is what user code does at one of its calls.
@@ -89,9 +90,15 @@ type World struct {
 
 	stopped, stopping *os.File // ends the host's wait for the descriptor
 
-	hookOff atomic.Bool // Close of the Local has returned
-	waiting atomic.Pointer[string]
-	ticker  *call // what ticks the Local, or did last
+	hookOff  atomic.Bool // Close of the Local has returned
+	hooks    atomic.Int32
+	hookOver atomic.Bool    // it has panicked
+	late     sync.WaitGroup // goroutines that no one else waits for
+	labels   atomic.Bool
+	dropping [2]atomic.Int32 // Drops that block in a Close of the executor, of the Local
+	sleepers []*sleeper
+	waiting  atomic.Pointer[string]
+	ticker   *call // what ticks the Local, or did last
 }
 
 type oneshotState struct {
@@ -358,13 +365,20 @@ func (s *site) visit(on int, cx *rawwaker.Context) {
 
 // busyIn counts user code that blocks or nests in the task's domain, until the result is called.
 func (s *site) busyIn() func() {
+	end := s.calling()
+	s.w.ring()
+	return end
+}
+
+// calling counts user code that calls the library, until the result is called. The call may run
+// user code of another task, which may block: a Spawn on a closed executor drops its future.
+func (s *site) calling() func() {
 	n := &s.w.allBlk
 	if all := s.task.everywhere || s.waker && !s.w.Isolated; !all {
 		n = s.task.blocked
 		s.w.blocked[s.task.domain&1].Add(int32(s.task.inDomain))
 	}
 	n.Add(1)
-	s.w.ring()
 	return func() {
 		n.Add(-1)
 		if n != &s.w.allBlk {
@@ -380,9 +394,17 @@ func (s *site) do(a *Act, cx *rawwaker.Context) {
 		panic(fault{s.name})
 	case "goexit":
 		runtime.Goexit()
+	case "wake", "open", "abort", "cancel", "closeExecutor", "closeLocal", "closeChannel", "trySend",
+		"spawn":
+		defer s.calling()()
+	}
+	switch a.Do {
 	case "block":
 		if w.gateOpenNow(a.Arg) {
 			return
+		}
+		if a.On == 1 {
+			defer w.droppedByClose()()
 		}
 		defer s.busyIn()()
 		<-w.gates[a.Arg%len(w.gates)]
@@ -435,10 +457,28 @@ func (s *site) do(a *Act, cx *rawwaker.Context) {
 		}
 	case "yield":
 		runtime.Gosched()
+	case "take": // see composeTake
 	case "gc":
 		runtime.GC()
 	default:
 		panic("compose: no act " + a.Do)
+	}
+}
+
+// droppedByClose counts a Drop that blocks, until the result is called, if a Close has called it.
+func (w *World) droppedByClose() func() {
+	stack := string(debug.Stack())
+	by := [2]int32{}
+	for i, end := range []string{"executor.(*Executor).end", "executor.(*Local).end("} {
+		if strings.Contains(stack, end) {
+			by[i] = 1
+		}
+		w.dropping[i].Add(by[i])
+	}
+	return func() {
+		for i, n := range by {
+			w.dropping[i].Add(-n)
+		}
 	}
 }
 
@@ -728,7 +768,25 @@ func (w *World) hook() {
 	if w.hookOff.Load() {
 		w.fail("hook after Close", "the hook of the Local was called after Close had returned")
 	}
+	if w.Hook > 0 && w.hooks.Add(1) >= int32(w.Hook) && !onItsOwn() && !w.hookOver.Swap(true) {
+		w.hookPanics()
+	}
 	w.rouse()
+}
+
+// onItsOwn is whether the library calls the hook on a goroutine of its own. There a panic reaches no
+// one, and the call has been made.
+func onItsOwn() bool { return strings.Contains(string(debug.Stack()), "(*Call).goroutine") }
+
+// hookPanics does not wake the host. A spawn that comes afterwards must call the hook again.
+func (w *World) hookPanics() {
+	l, over := w.local, make(chan struct{})
+	w.late.Go(func() {
+		<-over
+		executor.DetachLocal(l, future.Ready(struct{}{}))
+	})
+	defer close(over)
+	panic(fault{"hook"})
 }
 
 // rouse wakes the host. A function waker of WakeWith may be called after Close.

@@ -40,7 +40,7 @@ unsigned hang_seconds(void) {
   const char *s = getenv("HOSTS_HANG");
   return s != NULL ? (unsigned)atoi(s) : HANG;
 }
-static const char *waited_for;
+static const char *waited_for; /* at the end of the program that runs */
 void wait_for_library(const char *what) {
   waited_for = what; /* the alarm ends it, if it never comes */
   sched_yield();
@@ -96,9 +96,10 @@ _Noreturn void failed(void) {
 }
 static void on_alarm(int number) {
   (void)number;
-  static const char text[] = "hosts: violation: a call does not return, or a wait does not end\n";
-  if (write(2, text, sizeof text - 1) < 0) _exit(FAILED);
-  if (waited_for != NULL && write(2, waited_for, strlen(waited_for)) < 0) _exit(FAILED);
+  const char *text[] = {"hosts: violation: ", waited_for, "\n"};
+  if (waited_for == NULL) text[1] = "a call does not return, or a wait does not end";
+  for (int i = 0; i < 3; i++)
+    if (write(2, text[i], strlen(text[i])) < 0) break;
   _exit(FAILED);
 }
 
@@ -131,8 +132,9 @@ static const struct theme {
     {LIST(op_send, op_poll, op_hand_drop, op_hand_drop, op_send, op_spawn, op_tick_all, op_abort,
           op_executor_drop, op_sender_drop, op_sender_clone),
      LIST(ROOM, RECV), LIST(AT_CLONE, AT_TOKEN_WAKE, AT_WRITE),
-     LIST(op_send, op_poll, op_poll, op_poll, op_poll)},
-    {LIST(op_target, op_cell_register, op_cell_wake, op_cell_take, op_clone, op_wake, op_drop),
+     LIST(op_send, op_send, op_poll, op_poll, op_poll, op_poll)},
+    {LIST(op_target, op_cell_register, op_cell_wake, op_cell_take, op_clone, op_wake, op_drop,
+          op_garbage, op_loan, op_overrun),
      LIST(GATE), LIST(AT_CLONE, AT_TOKEN_WAKE, AT_TOKEN_DROP, AT_FN),
      LIST(op_target, op_target)},
     {LIST(op_spawn, op_tick_all, op_queue_run, op_complete, op_queue_end, op_push, op_take,
@@ -166,9 +168,11 @@ static size_t generate(uint64_t seed, uint8_t *to) {
     place[i] = any || PICK(6) == 0 ? (uint8_t)(1 + PICK(PLACES_END - 1))
                                    : t->places[PICK(t->nplaces)];
   unsigned threads = PICK(8);
+  bool stepped = getenv("HOSTS_STEPS") != NULL && PICK(4) != 0;
   uint8_t mode = threads == 0 ? TOGETHER : threads == 1 ? TURNS : ONE;
   if (getenv("HOSTS_THREADS") != NULL && PICK(4) != 0) mode = TOGETHER;
   mode |= (uint8_t)((PICK(2) ? HOOKED : 0) | (PICK(5) == 0 ? EARLY : 0));
+  mode |= (uint8_t)((PICK(3) ? AUDITED : 0) | (PICK(2) ? WIDE : 0) | PICK(4) << 6);
   to[0] = mode;
   uint8_t kind_of_work[8];
   if (kinds == 0) return 1; /* it is not, which the analyzer does not know */
@@ -179,8 +183,9 @@ static size_t generate(uint64_t seed, uint8_t *to) {
     uint8_t *b = to + 1 + 4 * i;
     unsigned how = PLAIN;
     if (i < begins) how = PLAIN;
+    else if (stepped && PICK(3) == 0) how = AT_STEP;
     else if (nplaces != 0 && PICK(4) == 0) how = place[PICK(nplaces)];
-    else if (PICK(40) == 0) how = SIGNALLED;
+    else if (PICK((mode & 3) == TOGETHER ? 12 : 40) == 0) how = SIGNALLED;
     else if (strange == 0 && PICK(5) == 0) how = CANCELLED;
     else if (strange == 1 && PICK(5) == 0) how = EXITS;
     else if (strange == 2 && PICK(8) == 0) how = FORKED;
@@ -194,6 +199,10 @@ static size_t generate(uint64_t seed, uint8_t *to) {
       work = next++ % works; /* one that there is not yet, at first */
     unsigned is = PICK(8) == 0 ? kind[PICK(kinds)] : kind_of_work[work];
     b[3] = (uint8_t)(is * 8 + work + (splitmix(&s) & channels));
+    if (how == AT_STEP && !makes) { /* how many steps */
+      b[2] |= (uint8_t)(splitmix(&s) & 0xf8);
+      b[3] |= (uint8_t)(splitmix(&s) & 0x18);
+    }
   }
   return 1 + 4 * n;
 }
@@ -234,6 +243,7 @@ static int child(uint64_t seed, unsigned long programs, double most) {
     if (i % 16 == 0 && most > 0 && seconds() - from >= most) break;
     shared->seed = seed + i;
     shared->size = (uint32_t)generate(seed + i, shared->bytes);
+    waited_for = NULL;
     alarm(hang_seconds());
     run_program(shared->bytes, shared->size);
     shared->programs = i + 1;

@@ -14,6 +14,18 @@
 enum { FFIWAKER_ABORTED = 64 };
 enum { TASKS = 128 }; /* of one executor, over its whole life */
 
+/* How many mutexes of this file the thread holds. It is not stopped meanwhile: another thread would
+ * wait for it, and the library would not be the reason. */
+static _Thread_local int mutexes_held;
+static void mutex_lock(pthread_mutex_t *mu) {
+  mutexes_held++;
+  pthread_mutex_lock(mu);
+}
+static void mutex_unlock(pthread_mutex_t *mu) {
+  pthread_mutex_unlock(mu);
+  mutexes_held--;
+}
+
 typedef struct ffiwaker_executor ffiwaker_executor;
 typedef struct ffiwaker_task {
   _Atomic(int) refs; /* the handles, and the executor's */
@@ -43,20 +55,20 @@ static void task_unref(ffiwaker_task *t) {
 }
 static void task_wake(ffiwaker_task *t) {
   rawwaker w = {NULL, NULL};
-  pthread_mutex_lock(&t->mu);
+  mutex_lock(&t->mu);
   if (t->box != NULL) w = rawwaker_box_ref(t->box);
-  pthread_mutex_unlock(&t->mu);
+  mutex_unlock(&t->mu);
   if (w.vtable != NULL) rawwaker_wake(w);
 }
 static void task_end(ffiwaker_executor *ex, ffiwaker_task *t, rawwaker_poll code) {
   char *text = code == RAWWAKER_PANICKED ? strdup(rawwaker_last_panic()) : NULL;
-  pthread_mutex_lock(&t->mu);
+  mutex_lock(&t->mu);
   rawwaker_box *b = t->box;
   t->box = NULL;
-  pthread_mutex_unlock(&t->mu);
-  pthread_mutex_lock(&ex->mu);
+  mutex_unlock(&t->mu);
+  mutex_lock(&ex->mu);
   ex->tasks[t->id - 1] = NULL;
-  pthread_mutex_unlock(&ex->mu);
+  mutex_unlock(&ex->mu);
   rawwaker_box_close(b);
   t->f.vtable->drop(t->f.data);
   if (text != NULL) rawwaker_set_panic(text, strlen(text));
@@ -88,13 +100,13 @@ static ffiwaker_task *ffiwaker_executor_spawn_task(ffiwaker_executor *ex, rawwak
   pthread_mutex_init(&t->mu, NULL);
   t->refs = 2;
   t->f = f, t->out = out, t->done = done, t->arg = arg;
-  pthread_mutex_lock(&ex->mu);
+  mutex_lock(&ex->mu);
   if (ex->n == TASKS) abort();
   t->id = ex->n + 1;
   t->box = rawwaker_box_new(ex->sink, t->id, 0);
   if (t->box == NULL) abort();
   ex->tasks[ex->n++] = t;
-  pthread_mutex_unlock(&ex->mu);
+  mutex_unlock(&ex->mu);
   ex->live++;
   task_wake(t);
   return t;
@@ -127,9 +139,9 @@ static bool refill(ffiwaker_executor *ex) {
   rawwaker_box *list = rawwaker_sink_take(ex->sink);
   rawwaker_notice n;
   while (rawwaker_box_read(&list, &n, 1) != 0) {
-    pthread_mutex_lock(&ex->mu);
+    mutex_lock(&ex->mu);
     ffiwaker_task *t = ex->tasks[n.id - 1];
-    pthread_mutex_unlock(&ex->mu);
+    mutex_unlock(&ex->mu);
     if (t != NULL && n.woken) run_later(ex, t);
   }
   return ex->first != NULL;

@@ -12,6 +12,9 @@
 #else
 #include "executor.h"
 #endif
+#if defined(FFIWAKER) || defined(AUDIT)
+#include "rawwaker_audit.h"
+#endif
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,11 +22,13 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +37,7 @@ enum { TARGETS = 2 * MOST + WORKS, DEPTH = 4, QUEUED = 6, CLOSED_FDS = 2 * MOST 
 enum { SENTINEL = -77, VALUE = 1000 };
 #if defined(FFIWAKER)
 static const uint64_t hour = 3600000000000; /* nanoseconds */
+void hostsValue(int64_t value, void *out);
 #endif
 
 static program now;
@@ -46,6 +52,14 @@ static _Thread_local int registering = -1, held = -1;
 static _Atomic(unsigned long) clock_now; /* counts wakes and ends of executors */
 
 static bool alone(void) { return (now.mode & 3) != TOGETHER; }
+/* Whether the futures and wakers of the program are wrapped by the auditor. */
+static bool audited(void) {
+#if defined(AUDIT)
+  return (now.mode & AUDITED) != 0;
+#else
+  return false;
+#endif
+}
 
 _Noreturn void fail(const char *what, ...) {
   va_list args;
@@ -73,11 +87,24 @@ static void release_hold(int was) {
   pthread_setcancelstate(was, &held);
 }
 
+/* A user's code is a cancellation point, but not inside a call that is none. Those of ffiwaker.h and
+ * rawwaker_block_on disable cancellation around it; that of executor.h does not. */
+static void user_code(bool in_block_on) {
+#if defined(FFIWAKER)
+  in_block_on = true;
+#endif
+  if (in_block_on && me >= 0 && !in_signal) pthread_testcancel();
+}
+
 /* ---------------------------------------------------------------------- where code is run -- */
 
 static _Atomic(const operation *) places[PLACES_END][QUEUED];
 static void run(const operation *o);
 static bool possible(const operation *o);
+static unsigned visits; /* how many operations have run at steps, by another thread */
+static unsigned visits_before; /* at the beginning of this operation of the program */
+static bool checks;            /* the calls of a check are not stopped */
+static _Thread_local bool visits_now; /* the thread is the visitor */
 
 /* Each kind of place runs the operations that were left for it, one at a time. What runs there
  * stands for the user's code, or, in a slot or a system call, for another thread that comes while
@@ -108,16 +135,41 @@ static void at_place(enum how place) {
   errno = saved;
 }
 
+#if defined(STEPS)
+void __sanitizer_cov_trace_pc(void);
+#endif
+/* A system call is a step too. */
+static void step_of_library(void) {
+#if defined(STEPS)
+  __sanitizer_cov_trace_pc();
+#endif
+}
 ssize_t __real_write(int fd, const void *from, size_t n);
 ssize_t __wrap_write(int fd, const void *from, size_t n);
 ssize_t __wrap_write(int fd, const void *from, size_t n) {
+  step_of_library();
   at_place(AT_WRITE);
   if (me >= 0 && !in_signal) pthread_testcancel(); /* also if the kernel would not have slept */
   return __real_write(fd, from, n);
 }
+/* The trace writes by syscall, because it must not be a cancellation point. */
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+long __wrap_syscall(long number, ...) {
+  enum { MOST_ARGUMENTS = 6 };
+  long a[MOST_ARGUMENTS];
+  va_list args;
+  va_start(args, number);
+  for (int i = 0; i < MOST_ARGUMENTS; i++) a[i] = va_arg(args, long); /* as the C library does */
+  va_end(args);
+  step_of_library();
+  if (number == SYS_write) at_place(AT_WRITE);
+  return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
 ssize_t __real_read(int fd, void *to, size_t n);
 ssize_t __wrap_read(int fd, void *to, size_t n);
 ssize_t __wrap_read(int fd, void *to, size_t n) {
+  step_of_library();
   at_place(AT_READ);
   return __real_read(fd, to, n);
 }
@@ -134,11 +186,70 @@ int __wrap_dup3(int from, int to, int flags) {
   return __real_dup3(from, to, flags);
 }
 
-/* A call that must abort is made by a thread that stays in abort for good. */
+#if defined(STEPS)
+/* The lane whose library calls this at each basic block. An operation that was left for a step is
+ * run by another thread, the visitor, while this one is stopped there. */
+static struct visitor {
+  sem_t go, back;
+  const operation *o;
+  int me, depth;
+  bool there;
+} visitor;
+static unsigned steps; /* since the last visit, while an operation is left for one */
+static void *visitor_thread(void *arg) {
+  (void)arg;
+  visits_now = true;
+  for (;;) {
+    while (sem_wait(&visitor.go) != 0) {
+    }
+    me = visitor.me, depth = visitor.depth + 1;
+    run(visitor.o);
+    me = -1;
+    sem_post(&visitor.back);
+  }
+  return NULL;
+}
+static void visit(const operation *o) {
+  int saved = errno, cancel = hold();
+  if (!visitor.there) {
+    pthread_t id;
+    sem_init(&visitor.go, 0, 0), sem_init(&visitor.back, 0, 0);
+    expect(pthread_create(&id, NULL, visitor_thread, NULL) == 0, "no thread");
+    pthread_detach(id);
+    visitor.there = true;
+  }
+  visits++;
+  visitor.o = o, visitor.me = me, visitor.depth = depth;
+  sem_post(&visitor.go);
+  while (sem_wait(&visitor.back) != 0) {
+  }
+  release_hold(cancel);
+  errno = saved;
+}
+void __sanitizer_cov_trace_pc(void) {
+  if (me < 0 || in_signal || in_child || visits_now || mutexes_held != 0 || !alone() ||
+      checks || depth + 1 >= DEPTH)
+    return;
+  for (int i = 0; i < QUEUED; i++) {
+    const operation *o = places[AT_STEP][i];
+    if (o == NULL) continue;
+    if (++steps < steps_of(o, now.mode)) return;
+    steps = 0;
+    places[AT_STEP][i] = NULL;
+    if (possible(o)) visit(o);
+    return;
+  }
+}
+#endif
+
+/* A call that must abort is made by a thread that stays in abort for good, or, if it holds nothing
+ * that a return from abort would leave, by this thread, which comes back. */
 static sem_t aborted_there;
+static _Thread_local jmp_buf *comes_back;
 _Noreturn void __real_abort(void);
 _Noreturn void __wrap_abort(void);
 _Noreturn void __wrap_abort(void) {
+  if (comes_back != NULL) longjmp(*comes_back, 1);
   if (!may_abort) __real_abort();
   sem_post(&aborted_there);
   for (;;) pause();
@@ -189,7 +300,7 @@ typedef struct work {
   atomic_bool due, pending, aborted, open, sent, ended, never;
   int polls, drops, dones;
   rawwaker_poll code;
-  char why[64];
+  char why[160];
   int64_t *out;
   rawwaker_future inner;
   rawwaker_cell cell;
@@ -201,7 +312,7 @@ typedef struct work {
   atomic_int starts, cancels, delivered, destroyed, releases;
   int channel, want;
   size_t places;
-  bool expired;
+  bool expired, owes;
   rawwaker waker; /* by hand */
   target *target;
   long seen;
@@ -224,6 +335,7 @@ static struct engine {
   rawwaker_queue *queue;
   atomic_int uses; /* as an executor's */
   atomic_bool busy, waits;
+  int fd;
 } engine, nodes;
 static atomic_int nodes_pushed, nodes_back;
 
@@ -334,7 +446,11 @@ static rawwaker token_clone(void *data) {
   return w;
 }
 static rawwaker target_waker(target *t) {
-  return t->token ? token_new(t) : rawwaker_from_fn(fn_wake, t, fn_drop);
+  rawwaker w = t->token ? token_new(t) : rawwaker_from_fn(fn_wake, t, fn_drop);
+#if defined(AUDIT)
+  if (audited()) w = rawwaker_audit(w);
+#endif
+  return w;
 }
 
 /* Between these two a wake is made, by this thread. */
@@ -352,6 +468,7 @@ static void hook_call(void *arg) {
          "a wake that began after ffiwaker_executor_drop has called the hook");
   h->inside++;
   h->calls++;
+  user_code(false);
   at_place(AT_HOOK);
   expect(h->drops == 0, "the hook's drop(arg) came during a call of the hook");
   h->inside--;
@@ -512,6 +629,7 @@ static rawwaker_sender *sender_take(channel *c, int *at) {
 /* Sends one item: of thread t, its next. */
 static int send_one(channel *c, rawwaker_sender *tx) {
   int t = me < 0 ? 0 : me;
+  if (visits_now) t = (t + 1) % THREADS; /* the thread that is stopped may have begun to send */
   uint64_t item = (uint64_t)t << 32 | ++c->next[t];
   c->sent++; /* before: it may be received at once */
   wake_begin();
@@ -530,8 +648,9 @@ static void send_from(channel *c) {
   int must = c->failed || c->gone ? RAWWAKER_CLOSED
              : free_before > 0    ? RAWWAKER_SENT
                                   : RAWWAKER_FULL;
+  unsigned visited = visits;
   int got = send_one(c, tx);
-  if (alone() && depth == 0)
+  if (alone() && depth == 0 && visits == visited)
     expect(got == must,
            "rawwaker_sender_try_send returns %d, with %d places free", got, free_before);
   if (!atomic_compare_exchange_strong(&c->tx[at], &none, tx)) {
@@ -540,6 +659,14 @@ static void send_from(channel *c) {
   }
 }
 
+/* The work is to be polled again. */
+static rawwaker_poll go_on(work *w, rawwaker_context *cx) {
+  if (w->driver == BY_EXECUTOR) w->due = true;
+  wake_begin();
+  rawwaker_wake_by_ref(cx->waker);
+  wake_end();
+  return RAWWAKER_PENDING;
+}
 static rawwaker_poll receive(work *w, rawwaker_context *cx) {
   channel *c = &channels[w->channel];
   for (;;) {
@@ -554,11 +681,35 @@ static rawwaker_poll receive(work *w, rawwaker_context *cx) {
     expect(from < THREADS && (item & UINT32_MAX) > c->got[from], "an item came twice or too late");
     c->got[from] = item & UINT32_MAX;
     if (--w->want <= 0) return RAWWAKER_READY;
+    if ((w->script & SELF) != 0) return go_on(w, cx); /* one item at a time */
   }
 }
 
 static void complete(work *w, int how);
 
+/* A task that was given READY by a room sends next: now, or in a later poll, or in its drop. */
+static void send_owed(work *w) {
+  channel *c = &channels[w->channel];
+  int at;
+  rawwaker_sender *tx = sender_take(c, &at), *none = NULL;
+  w->owes = false;
+  if (tx == NULL) return;
+  send_one(c, tx);
+  if (!atomic_compare_exchange_strong(&c->tx[at], &none, tx)) {
+    c->senders--;
+    rawwaker_sender_drop(tx);
+  }
+}
+
+/* Whether it is a Go future with a result. */
+static bool gives(const work *w) {
+#if defined(FFIWAKER)
+  return w->kind == AT_ONCE && (w->script & SELF) != 0;
+#else
+  (void)w;
+  return false;
+#endif
+}
 /* The future of a work. */
 static rawwaker_poll work_poll(void *data, rawwaker_context *cx, void *out) {
   work *w = data;
@@ -566,13 +717,16 @@ static rawwaker_poll work_poll(void *data, rawwaker_context *cx, void *out) {
   expect(atomic_fetch_add(&w->inside, 1) == 0, "work %d is polled during a poll or drop", n);
   expect(w->drops == 0, "work %d is polled after its drop", n);
   expect(!w->ended, "work %d is polled after its completion", n);
-  expect(out == w->out, "work %d is polled with another out", n);
+  expect(audited() ? (out == NULL) == (w->out == NULL) : out == w->out,
+         "work %d is polled with another out", n);
+  int64_t *to = out;
   if (w->driver == BY_EXECUTOR)
     expect(ex_of(w)->ticking && pthread_equal(ex_of(w)->ticker, pthread_self()),
            "work %d is polled outside a tick", n);
   w->pending = false;
   w->due = false;
   w->polls++;
+  if (w->driver != BY_HAND) user_code(w->driver == BY_BLOCK_ON);
   at_place(AT_POLL);
   if ((w->script & KEEPS) != 0 && me >= 0) {
     own *o = &owns[me][n % OWN];
@@ -581,26 +735,18 @@ static rawwaker_poll work_poll(void *data, rawwaker_context *cx, void *out) {
       own_put(o, (own){mine, w, w->serial, w->target});
     }
   }
-  rawwaker_poll got =
-      w->kind == RECV ? receive(w, cx) : w->inner.vtable->poll(w->inner.data, cx, out);
+  rawwaker_poll got = w->kind == RECV ? receive(w, cx)
+                      : w->owes       ? RAWWAKER_READY
+                                      : w->inner.vtable->poll(w->inner.data, cx, out);
   if (got == RAWWAKER_PENDING && w->driver == BY_BLOCK_ON && alone() && !w->never)
     complete(w, (w->script & PANICS) != 0);
-  else if (got == RAWWAKER_PENDING && (w->script & SELF) != 0 && w->kind != JOB && w->polls < 3) {
-    if (w->driver == BY_EXECUTOR) w->due = true;
-    wake_begin();
-    rawwaker_wake_by_ref(cx->waker);
-    wake_end();
-  }
-  if (w->kind == ROOM && got == RAWWAKER_READY) { /* whoever is given READY sends next */
-    int at;
-    rawwaker_sender *tx = sender_take(&channels[w->channel], &at), *none = NULL;
-    if (tx != NULL) {
-      send_one(&channels[w->channel], tx);
-      if (!atomic_compare_exchange_strong(&channels[w->channel].tx[at], &none, tx)) {
-        channels[w->channel].senders--;
-        rawwaker_sender_drop(tx);
-      }
-    }
+  else if (got == RAWWAKER_PENDING && (w->script & SELF) != 0 && w->kind != JOB && w->polls < 3)
+    go_on(w, cx);
+  if (w->kind == ROOM && got == RAWWAKER_READY && (w->script & SELF) != 0 && !w->owes) {
+    w->owes = true; /* it sends in its next poll */
+    got = go_on(w, cx);
+  } else if (w->kind == ROOM && got == RAWWAKER_READY) {
+    send_owed(w);
   }
   if (got == RAWWAKER_PANICKED)
     snprintf(w->why, sizeof w->why, "%s", rawwaker_last_panic());
@@ -615,11 +761,17 @@ static rawwaker_poll work_poll(void *data, rawwaker_context *cx, void *out) {
       bool null = w->script & NULL_OUT;
       expect((got == RAWWAKER_READY) == (w->has_value && !null),
              "the oneshot of work %d gives %d, which is not what was sent", n, got);
-      expect(got != RAWWAKER_READY || *w->out == VALUE + n, "work %d has another value", n);
+      expect(got != RAWWAKER_READY || *to == VALUE + n, "work %d has another value", n);
     }
-  } else if (got == RAWWAKER_READY && w->out != NULL) {
-    *w->out = VALUE + n;
+  } else if (gives(w) && got != RAWWAKER_PENDING) {
+    bool null = (w->script & NULL_OUT) != 0;
+    expect(!null || (got == RAWWAKER_PANICKED && strstr(w->why, "NULL") != NULL),
+           "a Go future with a NULL out gives %d, and the text \"%s\"", got, w->why);
+    expect(got != RAWWAKER_READY || *to == VALUE + n, "work %d has another value", n);
+  } else if (got == RAWWAKER_READY && to != NULL) {
+    *to = VALUE + n;
   }
+  if (gives(w) && got == RAWWAKER_PANICKED && to != NULL) *to = SENTINEL;
   if (got == RAWWAKER_PANICKED) expect(w->why[0] != '\0', "a panic of work %d has no text", n);
   if (got != RAWWAKER_PENDING) {
     w->code = got;
@@ -647,8 +799,10 @@ static void work_drop(void *data) {
   if (w->driver == BY_EXECUTOR)
     expect(ex_of(w)->ticking && pthread_equal(ex_of(w)->ticker, pthread_self()),
            "work %d is dropped on another thread", n);
+  if (w->driver != BY_HAND) user_code(w->driver == BY_BLOCK_ON);
   at_place(AT_DROP);
   if ((w->script & DROP_POLLS) != 0) set_another_text();
+  if (w->owes) send_owed(w);
   channel *c = w->kind == RECV ? &channels[w->channel] : NULL;
   if (c != NULL) c->gone = true;
   w->inner.vtable->drop(w->inner.data);
@@ -662,6 +816,14 @@ static void work_drop(void *data) {
   w->inside--;
 }
 static const rawwaker_future_vtable work_vtable = {work_poll, work_drop};
+static rawwaker_future audited_future(work *w) {
+  rawwaker_future f = {w, &work_vtable};
+#if defined(AUDIT)
+  if (audited() && w->out == NULL) return rawwaker_audit_future(f);
+  if (audited()) return rawwaker_audit_future_sized(f, sizeof *w->out);
+#endif
+  return f;
+}
 
 static void work_done(void *arg, rawwaker_poll code) {
   work *w = arg;
@@ -680,6 +842,7 @@ static void work_done(void *arg, rawwaker_poll code) {
   if (w->out != NULL)
     expect(*w->out == (code == RAWWAKER_READY ? VALUE + n : SENTINEL),
            "in done of work %d its value is %ld", n, (long)*w->out);
+  user_code(false);
   at_place(AT_DONE);
   ex_of(w)->tasks--;
   work_over(w);
@@ -700,7 +863,7 @@ static work *work_new(const operation *o, enum driver driver) {
   w->never = never == depth + 1;
   w->polls = w->drops = w->dones = w->code = 0;
   w->starts = w->cancels = w->delivered = w->destroyed = w->releases = 0;
-  w->has_value = false;
+  w->has_value = w->owes = false;
   w->why[0] = '\0';
   w->tx = NULL;
   w->job = NULL;
@@ -709,7 +872,7 @@ static work *work_new(const operation *o, enum driver driver) {
   w->target = NULL, w->waker = (rawwaker){NULL, NULL};
   channel *c = &channels[w->channel];
   if (driver == BY_BLOCK_ON && w->kind != ONESHOT) w->kind = GATE;
-  if (w->kind != ONESHOT && w->kind != RECV) w->script &= ~NULL_OUT;
+  if (w->kind != ONESHOT && w->kind != RECV && !gives(w)) w->script &= ~NULL_OUT;
   w->out = NULL;
   if ((w->script & NULL_OUT) == 0 || w->kind == RECV) {
     w->out = malloc(sizeof *w->out);
@@ -764,7 +927,12 @@ static work *work_new(const operation *o, enum driver driver) {
       rawwaker_sender_drop(tx);
     }
     break;
-  case AT_ONCE: w->open = true; break;
+  case AT_ONCE:
+    w->open = true;
+#if defined(FFIWAKER)
+    if (gives(w)) hostsValue(VALUE + index_of(w), &w->inner);
+#endif
+    break;
 #if defined(FFIWAKER)
   case SLEEP: w->inner = ffiwaker_sleep((w->script & SELF) != 0 ? 0 : hour); break;
   case TIMEOUT: w->inner = ffiwaker_timeout(w->inner, hour, &w->expired); break;
@@ -868,6 +1036,7 @@ static int due(int ex) {
 
 /* After each operation that is not beside another: what holds between calls. */
 static void check_now(void) {
+  checks = true;
   for (int i = 0; i < EXECUTORS; i++) {
     executor *e = &executors[i];
     if (e->uses < 0) continue;
@@ -882,6 +1051,7 @@ static void check_now(void) {
   if (engine.uses >= 0 && engine.waits)
     expect(readable(rawwaker_queue_fd(engine.queue)), "the queue is not readable, and a job waits");
   check_closed();
+  checks = false;
 }
 
 /* ------------------------------------------------------------------------ threads, gates -- */
@@ -987,7 +1157,7 @@ static void do_on_wake(int i) {
 #if defined(FFIWAKER)
   bool may = alone() && e->hook == NULL && !e->ticked; /* once, before the first tick */
 #else
-  bool may = alone();
+  bool may = alone() && !visits_now; /* not beside another */
 #endif
   if (may) {
     hook *h = calloc(1, sizeof *h);
@@ -1012,7 +1182,7 @@ static void do_spawn(const operation *o) {
     w->due = true;
     e->tasks++;
     void (*done)(void *, rawwaker_poll) = w->script & NO_DONE ? NULL : work_done;
-    rawwaker_future f = {w, &work_vtable};
+    rawwaker_future f = audited_future(w);
     wake_begin();
     if (w->script & NO_HANDLE) ffiwaker_executor_spawn(e->ex, f, w->out, done, w);
     else w->task = ffiwaker_executor_spawn_task(e->ex, f, w->out, done, w);
@@ -1031,6 +1201,7 @@ static void do_tick(int i, int how, unsigned n) {
     e->ticked = true;
     bool arms = true;
     size_t got = 0;
+    unsigned visited = visits;
     int waiting = alone() ? due(i) : 0;
     switch (how) {
     case TICK: arms = !ffiwaker_executor_tick(e->ex); break;
@@ -1046,11 +1217,12 @@ static void do_tick(int i, int how, unsigned n) {
       got = ffiwaker_executor_tick_n(e->ex, n);
       arms = got < n;
       expect(got <= n, "tick_n of %u returns %zu", n, got);
-      expect(!alone() || depth > 0 || got >= (n < (unsigned)waiting ? n : (unsigned)waiting),
+      expect(!alone() || depth > 0 || visits != visited ||
+                 got >= (n < (unsigned)waiting ? n : (unsigned)waiting),
              "tick_n of %u returns %zu, and %d tasks were to be ticked", n, got, waiting);
     }
     /* A system call inside may have run another operation, which is a later wake. */
-    if (arms && alone() && depth == 0) {
+    if (arms && alone() && depth == 0 && visits == visited) {
       e->armed = true;
       if (due(i) == 0 && e->hook != NULL) e->calls_when_armed = e->hook->calls;
     } else {
@@ -1120,7 +1292,7 @@ static void do_block_on(const operation *o) {
   int n = index_of(w);
   work *outer = atomic_exchange(&blocked[me], w); /* it may be called in a poll of another */
   waits_begin(me);
-  rawwaker_poll got = rawwaker_block_on((rawwaker_future){w, &work_vtable}, w->out);
+  rawwaker_poll got = rawwaker_block_on(audited_future(w), w->out);
   blocked[me] = outer;
   waits_end(me);
   expect(w->ended && got == w->code && w->drops == 1, "block_on of work %d returns %d", n, got);
@@ -1228,6 +1400,103 @@ static void do_handle(work *w, int code) {
   w->holds--;
 }
 
+/* Memory that was never a cell. */
+static void do_garbage(int call, int byte) {
+  if (!alone() || in_child) return;
+  static rawwaker_cell c;
+  rawwaker w = rawwaker_noop();
+  jmp_buf back;
+  int cancel = hold(), err = dup(2), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+  fflush(stderr);
+  dup2(null, 2);
+  memset(&c, 0x50 + byte, sizeof c);
+  c.private_waker = w;
+  comes_back = &back;
+  if (setjmp(back) == 0) {
+    switch (call) {
+    case 0: rawwaker_cell_register(&c, &w); break;
+    case 1: rawwaker_cell_wake(&c); break;
+    case 2: rawwaker_cell_take(&c, &w); break;
+    default: rawwaker_cell_drop(&c);
+    }
+    comes_back = NULL;
+  }
+  bool used = comes_back == NULL;
+  comes_back = NULL;
+  dup2(err, 2);
+  __real_close(err), __real_close(null);
+  release_hold(cancel);
+  expect(!used, "memory that was never a cell is used silently");
+}
+static void do_look(void) {
+  enum { FIELDS = 16 };
+  rawwaker_box_field fields[FIELDS] = {{0}};
+  size_t n = rawwaker_box_look(NULL, NULL, 0);
+  expect(n > 0 && n <= FIELDS && rawwaker_box_look(NULL, fields, FIELDS) == n,
+         "rawwaker_box_look gives %zu fields", n);
+  for (size_t i = 0; i < n; i++)
+    expect(fields[i].name != NULL && fields[i].value == 0, "a field of no box has a value");
+}
+
+#if defined(FFIWAKER) || defined(AUDIT)
+static atomic_int findings_due; /* by misuse; the auditor makes none of anything else */
+static size_t found_before;
+static rawwaker_poll large_poll(void *data, rawwaker_context *cx, void *out) {
+  (void)cx;
+  memset(out, 1, *(size_t *)data);
+  return RAWWAKER_READY;
+}
+static void do_overrun(size_t more) {
+  static const rawwaker_future_vtable vtable = {large_poll, no_drop};
+  int64_t out[2] = {0};
+  size_t size = sizeof out[0] + more;
+  rawwaker noop = rawwaker_noop();
+  rawwaker_context cx = {&noop};
+  rawwaker_future f =
+      rawwaker_audit_future_sized((rawwaker_future){&size, &vtable}, sizeof out[0]);
+  expect(f.vtable->poll(f.data, &cx, &out[0]) == RAWWAKER_READY, "an audited poll is not READY");
+  f.vtable->drop(f.data);
+  expect(out[0] != 0 && out[1] == 0, "a result that is too large was written beyond its memory");
+  if (more != 0) findings_due++;
+}
+static void do_loan(own *at, bool twice) {
+  own o = own_take(at);
+  if (o.w.vtable == NULL) return;
+  rawwaker loan = rawwaker_audit_lend(&o.w);
+  own_wakes(&o);
+  wake_begin();
+  rawwaker_wake_by_ref(&loan);
+  wake_end();
+  rawwaker_audit_return(&loan);
+  if (twice) {
+    rawwaker_audit_return(&loan);
+    findings_due++;
+  }
+  own_put(at, o);
+}
+static void findings_begin(void) {
+  findings_due = 0;
+  found_before = rawwaker_audit_found();
+}
+static void findings_end(void) {
+  const char *rule;
+  char *text;
+  while (rawwaker_audit_take(&rule, &text)) {
+    bool misuse = strcmp(rule, "double_return") == 0 || strcmp(rule, "result_too_large") == 0 ||
+                  strcmp(rule, "null_out") == 0;
+    if (strcmp(rule, "null_out") == 0) findings_due++;
+    expect(misuse && findings_due > 0, "the auditor reports %s: %s", rule, text);
+    free(text);
+  }
+  expect(rawwaker_audit_found() - found_before == (size_t)findings_due,
+         "the auditor has made %zu findings, and the program %d",
+         rawwaker_audit_found() - found_before, (int)findings_due);
+#if defined(AUDIT)
+  expect(rawwaker_audit_live() == 0, "%zu audited wakers are left", rawwaker_audit_live());
+#endif
+}
+#endif
+
 typedef struct node {
   rawwaker_queue_node n;
   int value;
@@ -1242,7 +1511,8 @@ static void nodes_freed(rawwaker_queue_node *n) {
 
 /* Whether nothing can have run beside the call that has just returned. */
 static bool calm(void) {
-  return alone() && depth == 0 && places[AT_READ][0] == NULL && places[AT_WRITE][0] == NULL;
+  return alone() && depth == 0 && places[AT_READ][0] == NULL && places[AT_WRITE][0] == NULL &&
+         visits == visits_before;
 }
 
 static void run(const operation *o) {
@@ -1368,7 +1638,7 @@ static void run(const operation *o) {
     if (try_lock(&engine.busy)) {
       rawwaker_queue_run(engine.queue, &engine);
       engine.waits = false;
-      if (calm()) expect(!readable(rawwaker_queue_fd(engine.queue)), "an empty queue is readable");
+      if (calm()) expect(!readable(engine.fd), "an empty queue is readable");
       engine.busy = false;
     }
     engine.uses--;
@@ -1393,7 +1663,7 @@ static void run(const operation *o) {
     if (!pushed) free(n);
     expect(pushed, "a push to an open queue fails");
     if (alone() && depth == 0)
-      expect(nodes_pushed == nodes_back || readable(rawwaker_queue_fd(nodes.queue)),
+      expect(nodes_pushed == nodes_back || readable(nodes.fd),
              "a queue is not readable after a push");
     nodes.uses--;
     break;
@@ -1402,10 +1672,10 @@ static void run(const operation *o) {
     if (!use(&nodes.uses)) break;
     if (try_lock(&nodes.busy)) {
       for (rawwaker_queue_node *n; (n = rawwaker_queue_take(nodes.queue)) != NULL;) nodes_freed(n);
-      if (alone() && depth == 0)
+      if (alone() && depth == 0 && visits == visits_before)
         expect(nodes_pushed == nodes_back, "a queue was taken empty, and %d nodes are in it",
                nodes_pushed - nodes_back);
-      if (calm()) expect(!readable(rawwaker_queue_fd(nodes.queue)), "an empty queue is readable");
+      if (calm()) expect(!readable(nodes.fd), "an empty queue is readable");
       nodes.busy = false;
     }
     nodes.uses--;
@@ -1419,6 +1689,15 @@ static void run(const operation *o) {
   case op_await: gate_await(me, o->x % GATES); break;
   case op_open: gate_open(o->x % GATES); break;
   case op_panic: rawwaker_set_panic("another text", 12); break;
+  case op_look: do_look(); break;
+  case op_garbage: do_garbage(o->x % 4, o->y % 8); break;
+#if defined(FFIWAKER) || defined(AUDIT)
+  case op_loan: do_loan(x, o->y & 1); break;
+  case op_overrun: do_overrun(o->y % 9); break;
+#else
+  case op_loan:
+  case op_overrun: break;
+#endif
   case OPS: break;
   }
 }
@@ -1427,16 +1706,50 @@ static void run(const operation *o) {
 
 static const operation *signalled; /* by this thread, or by none: signals are raised one by one */
 static pthread_mutex_t signal_mu = PTHREAD_MUTEX_INITIALIZER;
+static const rawwaker *_Atomic sent_waker; /* of another thread, which waits for handled */
+static atomic_bool sending;
+static sem_t handled;
 static void on_signal(int number) {
   (void)number;
   enum { ANY = 4321 };
+  int saved = errno;
   in_signal = true;
   errno = ANY;
-  do_wake(&owns[me][signalled->x % OWN], true);
+  const rawwaker *w = atomic_exchange(&sent_waker, NULL);
+  if (w != NULL) {
+    wake_begin();
+    rawwaker_wake_by_ref(w);
+    wake_end();
+    expect(errno == ANY, "a wake_by_ref in a signal handler changes errno to %d", errno);
+    sem_post(&handled);
+  } else {
+    do_wake(&owns[me][signalled->x % OWN], true);
+  }
   in_signal = false;
+  errno = saved;
+}
+static pthread_t pool_ids[THREADS];
+/* Interrupts another thread, in the middle of whatever it does, several times. */
+static void run_sent(const operation *o) {
+  enum { TIMES = 8 };
+  if (!try_lock(&sending)) return; /* it must not wait: it may have to handle one */
+  own *at = &owns[me][o->x % OWN], a = own_take(at);
+  for (int i = 0; a.w.vtable != NULL && i <= o->y % TIMES; i++) {
+    own_wakes(&a);
+    sent_waker = &a.w;
+    pthread_kill(pool_ids[(me + 1 + o->y / TIMES % (THREADS - 1)) % THREADS], SIGUSR1);
+    while (sem_wait(&handled) != 0) {
+    }
+  }
+  if (a.w.vtable != NULL) own_put(at, a);
+  sending = false;
 }
 /* The only operation of a handler is a wake by reference. */
 static void run_signalled(const operation *o) {
+  if (!alone()) {
+    run_sent(o);
+    return;
+  }
   int cancel = hold();
   pthread_mutex_lock(&signal_mu);
   signalled = o;
@@ -1593,6 +1906,7 @@ static void run_forked(const operation *o) {
 }
 
 static void step(const operation *o) {
+  if (alone()) visits_before = visits;
   switch (o->how) {
   case PLAIN: run(o); break;
   case SIGNALLED: run_signalled(o); break;
@@ -1652,12 +1966,16 @@ static void pool_start(void) {
     pthread_t id;
     sem_init(&pool[i].go, 0, 0), sem_init(&pool[i].back, 0, 0);
     expect(pthread_create(&id, NULL, pool_thread, (void *)(intptr_t)i) == 0, "no thread");
+    pool_ids[i] = id;
     pthread_detach(id);
   }
 }
 
 static void begin(void) {
   memset(places, 0, sizeof places);
+#if defined(STEPS)
+  steps = 0;
+#endif
   memset(targets, 0, sizeof targets[0] * (size_t)ntargets);
   memset(works, 0, sizeof works);
   memset(channels, 0, sizeof channels);
@@ -1667,6 +1985,9 @@ static void begin(void) {
   memset(cells, 0, sizeof cells);
   memset(executors, 0, sizeof executors);
   ntargets = nclosed = nbaits = nodes_pushed = nodes_back = 0;
+#if defined(FFIWAKER) || defined(AUDIT)
+  findings_begin();
+#endif
   has_forked = false;
   for (int i = 0; i < EXECUTORS; i++) executors[i].uses = ABSENT;
   bool jobs = false, pushes = false;
@@ -1681,16 +2002,18 @@ static void begin(void) {
   if (jobs) {
     engine.queue = rawwaker_queue_new();
     expect(engine.queue != NULL, "no queue");
+    engine.fd = rawwaker_queue_fd(engine.queue);
     engine.uses = 0;
   }
   if (pushes) {
     nodes.queue = rawwaker_queue_new();
     expect(nodes.queue != NULL, "no queue");
+    nodes.fd = rawwaker_queue_fd(nodes.queue);
     nodes.uses = 0;
   }
   for (int i = 0; i < CHANNELS; i++) {
     channel *c = &channels[i];
-    c->capacity = i == 0 ? 1 : 3;
+    c->capacity = i != 0 ? 3 : now.mode & WIDE ? 2 : 1;
     c->stream = rawwaker_channel_new(8, 8, c->capacity, &channel_ops[i], c, &c->hidden);
     c->senders = 1;
     if (channel_ops[i].start == NULL) c->tx[0] = c->hidden;
@@ -1816,6 +2139,9 @@ static void end(void) {
     expect(t->live == 0, "%ld tokens are left", t->live);
     expect(t->seen >= t->made, "%ld wakes of %ld have arrived: a wake was lost", t->seen, t->made);
   }
+#if defined(FFIWAKER) || defined(AUDIT)
+  findings_end();
+#endif
   me = -1;
 }
 
@@ -1825,7 +2151,13 @@ void run_program(const uint8_t *data, size_t size) {
   if (!begun) {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK | SA_RESTART};
     sigaction(SIGUSR1, &action, NULL);
-    sem_init(&aborted_there, 0, 0);
+    sem_init(&aborted_there, 0, 0), sem_init(&handled, 0, 0);
+#if defined(FFIWAKER) || defined(AUDIT)
+    rawwaker_audit_print(false);
+#endif
+#if defined(AUDIT)
+    rawwaker_audit_senders();
+#endif
     begun = true;
   }
   me = 0;

@@ -9,12 +9,13 @@ static const struct {
 #include "operations.def"
 #undef OP
 };
+static unsigned mode_of_listing;
 static const char *const hows[] = {
     "",
 #define P(name, what) "in " what,
     PLACES(P)
 #undef P
-    "in a signal handler", "on a thread with a cancel pending", "on a thread that exits then",
+    "in a signal handler, of another thread if they run at once", "on a thread with a cancel pending", "on a thread that exits then",
     "in a forked child"};
 static const char *const kinds[] = {"gate",  "oneshot", "job",     "receiver",
                                     "room",  "sleep",   "timeout", "ready at once"};
@@ -44,6 +45,7 @@ void program_print_operation(FILE *to, const operation *o, unsigned threads) {
     fprintf(to, "%s%s", sep, hows[o->how]);
     sep = ", ";
   }
+  if (o->how == AT_STEP) fprintf(to, ": %u", steps_of(o, mode_of_listing));
   if (o->code == op_spawn || o->code == op_block_on || o->code == op_poll) {
     fprintf(to, "%sa %s", sep, kinds[kind_of(o)]);
     for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++)
@@ -55,7 +57,10 @@ void program_print_operation(FILE *to, const operation *o, unsigned threads) {
 void program_print(FILE *to, const program *p) {
   static const char *const modes[] = {"one thread", "one thread", "4 threads, by turns",
                                       "4 threads at once"};
-  fprintf(to, "  // %s%s%s\n", modes[p->mode & 3], p->mode & HOOKED ? ", ex[0] has a hook" : "",
-          p->mode & EARLY ? ", what is left is not driven to its end" : "");
+  mode_of_listing = p->mode;
+  fprintf(to, "  // %s%s%s%s%s\n", modes[p->mode & 3], p->mode & HOOKED ? ", ex[0] has a hook" : "",
+          p->mode & EARLY ? ", what is left is not driven to its end" : "",
+          p->mode & WIDE ? ", channel[0] has two places" : "",
+          p->mode & AUDITED ? ", audited if the lane has the auditor" : "");
   for (size_t i = 0; i < p->n; i++) program_print_operation(to, &p->ops[i], p->mode & 3);
 }

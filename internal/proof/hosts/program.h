@@ -22,7 +22,8 @@ enum op_code {
   P(TOKEN_DROP, "the next drop of a token") P(WRITE, "the library's next write()")                \
   P(READ, "the library's next read()") P(CLOSE, "the library's next close() or dup3()")           \
   P(START, "the next start") P(CANCEL, "the next cancel") P(DESTROY, "the next destroy")          \
-  P(RELEASE, "the next release") P(SUBMIT, "the next submit")
+  P(RELEASE, "the next release") P(SUBMIT, "the next submit")                                     \
+  P(STEP, "the library, some steps later")
 
 enum how {
   PLAIN,
@@ -39,7 +40,7 @@ enum how {
 
 /* The first byte: bits 0 and 1 are the threads, the others are set or not. */
 enum { ONE, ONE_TOO, TURNS, TOGETHER };
-enum { HOOKED = 4, EARLY = 8 };
+enum { HOOKED = 4, EARLY = 8, AUDITED = 16, WIDE = 32 };
 enum { MOST = 64, THREADS = 4 };
 
 typedef struct operation {
@@ -63,9 +64,16 @@ static inline uint8_t how_of(uint8_t byte) {
   return (uint8_t)(1 + (h - PLAINS) % (PLACES_END - 1));
 }
 
+/* How many steps of the library are executed before an operation that was left for one: at most so
+ * many as the last two bits of the mode stand for. */
+static inline unsigned steps_of(const operation *o, unsigned mode) {
+  static const unsigned most[] = {6, 14, 40, 128};
+  return 1 + (o->x * 37u + o->y * 101u + o->who * 29u) % most[mode >> 6 & 3];
+}
+
 /* Any bytes are a program. Missing bytes are 0, and those after MOST operations are ignored. */
 static inline void program_read(program *p, const uint8_t *data, size_t size) {
-  p->mode = size > 0 ? data[0] & 15 : 0;
+  p->mode = size > 0 ? data[0] : 0;
   p->n = 0;
   for (size_t at = 1; at < size && p->n < MOST; at += 4) {
     uint8_t b[4] = {0};

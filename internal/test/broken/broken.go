@@ -8,8 +8,8 @@ import "embed"
 //go:embed *.c *.h run/main.c
 var Sources embed.FS
 
-// Entry is a waker, future, stream, executor or user of a waker that breaks one rule. A sound entry,
-// whose name begins with sound_, breaks none.
+// Entry is a waker, future, stream, executor or user of a waker that breaks one rule. A sound
+// entry, whose name begins with sound_, breaks none.
 type Entry struct {
 	Name, Kind string // Kind: waker, future, stream, executor, user
 	Does       string

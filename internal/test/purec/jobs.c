@@ -42,7 +42,8 @@ static int takes; /* uses that ended a watched job */
 static void play(const char *does);
 static void check_data(rawwaker_job *j) {
   const uint64_t *data = rawwaker_job_data(j);
-  CHECK((j == job || watched) && data == data_of_job && data[0] == 4 && data[1] == 0 && (uintptr_t)data % _Alignof(max_align_t) == 0);
+  CHECK((j == job || watched) && data == data_of_job && data[0] == 4 && data[1] == 0 &&
+        (uintptr_t)data % _Alignof(max_align_t) == 0);
 }
 static void on_submit(void *engine, rawwaker_job *j) {
   check_data(j);

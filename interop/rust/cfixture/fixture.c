@@ -238,7 +238,7 @@ void fixture_join(producer *p, uint64_t counts[4]) {
   live--;
 }
 
-/* ------------------------------------------------------------------- C reads a stream of Rust -- */
+/* ------------------------------------------------------------------ C reads a stream of Rust -- */
 
 typedef struct reader {
   rawwaker_stream s;
