@@ -93,6 +93,27 @@ func TestDump(t *testing.T) {
 			require.ErrorIs(t, executor.Dump(&full), io.ErrShortWrite)
 		}
 	})
+	t.Run("counts_the_wakers_of_a_detached_task", func(t *testing.T) {
+		diagnosed(t)
+		l := executor.NewLocal()
+		defer l.Close()
+		var kept *rawwaker.Waker
+		executor.DetachLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[struct{}] {
+			kept = cx.Waker().Clone()
+			return rawwaker.Pending[struct{}]()
+		}))
+		require.True(t, l.Tick())
+		require.Contains(t, dumped(t), ", wakers 1\n")
+		kept.Drop()
+		require.Contains(t, dumped(t), ", wakers 0\n")
+	})
+	t.Run("lists_an_Executor_that_has_tasks", func(t *testing.T) {
+		ex := executor.New()
+		defer ex.Close()
+		require.NotContains(t, dumped(t), ex.String())
+		executor.Spawn[int](ex, new(probe))
+		require.Contains(t, dumped(t), ex.String()+": tasks 1")
+	})
 	t.Run("lists_a_task_that_an_abort_has_not_ended_yet", func(t *testing.T) {
 		diagnosed(t)
 		l := executor.NewLocal()

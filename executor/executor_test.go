@@ -484,3 +484,22 @@ type closesInDrop struct{ close func() error }
 
 func (closesInDrop) Poll(*rawwaker.Context) rawwaker.Poll[int] { return rawwaker.Pending[int]() }
 func (f closesInDrop) Drop()                                   { f.close() }
+
+// For the race detector: nothing but the turn orders the two.
+func TestOutcome(t *testing.T) {
+	t.Run("is_dropped_beside_a_poll_of_another", func(t *testing.T) {
+		l := executor.NewLocal()
+		defer l.Close()
+		for range 50 {
+			h := executor.SpawnLocal[int](l, new(probe))
+			first, second := h.Outcome(), h.Outcome()
+			cx := rawwaker.NewContext(rawwaker.Noop())
+			require.False(t, first.Poll(cx).IsReady())
+			var wg sync.WaitGroup
+			wg.Go(first.(rawwaker.Dropper).Drop)
+			require.False(t, second.Poll(cx).IsReady())
+			wg.Wait()
+			second.(rawwaker.Dropper).Drop()
+		}
+	})
+}

@@ -196,28 +196,20 @@ func (h *taskList) remove(t *task) {
 	}
 }
 
-// sweep ends what is queued in a list that is shut.
+// sweep ends what is queued in a list that is shut: see [endAll].
 func (h *taskList) sweep() { endAll(&h.mu, &h.queue) }
 
-// endAll ends the tasks of a queue. If a Drop calls runtime.Goexit, that ends the caller's
-// goroutine, after all tasks have ended.
+// endAll ends the tasks of a queue. If a Drop calls runtime.Goexit, some may be left.
 func endAll(mu *sync.Mutex, queue *ring) {
-	returned := false
-	defer func() {
-		if !returned {
-			endAll(mu, queue)
-		}
-	}()
 	for {
 		mu.Lock()
 		t := queue.pop()
 		mu.Unlock()
 		if t == nil {
-			break
+			return
 		}
 		t.list.endNow(t)
 	}
-	returned = true
 }
 
 // endNow ends a task on h's list. The caller holds the token and is not the task's worker.

@@ -73,7 +73,6 @@ func NewScope(ctx context.Context, on Spawner) *Scope {
 		}
 	}, weak.Make(p))
 	s.watch = p
-	s.checkParent()
 	return s
 }
 

@@ -40,6 +40,35 @@ func onBoth(t *testing.T, test func(t *testing.T, on executor.Spawner)) {
 	})
 }
 
+// overlapped is a context that calls during once, in the next call of Done.
+type overlapped struct {
+	context.Context
+	during  func()
+	watched atomic.Int32
+}
+
+// AfterFunc is what package context calls.
+func (c *overlapped) AfterFunc(func()) (stop func() bool) {
+	c.watched.Add(1)
+	return func() bool { return c.watched.Add(-1) >= 0 }
+}
+
+func (c *overlapped) Done() <-chan struct{} {
+	if f := c.during; f != nil {
+		c.during = nil
+		f()
+	}
+	return make(chan struct{})
+}
+
+// silent is a context that ends without a notice.
+type silent struct {
+	context.Context
+	err error
+}
+
+func (c *silent) Err() error { return c.err }
+
 func TestNewScope(t *testing.T) {
 	t.Run("ends_when_its_tasks_have", func(t *testing.T) {
 		onBoth(t, func(t *testing.T, on executor.Spawner) {
@@ -61,6 +90,54 @@ func TestNewScope(t *testing.T) {
 			require.EqualValues(t, 200, over.Load())
 			require.Error(t, s.Context().Err())
 		})
+	})
+	t.Run("gives_two_calls_of_Context_that_overlap_one_context", func(t *testing.T) {
+		ex := executor.New()
+		defer ex.Close()
+		parent := &overlapped{Context: context.Background()}
+		s := executor.NewScope(parent, ex)
+		var inner context.Context
+		parent.during = func() { inner = s.Context() }
+		outer := s.Context()
+		require.NotNil(t, inner)
+		require.Same(t, inner, outer)
+		require.EqualValues(t, 2, parent.watched.Load(), "by the scope, and by one context")
+		s.Abort()
+		require.ErrorIs(t, context.Cause(outer), executor.ErrAborted)
+		require.NoError(t, s.Wait())
+	})
+	t.Run("has_its_parents_error_if_that_ends_before_the_last_task_though_no_notice_has_come",
+		func(t *testing.T) {
+			l := executor.NewLocal()
+			defer l.Close()
+			parent := &silent{Context: context.Background()}
+			s := executor.NewScope(parent, l)
+			executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+				parent.err = context.DeadlineExceeded
+				return rawwaker.Ready(1)
+			}))
+			ended := s.Done()
+			require.False(t, ended.Poll(rawwaker.NewContext(rawwaker.Noop())).IsReady())
+			require.True(t, l.Tick())
+			p := ended.Poll(rawwaker.NewContext(rawwaker.Noop()))
+			require.True(t, p.IsReady())
+			require.ErrorIs(t, p.Value(), context.DeadlineExceeded)
+		})
+	t.Run("keeps_no_waker_of_a_Done_that_was_ready", func(t *testing.T) {
+		diagnosed(t)
+		l := executor.NewLocal()
+		defer l.Close()
+		var ended rawwaker.Future[error]
+		executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
+			if ended == nil {
+				ended = executor.NewScope(t.Context(), l).Done()
+				require.True(t, ended.Poll(cx).IsReady())
+			}
+			return rawwaker.Pending[int]()
+		}))
+		require.True(t, l.Tick())
+		require.Contains(t, dumped(t), ", wakers 0\n")
+		runtime.KeepAlive(ended)
 	})
 	t.Run("is_aborted_by_the_first_panic", func(t *testing.T) {
 		onBoth(t, func(t *testing.T, on executor.Spawner) {

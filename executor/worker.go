@@ -181,9 +181,9 @@ func (w *worker) serve() (over bool) {
 				return true
 			}
 		}
-		w.running = t
+		w.running, polled, ended = t, nil, nil // a poll that lasts keeps no other task
 		pending, over := t.run()
-		w.running, polled, ended = nil, nil, nil
+		w.running = nil
 		switch {
 		case pending:
 			polled = t
@@ -410,7 +410,7 @@ func (w *worker) accept(got []*task) {
 	if late { // Close has swept here, and waits
 		w.lateSweeps.Add(1)
 		defer w.lateSweeps.Add(-1)
-		w.sweep()
+		persist(w.sweep)
 	}
 }
 

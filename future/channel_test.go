@@ -134,6 +134,25 @@ func TestChannel(t *testing.T) {
 		require.EqualValues(t, senders*each*(senders*each-1)/2, sums[0].Load())
 		require.Equal(t, sums[1].Load(), sums[2].Load())
 	})
+	t.Run("wakes_the_receiver_that_came_while_a_senders_waker_panicked", func(t *testing.T) {
+		s, r := future.Channel[int](1)
+		require.True(t, s.TrySend(1))
+		woken := 0
+		late := rawwaker.FromFunc(func() { woken++ })
+		defer late.Drop()
+		second := r.Recv()
+		bad := rawwaker.FromFunc(func() {
+			require.False(t, second.Poll(rawwaker.NewContext(late)).IsReady(), "it was taken")
+			panic("waker")
+		})
+		send := s.Send(2)
+		require.False(t, send.Poll(rawwaker.NewContext(bad)).IsReady())
+		require.PanicsWithValue(t, "waker", func() { r.TryRecv() })
+		require.Equal(t, 1, woken)
+		require.Equal(t, 1, poll(second).Value().Value)
+		drop(send)
+		bad.Drop()
+	})
 	t.Run("Close_wakes_all_although_wakers_panic_exit_and_block", func(t *testing.T) {
 		othersAreWoken(t, manyOfChannel)
 	})

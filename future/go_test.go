@@ -41,6 +41,21 @@ func TestGo(t *testing.T) {
 			require.ErrorIs(t, cause, context.Canceled)
 		})
 	})
+	t.Run("dropped_wakes_no_more", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f := future.Go(func(ctx context.Context) (int, error) {
+				<-ctx.Done()
+				return 0, nil
+			})
+			woken := 0
+			w := rawwaker.FromFunc(func() { woken++ })
+			require.False(t, f.Poll(rawwaker.NewContext(w)).IsReady())
+			drop(f)
+			synctest.Wait()
+			require.Zero(t, woken)
+			w.Drop()
+		})
+	})
 	t.Run("dropped_before_its_first_poll_never_runs", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := future.Go(func(context.Context) (int, error) { panic("ran") })

@@ -29,18 +29,28 @@ func TestSharedTimer(t *testing.T) {
 			all = append(all, f)
 		}
 		require.Equal(t, before+1, sharedTimerCount())
+		timer := all[0].shared.timer
 		for _, i := range []int{2, 0, 4, 3} { // out of the middle, and both ends
 			all[i].Drop()
 			require.Equal(t, before+1, sharedTimerCount())
 		}
 		all[1].Drop()
 		require.Equal(t, before, sharedTimerCount())
+		require.False(t, timer.Stop(), "it was stopped")
+	})
+	t.Run("is_not_used_by_a_very_long_sleep_whose_Drop_stops_its_own", func(t *testing.T) {
+		f := &sleep{deadline: time.Now().Add(2 * maxShared)}
+		require.False(t, f.Poll(rawwaker.NewContext(rawwaker.Noop())).IsReady())
+		require.Nil(t, f.shared)
+		f.Drop()
+		require.False(t, f.timer.Stop(), "it was stopped")
 	})
 	t.Run("wakes_all_of_its_sleeps", func(t *testing.T) {
 		var woken atomic.Int32 // wakes come from several goroutines if one of them takes long
 		w := rawwaker.FromFunc(func() { woken.Add(1) })
 		at := time.Now().Add(time.Hour)
 		var timer *sharedTimer
+		before := sharedTimerCount()
 		for range 200 {
 			f := &sleep{deadline: at}
 			f.Poll(rawwaker.NewContext(w))
@@ -49,6 +59,7 @@ func TestSharedTimer(t *testing.T) {
 		timer.timer.Stop()
 		timer.fire()
 		require.EqualValues(t, 200, woken.Load())
+		require.Equal(t, before, sharedTimerCount())
 	})
 	t.Run("is_not_used_in_a_bubble_where_a_sleep_is_exact", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {

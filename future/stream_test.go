@@ -33,6 +33,16 @@ func TestStream(t *testing.T) {
 		none := future.Filter(future.Values(many...), func(int) bool { return false })
 		require.Empty(t, blockon.BlockOn(future.Collect(none)))
 	})
+	t.Run("Take_drops_its_source_after_the_last_value_or_at_once_if_it_takes_none", func(t *testing.T) {
+		for n, want := range []string{"d", "pd"} {
+			var log letters
+			s := future.Take[int](&logged{s: future.Values(1, 2), log: &log}, n)
+			require.Equal(t, n == 1, blockon.BlockOn(future.Next(s)).Ok)
+			require.Equal(t, want, log.String())
+			require.False(t, blockon.BlockOn(future.Next(s)).Ok)
+			require.Equal(t, want, log.String())
+		}
+	})
 	t.Run("gives_no_more_after_its_end_or_Drop_and_polls_its_source_no_more", func(t *testing.T) {
 		for name, over := range map[string]func(future.Stream[int]) future.Stream[int]{
 			"MapStream": func(s future.Stream[int]) future.Stream[int] {

@@ -194,7 +194,6 @@ func (s *reader[C, T]) read(cx *Context) {
 	defer b.Free()
 	defer func() {
 		s.atEnd = b.Last() == capi.CodeDone
-		s.stopped = s.ended && !s.atEnd && s.failed == nil // the panic continues here
 		s.takeAll(&b)
 		if s.ended {
 			runtime.SetFinalizer(&s.cfuture, nil)

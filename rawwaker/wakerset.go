@@ -239,6 +239,7 @@ func (s *WakerSet) Done(i int) {
 	b.done = true
 	s.left--
 	if b != s.polling { // else its core ends with the poll, in which C may be using the box
+		b.core.Notify() // it is not asleep any more, so a wake of a clone wakes no one
 		b.cx.end()
 	}
 }

@@ -29,6 +29,20 @@ func TestCall(t *testing.T) {
 		require.Equal(t, 2, n)
 	})
 	for name, at := range elsewhere {
+		t.Run(name+"/runs_again_for_a_wake_that_came_before_it_called_Goexit", func(t *testing.T) {
+			var c *Call
+			n, done := 0, make(chan struct{})
+			c = NewCall(func() {
+				if n++; n == 2 {
+					close(done)
+					return
+				}
+				c.Run(at)
+				runtime.Goexit()
+			})
+			c.Run(at)
+			<-done
+		})
 		t.Run(name+"/coalesces_while_it_runs", func(t *testing.T) {
 			var n atomic.Int32
 			inside, release := make(chan struct{}), make(chan struct{})

@@ -80,7 +80,8 @@ func (c *Core) PollRaw(f capi.Raw, out uintptr, note *uintptr) capi.Polled {
 		s = processSink()
 	}
 	var box uintptr
-	if x := c.crossing.Load(); x != nil {
+	x := c.crossing.Load()
+	if x != nil {
 		x.mu.Lock()
 		box = x.box
 		x.mu.Unlock()
@@ -101,7 +102,7 @@ func (c *Core) PollRaw(f capi.Raw, out uintptr, note *uintptr) capi.Polled {
 	if box != 0 {
 		p.Box = 0 // the same
 		if last && p.Code != capi.CodePending {
-			c.crossing.Load().closed()
+			x.closed()
 		}
 	}
 	c.polled(p.Box, p.Woken)

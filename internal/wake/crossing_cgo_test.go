@@ -51,6 +51,21 @@ func TestCrossing(t *testing.T) {
 	})
 }
 
+// For the race detector: nothing but the word orders these calls.
+func TestLent(t *testing.T) {
+	for range 50 {
+		var r scheduled
+		var c Core
+		c.Init(&r)
+		var wg sync.WaitGroup
+		wg.Go(func() { c.Lent() })
+		wg.Go(func() { c.Lend() })
+		wg.Wait()
+		require.False(t, c.Lent(), "it was lent without a reference")
+		c.End()
+	}
+}
+
 // meeting returns what n goroutines call to go on together. One that waits long sleeps: the other
 // may need its CPU.
 func meeting(n int32) (meet func()) {

@@ -21,15 +21,17 @@ type cFile struct {
 	macro string // by which programs and models that include it are given an edited one
 	from  string // a part of the line from which on it is edited
 	calls string // what the edit "left out" leaves out; empty: plainSteps
+
+	diagnoses bool // it is a tool that prints: the rules of thinC hold
 }
 
 const source = "rawwaker.c"
 
 var filesC = []cFile{
-	{source, "RAWWAKER_C", "counted wakers: what all three share", ""},
-	{"channel/rawwaker_channel.c", "RAWWAKER_CHANNEL_C", "static rawwaker_sender *channel_of(", ""},
-	{"audit/rawwaker_audit.c", "", "static void *pool_at(", anyCall},
-	{"hosts/archive/archive.c", "", "static int enter(", anyCall},
+	{source, "RAWWAKER_C", "counted wakers: what all three share", "", false},
+	{"channel/rawwaker_channel.c", "RAWWAKER_CHANNEL_C", "static rawwaker_sender *channel_of(", "", false},
+	{"audit/rawwaker_audit.c", "", "static void *pool_at(", anyCall, true},
+	{"hosts/archive/archive.c", "", "static int enter(", anyCall, false},
 }
 
 // anyCall is a statement that is a call.
@@ -318,12 +320,18 @@ func inFileC(f cFile) []mutant {
 				if seen[key]++; seen[key] > 1 {
 					key += fmt.Sprintf(" (%d)", seen[key])
 				}
+				why := ""
+				if f.diagnoses {
+					why = thinC(e.name, function, code, loc[0])
+				}
 				edited := splice(text, at, at+whole, string(splice([]byte(code), loc[0], loc[1], with)))
 				if strings.Contains(with, "torn_") {
 					first := strings.Index(string(edited), "static _Noreturn void die")
 					edited = splice(edited, first, first, strings.TrimPrefix(torn, "\n"))
 				}
-				all = append(all, mutant{kind: "c", file: f.path, line: i + 1, key: key, text: edited})
+				all = append(all, mutant{
+					kind: "c", file: f.path, line: i + 1, key: key, text: edited, thinned: why,
+				})
 			}
 		}
 	}

@@ -120,6 +120,7 @@ type walker struct {
 	edits    []edit
 	keys     map[string]int
 	unsafe   bool
+	why      map[ast.Node]string // of the function: the rule that leaves out the edit of a node
 }
 
 func (w *walker) walk() {
@@ -139,7 +140,7 @@ func (w *walker) walk() {
 		if !ok || f.Body == nil || f.Name.Name == "Error" || f.Name.Name == "Unwrap" {
 			continue
 		}
-		w.function = f.Name.Name
+		w.function, w.why = f.Name.Name, thin(f)
 		ast.Inspect(f.Body, w.visit)
 	}
 	// On the line of the package clause, so that all line numbers stay.
@@ -163,8 +164,13 @@ func (w *walker) mutant(n ast.Node, what string) string {
 		key += fmt.Sprintf(" (%d)", w.keys[key])
 	}
 	number := w.first + len(w.found)
+	why := w.why[n]
+	if slices.Contains(diagnostics, filepath.Base(w.file)) {
+		why = "text"
+	}
 	w.found = append(w.found, mutant{
 		kind: "go", file: w.file, key: key, line: w.set.Position(n.Pos()).Line, number: number,
+		thinned: why,
 	})
 	return fmt.Sprintf("switches.On(%d)", number)
 }

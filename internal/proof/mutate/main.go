@@ -6,6 +6,7 @@
 //
 //	go run ./internal/proof/mutate [-only c|go|orders] [-match REGEXP] [-by REGEXP] [-every N]
 //		[-jobs 2] [-list] [-v] [-rounds 3] [-explained] [-hints] [-unhinted] [-limit 15m] [-keep FOLDER]
+//		[-unthinned] [-alone]
 //
 // It reads three lists, whose keys name a mutant as -list prints it:
 //
@@ -42,6 +43,7 @@ type mutant struct {
 	kind, file, key string
 	line, number    int
 	text            []byte // the whole file, edited
+	thinned         string // the rule by which it does not run; empty: none
 }
 
 // verdict is the result of running a mutant.
@@ -78,6 +80,8 @@ var (
 	hints     = flag.Bool("hints", false, "write noticed.txt again")
 	unhinted  = flag.Bool("unhinted", false, "run only mutants without a hint in noticed.txt")
 	keep      = flag.String("keep", "", "leave the test programs in this `folder`, and use them again")
+	unthinned = flag.Bool("unthinned", false, "also those that the rules of thin.go leave out")
+	alone     = flag.Bool("alone", false, "of Go, run only the tests of the first package that reaches the edit")
 	limit     = flag.Duration("limit", 0, "start no mutant after this time; do not report the rest")
 )
 
@@ -123,7 +127,12 @@ func run(temp string) int {
 	began := time.Now()
 	want, whose := regexp.MustCompile(*match), regexp.MustCompile(*by)
 	n := 0
-	whole = slices.Concat(orders(), inC(), inGo())
+	listed := slices.Concat(orders(), inC(), inGo())
+	for _, m := range listed {
+		if *unthinned || m.thinned == "" && sampled(m) {
+			whole = append(whole, m)
+		}
+	}
 	for _, m := range whole {
 		if *unhinted && (hint[m.key] != "" || twins[m.key] != "" || m.kind == "orders") {
 			continue
@@ -200,7 +209,7 @@ func run(temp string) int {
 			}
 		}
 		text := noticedHead
-		for _, m := range whole {
+		for _, m := range listed {
 			if hint[m.key] != "" {
 				text += m.key + "\t" + hint[m.key] + "\n"
 			}
@@ -208,8 +217,8 @@ func run(temp string) int {
 		check(os.WriteFile("internal/proof/mutate/noticed.txt", []byte(text), 0o644))
 	}
 	fmt.Printf("%d mutants ran in %.0f s\n", len(all), time.Since(began).Seconds())
-	return max(report(all, got, reasons), stale(whole, "equivalent.txt", reasons),
-		stale(whole, "modelled.txt", twins))
+	return max(report(all, got, reasons), stale(listed, "equivalent.txt", reasons),
+		stale(listed, "modelled.txt", twins))
 }
 
 // stale reports the keys of a list that name no mutant: the code has changed since.

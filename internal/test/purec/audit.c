@@ -5,6 +5,7 @@
  *
  *   storm      Threads clone, wake and drop correctly and wrongly. Each finding and each wake is
  *              counted, and nothing is left.
+ *   kept       A poll that returns PENDING is found unless a waker that wakes its task is kept.
  *   streams    Correct uses of streams by several threads give no finding; a poll and a drop beside
  *              a poll, and codes that break a rule, give one each.
  *   stopped    Threads stop permanently inside an audited wake, a watcher, and the text of a
@@ -183,8 +184,8 @@ static void *futures_run(void *arg) {
     rawwaker_future f =
         rawwaker_audit_future_sized((rawwaker_future){&kept, &keeps}, sizeof(uint64_t));
     rawwaker_context cx = {&w};
-    uint64_t out[2] = {0, 42};
-    check(f.vtable->poll(f.data, &cx, out) == RAWWAKER_PENDING, "not pending");
+    uint64_t out[2] = {5, 42};
+    check(f.vtable->poll(f.data, &cx, out) == RAWWAKER_PENDING && out[0] == 5, "not pending");
     if (i % 2 == 0)
       check(f.vtable->poll(f.data, &cx, out) == RAWWAKER_READY && out[0] == 7 && out[1] == 42,
             "not ready with 7");
@@ -223,6 +224,109 @@ static void futures(void) {
   for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
   check(rawwaker_audit_found() == before, "a finding about correct futures");
   check(rawwaker_audit_live() == 0 && atomic_load(&references) == 0, "futures have left something");
+}
+
+/* Wakers with data of their own. A clone of one has the same data, of the other new data. */
+static rawwaker same_clone(void *data), fresh_clone(void *data);
+static void nothing(void *data) { (void)data; }
+static const rawwaker_vtable same = {same_clone, nothing, nothing, nothing};
+static const rawwaker_vtable fresh = {fresh_clone, nothing, nothing, nothing};
+static char wakers[16];
+static rawwaker same_clone(void *data) { return (rawwaker){data, &same}; }
+static rawwaker fresh_clone(void *data) { return (rawwaker){(char *)data + 1, &fresh}; }
+
+/* Stays pending. With each poll it does what the next letter says: k keeps a clone, n does nothing,
+ * d drops all that it has kept, c drops a clone that it makes. */
+typedef struct keeper {
+  const char *next;
+  size_t n;
+  rawwaker kept[16];
+} keeper;
+static void keeper_drop(void *data) {
+  keeper *k = data;
+  while (k->n > 0) rawwaker_drop(k->kept[--k->n]);
+}
+static rawwaker_poll keeper_poll(void *data, rawwaker_context *cx, void *out) {
+  keeper *k = data;
+  (void)out;
+  switch (*k->next++) {
+  case 'k': k->kept[k->n++] = rawwaker_clone(cx->waker); break;
+  case 'd': keeper_drop(k); break;
+  case 'c': rawwaker_drop(rawwaker_clone(cx->waker)); break;
+  }
+  return RAWWAKER_PENDING;
+}
+static const rawwaker_future_vtable keeping = {keeper_poll, keeper_drop};
+
+/* Polls with these wakers in turn. Returns how many polls have kept no waker. */
+static size_t keep(const char *letters, const rawwaker *w, size_t n) {
+  keeper k = {letters, 0, {{NULL, NULL}}};
+  rawwaker_future f = rawwaker_audit_future((rawwaker_future){&k, &keeping});
+  for (size_t i = 0; i < strlen(letters); i++) {
+    rawwaker_context cx = {&w[i % n]};
+    check(f.vtable->poll(f.data, &cx, NULL) == RAWWAKER_PENDING, "not pending");
+  }
+  f.vtable->drop(f.data);
+  return taken("pending_without_waker");
+}
+static void kept_wakers(void) {
+  taken("");
+  rawwaker many[14]; /* more than the auditor tells apart */
+  for (size_t i = 0; i < 14; i++) many[i] = (rawwaker){wakers + i, &same};
+  rawwaker one = {wakers, &same}, two[] = {one, {wakers + 4, &same}}, other = {wakers, &fresh};
+  check(keep("kn", &one, 1) == 0, "a waker that was kept earlier wakes the same task");
+  check(keep("kn", two, 2) == 1, "a waker that was kept earlier wakes another task");
+  check(keep("kdn", &one, 1) == 2, "a waker was dropped");
+  check(keep("k", &other, 1) == 0, "the clone is kept, though it has other data");
+  check(keep("c", &other, 1) == 1, "the clone, which had other data, was dropped");
+  check(keep("kkkkkkkkkkkkdn", many, 14) == 2, "twelve wakers were dropped");
+  rawwaker audited = rawwaker_audit(one);
+  check(keep("kn", &audited, 1) == 0, "a waker that was kept earlier wakes the same audited one");
+  rawwaker_drop(audited);
+  check(rawwaker_audit_live() == 0, "kept wakers have left something");
+}
+
+static void unwrapping(void) {
+  rawwaker w = rawwaker_audit((rawwaker){wakers, &same}), audited = w;
+  check(rawwaker_audit_unwrap(&w) && w.data == wakers && w.vtable == &same,
+        "unwrap does not give the waker");
+  check(rawwaker_audit_live() == 0, "what was unwrapped is counted");
+  check(!rawwaker_audit_unwrap(&w) && taken("double_drop") == 0, "a waker was unwrapped twice");
+  check(!rawwaker_audit_unwrap(&audited) && taken("double_drop") == 1,
+        "a second unwrap was not found");
+  w = rawwaker_audit((rawwaker){wakers, &same});
+  rawwaker_audit_abandoned(&w);
+  check(taken("leak") == 1, "a waker that was abandoned is no leak");
+  rawwaker_audit_abandoned(&w);
+  check(taken("leak") == 0, "a leak was found twice");
+  rawwaker_drop(w);
+}
+/* So many references that the record of the first is free again. */
+static void used_long_after(void) {
+  enum { many = 65536 };
+  rawwaker *all = malloc(many * sizeof *all), w = rawwaker_audit((rawwaker){wakers, &same});
+  check(all != NULL, "no memory");
+  for (size_t i = 0; i < many; i++) all[i] = rawwaker_audit((rawwaker){wakers, &same});
+  rawwaker_drop(w);
+  for (size_t i = 0; i < many; i++) rawwaker_drop(all[i]);
+  free(all);
+  taken("");
+  rawwaker_wake_by_ref(&w);
+  check(taken("use_after_drop") == 1, "a use long after the drop was not found");
+  rawwaker_drop(w);
+  check(taken("use_after_drop") == 1, "a drop long after the drop was not found");
+}
+static void null_out(void) {
+  rawwaker kept = {NULL, NULL}, w = rawwaker_noop();
+  rawwaker_future f =
+      rawwaker_audit_future_sized((rawwaker_future){&kept, &keeps}, sizeof(uint64_t));
+  rawwaker_context cx = {&w};
+  uint64_t out;
+  check(f.vtable->poll(f.data, &cx, NULL) == RAWWAKER_PANICKED && taken("null_out") == 1,
+        "a NULL out was not found");
+  check(f.vtable->poll(f.data, &cx, &out) == RAWWAKER_PANICKED && taken("poll_after_ready") == 1,
+        "a poll after PANICKED was not found");
+  f.vtable->drop(f.data);
 }
 
 /* -------------------------------------------------------------------------------- streams -- */
@@ -768,6 +872,10 @@ int main(int argc, char **argv) {
   if (argc > 1) rounds = strtoul(argv[1], NULL, 10);
   storm();
   futures();
+  kept_wakers();
+  unwrapping();
+  used_long_after();
+  null_out();
   streams();
   overlap();
   findings();
