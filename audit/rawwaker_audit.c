@@ -1249,7 +1249,7 @@ static _Unwind_Reason_Code find_signal_frame(struct _Unwind_Context *context, vo
   int is = 0;
   if (_Unwind_GetIPInfo(context, &is) == 0 || !is) return _URC_NO_REASON;
   *(bool *)arg = true;
-  return _URC_NORMAL_STOP;
+  return _URC_END_OF_STACK; /* any code but NO_REASON ends it; ARM's ABI has no NORMAL_STOP */
 }
 #endif
 

@@ -932,10 +932,12 @@ static void leaving_drop(void *data) { (void)data; }
 static rawwaker_box *poll_and_leave(rawwaker_sink *s, rawwaker_box **b, leaving *f, bool *woken) {
   static const rawwaker_future_vtable vtable = {leaving_poll, leaving_drop};
   static uintptr_t note;
+  static rawwaker_future polled; /* not a local variable, which longjmp may change */
   bool ignored;
+  polled = (rawwaker_future){f, &vtable};
   *woken = true;
   if (setjmp(f->out) == 0) {
-    rawwaker_box_poll_noted(s, b, (rawwaker_future){f, &vtable}, NULL, &ignored, &note);
+    rawwaker_box_poll_noted(s, b, polled, NULL, &ignored, &note);
     CHECK(!"it was not left");
   }
   return rawwaker_box_poll_left(note, woken);

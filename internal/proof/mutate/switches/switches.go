@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package switches selects a mutant at run time: the edited Go code imports it.
 //
 // The code contains each edited place twice, original and edited. The environment variable MUTANT
