@@ -369,6 +369,27 @@ static void drop_sink_with(int more) {
 static void drop_sink_without_descriptors(void) { drop_sink_with(0); }
 static void drop_sink_with_one_descriptor(void) { drop_sink_with(1); }
 
+/* Another thread begins to use the descriptor and, in another gap, writes and ends. */
+static bool using;
+static void begin_use(void) {
+  if (using) return;
+  sink_ref(sink);
+  using = use_begin(&sink->descriptor);
+  if (!using) sink_unref(sink);
+}
+static void end_use(void) {
+  if (!using) return;
+  using = false;
+  sink_write(sink);
+  if (use_end(&sink->descriptor)) sink_shut(sink);
+  sink_unref(sink);
+}
+static void end_host(void) {
+  sink_dropped = true;
+  rawwaker_sink_drop(sink);
+  reused = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+}
+
 static int descriptors(void) {
   int n = 0;
   for (int fd = 0; fd < 64; fd++) n += fcntl(fd, F_GETFD) >= 0;
@@ -394,6 +415,7 @@ static void beside(const script *s, unsigned long one, unsigned long two) {
   alone = false;
   s->under_test();
   alone = true;
+  end_use();
   interleavings++;
   if (!sink_dropped) {
     bool listed = __atomic_load_n(&sink->head, __ATOMIC_SEQ_CST) != NULL;
@@ -433,6 +455,7 @@ static const script besides[] = {
      drop_sink_without_descriptors},
     {"a wake of a host that ends, with one descriptor left", false, wake_mine_by_ref, wake_other,
      drop_sink_with_one_descriptor},
+    {"the end of a host beside a write that begins and ends", false, end_host, begin_use, end_use},
 };
 
 static const halt halts[] = {
