@@ -13,15 +13,23 @@
 #include <stddef.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "gap.h"
 #ifndef RAWWAKER_C
 #define RAWWAKER_C "../../../rawwaker.c"
 #endif
+static int still_clock(clockid_t id, struct timespec *t) { /* time does not pass */
+  (void)id;
+  *t = (struct timespec){1, 0};
+  return 0;
+}
 #define write(fd, bytes, n) (gap(), write((fd), (bytes), (n)))
+#define clock_gettime still_clock
 #include RAWWAKER_C
 #undef write
+#undef clock_gettime
 
 /* ------------------------------------------------------------------------------- the gaps -- */
 
@@ -935,8 +943,30 @@ static void unload_often(void) {
   }
 }
 
+/* A future that wakes itself is polled again in the same call, as long as the time is not up. */
+static unsigned polls;
+static rawwaker_poll self_waking_poll(void *data, rawwaker_context *cx, void *out) {
+  (void)data;
+  (void)out;
+  polls++;
+  rawwaker_wake_by_ref(cx->waker);
+  return RAWWAKER_PENDING;
+}
+static void polls_again(void) {
+  static const rawwaker_future_vtable self_waking = {self_waking_poll, NULL};
+  others("a poll of a future that wakes itself", nothing, nothing, 0, 0);
+  rawwaker_box *b = NULL;
+  sink = rawwaker_sink_new(0);
+  check(sink != NULL, "out of memory");
+  rawwaker_box_poll(sink, &b, (rawwaker_future){NULL, &self_waking}, NULL, &woken);
+  check(b == NULL && woken, "a wake during a poll is not reported");
+  check(polls == POLLS, "it is polled more or less often than a call allows");
+  rawwaker_sink_drop(sink);
+}
+
 int main(void) {
   unload_often();
+  polls_again();
   size_t n = sizeof scripts / sizeof *scripts, k = sizeof besides / sizeof *besides;
   size_t j = sizeof job_scripts / sizeof *job_scripts;
   size_t o = sizeof onces / sizeof *onces, q = sizeof queues / sizeof *queues;
