@@ -109,8 +109,8 @@ func TestTickN(t *testing.T) {
 		require.Equal(t, 2, l.TickN(3))
 		require.False(t, l.readable())
 	})
-	for name, n := range map[string]int{"of_0": 0, "below_0": -1} {
-		t.Run(name+"_changes_nothing", func(t *testing.T) {
+	for name, n := range map[string]int{"of_0_changes_nothing": 0, "below_0_changes_nothing": -1} {
+		t.Run(name, func(t *testing.T) {
 			l := newTicker(t)
 			require.Zero(t, l.TickN(n))
 			require.True(t, l.armed(t))
@@ -158,8 +158,10 @@ func TestTickFor(t *testing.T) {
 		require.False(t, l.readable())
 		require.True(t, l.armed(t))
 	})
-	for name, d := range map[string]time.Duration{"of_0": 0, "below_0": -time.Second} {
-		bubble(name+"_changes_nothing", func(t *testing.T, l *ticker) {
+	for name, d := range map[string]time.Duration{
+		"of_0_changes_nothing": 0, "below_0_changes_nothing": -time.Second,
+	} {
+		bubble(name, func(t *testing.T, l *ticker) {
 			require.Zero(t, l.TickFor(d))
 			require.True(t, l.armed(t))
 			require.Zero(t, l.TickFor(d))

@@ -140,6 +140,7 @@ type backstop struct {
 // guard sets the backstop of a Waker of kind core or user, until disarm.
 func (w *Waker) guard(b *backstop) {
 	runtime.SetFinalizer(b, (*backstop).finalize)
+	// SAFETY: a Go pointer in a Go field; guarded reads it back as the type that it has.
 	w.link = unsafe.Pointer(b)
 }
 

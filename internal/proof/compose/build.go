@@ -272,9 +272,6 @@ func (e *Task) Outcome(task int) F {
 
 // ScopeDone awaits the scope of the executor (0) or the Local (1).
 func (e *Task) ScopeDone(n int) F {
-	if e.w.Forget && n%2 == 1 {
-		n = 0
-	}
 	return future.Map(e.w.scopeOf(n).Done(), func(error) uint64 { return 0 })
 }
 
@@ -307,6 +304,9 @@ func (e *Task) Then(a F, acts []Act, b func(e *Task) F) F {
 
 // Rounds is a loop by Then: each of n rounds yields, and a follows.
 func (e *Task) Rounds(n int, a func(e *Task) F) F {
+	if n > 10000 && debugs("trace=") { // each poll writes lines
+		n = 10000
+	}
 	return future.Then(future.Yield(), func(struct{}) F {
 		if n <= 0 {
 			return a(e)

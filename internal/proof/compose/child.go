@@ -189,8 +189,6 @@ type seedWriter struct{ f *os.File }
 
 func (w seedWriter) Write(b []byte) (int, error) { return w.f.WriteAt(b, 0) }
 
-func debugs(key string) bool { return strings.Contains(os.Getenv("FFIWAKERDEBUG"), key) }
-
 // running is the World that watchdog watches, and since when.
 var running struct {
 	sync.Mutex

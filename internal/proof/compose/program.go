@@ -616,7 +616,11 @@ func (g *generator) leaf(c where) *Node {
 			return &Node{Op: g.pick("Handle", "Outcome"),
 				Ints: []int{g.handles[g.n(len(g.handles))]}}
 		case k == 20 && !c.closed && !c.scoped:
-			if n := g.n(2); g.scopes[n] { // no later task of the scope may wait for this one
+			n := g.n(2)
+			if g.p.Config.Forget { // the future of a forgotten Local's scope would keep the Local
+				n = 0
+			}
+			if g.scopes[n] { // no later task of the scope may wait for this one
 				g.done[n] = true
 				return &Node{Op: "ScopeDone", Ints: []int{n}}
 			}

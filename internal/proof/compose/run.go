@@ -956,3 +956,6 @@ func (w *World) check() {
 		}
 	}
 }
+
+// debugs is whether the library runs with a key of FFIWAKERDEBUG.
+func debugs(key string) bool { return strings.Contains(os.Getenv("FFIWAKERDEBUG"), key) }
