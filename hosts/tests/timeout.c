@@ -30,8 +30,8 @@ static void waker_drop(void *data) {
   atomic_fetch_sub(&references, 1);
 }
 static void waker_wake(void *data) {
+  waker_drop(data); /* first: main counts after the wake */
   waker_by_ref(data);
-  waker_drop(data);
 }
 static const rawwaker_vtable waker_vtable = {waker_clone, waker_wake, waker_by_ref, waker_drop};
 static rawwaker waker_clone(void *data) {
