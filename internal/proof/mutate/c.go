@@ -388,7 +388,7 @@ type program struct {
 // hosts are programs of libffiwaker, which print what a file of hosts/expected has.
 func hosts() (all []program) {
 	for _, name := range strings.Fields("hook hook_drop budget end misuse cancel forked senders " +
-		"no_descriptors sites storm") {
+		"no_descriptors sites storm timeout") {
 		all = append(all, program{
 			name: name, of: "hosts/archive/archive.c", sources: []string{"hosts/tests/" + name + ".c"},
 			prints: "hosts/expected/" + name + ".txt", archive: true, none: []string{""},

@@ -24,6 +24,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -299,7 +300,137 @@ static void unwrapping(void) {
   check(taken("leak") == 1, "a waker that was abandoned is no leak");
   rawwaker_audit_abandoned(&w);
   check(taken("leak") == 0, "a leak was found twice");
+  rawwaker clone = rawwaker_clone(&w);
+  check(rawwaker_audit_leaks() == 1 && taken("forgotten") == 1,
+        "a clone that was never used is not forgotten");
+  rawwaker_drop(clone);
   rawwaker_drop(w);
+}
+
+/* Counts the events of one kind, and keeps the number of the last one's waker. */
+static const char *noted = "";
+static size_t notes;
+static uint64_t number;
+static void note(const rawwaker_audit_event *e) {
+  if (strcmp(e->what, noted) != 0) return;
+  notes++;
+  number = e->waker;
+}
+static rawwaker_poll coded_poll(void *data, rawwaker_context *cx, void *out) {
+  (void)cx;
+  (void)out;
+  return *(rawwaker_poll *)data;
+}
+static const rawwaker_stream_vtable coded = {coded_poll, nothing};
+static void codes_are_reported(void) {
+  static struct {
+    rawwaker_poll code;
+    const char *event;
+  } all[] = {{RAWWAKER_READY, "is READY"},
+             {RAWWAKER_PENDING, "is PENDING"},
+             {RAWWAKER_DONE, "is DONE"},
+             {RAWWAKER_PANICKED, "is PANICKED"}};
+  rawwaker w = rawwaker_noop();
+  rawwaker_context cx = {&w};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    rawwaker_stream s = rawwaker_audit_stream((rawwaker_stream){&all[i].code, &coded});
+    noted = all[i].event;
+    notes = 0;
+    rawwaker_audit_watch(note);
+    s.vtable->poll_next(s.data, &cx, NULL);
+    rawwaker_audit_watch(NULL);
+    s.vtable->drop(s.data);
+    check(notes == 1, "a watcher is given another code than the stream's");
+  }
+  taken("");
+}
+
+/* What a finding says of a poll that keeps no waker. */
+static bool pending_text(const char *letter, const char *part) {
+  keeper k = {letter, 0, {{NULL, NULL}}};
+  rawwaker w = {wakers, &same};
+  rawwaker_context cx = {&w};
+  const char *rule;
+  char *text;
+  rawwaker_future f = rawwaker_audit_future((rawwaker_future){&k, &keeping});
+  f.vtable->poll(f.data, &cx, NULL);
+  f.vtable->drop(f.data);
+  check(rawwaker_audit_take(&rule, &text), "a poll that keeps no waker was not found");
+  bool is = strstr(text, part) != NULL;
+  free(text);
+  return is;
+}
+static void pending_texts(void) {
+  check(pending_text("n", "PENDING and kept no waker,"), "no clone was made, but one is reported");
+  check(pending_text("c", "PENDING and kept no clone of its own waker,"),
+        "a clone was made, but none is reported");
+}
+
+/* So many references that the record of a future's poll is used again. */
+static void future_keeps_its_number(void) {
+  keeper k = {"kn", 0, {{NULL, NULL}}};
+  rawwaker w = {wakers, &same};
+  rawwaker_context cx = {&w};
+  rawwaker_future f = rawwaker_audit_future((rawwaker_future){&k, &keeping});
+  noted = "is PENDING";
+  rawwaker_audit_watch(note);
+  f.vtable->poll(f.data, &cx, NULL);
+  keeper_drop(&k);
+  uint64_t first = number;
+  for (int i = 0; i < 70000; i++) rawwaker_drop(rawwaker_audit(w));
+  f.vtable->poll(f.data, &cx, NULL);
+  rawwaker_audit_watch(NULL);
+  check(first == number, "a future has another's number");
+  f.vtable->drop(f.data);
+  taken("");
+}
+
+/* A poll that a jump leaves: in the future itself, or in one that it polls. */
+static jmp_buf out_of_poll;
+typedef struct leaver {
+  bool leaves;
+  rawwaker_future inner;
+} leaver;
+static rawwaker_poll leaver_poll(void *data, rawwaker_context *cx, void *out) {
+  leaver *l = data;
+  if (l->inner.vtable != NULL) return l->inner.vtable->poll(l->inner.data, cx, out);
+  if (l->leaves) longjmp(out_of_poll, 1);
+  return RAWWAKER_READY;
+}
+static void leaver_drop(void *data) {
+  leaver *l = data;
+  if (l->inner.vtable != NULL) l->inner.vtable->drop(l->inner.data);
+}
+static const rawwaker_future_vtable leaving = {leaver_poll, leaver_drop};
+static const rawwaker_stream_vtable leaving_stream = {leaver_poll, leaver_drop};
+static void unwinding(void) {
+  static leaver inner, outer;
+  static rawwaker_future f;
+  static rawwaker_stream s;
+  static rawwaker w;
+  static rawwaker_context cx = {&w};
+  static size_t before;
+  w = rawwaker_noop();
+  before = rawwaker_audit_found();
+  inner = (leaver){.leaves = true};
+  outer.inner = rawwaker_audit_future((rawwaker_future){&inner, &leaving});
+  f = rawwaker_audit_future((rawwaker_future){&outer, &leaving});
+  if (setjmp(out_of_poll) == 0) f.vtable->poll(f.data, &cx, NULL);
+  rawwaker_audit_unwound(&f);
+  inner.leaves = false;
+  check(f.vtable->poll(f.data, &cx, NULL) == RAWWAKER_READY && rawwaker_audit_found() == before,
+        "a poll that was left is still in progress");
+  f.vtable->drop(f.data);
+  inner.leaves = true;
+  s = rawwaker_audit_stream((rawwaker_stream){&inner, &leaving_stream});
+  if (setjmp(out_of_poll) == 0) s.vtable->poll_next(s.data, &cx, NULL);
+  rawwaker_audit_stream_unwound(&s);
+  inner.leaves = false;
+  check(s.vtable->poll_next(s.data, &cx, NULL) == RAWWAKER_READY &&
+            rawwaker_audit_found() == before,
+        "a poll of a stream that was left is still in progress");
+  s.vtable->drop(s.data);
+  check(rawwaker_audit_live() == 0, "polls that were left have left something");
 }
 /* So many references that the record of the first is free again. */
 static void used_long_after(void) {
@@ -686,7 +817,8 @@ static void *senders_run(void *arg) {
   for (unsigned long i = 0; i < rounds; i++) {
     rawwaker_oneshot *tx;
     rawwaker_future f = oneshot(&tx);
-    check(!rawwaker_oneshot_closed(tx), "closed");
+    /* twice at the same depth of the stack */
+    for (int n = 0; n < 2; n++) check(!rawwaker_oneshot_closed(tx), "closed");
     if (i % 2 == 0) end_future(f);
     switch (i % 3) {
       case 0: check(rawwaker_oneshot_send(tx, NULL) == (i % 2 != 0), "sent"); break;
@@ -874,6 +1006,10 @@ int main(int argc, char **argv) {
   futures();
   kept_wakers();
   unwrapping();
+  codes_are_reported();
+  pending_texts();
+  future_keeps_its_number();
+  unwinding();
   used_long_after();
   null_out();
   streams();

@@ -8,19 +8,28 @@
  * runs it. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "gap.h"
 #ifndef RAWWAKER_C
 #define RAWWAKER_C "../../../rawwaker.c"
 #endif
+static int still_clock(clockid_t id, struct timespec *t) { /* time does not pass */
+  (void)id;
+  *t = (struct timespec){1, 0};
+  return 0;
+}
 #define write(fd, bytes, n) (gap(), write((fd), (bytes), (n)))
+#define clock_gettime still_clock
 #include RAWWAKER_C
 #undef write
+#undef clock_gettime
 
 /* ------------------------------------------------------------------------------- the gaps -- */
 
@@ -339,27 +348,54 @@ static void wake_other(void) {
 static void sleep_again(void) {
   if (!sink_dropped) fall_asleep();
 }
-static int reused = -1;
+static int reused = -1, watched = -1; /* watched: what an epoll set of the host still has */
 static void drop_sink(void) {
   if (sink_dropped) return;
   sink_dropped = true;
+  rawwaker_sink_ack(sink);
+  watched = fcntl(rawwaker_sink_fd(sink), F_DUPFD_CLOEXEC, 0);
   rawwaker_sink_drop(sink);
   reused = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); /* it gets the number if that is free */
 }
 
-/* The same if no descriptor is left to replace the sink's: it is only made unreadable. */
-static void drop_sink_without_descriptors(void) {
+/* The same if no more descriptors can be opened than given. If they are too few to replace the
+ * sink's, it is only made unreadable. */
+static void drop_sink_with(int more) {
   if (sink_dropped) return;
   sink_dropped = true;
-  int fd = rawwaker_sink_fd(sink);
-  struct rlimit limit, none;
+  int fd = rawwaker_sink_fd(sink), next = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  close(next);
+  struct rlimit limit, few;
   check(getrlimit(RLIMIT_NOFILE, &limit) == 0, "no limit");
-  none = limit;
-  none.rlim_cur = 0;
-  check(setrlimit(RLIMIT_NOFILE, &none) == 0, "the limit stays");
+  few = limit;
+  few.rlim_cur = more == 0 ? 0 : (rlim_t)(next + more);
+  check(setrlimit(RLIMIT_NOFILE, &few) == 0, "the limit stays");
   rawwaker_sink_drop(sink);
   check(setrlimit(RLIMIT_NOFILE, &limit) == 0, "the limit stays");
   check(fcntl(fd, F_GETFD) < 0 || !readable(fd), "a host that has ended is still woken");
+}
+static void drop_sink_without_descriptors(void) { drop_sink_with(0); }
+static void drop_sink_with_one_descriptor(void) { drop_sink_with(1); }
+
+/* Another thread begins to use the descriptor and, in another gap, writes and ends. */
+static bool using;
+static void begin_use(void) {
+  if (using) return;
+  sink_ref(sink);
+  using = use_begin(&sink->descriptor);
+  if (!using) sink_unref(sink);
+}
+static void end_use(void) {
+  if (!using) return;
+  using = false;
+  sink_write(sink);
+  if (use_end(&sink->descriptor)) sink_shut(sink);
+  sink_unref(sink);
+}
+static void end_host(void) {
+  sink_dropped = true;
+  rawwaker_sink_drop(sink);
+  reused = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 }
 
 static int descriptors(void) {
@@ -372,7 +408,7 @@ static void beside(const script *s, unsigned long one, unsigned long two) {
   others(s->name, s->first, s->second, one, two);
   closed = sink_dropped = false;
   called = dropped_hooks = 0;
-  reused = -1;
+  reused = watched = -1;
   int open_before = descriptors();
   sink = rawwaker_sink_new(0);
   box = rawwaker_box_new(sink, 7, 0);
@@ -387,6 +423,7 @@ static void beside(const script *s, unsigned long one, unsigned long two) {
   alone = false;
   s->under_test();
   alone = true;
+  end_use();
   interleavings++;
   if (!sink_dropped) {
     bool listed = __atomic_load_n(&sink->head, __ATOMIC_SEQ_CST) != NULL;
@@ -398,6 +435,10 @@ static void beside(const script *s, unsigned long one, unsigned long two) {
   if (reused >= 0) {
     check(!readable(reused), "a reused number was written to");
     check(fcntl(reused, F_GETFD) >= 0 && close(reused) == 0, "a reused number was closed");
+  }
+  if (watched >= 0) {
+    check(!readable(watched), "what a host watched is written to after its end");
+    close(watched);
   }
   rawwaker_sink_reap();
   check(dropped_hooks == 1, "the hook was not dropped exactly once");
@@ -420,6 +461,9 @@ static const script besides[] = {
      drop_sink},
     {"a wake of a host that ends, without descriptors", false, wake_mine_by_ref, wake_other,
      drop_sink_without_descriptors},
+    {"a wake of a host that ends, with one descriptor left", false, wake_mine_by_ref, wake_other,
+     drop_sink_with_one_descriptor},
+    {"the end of a host beside a write that begins and ends", false, end_host, begin_use, end_use},
 };
 
 static const halt halts[] = {
@@ -887,7 +931,42 @@ static void every_pair_once(const once *s) {
     }
 }
 
+/* A copy of the library in a plug-in that is unloaded gives back what it has of the process: here
+ * more often than a process has keys. */
+static void unload_often(void) {
+  others("unloads", nothing, nothing, 0, 0);
+  for (int i = 0; i < PTHREAD_KEYS_MAX + 50; i++) {
+    rawwaker_set_panic("why", 3);
+    check(strcmp(rawwaker_last_panic(), "why") == 0, "a panic text is lost after many unloads");
+    panic_unload();
+    check(*rawwaker_last_panic() == '\0', "a panic text is left after an unload");
+  }
+}
+
+/* A future that wakes itself is polled again in the same call, as long as the time is not up. */
+static unsigned polls;
+static rawwaker_poll self_waking_poll(void *data, rawwaker_context *cx, void *out) {
+  (void)data;
+  (void)out;
+  polls++;
+  rawwaker_wake_by_ref(cx->waker);
+  return RAWWAKER_PENDING;
+}
+static void polls_again(void) {
+  static const rawwaker_future_vtable self_waking = {self_waking_poll, NULL};
+  others("a poll of a future that wakes itself", nothing, nothing, 0, 0);
+  rawwaker_box *b = NULL;
+  sink = rawwaker_sink_new(0);
+  check(sink != NULL, "out of memory");
+  rawwaker_box_poll(sink, &b, (rawwaker_future){NULL, &self_waking}, NULL, &woken);
+  check(b == NULL && woken, "a wake during a poll is not reported");
+  check(polls == POLLS, "it is polled more or less often than a call allows");
+  rawwaker_sink_drop(sink);
+}
+
 int main(void) {
+  unload_often();
+  polls_again();
   size_t n = sizeof scripts / sizeof *scripts, k = sizeof besides / sizeof *besides;
   size_t j = sizeof job_scripts / sizeof *job_scripts;
   size_t o = sizeof onces / sizeof *onces, q = sizeof queues / sizeof *queues;
