@@ -95,17 +95,26 @@ func TestCFutureState(t *testing.T) {
 			require.Equal(t, "rawwaker: Poll of a CFuture that is being polled", inner)
 		}
 	})
-	t.Run("orders_a_poll_during_a_poll_before_a_Drop", func(t *testing.T) {
-		inner := ""
-		f := pend(t, func(f *rawwaker.CFuture[int]) {
-			var wg sync.WaitGroup
-			var refused unseen
-			wg.Go(func() { inner = poll(f); refused.set() })
-			wg.Go(func() { refused.await(); f.Drop() })
+	t.Run("orders_the_beginning_of_a_poll_and_a_Drop_inside_it", func(t *testing.T) {
+		var wg sync.WaitGroup
+		var begun unseen
+		f := pend(t, func(*rawwaker.CFuture[int]) {
+			begun.set()
 			wg.Wait()
 		})
+		wg.Go(func() { begun.await(); f.Drop() })
 		require.Equal(t, "pending", poll(f))
-		require.Equal(t, "rawwaker: Poll of a CFuture that is being polled", inner)
+		require.Equal(t, dropped, poll(f))
+	})
+	t.Run("orders_a_Drop_and_a_later_poll", func(t *testing.T) {
+		var wg sync.WaitGroup
+		var over unseen
+		f := pend(t, func(*rawwaker.CFuture[int]) {})
+		require.Equal(t, "pending", poll(f))
+		wg.Go(func() { f.Drop(); over.set() })
+		over.await()
+		require.Equal(t, dropped, poll(f))
+		wg.Wait()
 	})
 	t.Run("leaves_the_order_of_a_poll_and_a_crossing_of_its_waker_to_the_task", func(t *testing.T) {
 		for range 20 {
