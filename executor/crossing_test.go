@@ -3,6 +3,7 @@
 package executor_test
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -110,6 +111,34 @@ func TestCFutures(t *testing.T) {
 		<-done
 	})
 	require.Zero(t, ctest.OpsLive())
+}
+
+func TestWakeWithInC(t *testing.T) {
+	t.Run("drops_its_waker_although_the_Local_was_closed_inside_a_wake", func(t *testing.T) {
+		balance.Check(t)
+		task := ctest.NewTask()
+		defer task.Free()
+		l := executor.NewLocal()
+		s := ctest.NewScript("k.r")
+		executor.SpawnLocal[uint64](l, rawwaker.FutureFromRaw[uint64](s.Raw()))
+		for l.Tick() {
+		}
+		l.WakeWith(rawwaker.FromRaw(task.Waker()))
+		task.Hold()
+		woken := make(chan struct{})
+		go func() { defer close(woken); s.Wake() }()
+		task.AwaitInside(1)
+		closed := make(chan struct{})
+		go func() { defer close(closed); l.Close() }()
+		task.AwaitInside(2) // Close drops the waker for wakes from Go, when the sink is closed
+		task.Release()
+		<-woken
+		<-closed
+		for task.Counts().Live > 0 { // no call of this program's drops it
+			runtime.Gosched()
+		}
+		s.Free()
+	})
 }
 
 func TestFD(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -216,17 +217,19 @@ func TestWatchdog(t *testing.T) {
 	})
 	t.Run("names_a_task_that_holds_its_worker", func(t *testing.T) {
 		said := inChild(t, func() {
-			ex := executor.New()
-			executor.Spawn(ex, future.Ready(1))
-			executor.Spawn(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
-				time.Sleep(250 * time.Millisecond)
-				return rawwaker.Ready(1)
-			}))
-			ex.Wait(t.Context())
+			synctest.Test(t, func(t *testing.T) { // its clock stands still while a goroutine runs
+				ex := executor.New()
+				executor.Spawn(ex, future.Ready(1))
+				executor.Spawn(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
+					time.Sleep(250 * time.Millisecond)
+					return rawwaker.Ready(1)
+				}))
+				require.NoError(t, ex.Wait(t.Context()))
+			})
 		})
 		require.Regexp(
 			t,
-			`^executor: task 2, spawned at .*/diagnose_test.go:\d+, holds its worker for \d+ms\n$`,
+			`^executor: task 2, spawned at .*/diagnose_test.go:\d+, holds its worker for 110ms\n$`,
 			said,
 		)
 	})
@@ -297,6 +300,10 @@ func TestDiagnose(t *testing.T) {
 		if !capi.HasCgo {
 			return
 		}
+		raw := kept[2].Clone().IntoRaw()
+		require.Contains(t, dumped(t), ", wakers 1 and C's\n", "one is not Go's any more")
+		rawwaker.FromRaw(raw).Drop()
+		counts("1")
 		kept[2].AsRaw()
 		require.Contains(t, dumped(t), ", wakers 1 and C's\n")
 		kept[2] = nil

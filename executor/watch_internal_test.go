@@ -141,6 +141,18 @@ func TestScopeDone(t *testing.T) {
 	})
 }
 
+func TestScopeDoneReady(t *testing.T) {
+	t.Run("keeps_no_waker", func(t *testing.T) {
+		s := NewScope(context.Background(), New(Workers(1)))
+		require.NoError(t, s.Wait())
+		w := rawwaker.FromFunc(func() {})
+		d := s.Done().(*scopeDone)
+		require.True(t, d.Poll(rawwaker.NewContext(w)).IsReady())
+		require.Nil(t, wake.Rawwaker.Take(&d.waker))
+		w.Drop()
+	})
+}
+
 func TestBlockedPoll(t *testing.T) {
 	t.Run("delays_no_task_behind_it_though_the_other_worker_is_never_idle", func(t *testing.T) {
 		ex := New(Workers(2))

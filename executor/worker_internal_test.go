@@ -87,6 +87,18 @@ func TestWorker(t *testing.T) {
 		require.Equal(t, [2]int{3, 2}, [2]int{w.queue.n, v.queue.n})
 		require.NoError(t, ex.Close())
 	})
+	t.Run("takes_a_task_from_another_queue_before_it_sleeps", func(t *testing.T) {
+		ex := New(Workers(2))
+		w, v := &ex.workers[0], &ex.workers[1]
+		w.awake = true
+		ex.idle.Add(oneAwake)
+		queued(v, pollOf(ready))
+		queued(v, pollOf(ready))
+		got := w.search()
+		require.NotNil(t, got)
+		got.run()
+		require.NoError(t, ex.Close())
+	})
 	t.Run("starts_another_if_it_leaves_tasks_in_its_queue", func(t *testing.T) {
 		ex := New(Workers(2))
 		w := &ex.workers[0]

@@ -192,14 +192,19 @@ func (f *cfuture) drop() {
 
 // enter begins a poll, which run ends.
 func (f *cfuture) enter(call string) {
-	if !atomic.CompareAndSwapUint32(&f.state, 0, polling) {
-		f.misused(call)
+	for {
+		if s := atomic.LoadUint32(&f.state); s != 0 {
+			f.misused(call, s)
+		}
+		if atomic.CompareAndSwapUint32(&f.state, 0, polling) {
+			return
+		}
 	}
 }
 
-// misused panics, because a poll may not begin.
-func (f *cfuture) misused(call string) {
-	switch s := atomic.LoadUint32(&f.state); {
+// misused panics, because no poll may begin in state s.
+func (f *cfuture) misused(call string, s uint32) {
+	switch {
 	case s&polling == 0:
 		panic("rawwaker: " + call + " after Drop")
 	case f.ended:

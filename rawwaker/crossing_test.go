@@ -17,6 +17,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/internal/capi"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/balance"
 	"github.com/seed-8a1b3254/ffiwaker/internal/test/ctest"
+	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
@@ -139,6 +140,24 @@ func TestForeignWaker(t *testing.T) {
 		inside.Wait()
 		require.Equal(t, "rw", task.Log())
 	})
+	for name, at := range map[string]wake.Place{
+		"worker": wake.Worker, "dispatcher": wake.Dispatcher,
+	} {
+		t.Run("whose_wake_blocks_delays_no_"+name, func(t *testing.T) {
+			balance.Check(t)
+			task := ctest.NewTask()
+			defer task.Free()
+			a := kept(rawwaker.FromRaw(task.Waker()))
+			task.Hold()
+			wake.WakeAll([]*rawwaker.AtomicWaker{a}, at)
+			task.AwaitInside(1)
+			task.Release()
+			for task.Counts().Live > 0 {
+				runtime.Gosched()
+			}
+			require.Equal(t, 1, task.Counts().Wakes)
+		})
+	}
 	t.Run("whose_drop_blocks_delays_no_finalizer", func(t *testing.T) {
 		task := newTask(t)
 		task.Hold()

@@ -285,6 +285,51 @@ func TestForgotten(t *testing.T) {
 	})
 }
 
+// What C holds of a waker that only passes wakes on keeps the task alive that polled last.
+func TestRoot(t *testing.T) {
+	wakes := func(t *testing.T, raw rawwaker.RawWaker, woken chan struct{}) {
+		for range 3 {
+			runtime.GC()
+		}
+		ctest.Wake(raw)
+		<-woken
+	}
+	t.Run("of_a_branch_is_the_task_of_the_latest_poll", func(t *testing.T) {
+		balance.Check(t)
+		woken := make(chan struct{})
+		wakes(t, func() (raw rawwaker.RawWaker) {
+			s := new(rawwaker.WakerSet)
+			s.Init(1)
+			for _, cx := range s.Woken(rawwaker.NewContext(rawwaker.FromFunc(func() {}))) {
+				raw = cx.Waker().Clone().IntoRaw()
+			}
+			task := rawwaker.FromFunc(func() { s.Drop(); close(woken) })
+			for range s.Woken(rawwaker.NewContext(task)) {
+				t.Error("nothing has woken it")
+			}
+			return raw
+		}(), woken)
+	})
+	t.Run("of_a_Broadcast_is_a_task_that_still_waits", func(t *testing.T) {
+		balance.Check(t)
+		woken := make(chan struct{})
+		wakes(t, func() rawwaker.RawWaker {
+			b := new(rawwaker.Broadcast)
+			b.Init()
+			var left, wait rawwaker.BroadcastWaiter
+			cx := rawwaker.NewContext(rawwaker.FromFunc(func() {}))
+			left.Register(cx.Waker())
+			raw := b.Enter(&left, cx).Waker().Clone().IntoRaw()
+			b.Exit(false)
+			cx = rawwaker.NewContext(rawwaker.FromFunc(func() { b.End(); close(woken) }))
+			wait.Register(cx.Waker())
+			require.Nil(t, b.Enter(&wait, cx))
+			b.Leave(&left)
+			return raw
+		}(), woken)
+	})
+}
+
 // throughC is a Go future that C holds, as a C future. It is never ready.
 func throughC(dropped *atomic.Int32, poll func(cx *rawwaker.Context)) *rawwaker.CFuture[uint64] {
 	return rawwaker.FutureFromRaw[uint64](rawwaker.FutureIntoRaw[uint64](

@@ -2,6 +2,7 @@ package rawwaker
 
 import (
 	"iter"
+	"sync"
 	"sync/atomic"
 
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
@@ -31,9 +32,11 @@ type WakerSet struct {
 	parent   AtomicWaker
 	woken    atomic.Pointer[branch] // pushed one by one, taken whole
 	root     atomic.Pointer[wake.Core]
-	group    atomic.Pointer[wake.Group] // made when the first branch crosses to C
 	branches []branch
 	left     int
+
+	crosses sync.Once // the first branch that crosses to C makes group
+	group   *wake.Group
 
 	// To be polled, of the polling goroutine: the branches from fresh on, which never were, and
 	// then the list from next to last, oldest wake first. last is valid while next is not nil.
@@ -81,14 +84,11 @@ func (b *branch) Root() *wake.Core { return b.set.root.Load() }
 // Group implements [wake.Relay]. Each branch keeps its set alive.
 func (b *branch) Group() (g *wake.Group, i int32) {
 	s := b.set
-	g = s.group.Load()
-	if g == nil {
-		g = wake.NewGroup(s, func(s *WakerSet, i int32) *wake.Core { return &s.branches[i].core })
-		if !s.group.CompareAndSwap(nil, g) {
-			g = s.group.Load()
-		}
-	}
-	return g, b.i
+	s.crosses.Do(func() {
+		at := func(s *WakerSet, i int32) *wake.Core { return &s.branches[i].core }
+		s.group = wake.NewGroup(s, at)
+	})
+	return s.group, b.i
 }
 
 func (b *branch) push() {

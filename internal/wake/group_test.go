@@ -135,6 +135,24 @@ func TestGroup(t *testing.T) {
 			capi.Drop(w)
 		}
 	})
+	t.Run("that_was_collected_closes_a_box_that_was_not_the_first", func(t *testing.T) {
+		before := Registered()
+		b := newBrood(1)
+		w, ok := b.members[0].core.Cross()
+		require.True(t, ok)
+		// As if two polls had each made a box, and C had given up the first.
+		x := b.members[0].core.crossing.Load()
+		x.mu.Lock()
+		x.extra = &extraBox{box: x.box, id: x.id}
+		x.box, x.id = 0, 0
+		x.mu.Unlock()
+		b = nil
+		for Registered() > before {
+			runtime.GC()
+			runtime.Gosched()
+		}
+		capi.Drop(w)
+	})
 	t.Run("is_one_though_two_make_it", func(t *testing.T) {
 		b := newBrood(2)
 		first := b.group

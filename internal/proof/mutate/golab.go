@@ -123,15 +123,23 @@ func (l *goLab) build(p string, s *suite) {
 		check(fmt.Errorf("%s fails without an edit, in %s: %s", p, r.test, r.out))
 	}
 	passed := regexp.MustCompile(`(?m)^ *--- PASS: (\S+) \(([\d.]+s)\)`)
-	parents := map[string]bool{}
+	parents, whole := map[string]bool{}, map[string]bool{}
 	for _, m := range passed.FindAllStringSubmatch(r.out, -1) {
-		if name := subject(m[1]); name == m[1] {
-			took, err := time.ParseDuration(m[2])
-			check(err)
-			s.Tests = append(s.Tests, goTest{name, took})
-			if before, _, is := strings.Cut(name, "/"); is {
-				parents[before] = true
-			}
+		name := subject(m[1])
+		if whole[name] {
+			continue // one of its subtests, whose lines follow
+		}
+		took, err := time.ParseDuration(m[2])
+		check(err)
+		whole[name] = name == m[1]
+		// A subtest whose name has a slash has no line of what precedes the slash: all count.
+		if i := slices.IndexFunc(s.Tests, func(t goTest) bool { return t.Name == name }); i >= 0 {
+			s.Tests[i].Took += took
+			continue
+		}
+		s.Tests = append(s.Tests, goTest{name, took})
+		if before, _, is := strings.Cut(name, "/"); is {
+			parents[before] = true
 		}
 	}
 	s.Tests = slices.DeleteFunc(s.Tests, func(t goTest) bool { return parents[t.Name] })

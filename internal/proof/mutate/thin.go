@@ -100,8 +100,8 @@ func thinSteps(list []ast.Stmt, why map[ast.Node]string) {
 // traces reports whether s is a call that writes to the trace.
 func traces(s ast.Stmt) bool {
 	name := strings.ToLower(called(s))
-	return strings.HasSuffix(name, "reportlost") || strings.HasSuffix(name, "trace") || strings.HasSuffix(name, "tracemore") ||
-		strings.HasSuffix(name, "tracebox")
+	return slices.ContainsFunc([]string{"reportlost", "trace", "tracemore", "tracebox", "tracecollected"},
+		func(end string) bool { return strings.HasSuffix(name, end) })
 }
 
 // empties reports whether s assigns nothing but nil or empty values.

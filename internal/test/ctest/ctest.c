@@ -63,10 +63,6 @@ static rawwaker task_clone(void *data) {
   atomic_fetch_add(&t->clones, 1);
   return token_new(t);
 }
-static void task_wake(void *data) {
-  atomic_fetch_add(&token_task(data, 'w')->wakes, 1);
-  token_free(data);
-}
 static void wait_while_held(ctest_task *t) {
   pthread_mutex_lock(&t->mu);
   t->inside++;
@@ -74,6 +70,12 @@ static void wait_while_held(ctest_task *t) {
   while (t->held) pthread_cond_wait(&t->changed, &t->mu);
   t->inside--;
   pthread_mutex_unlock(&t->mu);
+}
+static void task_wake(void *data) {
+  ctest_task *t = token_task(data, 'w');
+  atomic_fetch_add(&t->wakes, 1);
+  wait_while_held(t);
+  token_free(data);
 }
 static void task_wake_by_ref(void *data) {
   ctest_task *t = token_task(data, 'r');

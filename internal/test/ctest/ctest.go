@@ -124,7 +124,7 @@ func (t *Task) Log() string {
 	return string(b[:n])
 }
 
-// Hold makes each wake_by_ref and drop wait inside its slot until Release.
+// Hold makes each wake, wake_by_ref and drop wait inside its slot until Release.
 func (t *Task) Hold() { C.ctest_task_hold(t.c, true) }
 
 // Release ends Hold.

@@ -16,7 +16,7 @@ typedef struct ctest_counts {
 ctest_counts ctest_task_counts(ctest_task *t);
 /* The slots called, in order: c w r d; "!" for a call with invalid data. */
 size_t ctest_task_log(ctest_task *t, char *out, size_t n);
-/* while held, wake_by_ref and drop do not return */
+/* while held, wake, wake_by_ref and drop do not return */
 void ctest_task_hold(ctest_task *t, bool held);
 void ctest_task_await(ctest_task *t, int inside);    /* until that many such calls are waiting */
 
