@@ -1740,6 +1740,7 @@ static void run_sent(const operation *o) {
     pthread_kill(pool_ids[(me + 1 + o->y / TIMES % (THREADS - 1)) % THREADS], SIGUSR1);
     while (sem_wait(&handled) != 0) {
     }
+    sent_waker = NULL; /* it is: the handler has taken it */
   }
   if (a.w.vtable != NULL) own_put(at, a);
   sending = false;
