@@ -240,8 +240,12 @@ func TestCStream(t *testing.T) {
 		require.Equal(t, "2, end", each(s))
 	})
 	t.Run("gives_C_memory_that_is_aligned_for_any_type_of_an_items_size", func(t *testing.T) {
+		most := uintptr(64)
+		if runtime.GOOS == "windows" {
+			most = 16 // its free takes no memory that is aligned for more
+		}
 		s := rawwaker.StreamFromRawFunc(feed(t, "iid", false).Raw(), func(c *[3 * 64]byte) uintptr {
-			return uintptr(unsafe.Pointer(c)) % 64
+			return uintptr(unsafe.Pointer(c)) % most
 		})
 		require.Equal(t, "0, 0, end", each(s))
 	})
