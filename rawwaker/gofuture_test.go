@@ -278,7 +278,9 @@ func TestGoFuture(t *testing.T) {
 			return rawwaker.Pending[uint64]()
 		}))
 		require.EqualValues(t, 42, blockon.BlockOn[uint64](rawwaker.FutureFromRaw[uint64](inner)))
-		require.Less(t, runtime.NumCgoCall()-before, int64(100))
+		if !strings.Contains(os.Getenv("FFIWAKERDEBUG"), "trace=") { // it looks at boxes in C
+			require.Less(t, runtime.NumCgoCall()-before, int64(100))
+		}
 	})
 	// Each death is a child: this test binary, told by the environment to do only that.
 	t.Run("aborts_with_one_line_for_misuse_by_C", func(t *testing.T) {
