@@ -938,7 +938,7 @@ static rawwaker_box *poll_and_leave(rawwaker_sink *s, rawwaker_box **b, leaving 
   *woken = true;
   if (setjmp(f->out) == 0) {
     rawwaker_box_poll_noted(s, b, polled, NULL, &ignored, &note);
-    CHECK(!"it was not left");
+    CHECK(false); /* it was not left */
   }
   return rawwaker_box_poll_left(note, woken);
 }
