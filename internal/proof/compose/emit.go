@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-//go:embed world.go build.go run.go long.go c.go nocgo.go readable_unix.go readable_other.go
+//go:embed world.go build.go run.go rest.go long.go c.go nocgo.go readable_unix.go readable_other.go
 var runtimeFiles embed.FS
 
 // String is the program as the statements of a Go function.
