@@ -275,9 +275,14 @@ func (w *World) Abort(id int) {
 
 // DropHandle ends the wait for a task, which runs on.
 func (w *World) DropHandle(id int) {
-	if t := w.task(id); t != nil && t.handle != nil && !t.taken.Load() {
-		w.call("JoinHandle.Drop", t.handle.Drop)
+	t := w.task(id)
+	if t == nil || t.handle == nil || !t.taken.CompareAndSwap(false, true) {
+		return
 	}
+	w.call("JoinHandle.Drop", func() {
+		defer t.taken.Store(false) // meanwhile no node may poll it
+		t.handle.Drop()
+	})
 }
 
 func (w *World) Cancel() {
