@@ -36,6 +36,7 @@ type Task struct {
 	may    uint64
 
 	expected, unpolled bool
+	scoped             bool
 	dropWaker          func() // of Swap
 }
 
@@ -162,19 +163,23 @@ func (e *Task) C(id, selfs int, acts []Act) F {
 // Oneshot is the receiver of a oneshot; World.Send and World.DropSender have the sender.
 func (e *Task) Oneshot(n int) F {
 	tx, rx := future.Oneshot[uint64]()
-	if !e.w.putOneshot(n, &oneshotState{tx: tx}) {
+	o := &oneshotState{tx: tx}
+	if !e.w.putOneshot(n, o) {
 		tx.Drop()
+		o.over.Store(true)
 	}
-	return future.Map[rawwaker.Result[uint64]](rx, value[uint64])
+	return waitFor(e.oneshot(o), future.Map[rawwaker.Result[uint64]](rx, value[uint64]))
 }
 
 // COneshot is the same of C.
 func (e *Task) COneshot(n int) F {
 	f, end := cOneshot()
-	if !e.w.putOneshot(n, &oneshotState{end: end}) {
+	o := &oneshotState{end: end}
+	if !e.w.putOneshot(n, o) {
 		end(0, 0)
+		o.over.Store(true)
 	}
-	return f
+	return waitFor(e.oneshot(o), f)
 }
 
 func (w *World) putOneshot(n int, o *oneshotState) bool {
@@ -193,7 +198,8 @@ func (e *Task) Recv(n int) F {
 	if e.forgotten {
 		c.lossy.Store(true)
 	}
-	return e.received(c, future.Map(c.rx.Recv(), value[uint64]))
+	f := e.received(c, future.Map(c.rx.Recv(), value[uint64]))
+	return waitFor(e.receives(c, "a Recv beside a value"), f)
 }
 
 // received notes what f, a Recv, is ready with.
@@ -205,6 +211,9 @@ func (e *Task) received(c *channelState, f F) F {
 }
 
 func (w *World) receive(c *channelState, v uint64) {
+	if v != 0 {
+		c.values.Add(-1)
+	}
 	if twice := c.received.Or(v) & v; twice != 0 {
 		w.fail("received twice", "%#x", twice)
 	}
@@ -220,7 +229,7 @@ func (e *Task) Send(n, id int) F {
 	if e.forgotten {
 		c.lossy.Store(true)
 	}
-	return &sender{c: c, v: v, f: c.tx.Send(v)}
+	return waitFor(e.sends(c), F(&sender{c: c, v: v, f: c.tx.Send(v)}))
 }
 
 // sender takes the value back that was not sent.
@@ -237,6 +246,8 @@ func (s *sender) Poll(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 	}
 	if p.Value() != nil {
 		s.c.sent.And(^s.v)
+	} else {
+		s.c.values.Add(1)
 	}
 	return rawwaker.Ready(s.v)
 }
@@ -249,7 +260,7 @@ func (s *sender) Drop() {
 // Handle is the handle of an earlier task, Outcome the same without its panic.
 func (e *Task) Handle(task int) F {
 	if t := e.take(task); t != nil {
-		return t.handle
+		return waitFor[uint64](e.outcome(t), t.handle)
 	}
 	return future.Ready(uint64(0))
 }
@@ -265,14 +276,15 @@ func (e *Task) take(task int) *Task {
 
 func (e *Task) Outcome(task int) F {
 	if t := e.take(task); t != nil {
-		return future.Map(t.handle.Outcome(), value[uint64])
+		return waitFor(e.outcome(t), future.Map(t.handle.Outcome(), value[uint64]))
 	}
 	return future.Ready(uint64(0))
 }
 
 // ScopeDone awaits the scope of the executor (0) or the Local (1).
 func (e *Task) ScopeDone(n int) F {
-	return future.Map(e.w.scopeOf(n).Done(), func(error) uint64 { return 0 })
+	f := future.Map(e.w.scopeOf(n).Done(), func(error) uint64 { return 0 })
+	return waitFor(e.scopeEnd(n), f)
 }
 
 // ---------------------------------------------------------------------------------- combinators
@@ -325,12 +337,14 @@ func (e *Task) TimeoutNow(a F) F {
 
 // Shared is the first handle of a, whose slot Clone reads.
 func (e *Task) Shared(n int, a func(e *Task) F) F {
-	h := future.Shared(a(e.with(func(e *Task) { e.everywhere, e.loose = true, true })))
+	s := &sharedState{}
+	f := a(e.with(func(e *Task) { e.everywhere, e.loose = true, true }))
+	s.h = future.Shared(s.inner(f))
 	n %= len(e.w.shared)
 	e.w.mu.Lock()
-	defer e.w.mu.Unlock()
-	e.w.shared[n] = h
-	return h
+	e.w.shared[n] = s
+	e.w.mu.Unlock()
+	return waitFor[uint64](e.sharedWait(s), s.h)
 }
 
 func (e *Task) Clone(n int) (f F) {
@@ -345,7 +359,7 @@ func (e *Task) Clone(n int) (f F) {
 	if h == nil {
 		return future.Ready(uint64(0))
 	}
-	return h.Clone()
+	return waitFor[uint64](e.sharedWait(h), h.h.Clone())
 }
 
 // Async awaits fs in turn.
@@ -621,15 +635,18 @@ func (e *Task) RecvStream(n int) S {
 	if e.forgotten {
 		c.lossy.Store(true)
 	}
-	return future.MapStream(c.rx.Stream(), func(v uint64) uint64 {
+	s := future.MapStream(c.rx.Stream(), func(v uint64) uint64 {
 		e.w.receive(c, v)
 		return v
 	})
+	return waitForItems(e.receives(c, "an item of a channel beside a value"), s)
 }
 
 // CChannel is the stream of a channel of C with n items; it ends with the program.
 func (e *Task) CChannel(id, n int) S {
 	s, send, end := cChannel(max(n, 1))
+	tx := &cSender{send: send, end: end}
+	s = waitForItems(e.wait("an item of a channel of C that has ended", tx.over.Load, nil), s)
 	for range n {
 		send(1 << id)
 	}
@@ -638,7 +655,7 @@ func (e *Task) CChannel(id, n int) S {
 	if e.w.open.Load() {
 		end()
 	} else {
-		e.w.cSenders = append(e.w.cSenders, &cSender{send, end})
+		e.w.cSenders = append(e.w.cSenders, tx)
 	}
 	return s
 }

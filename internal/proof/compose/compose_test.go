@@ -169,6 +169,44 @@ func TestShrink(t *testing.T) {
 	}
 }
 
+func TestRest(t *testing.T) {
+	cx := rawwaker.NewContext(rawwaker.Noop())
+	t.Run("notices_a_receiver_beside_a_value_until_it_is_polled", func(t *testing.T) {
+		w := Start(Config{})
+		defer w.cancel()
+		f := (&Task{w: w}).Recv(0)
+		require.False(t, f.Poll(cx).IsReady())
+		require.Empty(t, w.restless())
+		w.trySend(0, 2)
+		require.Equal(t, "a Recv beside a value", w.restless())
+		require.True(t, f.Poll(cx).IsReady())
+		require.Empty(t, w.restless())
+	})
+	t.Run("notices_a_sender_beside_a_place_until_it_is_dropped", func(t *testing.T) {
+		w := Start(Config{})
+		defer w.cancel()
+		w.trySend(0, 2)
+		f := (&Task{w: w}).Send(0, 2)
+		require.False(t, f.Poll(cx).IsReady())
+		require.Empty(t, w.restless())
+		w.TryRecv(0)
+		require.Equal(t, "a Send beside a free place", w.restless())
+		drop(f)
+		require.Empty(t, w.restless())
+	})
+	t.Run("expects_nothing_of_a_channel_with_a_waiter_that_no_one_polls", func(t *testing.T) {
+		w := Start(Config{})
+		defer w.cancel()
+		forgotten, f := (&Task{w: w, forgotten: true}).Recv(0), (&Task{w: w}).Recv(0)
+		require.False(t, forgotten.Poll(cx).IsReady())
+		require.False(t, f.Poll(cx).IsReady())
+		w.trySend(0, 2)
+		require.Empty(t, w.restless())
+		drop(f)
+		drop(forgotten)
+	})
+}
+
 func TestSource(t *testing.T) {
 	t.Run("compiles_and_uses_public_names_only", func(t *testing.T) {
 		root, err := filepath.Abs("../../..")

@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-//go:embed world.go build.go run.go long.go c.go nocgo.go readable_unix.go readable_other.go
+//go:embed world.go build.go run.go rest.go long.go c.go nocgo.go readable_unix.go readable_other.go
 var runtimeFiles embed.FS
 
 // String is the program as the statements of a Go function.
@@ -93,7 +93,8 @@ func actsText(acts []ActOf) string {
 // Source is the program as a Go file that compiles by itself. It uses public names only. With cgo
 // it needs the folders of rawwaker.h and rawwaker_channel.h in CGO_CFLAGS.
 func (p *Program) Source(comment string) (string, error) {
-	files := []string{"world.go", "build.go", "run.go", "long.go", "nocgo.go", "readable_unix.go"}
+	files := []string{"world.go", "build.go", "run.go", "long.go", "nocgo.go", "readable_unix.go",
+		"rest.go"}
 	if HasC {
 		files[4] = "c.go"
 	}

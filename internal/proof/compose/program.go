@@ -238,8 +238,16 @@ func Generate(seed uint64) *Program {
 		g.step("Nil")
 	}
 	g.extras()
-	if g.chance(8) {
+	switch k := g.n(100); {
+	case k < 8:
 		g.crowd()
+	case k < 11:
+		g.queue()
+		if g.chance(50) {
+			g.p.Order = g.n(5040)
+			c.Faults = g.p.faulty()
+			return g.p
+		}
 	}
 	for tasks := 1 + g.n(4); tasks > 0; {
 		if g.chance(45) {
@@ -359,6 +367,84 @@ func (g *generator) crowd() {
 	default:
 		g.step("Open", 1, g.n(6))
 	}
+}
+
+// queue appends tasks of a Local that wait for one thing, and gives up some of them between the
+// wake and the poll: the Local is ticked by steps.
+func (g *generator) queue() {
+	c := &g.p.Config
+	g.linked, c.Isolated = true, false
+	c.Host, c.Forget, c.Hook, g.noGo = "steps", false, 0, false
+	id := 0
+	add := func(op string, tree *Node) {
+		g.p.Steps = append(g.p.Steps, Step{Op: op, Ints: []int{id}, Tree: tree})
+		id++
+	}
+	leaf := func() *Node { return &Node{Op: "Leaf", Ints: []int{g.leafID(), g.n(2), 0}} }
+	n := g.n(3)
+	var waits func() *Node
+	end := func() {} // some of what they wait for
+	switch kind := g.n(8); {
+	case kind < 3:
+		waits = func() *Node {
+			if g.chance(30) {
+				s := &Node{Op: "RecvStream", Ints: []int{n}}
+				return &Node{Op: "Next", Kids: []*Node{s}}
+			}
+			return &Node{Op: "Recv", Ints: []int{n}}
+		}
+		end = func() { g.step("TrySend", n, g.leafID()) }
+	case kind < 6:
+		c.Capacity = 1 + g.n(2)
+		for range c.Capacity {
+			g.step("TrySend", n, g.leafID())
+		}
+		waits = func() *Node { return &Node{Op: "Send", Ints: []int{n, g.leafID()}} }
+		end = func() { g.step("TryRecv", n) }
+	case kind == 6:
+		shared := leaf()
+		add("Local", &Node{Op: "Shared", Ints: []int{0}, Kids: []*Node{shared}})
+		g.shared[0] = true
+		waits = func() *Node { return &Node{Op: "Clone", Ints: []int{0}} }
+		end = func() { g.step("Open", shared.Ints[0], g.n(6)) }
+	default:
+		scoped := leaf()
+		g.p.Steps = append(g.p.Steps, Step{Op: "Scoped", Ints: []int{id, 1}, Tree: scoped})
+		id++
+		g.scopes[1], g.done[1] = true, true
+		waits = func() *Node { return &Node{Op: "ScopeDone", Ints: []int{1}} }
+		end = func() { g.step("Open", scoped.Ints[0], g.n(6)) }
+	}
+	var givenUp []func()
+	for range 2 + g.n(3) {
+		tree := waits()
+		switch g.n(6) {
+		case 0, 1:
+			l := leaf()
+			kids := []*Node{l, tree}
+			if g.chance(30) {
+				kids = []*Node{tree, l}
+			}
+			tree = &Node{Op: "Race", Kids: kids}
+			givenUp = append(givenUp, func() { g.step("Open", l.Ints[0], g.n(6)) })
+		case 2:
+			task := id
+			givenUp = append(givenUp, func() { g.step("Abort", task) })
+		case 3:
+			tree = &Node{Op: g.pick("Timeout", "Catch", "Named"), Kids: []*Node{tree}}
+		}
+		add("Local", tree)
+	}
+	g.step("Tick", 8)
+	for range 1 + g.n(2) {
+		end()
+	}
+	for range 1 + g.n(2) {
+		if len(givenUp) > 0 {
+			givenUp[g.n(len(givenUp))]()
+		}
+	}
+	g.step("Tick", 1+g.n(8))
 }
 
 func (g *generator) step(op string, ints ...int) {

@@ -207,6 +207,9 @@ func (w *World) scopeOf(n int) *executor.Scope {
 func (w *World) Scoped(id, on int, tree func(e *Task) F) {
 	on %= 2
 	t := w.newTask(id, on, 1, false, tree)
+	w.mu.Lock()
+	t.scoped = true
+	w.mu.Unlock()
 	s := w.scopeOf(on)
 	over := w.ctx.Err() != nil
 	w.call("SpawnIn", func() { t.setHandle(executor.SpawnIn(s, t.root)) })
@@ -272,9 +275,14 @@ func (w *World) Abort(id int) {
 
 // DropHandle ends the wait for a task, which runs on.
 func (w *World) DropHandle(id int) {
-	if t := w.task(id); t != nil && t.handle != nil && !t.taken.Load() {
-		w.call("JoinHandle.Drop", t.handle.Drop)
+	t := w.task(id)
+	if t == nil || t.handle == nil || !t.taken.CompareAndSwap(false, true) {
+		return
 	}
+	w.call("JoinHandle.Drop", func() {
+		defer t.taken.Store(false) // meanwhile no node may poll it
+		t.handle.Drop()
+	})
 }
 
 func (w *World) Cancel() {
@@ -346,7 +354,7 @@ func (t *Task) handleNow() bool {
 	return t.handle != nil
 }
 
-func (w *World) CloseChannel(n int) { w.call("Channel.Close", w.channel(n).tx.Close) }
+func (w *World) CloseChannel(n int) { w.call("Channel.Close", w.channel(n).close) }
 func (w *World) TrySend(n, id int) {
 	w.call("TrySend", func() { w.trySend(n, 1<<id) })
 }
@@ -354,7 +362,7 @@ func (w *World) TrySend(n, id int) {
 func (w *World) TryRecv(n int) {
 	c := w.channel(n)
 	w.call("TryRecv", func() {
-		if v, ok := c.rx.TryRecv(); ok {
+		if v, ok := c.tryRecv(); ok {
 			w.receive(c, v)
 		}
 	})
@@ -382,6 +390,7 @@ func (w *World) SendOneshot(n, how, id int) {
 		default:
 			o.tx.Drop()
 		}
+		o.over.Store(true)
 	})
 }
 
@@ -393,7 +402,7 @@ func (w *World) DropShared(n int) {
 	if h != nil {
 		w.call("Shared.Drop", func() {
 			defer func() { recover() }() // the last handle was dropped before
-			h.Clone().Drop()
+			h.h.Clone().Drop()
 		})
 	}
 }
@@ -744,6 +753,7 @@ func (w *World) End(order int) []Violation {
 		order = order/7 + i
 		leaves[i], leaves[j] = leaves[j], leaves[i]
 	}
+	w.rest()
 	if w.Strict {
 		for i, l := range leaves {
 			w.strictly(l, i, false)
@@ -768,17 +778,22 @@ func (w *World) End(order int) []Violation {
 	for _, l := range late {
 		w.call("open", func() { l.wake(0, true) })
 	}
+	w.rest()
 	for _, c := range channels {
 		if c != nil {
-			w.call("Channel.Close", c.tx.Close)
+			w.call("Channel.Close", c.close)
 		}
 	}
 	for i := range w.oneshots {
 		w.SendOneshot(i, 2, 0)
 	}
 	for _, s := range senders {
-		w.call("drop of a C sender", s.end)
+		w.call("drop of a C sender", func() {
+			s.end()
+			s.over.Store(true)
+		})
 	}
+	w.rest()
 	w.stopBusy()
 	if len(w.sleepers) > 0 {
 		w.call("wake of the sleepers", w.wakeSleepers)
@@ -799,6 +814,7 @@ func (w *World) clear() {
 		t.handle, t.abort, t.root, t.ended = nil, nil, nil, nil
 	}
 	w.tasks, w.leaves, w.cLeaves, w.guards, w.pending = nil, nil, nil, nil, nil
+	w.waits = nil
 	w.local, w.ex, w.ticker = nil, nil, nil
 	clear(w.scope[:])
 	clear(w.shared[:])

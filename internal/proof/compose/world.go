@@ -62,6 +62,7 @@ type World struct {
 	leaves     []anyLeaf
 	cLeaves    []*cLeaf
 	guards     []*guard
+	waits      []*wait
 
 	tasks map[int]*Task
 	ex    *executor.Executor
@@ -74,7 +75,7 @@ type World struct {
 	gates     [4]chan struct{}
 	gateOpen  [4]bool
 	channels  [3]*channelState
-	shared    [4]*future.SharedFuture[uint64]
+	shared    [4]*sharedState
 	oneshots  [4]*oneshotState
 	cSenders  []*cSender
 	cancelled atomic.Bool // the context, an abort or a close
@@ -104,12 +105,14 @@ type World struct {
 type oneshotState struct {
 	tx   *future.OneshotSender[uint64]
 	used bool
+	over atomic.Bool             // its receiver must be ready
 	end  func(how int, v uint64) // of C
 }
 
 type cSender struct {
 	send func(uint64)
 	end  func()
+	over atomic.Bool
 }
 
 type channelState struct {
@@ -118,6 +121,9 @@ type channelState struct {
 	sent     atomic.Uint64
 	received atomic.Uint64
 	lossy    atomic.Bool
+	values   atomic.Int64 // in it
+	unsure   atomic.Bool  // values may be wrong, or reserved for what no one polls
+	closed   atomic.Bool
 }
 
 // Start returns a World.
@@ -439,7 +445,8 @@ func (s *site) do(a *Act, cx *rawwaker.Context) {
 			l.Close()
 		}
 	case "closeChannel":
-		w.channel(a.Arg).tx.Close()
+		w.channel(a.Arg).close()
+		w.ring()
 	case "trySend":
 		w.trySend(a.Arg, 1<<60)
 	case "nest":
@@ -809,7 +816,7 @@ func (w *World) channel(n int) *channelState {
 	}
 	w.mu.Unlock()
 	if made && w.open.Load() {
-		c.tx.Close()
+		c.close()
 	}
 	return c
 }
@@ -819,9 +826,10 @@ func (w *World) trySend(n int, v uint64) {
 	if c.sent.Or(v)&v != 0 {
 		return // a value is sent once
 	}
-	if !c.tx.TrySend(v) {
+	if !c.trySend(v) {
 		c.sent.And(^v)
 	}
+	w.ring()
 }
 
 // ---------------------------------------------------------------------------------- the end
