@@ -136,9 +136,6 @@ func (c *Core) weakly() *weakCore {
 // core that the future may keep; or relay, because the core is of a [Relay], which the future must
 // not keep, so it keeps a reference of C's. Neither: the number is 0, or the task has ended.
 func Lender(id uint64) (c *Core, relay bool) {
-	if id == 0 {
-		return nil, false
-	}
 	x := registry.Get(id)
 	switch {
 	case x == nil:

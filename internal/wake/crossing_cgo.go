@@ -199,13 +199,5 @@ func (c *Core) retire(id uint64) {
 
 // CoreOf returns the core of a waker that is a box of this process's Go, nil for any other.
 func CoreOf(w capi.Raw) *Core {
-	return CoreOfID(capi.BoxID(w))
-}
-
-// CoreOfID returns the core of the number in a box; nil if it has ended or the number is 0.
-func CoreOfID(id uint64) *Core {
-	if id == 0 {
-		return nil
-	}
-	return coreOf(id)
+	return coreOf(capi.BoxID(w))
 }

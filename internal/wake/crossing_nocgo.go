@@ -18,6 +18,3 @@ func (c *Core) PollRaw(f capi.Raw, out uintptr, note *uintptr) capi.Polled {
 
 // CoreOf returns nil: there are no boxes.
 func CoreOf(capi.Raw) *Core { return nil }
-
-// CoreOfID returns nil likewise.
-func CoreOfID(uint64) *Core { return nil }

@@ -106,12 +106,12 @@ func TestGroup(t *testing.T) {
 		}
 		for i := n - 1; i >= 0; i-- {
 			id := capi.BoxID(all[i])
-			require.Same(t, &b.members[i].core, CoreOfID(id))
-			CoreOfID(id).Wake()
+			require.Same(t, &b.members[i].core, coreOf(id))
+			coreOf(id).Wake()
 			require.Equal(t, 1, scheduled[i])
 			capi.Drop(all[i])
 			b.members[i].core.End()
-			require.Nil(t, CoreOfID(id))
+			require.Nil(t, coreOf(id))
 		}
 	})
 	t.Run("that_was_collected_closes_the_boxes_that_are_left", func(t *testing.T) {
