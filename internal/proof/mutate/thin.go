@@ -12,22 +12,8 @@ import (
 )
 
 // The rules by which an edit of Go is not run, although each test program contains it. What is left
-// out is noticed by each test that reaches it, or is the easier of two edits of the same step.
-//
-//   - operand: of a condition of several operands, only the last one is negated: a test reaches it
-//     only if the others lead to it.
-//   - body: of an if whose body has steps, only the steps are left out. The negated condition also
-//     takes them if it should not, which is easier to notice.
-//   - loop: the condition of a loop is not negated: it then has no turn, or does not end.
-//   - fatal: a condition whose body only panics or dies, or that tells whether a call has failed, is
-//     not negated: each correct call would fail.
-//   - lock: no half of a pair of lock and unlock is left out: the other half is fatal, or hangs.
-//   - zero: an assignment or Store of nothing but nil or an empty value is not left out. Mostly it lets memory
-//     go, and the tests of collected objects cannot run in a program that contains all edits.
-//   - neighbour: of steps that follow one another without a condition, every second one is left out,
-//     beginning with the last.
-//   - sample: of the rest, one of two, by a sum of its key.
-//   - text: nothing is edited in the files that print diagnostics, and no call that only traces or reports is left out.
+// out is noticed by each test that reaches it, or is the easier of two edits of the same step. The
+// strings below are the names of the rules; docs/PROOF.md says what each leaves out, and why.
 
 // diagnostics are files that only print.
 var diagnostics = []string{"diagnose.go", "dump.go"}
@@ -100,7 +86,8 @@ func thinSteps(list []ast.Stmt, why map[ast.Node]string) {
 // traces reports whether s is a call that writes to the trace.
 func traces(s ast.Stmt) bool {
 	name := strings.ToLower(called(s))
-	return slices.ContainsFunc([]string{"reportlost", "trace", "tracemore", "tracebox", "tracecollected"},
+	ends := []string{"reportlost", "trace", "tracemore", "tracebox", "tracecollected"}
+	return slices.ContainsFunc(ends,
 		func(end string) bool { return strings.HasSuffix(name, end) })
 }
 
@@ -207,8 +194,8 @@ func leftOutAlone(s ast.Stmt) bool {
 }
 
 // printing are the functions and calls of the auditor that only print or build a text.
-var printing = regexp.MustCompile(`^(add\w*|vaddf|vfind|report|log_event|log_and_report|record_place|copied|` +
-	`va_start|va_end|sender_used_again|write_stderr)$`)
+var printing = regexp.MustCompile(`^(add\w*|vaddf|vfind|report|log_event|log_and_report|` +
+	`record_place|copied|va_start|va_end|sender_used_again|write_stderr)$`)
 
 // storing are those that only manage the auditor's memory, which it keeps as long as the process
 // lives.
@@ -220,8 +207,8 @@ var firstCall = regexp.MustCompile(`^\s*(?:if \(.*\) )?(\w+)\(`)
 var comparison = regexp.MustCompile(` (==|!=|>|<|>=) `)
 
 // thinC returns the rule by which an edit of a tool that prints is not run. As in Go: text, fatal,
-// body, and operand, by which in a condition of several operands only the last comparison is edited,
-// and no operator. And memory: nothing that only manages the tool's own memory is edited.
+// body, and operand, by which in a condition of several operands only the last comparison is
+// edited, and no operator. And memory: nothing that only manages the tool's own memory is edited.
 func thinC(edit, function, code string, at int) string {
 	call := firstCall.FindStringSubmatch(code)
 	switch {
