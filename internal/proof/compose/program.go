@@ -303,8 +303,8 @@ func (g *generator) extras() {
 	}
 }
 
-// crowd appends tasks that wait for one thing, most of them with wakers that act, and steps that end
-// the wait.
+// crowd appends tasks that wait for one thing, most of them with wakers that act, and steps that
+// end the wait.
 func (g *generator) crowd() {
 	g.linked, g.p.Config.Isolated = true, false
 	id := 0

@@ -36,8 +36,8 @@ func (p *Program) size() (n int) {
 		a.Sub.visit(func(*Node) { n += 8 })
 	})
 	c := p.Config
-	for _, on := range []bool{c.Strict, c.Forget, c.Host != "", c.Workers > 1, c.Budget > 0, c.Hook > 0,
-		c.Capacity > 1, p.Order > 0} {
+	for _, on := range []bool{c.Strict, c.Forget, c.Host != "", c.Workers > 1, c.Budget > 0,
+		c.Hook > 0, c.Capacity > 1, p.Order > 0} {
 		if on {
 			n++
 		}

@@ -781,8 +781,8 @@ func (w *World) hook() {
 	w.rouse()
 }
 
-// onItsOwn is whether the library calls the hook on a goroutine of its own. There a panic reaches no
-// one, and the call has been made.
+// onItsOwn is whether the library calls the hook on a goroutine of its own. There a panic
+// reaches no caller, and the call has been made.
 func onItsOwn() bool { return strings.Contains(string(debug.Stack()), "(*Call).goroutine") }
 
 // hookPanics does not wake the host. A spawn that comes afterwards must call the hook again.

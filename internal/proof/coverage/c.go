@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/proof/tool"
 )
 
 var measuredC = []string{"rawwaker.c", "channel/rawwaker_channel.c"}
@@ -65,7 +67,7 @@ type exported struct {
 
 func measureC(dir string) measured {
 	here, err := os.Getwd()
-	check(err)
+	tool.Check(err)
 	found := make([]map[place]int, len(programs))
 	each(programs, func(i int, p struct{ name, sources, flags, arg string }) {
 		program := filepath.Join(dir, p.name)
@@ -81,7 +83,7 @@ func measureC(dir string) measured {
 			fatal(p.name+" "+p.arg, out, err)
 		}
 		profiles, err := filepath.Glob(program + "-*.profraw")
-		check(err)
+		tool.Check(err)
 		arg := append([]string{"merge", "-sparse", "-o", program + ".profdata"}, profiles...)
 		if out, err := exec.Command("llvm-profdata", arg...).CombinedOutput(); err != nil {
 			fatal("llvm-profdata", out, err)
@@ -92,7 +94,7 @@ func measureC(dir string) measured {
 			fatal("llvm-cov", text, err)
 		}
 		var e exported
-		check(json.Unmarshal(text, &e))
+		tool.Check(json.Unmarshal(text, &e))
 		found[i] = map[place]int{}
 		for _, d := range e.Data {
 			for _, f := range d.Functions {
@@ -121,7 +123,7 @@ func measureC(dir string) measured {
 			first = false
 		}
 		if first {
-			check(fmt.Errorf("no program has %s", file))
+			tool.Check(fmt.Errorf("no program has %s", file))
 		}
 	}
 	return m

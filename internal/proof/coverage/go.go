@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/proof/tool"
 )
 
 // measuredGo are the packages whose statements count.
@@ -63,11 +65,11 @@ func measureGo(dir string) measured {
 	})
 	m := measured{}
 	module, err := exec.Command("go", "list", "-m").Output()
-	check(err)
+	tool.Check(err)
 	prefix := strings.TrimSpace(string(module)) + "/"
 	for _, b := range builds {
 		f, err := os.Open(filepath.Join(dir, b.name+".out"))
-		check(err)
+		tool.Check(err)
 		for lines := bufio.NewScanner(f); lines.Scan(); {
 			file, rest, ok := strings.Cut(strings.TrimPrefix(lines.Text(), prefix), ".go:")
 			if !ok {
@@ -76,12 +78,12 @@ func measureGo(dir string) measured {
 			p := place{file: file + ".go"}
 			var n, count int
 			_, err := fmt.Sscanf(rest, "%d.%d,%d.%d %d %d", &p.line, &p.column, &p.to, &p.end, &n, &count)
-			check(err)
+			tool.Check(err)
 			if n > 0 {
 				m.add(p, n, min(count, 1))
 			}
 		}
-		check(f.Close())
+		tool.Check(f.Close())
 	}
 	return m
 }

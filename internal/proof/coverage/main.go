@@ -30,6 +30,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/proof/tool"
 )
 
 //go:embed missed.txt
@@ -68,18 +70,10 @@ func (m measured) add(p place, n, count int) {
 
 func main() {
 	flag.Parse()
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
-	check(err)
-	check(os.Chdir(strings.TrimSpace(string(root))))
-	dir := *keep
-	if dir == "" {
-		dir, err = os.MkdirTemp("", "coverage")
-		check(err)
-	} else {
-		dir, err = filepath.Abs(dir)
-		check(err)
-		check(os.MkdirAll(dir, 0o755))
-	}
+	tool.Run(*keep, func(dir string) int { return report(measure(dir)) })
+}
+
+func measure(dir string) measured {
 	all := measured{}
 	if *only != "c" {
 		maps.Copy(all, measureGo(dir))
@@ -92,17 +86,7 @@ func main() {
 			maps.Copy(all, measureC(dir))
 		}
 	}
-	if *keep == "" {
-		check(os.RemoveAll(dir))
-	}
-	os.Exit(report(all))
-}
-
-func check(err error) {
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "coverage:", err)
-		os.Exit(2)
-	}
+	return all
 }
 
 // fatal prints what a command printed, and exits.
@@ -130,12 +114,7 @@ func each[T any](items []T, f func(i int, item T)) {
 }
 
 func report(all measured) (status int) {
-	reasons, used := map[string]string{}, map[string]bool{}
-	for _, line := range strings.Split(missed, "\n") {
-		if key, reason, ok := strings.Cut(line, " # "); ok && !strings.HasPrefix(line, "#") {
-			reasons[key] = reason
-		}
-	}
+	reasons, used := tool.Table(missed, " # "), map[string]bool{}
 	type sum struct{ n, covered int }
 	sums := map[string]*sum{}
 	add := func(what string, s *statements) {

@@ -9,6 +9,8 @@ import (
 	"os"
 	"regexp"
 	"strings"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/proof/tool"
 )
 
 // source is a file, and which function each line belongs to.
@@ -21,13 +23,13 @@ var beginC = regexp.MustCompile(`^[a-zA-Z_].*?\b(\w+)\([^;{]*(\{|$)`)
 
 func newSource(file string) *source {
 	text, err := os.ReadFile(file)
-	check(err)
+	tool.Check(err)
 	s := &source{lines: strings.Split(string(text), "\n")}
 	s.functions = make([]string, len(s.lines)+1)
 	if strings.HasSuffix(file, ".go") {
 		set := token.NewFileSet()
 		tree, err := parser.ParseFile(set, file, text, 0)
-		check(err)
+		tool.Check(err)
 		for _, d := range tree.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok {
 				for i := set.Position(f.Pos()).Line; i <= set.Position(f.End()).Line; i++ {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/proof/tool"
 )
 
 // cFile is a file of C that is edited.
@@ -29,7 +31,8 @@ const source = "rawwaker.c"
 
 var filesC = []cFile{
 	{source, "RAWWAKER_C", "counted wakers: what all three share", "", false},
-	{"channel/rawwaker_channel.c", "RAWWAKER_CHANNEL_C", "static rawwaker_sender *channel_of(", "", false},
+	{"channel/rawwaker_channel.c", "RAWWAKER_CHANNEL_C", "static rawwaker_sender *channel_of(", "",
+		false},
 	{"audit/rawwaker_audit.c", "", "static void *pool_at(", anyCall, true},
 	{"hosts/archive/archive.c", "", "static int enter(", anyCall, false},
 }
@@ -60,7 +63,7 @@ func orders() (all []mutant) {
 
 func ordersOf(f cFile) []mutant {
 	text, err := os.ReadFile(f.path)
-	check(err)
+	tool.Check(err)
 	prefix := ""
 	if f.path != source {
 		prefix = strings.TrimSuffix(filepath.Base(f.path), ".c") + " "
@@ -83,9 +86,9 @@ func ordersOf(f cFile) []mutant {
 // tryOrders runs the weak-memory models, which read the orders from the table of the file that they
 // are given.
 func tryOrders(dir string, m mutant) verdict {
-	check(os.MkdirAll(dir, 0o755))
+	tool.Check(os.MkdirAll(dir, 0o755))
 	file := filepath.Join(dir, "weak.c")
-	check(os.WriteFile(file, m.text, 0o644))
+	tool.Check(os.WriteFile(file, m.text, 0o644))
 	noticed, out := command(4*time.Minute, ".", []string{fileC(m.file).macro + "=" + file},
 		"internal/proof/model/loom/run", "orders")
 	if !noticed && strings.Contains(out, "left out") {
@@ -95,7 +98,7 @@ func tryOrders(dir string, m mutant) verdict {
 	}
 	_, model, ok := strings.Cut(out, "noticed by ")
 	if !ok {
-		check(fmt.Errorf("%s: %s", m.key, out))
+		tool.Check(fmt.Errorf("%s: %s", m.key, out))
 	}
 	return verdict{by: "loom " + strings.TrimSpace(model)}
 }
@@ -264,7 +267,7 @@ func inC() (all []mutant) {
 
 func inFileC(f cFile) []mutant {
 	text, err := os.ReadFile(f.path)
-	check(err)
+	tool.Check(err)
 	var all []mutant
 	on, function, comment := false, "", false
 	offset := 0
@@ -484,7 +487,7 @@ func newCLab(temp string, all []mutant) *cLab {
 	if !slices.ContainsFunc(all, func(m mutant) bool { return m.kind == "c" }) {
 		return l
 	}
-	check(os.MkdirAll(l.dir, 0o755))
+	tool.Check(os.MkdirAll(l.dir, 0o755))
 	if noticed, _ := command(time.Minute, ".", nil, "setarch", "-R", "true"); !noticed {
 		l.setarch = "setarch"
 	}
@@ -500,7 +503,7 @@ func newCLab(temp string, all []mutant) *cLab {
 	for _, f := range filesC {
 		code, failed := plain(f.path, l.dir)
 		if failed {
-			check(fmt.Errorf("%s does not compile", f.path))
+			tool.Check(fmt.Errorf("%s does not compile", f.path))
 		}
 		l.code[f.path] = code
 	}
@@ -515,7 +518,7 @@ func (l *cLab) prepare(r *cRun) {
 			compiled(s, l.object(r, s), append(r.program.flags, sanitizers[r.sanitizer]...))
 		}
 		here, err := os.Getwd()
-		check(err)
+		tool.Check(err)
 		program := l.name(r, "unedited")
 		l.build(r, filepath.Join(here, r.program.file().path), program+".o", program)
 		r.limit = 5 * time.Minute // for a hang, on a busy machine
@@ -526,7 +529,7 @@ func (l *cLab) prepare(r *cRun) {
 			noticed, out = l.run(r, program)
 		}
 		if noticed {
-			check(fmt.Errorf("%s fails without an edit: %s", r, out))
+			tool.Check(fmt.Errorf("%s fails without an edit: %s", r, out))
 		}
 		r.limit = patience(time.Since(start))
 	})
@@ -549,7 +552,7 @@ func compile(from, to string, flags ...string) (failed bool, out string) {
 
 func compiled(from, to string, flags []string) {
 	if failed, out := compile(from, to, flags...); failed {
-		check(fmt.Errorf("%s: %s", from, out))
+		tool.Check(fmt.Errorf("%s: %s", from, out))
 	}
 }
 
@@ -562,7 +565,7 @@ func plain(from, dir string) (code []byte, failed bool) {
 			return nil, true
 		}
 		part, err := os.ReadFile(to)
-		check(err)
+		tool.Check(err)
 		code = append(code, part...)
 	}
 	return code, false
@@ -590,19 +593,19 @@ func (l *cLab) link(r *cRun, object, out string) {
 	}
 	link = append(append(link, "-pthread", "-o", out), r.program.link...)
 	if noticed, text := command(5*time.Minute, ".", nil, "gcc", link...); noticed {
-		check(fmt.Errorf("%s", text))
+		tool.Check(fmt.Errorf("%s", text))
 	}
 }
 
 // archive builds libffiwaker.a once.
 func (l *cLab) archive() string {
 	path, err := filepath.Abs(filepath.Join(l.dir, "libffiwaker.a"))
-	check(err)
+	tool.Check(err)
 	l.built.Do(func() {
 		failed, out := command(10*time.Minute, "hosts/lib", nil, "go", "build",
 			"-buildmode=c-archive", "-o", path, ".")
 		if failed {
-			check(fmt.Errorf("libffiwaker.a: %s", out))
+			tool.Check(fmt.Errorf("libffiwaker.a: %s", out))
 		}
 	})
 	return path
@@ -624,7 +627,7 @@ func (l *cLab) run(r *cRun, program string) (noticed bool, out string) {
 	if r.program.prints != "" {
 		noticed, out = command(r.limit, ".", nil, "sh", "-c", name+" 2>/dev/null")
 		want, err := os.ReadFile(r.program.prints)
-		check(err)
+		tool.Check(err)
 		out = strings.ReplaceAll(out, filepath.Base(program), r.program.name) // sites prints it
 		return noticed || strings.TrimSpace(out) != strings.TrimSpace(string(want)), out
 	}
@@ -634,9 +637,9 @@ func (l *cLab) run(r *cRun, program string) (noticed bool, out string) {
 }
 
 func (l *cLab) try(dir string, m mutant, hint string) verdict {
-	check(os.MkdirAll(dir, 0o755))
+	tool.Check(os.MkdirAll(dir, 0o755))
 	file := filepath.Join(dir, filepath.Base(m.file))
-	check(os.WriteFile(file, m.text, 0o644))
+	tool.Check(os.WriteFile(file, m.text, 0o644))
 	if code, failed := plain(file, dir); failed {
 		return verdict{none: "does not compile"}
 	} else if bytes.Equal(code, l.code[m.file]) {

@@ -14,6 +14,8 @@ import (
 	"sort"
 	"strings"
 	"sync"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/proof/tool"
 )
 
 // packagesGo are the packages that are edited. The tests of an edited one run first.
@@ -29,7 +31,7 @@ var notEdited = []string{"doc.go", "trace.go", "labels.go", "debug_off.go"}
 func filesGo() (all []string) {
 	for _, p := range packagesGo {
 		out, err := exec.Command("go", "list", "-f", `{{join .GoFiles "\n"}}`, "./"+p).Output()
-		check(err)
+		tool.Check(err)
 		for _, f := range strings.Fields(string(out)) {
 			if !slices.Contains(notEdited, f) {
 				all = append(all, filepath.Join(p, f))
@@ -54,7 +56,7 @@ var inGo = sync.OnceValue(func() []mutant {
 	edited, keys := map[string][]byte{}, map[string]int{}
 	for _, f := range filesGo() {
 		text, err := os.ReadFile(f)
-		check(err)
+		tool.Check(err)
 		w := &walker{
 			text: text, file: f, atomics: atomicsIn(filepath.Dir(f)), first: len(all) + 1, keys: keys,
 		}
@@ -72,10 +74,10 @@ var inGo = sync.OnceValue(func() []mutant {
 func atomicsIn(dir string) map[string]bool {
 	names := map[string]bool{}
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	check(err)
+	tool.Check(err)
 	for _, f := range files {
 		tree, err := parser.ParseFile(token.NewFileSet(), f, nil, 0)
-		check(err)
+		tool.Check(err)
 		ast.Inspect(tree, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.Field:
@@ -126,7 +128,7 @@ type walker struct {
 func (w *walker) walk() {
 	w.set = token.NewFileSet()
 	tree, err := parser.ParseFile(w.set, w.file, w.text, parser.ParseComments)
-	check(err)
+	tool.Check(err)
 	unsafe := false
 	for _, i := range tree.Imports {
 		unsafe = unsafe || i.Path.Value == `"unsafe"`

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/proof/tool"
 )
 
 // goLab holds the test programs, which contain every edit. Each is built when it first runs.
@@ -49,21 +51,21 @@ func newGoLab(temp string, all []mutant) *goLab {
 	if !slices.ContainsFunc(all, func(m mutant) bool { return m.kind == "go" }) {
 		return l
 	}
-	check(os.MkdirAll(l.dir, 0o755))
+	tool.Check(os.MkdirAll(l.dir, 0o755))
 	here, err := os.Getwd()
-	check(err)
+	tool.Check(err)
 	replace := map[string]string{}
 	for _, m := range inGo() {
 		to := filepath.Join(l.dir, strings.ReplaceAll(m.file, "/", "_"))
 		if replace[filepath.Join(here, m.file)] == "" {
-			check(os.WriteFile(to, m.text, 0o644))
+			tool.Check(os.WriteFile(to, m.text, 0o644))
 			replace[filepath.Join(here, m.file)] = to
 		}
 	}
 	overlay, err := json.Marshal(map[string]any{"Replace": replace})
-	check(err)
+	tool.Check(err)
 	l.overlay = filepath.Join(l.dir, "overlay.json")
-	check(os.WriteFile(l.overlay, overlay, 0o644))
+	tool.Check(os.WriteFile(l.overlay, overlay, 0o644))
 	return l
 }
 
@@ -81,8 +83,8 @@ func (l *goLab) suite(p string) *suite {
 		s.Hash, s.Skipped, s.Tests, s.Reached = hash, nil, nil, nil
 		l.build(p, s)
 		text, err := json.Marshal(s)
-		check(err)
-		check(os.WriteFile(state, text, 0o644))
+		tool.Check(err)
+		tool.Check(os.WriteFile(state, text, 0o644))
 	})
 	return s
 }
@@ -92,7 +94,7 @@ func hashOf(p string) string {
 	h := sha256.New()
 	list := exec.Command("git", "ls-files", "-co", "--exclude-standard", "*.go", "*.c", "*.h")
 	out, err := list.Output()
-	check(err)
+	tool.Check(err)
 	for _, f := range strings.Fields(string(out)) {
 		other := strings.HasSuffix(f, "_test.go") && filepath.Dir(f) != p ||
 			strings.HasPrefix(f, "internal/proof/") && !strings.HasSuffix(f, "/mutate/go.go")
@@ -108,7 +110,7 @@ func (l *goLab) build(p string, s *suite) {
 	failed, out := command(10*time.Minute, ".", nil, "go", "test", "-race", "-c", "-vet=off",
 		"-overlay", l.overlay, "-o", l.program(p), "./"+p)
 	if failed {
-		check(fmt.Errorf("%s: %s", p, out))
+		tool.Check(fmt.Errorf("%s: %s", p, out))
 	}
 	// The tests must pass without an edit.
 	r := l.run(p, 0, "", 2*time.Minute)
@@ -120,7 +122,7 @@ func (l *goLab) build(p string, s *suite) {
 		r = l.run(p, 0, "", 2*time.Minute)
 	}
 	if r.failed {
-		check(fmt.Errorf("%s fails without an edit, in %s: %s", p, r.test, r.out))
+		tool.Check(fmt.Errorf("%s fails without an edit, in %s: %s", p, r.test, r.out))
 	}
 	passed := regexp.MustCompile(`(?m)^ *--- PASS: (\S+) \(([\d.]+s)\)`)
 	parents, whole := map[string]bool{}, map[string]bool{}
@@ -130,7 +132,7 @@ func (l *goLab) build(p string, s *suite) {
 			continue // one of its subtests, whose lines follow
 		}
 		took, err := time.ParseDuration(m[2])
-		check(err)
+		tool.Check(err)
 		whole[name] = name == m[1]
 		// A subtest whose name has a slash has no line of what precedes the slash: all count.
 		if i := slices.IndexFunc(s.Tests, func(t goTest) bool { return t.Name == name }); i >= 0 {
@@ -151,10 +153,10 @@ func (l *goLab) build(p string, s *suite) {
 		wg.Go(func() {
 			file := fmt.Sprintf("%s.reached.%d", l.program(p), job)
 			for i := range next {
-				check(os.WriteFile(file, nil, 0o644))
+				tool.Check(os.WriteFile(file, nil, 0o644))
 				l.run(p, 0, pattern(s.Tests[i].Name), time.Minute, "MUTANT_REACHED="+file)
 				text, err := os.ReadFile(file)
-				check(err)
+				tool.Check(err)
 				for k := 0; k+1 < len(text); k += 2 {
 					s.Reached[i] = append(s.Reached[i], int(text[k])|int(text[k+1])<<8)
 				}
@@ -201,9 +203,9 @@ func (l *goLab) run(
 	cmd.Env = append(cmd.Env, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // tests have children
 	out, err := cmd.StdoutPipe()
-	check(err)
+	tool.Check(err)
 	cmd.Stderr = cmd.Stdout
-	check(cmd.Start())
+	tool.Check(cmd.Start())
 	kill := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var hung bool
 	ended := make(chan struct{})

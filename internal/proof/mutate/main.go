@@ -36,6 +36,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/seed-8a1b3254/ffiwaker/internal/proof/tool"
 )
 
 // mutant is one edit. key names it in the lists; it does not depend on the lines before it.
@@ -81,48 +83,18 @@ var (
 	unhinted  = flag.Bool("unhinted", false, "run only mutants without a hint in noticed.txt")
 	keep      = flag.String("keep", "", "leave the test programs in this `folder`, and use them again")
 	unthinned = flag.Bool("unthinned", false, "also those that the rules of thin.go leave out")
-	alone     = flag.Bool("alone", false, "of Go, run only the tests of the first package that reaches the edit")
+	alone     = flag.Bool("alone", false, "in Go, stop at the first package that reaches the edit")
 	limit     = flag.Duration("limit", 0, "start no mutant after this time; do not report the rest")
 )
 
 func main() {
 	flag.Parse()
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
-	check(err)
-	check(os.Chdir(strings.TrimSpace(string(root))))
-	temp := *keep
-	if temp == "" {
-		temp, err = os.MkdirTemp("", "mutate")
-		check(err)
-		status := run(temp)
-		check(os.RemoveAll(temp))
-		os.Exit(status)
-	}
-	temp, err = filepath.Abs(temp)
-	check(err)
-	os.Exit(run(temp))
-}
-
-func check(err error) {
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "mutate:", err)
-		os.Exit(2)
-	}
-}
-
-// table reads a list: lines of two columns.
-func table(text, between string) map[string]string {
-	t := map[string]string{}
-	for _, line := range strings.Split(text, "\n") {
-		if key, value, ok := strings.Cut(line, between); ok && !strings.HasPrefix(line, "#") {
-			t[strings.TrimSpace(key)] = strings.TrimSpace(value)
-		}
-	}
-	return t
+	tool.Run(*keep, run)
 }
 
 func run(temp string) int {
-	reasons, hint, twins := table(equivalents, " # "), table(noticed, "\t"), table(modelled, "\t")
+	reasons, hint := tool.Table(equivalents, " # "), tool.Table(noticed, "\t")
+	twins := tool.Table(modelled, "\t")
 	var all, whole []mutant
 	began := time.Now()
 	want, whose := regexp.MustCompile(*match), regexp.MustCompile(*by)
@@ -214,7 +186,7 @@ func run(temp string) int {
 				text += m.key + "\t" + hint[m.key] + "\n"
 			}
 		}
-		check(os.WriteFile("internal/proof/mutate/noticed.txt", []byte(text), 0o644))
+		tool.Check(os.WriteFile("internal/proof/mutate/noticed.txt", []byte(text), 0o644))
 	}
 	fmt.Printf("%d mutants ran in %.0f s\n", len(all), time.Since(began).Seconds())
 	return max(report(all, got, reasons), stale(listed, "equivalent.txt", reasons),
@@ -316,10 +288,10 @@ func report(all []mutant, got []verdict, reasons map[string]string) (status int)
 	fmt.Println(strings.Join(names, "\n"))
 	if tally := os.Getenv("PROOF_TALLY"); tally != "" {
 		f, err := os.OpenFile(tally, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-		check(err)
+		tool.Check(err)
 		fmt.Fprintf(f, "mutants\t%d\tmutate\ncaught\t%d\tmutate\nequivalent\t%d\tmutate\n",
 			total.made, total.caught, total.equivalent)
-		check(f.Close())
+		tool.Check(f.Close())
 	}
 	return status
 }
