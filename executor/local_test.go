@@ -1,8 +1,6 @@
 package executor_test
 
 import (
-	"context"
-	"errors"
 	"sync/atomic"
 	"testing"
 
@@ -92,30 +90,5 @@ func TestRunClosed(t *testing.T) {
 		require.PanicsWithValue(t, executor.ErrClosed, func() {
 			executor.RunUntil(l, future.Ready(1))
 		})
-	})
-}
-
-func TestScopeContext(t *testing.T) {
-	t.Run("is_the_same_each_time_and_ends_with_the_scope", func(t *testing.T) {
-		ex := executor.New()
-		defer ex.Close()
-		s := executor.NewScope(t.Context(), ex)
-		ctx := s.Context()
-		require.Equal(t, ctx, s.Context())
-		require.NoError(t, ctx.Err())
-		done := s.Done()
-		require.NoError(t, blockon.BlockOn(done))
-		<-ctx.Done()
-		require.PanicsWithValue(t, "future polled after completion", func() { blockon.BlockOn(done) })
-	})
-	t.Run("ends_with_the_reason_of_an_abort", func(t *testing.T) {
-		ex := executor.New()
-		defer ex.Close()
-		s, why := executor.NewScope(t.Context(), ex), errors.New("why")
-		ctx := s.Context()
-		executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic(why) }))
-		require.ErrorIs(t, s.Wait(), why)
-		<-ctx.Done()
-		require.ErrorIs(t, context.Cause(ctx), why)
 	})
 }

@@ -235,3 +235,28 @@ func TestNewScope(t *testing.T) {
 		require.EqualValues(t, 1, drops.Load())
 	})
 }
+
+func TestScopeContext(t *testing.T) {
+	t.Run("is_the_same_each_time_and_ends_with_the_scope", func(t *testing.T) {
+		ex := executor.New()
+		defer ex.Close()
+		s := executor.NewScope(t.Context(), ex)
+		ctx := s.Context()
+		require.Same(t, ctx, s.Context())
+		require.NoError(t, ctx.Err())
+		done := s.Done()
+		require.NoError(t, blockon.BlockOn(done))
+		<-ctx.Done()
+		require.PanicsWithValue(t, "future polled after completion", func() { blockon.BlockOn(done) })
+	})
+	t.Run("ends_with_the_reason_of_an_abort", func(t *testing.T) {
+		ex := executor.New()
+		defer ex.Close()
+		s, why := executor.NewScope(t.Context(), ex), errors.New("why")
+		ctx := s.Context()
+		executor.SpawnIn(s, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] { panic(why) }))
+		require.ErrorIs(t, s.Wait(), why)
+		<-ctx.Done()
+		require.ErrorIs(t, context.Cause(ctx), why)
+	})
+}
