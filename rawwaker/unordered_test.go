@@ -168,6 +168,17 @@ func TestCStreamState(t *testing.T) {
 	})
 }
 
+// onlyRefuses calls intoRaw, and fails if that panics with anything but refused.
+func onlyRefuses(t *testing.T, refused string, intoRaw func()) {
+	t.Helper()
+	defer func() {
+		if v := recover(); v != nil {
+			require.Equal(t, refused, v)
+		}
+	}()
+	intoRaw()
+}
+
 // A C future or stream moves out of a Go one for one of two calls only.
 func TestIntoRawState(t *testing.T) {
 	t.Run("orders_FutureIntoRaw_and_a_Drop", func(t *testing.T) {
@@ -175,10 +186,11 @@ func TestIntoRawState(t *testing.T) {
 			f := fromScript(script(t, "r"))
 			var wg sync.WaitGroup
 			wg.Go(f.Drop)
-			func() {
-				defer func() { recover() }()
-				ctest.DropFuture(rawwaker.FutureIntoRaw[uint64](f))
-			}()
+			onlyRefuses(
+				t,
+				"rawwaker: FutureIntoRaw of a CFuture that has ended or is being polled",
+				func() { ctest.DropFuture(rawwaker.FutureIntoRaw[uint64](f)) },
+			)
 			wg.Wait()
 		}
 	})
@@ -187,10 +199,11 @@ func TestIntoRawState(t *testing.T) {
 			s := rawwaker.StreamFromRaw[uint64](feed(t, "d", false).Raw())
 			var wg sync.WaitGroup
 			wg.Go(s.Drop)
-			func() {
-				defer func() { recover() }()
-				ctest.DropStream(rawwaker.StreamIntoRaw[uint64](s))
-			}()
+			onlyRefuses(
+				t,
+				"rawwaker: StreamIntoRaw of a CStream that has ended or is being polled",
+				func() { ctest.DropStream(rawwaker.StreamIntoRaw[uint64](s)) },
+			)
 			wg.Wait()
 		}
 	})
