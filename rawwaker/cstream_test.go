@@ -76,8 +76,8 @@ func each[T any](s rawwaker.Stream[T]) string {
 	}
 }
 
-// pollEach is next for the future of a ForEach.
-func pollEach(f rawwaker.Future[struct{}]) (got string) {
+// pollEach is next for a future, such as that of a ForEach. It may be called on any goroutine.
+func pollEach[T any](f rawwaker.Future[T]) (got string) {
 	defer func() {
 		if v := recover(); v != nil {
 			got = fmt.Sprint(v)
