@@ -5,25 +5,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-8a1b3254/ffiwaker/future"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
-
-type readyAtOnce struct{}
-
-func (readyAtOnce) Poll(*rawwaker.Context) rawwaker.Poll[struct{}] {
-	return rawwaker.Ready(struct{}{})
-}
-
-type neverReady struct{}
-
-func (neverReady) Poll(*rawwaker.Context) rawwaker.Poll[struct{}] {
-	return rawwaker.Pending[struct{}]()
-}
-
-type pollOf func() rawwaker.Poll[int]
-
-func (f pollOf) Poll(*rawwaker.Context) rawwaker.Poll[int] { return f() }
 
 func TestClosedList(t *testing.T) {
 	t.Run("ends_a_task_whose_poll_has_returned_but_is_not_parked_yet", func(t *testing.T) {
@@ -43,7 +28,7 @@ func TestClosedList(t *testing.T) {
 	t.Run("gives_ErrClosed_to_a_task_that_is_aborted_after_Close_in_its_poll", func(t *testing.T) {
 		l := NewLocal()
 		var h *JoinHandle[int]
-		h = SpawnLocal[int](l, pollOf(func() rawwaker.Poll[int] {
+		h = SpawnLocal(l, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
 			require.NoError(t, l.Close())
 			h.Abort()
 			return rawwaker.Pending[int]()
@@ -54,14 +39,16 @@ func TestClosedList(t *testing.T) {
 	})
 	t.Run("notifies_Wait_of_its_last_task", func(t *testing.T) {
 		ex := New(Workers(1))
-		Detach(ex, neverReady{})
+		Detach(ex, future.PollFn(func(*rawwaker.Context) rawwaker.Poll[struct{}] {
+			return rawwaker.Pending[struct{}]()
+		}))
 		empty := ex.nextEmpty()
 		require.NoError(t, ex.Close())
 		<-empty
 	})
 	t.Run("has_no_detached_task_that_has_ended_and_is_still_listed", func(t *testing.T) {
 		l := NewLocal()
-		DetachLocal(l, readyAtOnce{})
+		DetachLocal(l, future.Ready(struct{}{}))
 		require.Len(t, l.alive(nil), 1)
 		require.True(t, l.Tick())
 		require.Len(t, l.live, 1)
@@ -82,18 +69,18 @@ func TestRecycle(t *testing.T) {
 	t.Run("Local", func(t *testing.T) {
 		l := NewLocal()
 		defer l.Close()
-		DetachLocal(l, readyAtOnce{})
+		DetachLocal(l, future.Ready(struct{}{}))
 		first := l.live[0]
 		require.True(t, l.Tick())
 		require.False(t, l.Tick())
-		DetachLocal(l, readyAtOnce{})
+		DetachLocal(l, future.Ready(struct{}{}))
 		require.Same(t, first, l.live[0])
 		require.True(t, l.Tick())
 	})
 	t.Run("Executor", func(t *testing.T) {
 		ex := New(Workers(1))
 		defer ex.Close()
-		Detach(ex, readyAtOnce{})
+		Detach(ex, future.Ready(struct{}{}))
 		require.NoError(t, ex.Wait(t.Context()))
 		w := &ex.workers[0]
 		w.mu.Lock()

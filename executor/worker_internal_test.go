@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-8a1b3254/ffiwaker/blockon"
+	"github.com/seed-8a1b3254/ffiwaker/future"
 	"github.com/seed-8a1b3254/ffiwaker/internal/wake"
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
@@ -21,8 +22,6 @@ func queued(w *worker, f rawwaker.Future[int]) *JoinHandle[int] {
 	w.queue.push(&h.task)
 	return h
 }
-
-func ready() rawwaker.Poll[int] { return rawwaker.Ready(1) }
 
 // In these tests the test's goroutine takes the steps of a worker.
 func TestWorker(t *testing.T) {
@@ -60,7 +59,7 @@ func TestWorker(t *testing.T) {
 	t.Run("notifies_Wait_of_a_task_that_has_ended_before_Close", func(t *testing.T) {
 		ex := New(Workers(1))
 		w := &ex.workers[0]
-		queued(w, pollOf(ready))
+		queued(w, future.Ready(1))
 		of := w.pop(nil, nil)
 		_, ended := of.run()
 		require.True(t, ended)
@@ -81,7 +80,7 @@ func TestWorker(t *testing.T) {
 		ex := New(Workers(2))
 		w, v := &ex.workers[0], &ex.workers[1]
 		for range 5 {
-			queued(v, pollOf(ready))
+			queued(v, future.Ready(1))
 		}
 		w.steal()
 		require.Equal(t, [2]int{3, 2}, [2]int{w.queue.n, v.queue.n})
@@ -92,8 +91,8 @@ func TestWorker(t *testing.T) {
 		w, v := &ex.workers[0], &ex.workers[1]
 		w.awake = true
 		ex.idle.Add(oneAwake)
-		queued(v, pollOf(ready))
-		queued(v, pollOf(ready))
+		queued(v, future.Ready(1))
+		queued(v, future.Ready(1))
 		got := w.search()
 		require.NotNil(t, got)
 		got.run()
@@ -104,9 +103,9 @@ func TestWorker(t *testing.T) {
 		w := &ex.workers[0]
 		w.awake = true
 		ex.idle.Add(oneAwake)
-		queued(w, pollOf(ready))
-		queued(w, pollOf(ready))
-		last := queued(w, pollOf(ready))
+		queued(w, future.Ready(1))
+		queued(w, future.Ready(1))
+		last := queued(w, future.Ready(1))
 		first := w.pop(nil, nil) // this worker does nothing more
 		require.Equal(t, 1, blockon.BlockOn[int](last))
 		first.run()
@@ -129,7 +128,7 @@ func TestWorker(t *testing.T) {
 		ex := New(Workers(2))
 		w, v := &ex.workers[0], &ex.workers[1]
 		for range batch {
-			h := queued(v, pollOf(ready))
+			h := queued(v, future.Ready(1))
 			v.queue.pop()
 			w.removeEnded(&h.task)
 		}
@@ -146,7 +145,7 @@ func TestWorker(t *testing.T) {
 		ex := New(Workers(2))
 		v := &ex.workers[1]
 		v.mu.Lock()
-		d := v.detached(readyAtOnce{})
+		d := v.detached(future.Ready(struct{}{}))
 		v.link(&d.task)
 		v.mu.Unlock()
 		_, ended := d.task.run()
@@ -158,7 +157,7 @@ func TestWorker(t *testing.T) {
 	t.Run("has_the_watchdog_unlink_what_it_has_stolen_if_its_poll_lasts", func(t *testing.T) {
 		ex := New(Workers(2))
 		w, v := &ex.workers[0], &ex.workers[1]
-		h := queued(v, pollOf(ready))
+		h := queued(v, future.Ready(1))
 		v.queue.pop()
 		w.removeEnded(&h.task)
 		w.awake = true
