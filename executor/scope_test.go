@@ -123,22 +123,6 @@ func TestNewScope(t *testing.T) {
 			require.True(t, p.IsReady())
 			require.ErrorIs(t, p.Value(), context.DeadlineExceeded)
 		})
-	t.Run("keeps_no_waker_of_a_Done_that_was_ready", func(t *testing.T) {
-		diagnosed(t)
-		l := executor.NewLocal()
-		defer l.Close()
-		var ended rawwaker.Future[error]
-		executor.SpawnLocal(l, future.PollFn(func(cx *rawwaker.Context) rawwaker.Poll[int] {
-			if ended == nil {
-				ended = executor.NewScope(t.Context(), l).Done()
-				require.True(t, ended.Poll(cx).IsReady())
-			}
-			return rawwaker.Pending[int]()
-		}))
-		require.True(t, l.Tick())
-		require.Contains(t, dumped(t), ", wakers 0\n")
-		runtime.KeepAlive(ended)
-	})
 	t.Run("is_aborted_by_the_first_panic", func(t *testing.T) {
 		onBoth(t, func(t *testing.T, on executor.Spawner) {
 			s := executor.NewScope(context.Background(), on)

@@ -139,10 +139,7 @@ func TestScopeDone(t *testing.T) {
 		ex.Close()
 		require.NoError(t, s.Wait())
 	})
-}
-
-func TestScopeDoneReady(t *testing.T) {
-	t.Run("keeps_no_waker", func(t *testing.T) {
+	t.Run("that_is_ready_keeps_no_waker", func(t *testing.T) {
 		s := NewScope(context.Background(), New(Workers(1)))
 		require.NoError(t, s.Wait())
 		w := rawwaker.FromFunc(func() {})
