@@ -12,14 +12,19 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
+// emptyPipe returns the read end of a pipe, which is closed when the test ends.
+func emptyPipe(t *testing.T) syscall.RawConn {
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	t.Cleanup(func() { r.Close(); w.Close() })
+	conn, err := r.SyscallConn()
+	require.NoError(t, err)
+	return conn
+}
+
 func TestWatch(t *testing.T) {
 	t.Run("keeps_no_wait_that_was_dropped", func(t *testing.T) {
-		r, w, err := os.Pipe()
-		require.NoError(t, err)
-		defer w.Close()
-		defer r.Close()
-		conn, err := r.SyscallConn()
-		require.NoError(t, err)
+		conn := emptyPipe(t)
 		var all [4]*readiness // each is put before those that came earlier
 		for i := range all {
 			all[i] = Readable(conn).(*readiness)
@@ -45,12 +50,7 @@ func TestWatch(t *testing.T) {
 		require.Empty(t, listed())
 	})
 	t.Run("gives_the_panic_of_its_wait_to_the_future_that_started_it", func(t *testing.T) {
-		r, w, err := os.Pipe()
-		require.NoError(t, err)
-		defer w.Close()
-		defer r.Close()
-		conn, err := r.SyscallConn()
-		require.NoError(t, err)
+		conn := emptyPipe(t)
 		woken := make(chan struct{}, 1)
 		f := Readable(conn).(*readiness)
 		f.private = true

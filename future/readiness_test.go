@@ -20,13 +20,19 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
+// pipe returns a pipe, which is closed when the test ends, and the connection of r.
+func pipe(t *testing.T) (r, w *os.File, conn syscall.RawConn) {
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	t.Cleanup(func() { r.Close(); w.Close() })
+	conn, err = r.SyscallConn()
+	require.NoError(t, err)
+	return r, w, conn
+}
+
 func TestReadable(t *testing.T) {
 	t.Run("and_Writable_follow_a_pipe", func(t *testing.T) {
-		r, w, err := os.Pipe()
-		require.NoError(t, err)
-		defer r.Close()
-		readable, err := r.SyscallConn()
-		require.NoError(t, err)
+		r, w, readable := pipe(t)
 		writable, err := w.SyscallConn()
 		require.NoError(t, err)
 
@@ -62,12 +68,7 @@ func TestReadable(t *testing.T) {
 		require.Error(t, blockon.BlockOn(future.Writable(writable)))
 	})
 	t.Run("of_one_descriptor_many_times_may_be_dropped_in_any_order", func(t *testing.T) {
-		r, w, err := os.Pipe()
-		require.NoError(t, err)
-		defer r.Close()
-		defer w.Close()
-		conn, err := r.SyscallConn()
-		require.NoError(t, err)
+		_, w, conn := pipe(t)
 		fs, steps := make([]rawwaker.Future[error], 5), make([]step, 5)
 		for i := range fs {
 			fs[i] = future.Readable(conn)
@@ -76,7 +77,7 @@ func TestReadable(t *testing.T) {
 		for _, i := range []int{4, 2, 0, 2} { // the newest, one in the middle, the oldest
 			drop(fs[i])
 		}
-		_, err = w.Write([]byte("x"))
+		_, err := w.Write([]byte("x"))
 		require.NoError(t, err)
 		for _, i := range []int{1, 3} {
 			require.NoError(t, blockon.BlockOn(fs[i]))
@@ -86,14 +87,6 @@ func TestReadable(t *testing.T) {
 			require.Zero(t, steps[i].wakes.Load(), "a wait that was dropped")
 		}
 	})
-	pipe := func(t *testing.T) (r, w *os.File, conn syscall.RawConn) {
-		r, w, err := os.Pipe()
-		require.NoError(t, err)
-		t.Cleanup(func() { r.Close(); w.Close() })
-		conn, err = r.SyscallConn()
-		require.NoError(t, err)
-		return r, w, conn
-	}
 	t.Run("dropped_many_times_costs_one_goroutine_for_each_connection", func(t *testing.T) {
 		_, w, conn := pipe(t)
 		before := runtime.NumGoroutine()
