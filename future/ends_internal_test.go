@@ -14,21 +14,6 @@ func pollOnce[T any](f rawwaker.Future[T]) rawwaker.Poll[T] {
 }
 
 func TestDroppedFuture(t *testing.T) {
-	t.Run("JoinAll_is_not_polled_again", func(t *testing.T) {
-		f := JoinAll[int](PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {
-			return rawwaker.Pending[int]()
-		}))
-		require.False(t, pollOnce(f).IsReady())
-		f.(rawwaker.Dropper).Drop()
-		require.PanicsWithValue(t, polledAfterCompletion, func() { pollOnce(f) })
-	})
-	t.Run("OneshotReceiver_is_not_polled_again", func(t *testing.T) {
-		s, r := Oneshot[int]()
-		require.False(t, pollOnce(r).IsReady())
-		r.Drop()
-		require.PanicsWithValue(t, polledAfterCompletion, func() { pollOnce(r) })
-		require.False(t, s.Send(1))
-	})
 	t.Run("Timeout_of_a_ready_future_drops_its_sleep", func(t *testing.T) {
 		open := false
 		f := Timeout[int](PollFn(func(*rawwaker.Context) rawwaker.Poll[int] {

@@ -68,6 +68,12 @@ func TestJoinAll(t *testing.T) {
 		require.PanicsWithValue(t, "drop", f.(rawwaker.Dropper).Drop)
 		require.Equal(t, []int{1, 1, 1, 1}, []int{a.drops, b.drops, c.drops, d.drops})
 	})
+	t.Run("that_was_dropped_is_not_polled_again", func(t *testing.T) {
+		f := future.JoinAll[int](new(leaf))
+		require.False(t, poll(f).IsReady())
+		drop(f)
+		require.PanicsWithValue(t, "future polled after completion", func() { poll(f) })
+	})
 	// Wakes of many goroutines while the combinator is polled and moved: each child ends, none is
 	// polled twice for one wake.
 	t.Run("loses_no_wake_in_a_storm", func(t *testing.T) {

@@ -41,6 +41,7 @@ func TestOneshot(t *testing.T) {
 		require.False(t, rx.Poll(s.context()).IsReady())
 		rx.Drop()
 		rx.Drop()
+		require.PanicsWithValue(t, "future polled after completion", func() { poll(rx) })
 		require.True(t, tx.Closed())
 		require.False(t, tx.Send(1))
 		require.Zero(t, s.wakes.Load())
