@@ -33,7 +33,7 @@ func TestStream(t *testing.T) {
 		none := future.Filter(future.Values(many...), func(int) bool { return false })
 		require.Empty(t, blockon.BlockOn(future.Collect(none)))
 	})
-	t.Run("Take_drops_its_source_after_the_last_value_or_at_once_if_it_takes_none", func(t *testing.T) {
+	t.Run("Take_drops_its_source_after_the_last_value_or_at_once_if_n_is_0", func(t *testing.T) {
 		for n, want := range []string{"d", "pd"} {
 			var log letters
 			s := future.Take[int](&logged{s: future.Values(1, 2), log: &log}, n)

@@ -128,10 +128,10 @@ func (w *Waker) arm() {
 	runtime.SetFinalizer(w, (*Waker).finalize)
 }
 
-// backstop ends a forgotten Waker of Go's that is counted or holds a reference of its box. Only that
-// Waker refers to it, so it becomes unreachable with the Waker. The Waker has no finalizer itself,
-// because the task that it leads to may keep it, and the runtime finalizes none of a cycle. For the
-// same reason a backstop leads neither to the Waker nor to its core.
+// backstop ends a forgotten Waker of Go's that is counted or holds a reference of its box. Only
+// that Waker refers to it, so it becomes unreachable with the Waker. The Waker has no finalizer
+// itself, because the task that it leads to may keep it, and the runtime finalizes none of a cycle.
+// For the same reason a backstop leads neither to the Waker nor to its core.
 type backstop struct {
 	count func()  // nil: it is not counted
 	box   uintptr // 0: it holds no reference

@@ -63,7 +63,7 @@ func TestCFutureState(t *testing.T) {
 		wg.Wait()
 		require.Equal(t, dropped, pollEach(f))
 	})
-	t.Run("orders_the_end_of_a_poll_during_which_it_was_dropped_and_a_second_Drop", func(t *testing.T) {
+	t.Run("orders_the_end_of_a_poll_in_which_it_was_dropped_and_a_second_Drop", func(t *testing.T) {
 		var wg sync.WaitGroup
 		f := pend(t, func(f *rawwaker.CFuture[int]) {
 			f.Drop()

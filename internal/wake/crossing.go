@@ -95,9 +95,9 @@ func (x *crossing) find() *Core {
 var registry Table[crossing]
 
 // weakCore stands for the core of a Local's task in the wakers of a Go future that C holds and that
-// the task polls. The task's own future keeps C's memory, and that keeps the Go future; a waker that
-// refers to the task would close a cycle that no collector sees. So each wake looks the task up. It
-// makes no cgo call.
+// the task polls. The task's own future keeps C's memory, and that keeps the Go future; a waker
+// that refers to the task would close a cycle that no collector sees. So each wake looks the task
+// up. It makes no cgo call.
 type weakCore struct {
 	core Core
 	of   *crossing
