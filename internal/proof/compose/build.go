@@ -28,7 +28,6 @@ type Task struct {
 
 	handle *executor.JoinHandle[uint64]
 	taken  atomic.Bool // the handle, by a node
-	abort  func()
 	root   *probe
 	ended  *call
 	result result
@@ -259,24 +258,28 @@ func (s *sender) Drop() {
 
 // Handle is the handle of an earlier task, Outcome the same without its panic.
 func (e *Task) Handle(task int) F {
-	if t := e.take(task); t != nil {
-		return waitFor[uint64](e.outcome(t), t.handle)
+	if t, h := e.take(task); t != nil {
+		return waitFor[uint64](e.outcome(t), h)
 	}
 	return future.Ready(uint64(0))
 }
 
-// take returns a task whose handle no other node has, or nil.
-func (e *Task) take(task int) *Task {
-	if t := e.w.task(task); t != nil && t.handle != nil && !t.forgotten &&
-		t.taken.CompareAndSwap(false, true) {
-		return t
+// take returns a task whose handle no other node has, and the handle; or nil.
+func (e *Task) take(task int) (*Task, *executor.JoinHandle[uint64]) {
+	t := e.w.task(task)
+	if t == nil || t.forgotten {
+		return nil, nil
 	}
-	return nil
+	h := t.handleNow()
+	if h == nil || !t.taken.CompareAndSwap(false, true) {
+		return nil, nil
+	}
+	return t, h
 }
 
 func (e *Task) Outcome(task int) F {
-	if t := e.take(task); t != nil {
-		return waitFor(e.outcome(t), future.Map(t.handle.Outcome(), value[uint64]))
+	if t, h := e.take(task); t != nil {
+		return waitFor(e.outcome(t), future.Map(h.Outcome(), value[uint64]))
 	}
 	return future.Ready(uint64(0))
 }

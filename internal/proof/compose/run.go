@@ -184,7 +184,7 @@ func (w *World) spawnTask(id, on int, tree func(e *Task) F) {
 func (t *Task) setHandle(h *executor.JoinHandle[uint64]) {
 	t.w.mu.Lock()
 	defer t.w.mu.Unlock()
-	t.handle, t.abort = h, h.Abort
+	t.handle = h
 }
 
 func (w *World) scopeOf(n int) *executor.Scope {
@@ -267,21 +267,21 @@ func (w *World) Gate(n int) {
 }
 
 func (w *World) Abort(id int) {
-	if t := w.task(id); t != nil && t.abort != nil {
+	if h := w.handleOf(id); h != nil {
 		w.cancelled.Store(true)
-		w.call("Abort", t.abort)
+		w.call("Abort", h.Abort)
 	}
 }
 
 // DropHandle ends the wait for a task, which runs on.
 func (w *World) DropHandle(id int) {
-	t := w.task(id)
-	if t == nil || t.handle == nil || !t.taken.CompareAndSwap(false, true) {
+	t, h := w.task(id), w.handleOf(id)
+	if h == nil || !t.taken.CompareAndSwap(false, true) {
 		return
 	}
 	w.call("JoinHandle.Drop", func() {
 		defer t.taken.Store(false) // meanwhile no node may poll it
-		t.handle.Drop()
+		h.Drop()
 	})
 }
 
@@ -341,17 +341,26 @@ func (w *World) closeLocal() {
 		return
 	}
 	for _, t := range tasks {
-		if t.domain == 1 && t.inDomain == 1 && t.handleNow() && !t.root.ended() &&
+		if t.domain == 1 && t.inDomain == 1 && t.handleNow() != nil && !t.root.ended() &&
 			t.root.in.Load() == 0 && !t.forgotten {
 			w.fail("Close returned early", "task %d of the Local has not ended", t.id)
 		}
 	}
 }
 
-func (t *Task) handleNow() bool {
+// handleNow is the handle, or nil: a task may be used before its spawn has returned.
+func (t *Task) handleNow() *executor.JoinHandle[uint64] {
 	t.w.mu.Lock()
 	defer t.w.mu.Unlock()
-	return t.handle != nil
+	return t.handle
+}
+
+// handleOf is the handle of a task, or nil.
+func (w *World) handleOf(id int) *executor.JoinHandle[uint64] {
+	if t := w.task(id); t != nil {
+		return t.handleNow()
+	}
+	return nil
 }
 
 func (w *World) CloseChannel(n int) { w.call("Channel.Close", w.channel(n).close) }
@@ -811,7 +820,7 @@ func (w *World) clear() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, t := range w.tasks {
-		t.handle, t.abort, t.root, t.ended = nil, nil, nil, nil
+		t.handle, t.root, t.ended = nil, nil, nil
 	}
 	w.tasks, w.leaves, w.cLeaves, w.guards, w.pending = nil, nil, nil, nil, nil
 	w.waits = nil
@@ -834,12 +843,12 @@ func (w *World) stopBusy() {
 // collect waits for each task.
 func (w *World) collect() {
 	for id := range 64 {
-		t := w.task(id)
-		if t == nil || t.handle == nil || t.forgotten || t.taken.Swap(true) {
+		t, h := w.task(id), w.handleOf(id)
+		if h == nil || t.forgotten || t.taken.Swap(true) {
 			continue
 		}
 		w.begin(fmt.Sprintf("the outcome of task %d", id), func() {
-			r := blockon.BlockOn(t.handle.Outcome())
+			r := blockon.BlockOn(h.Outcome())
 			if r.Err != nil {
 				w.panicked(fmt.Sprintf("task %d", id), r.Err)
 				return

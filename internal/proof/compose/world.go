@@ -427,9 +427,9 @@ func (s *site) do(a *Act, cx *rawwaker.Context) {
 	case "open":
 		w.wakeLeaf(a.Arg, 0, true)
 	case "abort":
-		if t := w.task(a.Arg); t != nil && t.abort != nil {
+		if h := w.handleOf(a.Arg); h != nil {
 			w.cancelled.Store(true)
-			t.abort()
+			h.Abort()
 		}
 	case "cancel":
 		w.cancelled.Store(true)
