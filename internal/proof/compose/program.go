@@ -937,13 +937,6 @@ func expectations(p *Program) (all []expectation) {
 			m.sent |= 1 << 60
 		}
 	})
-	for range 4 { // a Clone that is built late may be of a later Shared
-		for _, s := range p.Steps {
-			if s.Tree != nil {
-				m.tasks[s.Ints[0]] = m.of(s.Tree)
-			}
-		}
-	}
 	for i := range p.Steps {
 		s := &p.Steps[i]
 		if s.Tree == nil {
@@ -992,20 +985,13 @@ func (m *model) of(n *Node) bits {
 		m.shared[n.Ints[0]] |= all.may
 	case "TimeoutNow", "Forget", "Filter", "Take", "Next":
 		all.must = 0
-	case "Items", "Values", "CChannel", "Endless":
-		count := 1
-		if n.Op == "Items" {
-			count = n.Ints[3]
-		} else if n.Op != "Endless" {
-			count = n.Ints[1]
+	case "Items", "Values", "CChannel":
+		if n.Ints[len(n.Ints)-1] > 0 { // how many
+			return bits{1 << n.Ints[0], 1 << n.Ints[0]}
 		}
-		if count == 0 {
-			return bits{}
-		}
-		if n.Op == "Endless" {
-			return bits{0, 1 << n.Ints[0]}
-		}
-		return bits{1 << n.Ints[0], 1 << n.Ints[0]}
+		return bits{}
+	case "Endless":
+		return bits{0, 1 << n.Ints[0]}
 	}
 	return all
 }
