@@ -18,12 +18,11 @@ import (
 type Task struct {
 	w          *World
 	id         int
-	domain     int  // 0: the executor, 1: the Local
-	inDomain   int  // 1: it is of one of these, 0: it has a goroutine of its own
-	everywhere bool // its leaves may be polled by other tasks, or inside a call
-	forgotten  bool // never dropped
-	loose      bool // no one has to poll it
-	inC        bool
+	domain     int           // 0: the executor, 1: the Local
+	inDomain   int           // 1: it is of one of these, 0: it has a goroutine of its own
+	everywhere bool          // its leaves may be polled by other tasks, or inside a call
+	forgotten  bool          // never dropped
+	loose      bool          // no one has to poll it
 	blocked    *atomic.Int32 // user code of it
 
 	handle *executor.JoinHandle[uint64]
@@ -42,7 +41,7 @@ type Task struct {
 // with returns a Task like e for a part of its tree.
 func (e *Task) with(change func(e *Task)) *Task {
 	n := &Task{w: e.w, id: e.id, domain: e.domain, inDomain: e.inDomain, everywhere: e.everywhere,
-		forgotten: e.forgotten, loose: e.loose, inC: e.inC, blocked: e.blocked, root: e.root}
+		forgotten: e.forgotten, loose: e.loose, blocked: e.blocked, root: e.root}
 	change(n)
 	return n
 }
@@ -648,7 +647,7 @@ func (e *Task) RecvStream(n int) S {
 // CChannel is the stream of a channel of C with n items; it ends with the program.
 func (e *Task) CChannel(id, n int) S {
 	s, send, end := cChannel(max(n, 1))
-	tx := &cSender{send: send, end: end}
+	tx := &cSender{end: end}
 	s = waitForItems(e.wait("an item of a channel of C that has ended", tx.over.Load, nil), s)
 	for range n {
 		send(1 << id)
@@ -656,7 +655,7 @@ func (e *Task) CChannel(id, n int) S {
 	e.w.mu.Lock()
 	defer e.w.mu.Unlock()
 	if e.w.open.Load() {
-		end()
+		tx.close()
 	} else {
 		e.w.cSenders = append(e.w.cSenders, tx)
 	}

@@ -137,7 +137,7 @@ func child(at string) {
 			p := r.Program
 			if p == nil {
 				answer.Seed = r.From + i
-				fmt.Fprintf(seedWriter{progress}, "%20d", answer.Seed)
+				progress.WriteAt(fmt.Appendf(nil, "%20d", answer.Seed), 0)
 				p = Generate(answer.Seed)
 			}
 			if vs := runOne(p, limit); len(vs) > 0 {
@@ -184,10 +184,6 @@ func warmUp(limit time.Duration) *counts {
 	base.heap = m.HeapAlloc
 	return &base
 }
-
-type seedWriter struct{ f *os.File }
-
-func (w seedWriter) Write(b []byte) (int, error) { return w.f.WriteAt(b, 0) }
 
 // running is the World that watchdog watches, and since when.
 var running struct {

@@ -110,9 +110,13 @@ type oneshotState struct {
 }
 
 type cSender struct {
-	send func(uint64)
 	end  func()
 	over atomic.Bool
+}
+
+func (s *cSender) close() {
+	s.end()
+	s.over.Store(true)
 }
 
 type channelState struct {
@@ -465,8 +469,6 @@ func (s *site) do(a *Act, cx *rawwaker.Context) {
 	case "yield":
 		runtime.Gosched()
 	case "take": // see composeTake
-	case "gc":
-		runtime.GC()
 	default:
 		panic("compose: no act " + a.Do)
 	}
@@ -500,8 +502,7 @@ func (w *World) gateOpenNow(n int) bool {
 
 // nested builds a tree in the middle of a run.
 func (w *World) nested(t *Task, sub func(e *Task) F) F {
-	return sub(&Task{w: w, id: t.id, domain: t.domain, everywhere: true, inC: t.inC,
-		blocked: t.blocked})
+	return sub(&Task{w: w, id: t.id, domain: t.domain, everywhere: true, blocked: t.blocked})
 }
 
 func (w *World) spawnDetached(t *Task, a *Act) {
