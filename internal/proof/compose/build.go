@@ -439,7 +439,7 @@ func (e *Task) Forget(polls int, a func(e *Task) F) F {
 // GiveUp polls a and drops it, if it is pending, n times, and then waits for the last.
 func (e *Task) GiveUp(n int, a func(e *Task) F) F {
 	var f F
-	return &giveUp{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+	return &twoFuncs{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 		if f == nil {
 			f = a(e)
 		}
@@ -458,13 +458,14 @@ func (e *Task) GiveUp(n int, a func(e *Task) F) F {
 	}}
 }
 
-type giveUp struct {
+// twoFuncs is a future of two functions.
+type twoFuncs struct {
 	poll func(cx *rawwaker.Context) rawwaker.Poll[uint64]
 	drop func()
 }
 
-func (g *giveUp) Poll(cx *rawwaker.Context) rawwaker.Poll[uint64] { return g.poll(cx) }
-func (g *giveUp) Drop()                                           { g.drop() }
+func (g *twoFuncs) Poll(cx *rawwaker.Context) rawwaker.Poll[uint64] { return g.poll(cx) }
+func (g *twoFuncs) Drop()                                           { g.drop() }
 
 // Spawned spawns a in the first poll, on the executor (0) or the Local (1), and awaits its handle.
 func (e *Task) Spawned(on int, a func(e *Task) F) F {
@@ -473,7 +474,7 @@ func (e *Task) Spawned(on int, a func(e *Task) F) F {
 	}
 	var h *executor.JoinHandle[uint64]
 	s := e.site("Spawned", nil)
-	return &giveUp{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+	return &twoFuncs{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 		if h == nil {
 			func() {
 				defer s.calling()()
@@ -581,7 +582,7 @@ func (e *Task) Values(id, n int) S {
 func (e *Task) Unordered(fs ...F) S {
 	u := &unorderedOf{w: e.w}
 	for i, f := range fs {
-		fs[i] = &giveUp{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+		fs[i] = &twoFuncs{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 			p := f.Poll(cx)
 			if p.IsReady() {
 				u.taken++

@@ -32,19 +32,19 @@ var plants = map[string]func(op string, f F) F{
 		if op != "Leaf" {
 			return f
 		}
-		return &giveUp{poll: f.Poll, drop: func() { drop(f); drop(f) }}
+		return &twoFuncs{poll: f.Poll, drop: func() { drop(f); drop(f) }}
 	},
 	"drops_nothing": func(op string, f F) F {
 		if op != "Join" {
 			return f
 		}
-		return &giveUp{poll: f.Poll, drop: func() {}}
+		return &twoFuncs{poll: f.Poll, drop: func() {}}
 	},
 	"is_polled_after_ready": func(op string, f F) F {
 		if op != "Leaf" {
 			return f
 		}
-		return &giveUp{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+		return &twoFuncs{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 			p := f.Poll(cx)
 			if p.IsReady() {
 				f.Poll(cx)
@@ -56,7 +56,7 @@ var plants = map[string]func(op string, f F) F{
 		if op != "Map" {
 			return f
 		}
-		return &giveUp{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+		return &twoFuncs{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 			return f.Poll(rawwaker.NewContext(rawwaker.Noop()))
 		}, drop: func() { drop(f) }}
 	},
@@ -64,7 +64,7 @@ var plants = map[string]func(op string, f F) F{
 		if op != "All" {
 			return f
 		}
-		return &giveUp{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+		return &twoFuncs{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 			p := f.Poll(cx)
 			if p.IsReady() {
 				v := p.Value()

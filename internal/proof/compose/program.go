@@ -907,7 +907,7 @@ type expectation struct {
 
 type bits struct{ must, may uint64 }
 
-// model says which bits a node's result must and may have, if nothing fails.
+// model computes which bits a node's result must and may have, if nothing fails.
 type model struct {
 	tasks    map[int]bits
 	shared   map[int]uint64

@@ -256,7 +256,7 @@ func (w *World) RunUntil(id int, tree func(e *Task) F) {
 func (w *World) Open(id, how int) { w.call("Open", func() { w.wakeLeaf(id, how, true) }) }
 func (w *World) Wake(id, how int) { w.call("Wake", func() { w.wakeLeaf(id, how, false) }) }
 
-// Gate lets the user code on that blocks at gate n.
+// Gate opens gate n: the user code that blocks there continues.
 func (w *World) Gate(n int) {
 	n %= len(w.gates)
 	if !w.gateOpen[n] {
@@ -272,7 +272,7 @@ func (w *World) Abort(id int) {
 	}
 }
 
-// DropHandle ends the wait for a task, which runs on.
+// DropHandle drops the handle of a task, which continues.
 func (w *World) DropHandle(id int) {
 	t, h := w.task(id), w.handleOf(id)
 	if h == nil || !t.taken.CompareAndSwap(false, true) {
@@ -743,7 +743,7 @@ func (w *World) delayed(t *Task) bool {
 	return false
 }
 
-// Expect says which bits the result of a task must and may have.
+// Expect sets which bits the result of a task must and may have.
 func (w *World) Expect(id, must, may int) {
 	if t := w.task(id); t != nil {
 		t.expected, t.must, t.may = true, uint64(must), uint64(may)

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// F and S are what programs are composed of. The bits of a value say which leaves it came from.
+// F and S are what programs are composed of. The bits of a value are the leaves that it came from.
 type (
 	F = rawwaker.Future[uint64]
 	S = rawwaker.Stream[uint64]
@@ -625,7 +625,7 @@ func (l *leaf) wake(how int, open bool) {
 	}
 }
 
-// enterLeaf is the first half of a poll: it reports whether the leaf may end.
+// pollLeaf is the first half of a poll: it reports whether the leaf may end.
 func (l *leaf) pollLeaf(cx *rawwaker.Context) bool {
 	n := l.polls.Add(1)
 	l.register(cx.Waker())
@@ -764,7 +764,7 @@ func (w *World) localOf() *executor.Local {
 		switch {
 		case w.Forget:
 		case w.Host == "waker" && HasC:
-			w.local.WakeWith(rawwaker.FromFunc(w.rouse))
+			w.local.WakeWith(rawwaker.FromFunc(w.wakeHost))
 		default:
 			w.local.OnWake(w.hook)
 		}
@@ -779,7 +779,7 @@ func (w *World) hook() {
 	if w.Hook > 0 && w.hooks.Add(1) >= int32(w.Hook) && !onItsOwn() && !w.hookOver.Swap(true) {
 		w.hookPanics()
 	}
-	w.rouse()
+	w.wakeHost()
 }
 
 // onItsOwn is whether the library calls the hook on a goroutine of its own. There a panic
@@ -797,8 +797,8 @@ func (w *World) hookPanics() {
 	panic(fault{"hook"})
 }
 
-// rouse wakes the host. A function waker of WakeWith may be called after Close.
-func (w *World) rouse() {
+// wakeHost wakes the host. A function waker of WakeWith may be called after Close.
+func (w *World) wakeHost() {
 	select {
 	case w.bell <- struct{}{}:
 	default:
@@ -835,7 +835,7 @@ func (w *World) trySend(n int, v uint64) {
 
 // ---------------------------------------------------------------------------------- the end
 
-// hangs ends the process with status 3, and says what it waits for.
+// hangs ends the process with status 3, and prints what it waits for.
 func (w *World) hangs() {
 	what := "the controller"
 	if p := w.waiting.Load(); p != nil {

@@ -252,7 +252,7 @@ func (l *goLab) run(
 
 // hangs returns true when a process that usually takes the time took hangs, and false when it has
 // ended. A process hangs if it uses no processor for long, or very much of it: on a busy machine
-// the time that passes says little.
+// the time that passes is no measure.
 func hangs(pid int, took time.Duration, ended <-chan struct{}) bool {
 	began := time.Now()
 	last, since := time.Duration(-1), began
@@ -280,7 +280,7 @@ func hangs(pid int, took time.Duration, ended <-chan struct{}) bool {
 	}
 }
 
-// processor returns how long the threads of a process have run. Only Linux tells.
+// processor returns how long the threads of a process have run. Only Linux reports it.
 func processor(pid int) (used time.Duration, ok bool) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
