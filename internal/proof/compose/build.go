@@ -18,17 +18,15 @@ import (
 type Task struct {
 	w          *World
 	id         int
-	domain     int  // 0: the executor, 1: the Local
-	inDomain   int  // 1: it is of one of these, 0: it has a goroutine of its own
-	everywhere bool // its leaves may be polled by other tasks, or inside a call
-	forgotten  bool // never dropped
-	loose      bool // no one has to poll it
-	inC        bool
+	domain     int           // 0: the executor, 1: the Local
+	inDomain   int           // 1: it is of one of these, 0: it has a goroutine of its own
+	everywhere bool          // its leaves may be polled by other tasks, or inside a call
+	forgotten  bool          // never dropped
+	loose      bool          // no one has to poll it
 	blocked    *atomic.Int32 // user code of it
 
 	handle *executor.JoinHandle[uint64]
 	taken  atomic.Bool // the handle, by a node
-	abort  func()
 	root   *probe
 	ended  *call
 	result result
@@ -43,7 +41,7 @@ type Task struct {
 // with returns a Task like e for a part of its tree.
 func (e *Task) with(change func(e *Task)) *Task {
 	n := &Task{w: e.w, id: e.id, domain: e.domain, inDomain: e.inDomain, everywhere: e.everywhere,
-		forgotten: e.forgotten, loose: e.loose, inC: e.inC, blocked: e.blocked, root: e.root}
+		forgotten: e.forgotten, loose: e.loose, blocked: e.blocked, root: e.root}
 	change(n)
 	return n
 }
@@ -259,24 +257,28 @@ func (s *sender) Drop() {
 
 // Handle is the handle of an earlier task, Outcome the same without its panic.
 func (e *Task) Handle(task int) F {
-	if t := e.take(task); t != nil {
-		return waitFor[uint64](e.outcome(t), t.handle)
+	if t, h := e.take(task); t != nil {
+		return waitFor[uint64](e.outcome(t), h)
 	}
 	return future.Ready(uint64(0))
 }
 
-// take returns a task whose handle no other node has, or nil.
-func (e *Task) take(task int) *Task {
-	if t := e.w.task(task); t != nil && t.handle != nil && !t.forgotten &&
-		t.taken.CompareAndSwap(false, true) {
-		return t
+// take returns a task whose handle no other node has, and the handle; or nil.
+func (e *Task) take(task int) (*Task, *executor.JoinHandle[uint64]) {
+	t := e.w.task(task)
+	if t == nil || t.forgotten {
+		return nil, nil
 	}
-	return nil
+	h := t.handleNow()
+	if h == nil || !t.taken.CompareAndSwap(false, true) {
+		return nil, nil
+	}
+	return t, h
 }
 
 func (e *Task) Outcome(task int) F {
-	if t := e.take(task); t != nil {
-		return waitFor(e.outcome(t), future.Map(t.handle.Outcome(), value[uint64]))
+	if t, h := e.take(task); t != nil {
+		return waitFor(e.outcome(t), future.Map(h.Outcome(), value[uint64]))
 	}
 	return future.Ready(uint64(0))
 }
@@ -437,7 +439,7 @@ func (e *Task) Forget(polls int, a func(e *Task) F) F {
 // GiveUp polls a and drops it, if it is pending, n times, and then waits for the last.
 func (e *Task) GiveUp(n int, a func(e *Task) F) F {
 	var f F
-	return &giveUp{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+	return &twoFuncs{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 		if f == nil {
 			f = a(e)
 		}
@@ -456,13 +458,14 @@ func (e *Task) GiveUp(n int, a func(e *Task) F) F {
 	}}
 }
 
-type giveUp struct {
+// twoFuncs is a future of two functions.
+type twoFuncs struct {
 	poll func(cx *rawwaker.Context) rawwaker.Poll[uint64]
 	drop func()
 }
 
-func (g *giveUp) Poll(cx *rawwaker.Context) rawwaker.Poll[uint64] { return g.poll(cx) }
-func (g *giveUp) Drop()                                           { g.drop() }
+func (g *twoFuncs) Poll(cx *rawwaker.Context) rawwaker.Poll[uint64] { return g.poll(cx) }
+func (g *twoFuncs) Drop()                                           { g.drop() }
 
 // Spawned spawns a in the first poll, on the executor (0) or the Local (1), and awaits its handle.
 func (e *Task) Spawned(on int, a func(e *Task) F) F {
@@ -471,7 +474,7 @@ func (e *Task) Spawned(on int, a func(e *Task) F) F {
 	}
 	var h *executor.JoinHandle[uint64]
 	s := e.site("Spawned", nil)
-	return &giveUp{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+	return &twoFuncs{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 		if h == nil {
 			func() {
 				defer s.calling()()
@@ -579,7 +582,7 @@ func (e *Task) Values(id, n int) S {
 func (e *Task) Unordered(fs ...F) S {
 	u := &unorderedOf{w: e.w}
 	for i, f := range fs {
-		fs[i] = &giveUp{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+		fs[i] = &twoFuncs{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 			p := f.Poll(cx)
 			if p.IsReady() {
 				u.taken++
@@ -645,7 +648,7 @@ func (e *Task) RecvStream(n int) S {
 // CChannel is the stream of a channel of C with n items; it ends with the program.
 func (e *Task) CChannel(id, n int) S {
 	s, send, end := cChannel(max(n, 1))
-	tx := &cSender{send: send, end: end}
+	tx := &cSender{end: end}
 	s = waitForItems(e.wait("an item of a channel of C that has ended", tx.over.Load, nil), s)
 	for range n {
 		send(1 << id)
@@ -653,7 +656,7 @@ func (e *Task) CChannel(id, n int) S {
 	e.w.mu.Lock()
 	defer e.w.mu.Unlock()
 	if e.w.open.Load() {
-		end()
+		tx.close()
 	} else {
 		e.w.cSenders = append(e.w.cSenders, tx)
 	}

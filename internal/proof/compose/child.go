@@ -44,48 +44,41 @@ func now() counts {
 	if entries, err := os.ReadDir("/proc/self/fd"); err == nil {
 		c.descriptors = len(entries)
 	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	c.heap = m.HeapAlloc
 	return c
 }
 
 // heapGrowth is by how much the heap of a child may grow over all its programs.
 const heapGrowth = 3 << 20
 
-func (c counts) within(base counts) bool {
-	return c.boxes <= base.boxes && c.cores <= base.cores && c.handles <= base.handles &&
-		c.futures <= base.futures && c.leaves <= base.leaves && c.marks <= base.marks &&
-		c.goroutines <= base.goroutines && c.descriptors <= base.descriptors
-}
-
-// balance collects garbage until nothing is alive that was not in base, and says what is left.
-func balance(base *counts, wait time.Duration) *Violation {
+// balance collects garbage until nothing is alive that was not in base, and returns what is left.
+func balance(base counts, wait time.Duration) *Violation {
 	if !long().settle(3 * wait) {
 		return &Violation{"late: a sleep was not woken", "beside others whose wakers block"}
 	}
 	for deadline := time.Now().Add(wait); ; time.Sleep(time.Millisecond) {
 		runtime.GC()
 		c := now()
-		if base == nil {
-			return nil
-		}
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		// Perhaps cleanups are due. A trace keeps the number of each waker as long as the process.
-		grown := base.heap > 0 && m.HeapAlloc > base.heap+heapGrowth && !debugs("trace=")
+		over := c.over(base)
+		// A trace keeps the number of each waker as long as the process.
+		grown := c.heap > base.heap+heapGrowth && !debugs("trace=")
 		switch {
-		case c.within(*base) && !grown:
+		case over == "" && !grown:
 			return nil
-		case time.Now().Before(deadline):
-		case c.within(*base):
-			return &Violation{"leak of heap", fmt.Sprintf("%d bytes; at first: %d", m.HeapAlloc,
-				base.heap)}
+		case time.Now().Before(deadline): // perhaps cleanups are due
+		case over == "":
+			return &Violation{"leak of heap", fmt.Sprintf("%d bytes; at first: %d", c.heap, base.heap)}
 		default:
 			buf := make([]byte, 1<<16)
-			return &Violation{"leak of " + c.over(*base), fmt.Sprintf("alive: %+v; at first: %+v\n%s",
-				c, *base, buf[:runtime.Stack(buf, true)])}
+			return &Violation{"leak of " + over, fmt.Sprintf("alive: %+v; at first: %+v\n%s",
+				c, base, buf[:runtime.Stack(buf, true)])}
 		}
 	}
 }
 
+// over is what c has more of than base, the heap excepted; or "".
 func (c counts) over(base counts) string {
 	var all []string
 	for _, n := range []struct {
@@ -137,7 +130,7 @@ func child(at string) {
 			p := r.Program
 			if p == nil {
 				answer.Seed = r.From + i
-				fmt.Fprintf(seedWriter{progress}, "%20d", answer.Seed)
+				progress.WriteAt(fmt.Appendf(nil, "%20d", answer.Seed), 0)
 				p = Generate(answer.Seed)
 			}
 			if vs := runOne(p, limit); len(vs) > 0 {
@@ -150,7 +143,7 @@ func child(at string) {
 			if r.Wait > 0 {
 				wait = time.Duration(r.Wait) * time.Millisecond
 			}
-			answer.Violation = balance(base, wait)
+			answer.Violation = balance(*base, wait)
 			long().release()
 		}
 		out.Encode(answer)
@@ -173,21 +166,15 @@ func warmUp(limit time.Duration) *counts {
 		long().giveUpOne(i)
 	}
 	long().release()
-	balance(nil, time.Minute)
+	long().settle(3 * time.Minute)
+	runtime.GC()
 	for range 3 {
 		time.Sleep(time.Millisecond)
 		runtime.GC()
 	}
 	base := now()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	base.heap = m.HeapAlloc
 	return &base
 }
-
-type seedWriter struct{ f *os.File }
-
-func (w seedWriter) Write(b []byte) (int, error) { return w.f.WriteAt(b, 0) }
 
 // running is the World that watchdog watches, and since when.
 var running struct {

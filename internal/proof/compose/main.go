@@ -136,7 +136,7 @@ func (r *runner) lane(i int) {
 		}
 		for n > 0 {
 			if p == nil {
-				if p = start(i); !r.lanes(i, p) {
+				if p = start(); !r.lanes(i, p) {
 					return
 				}
 			}
@@ -152,7 +152,7 @@ func (r *runner) lane(i int) {
 			p = nil
 			seed := got.Seed
 			if atBalance(got.Violation.Kind) {
-				seed = r.leaking(i, from, n, got.Violation.Kind)
+				seed = r.leaking(from, n, got.Violation.Kind)
 				r.report(i, seed, got.Violation)
 				r.done.Add(int64(n))
 				break
@@ -193,11 +193,11 @@ func (r *runner) lanes(i int, p *process) bool {
 	return len(r.kinds) < *flagMost
 }
 
-// leaking returns which of n programs leaks, or 0.
-func (r *runner) leaking(lane int, from uint64, n int, kind string) uint64 {
+// leaking returns which of n programs leaks. If none does without those before it, it is the last.
+func (r *runner) leaking(from uint64, n int, kind string) uint64 {
 	for n > 1 {
 		half := n / 2
-		p := start(lane)
+		p := start()
 		got := p.ask(request{From: from, N: half, Balance: true, Wait: 2000, Limit: 60000})
 		p.end()
 		if got.Violation != nil && got.Violation.Kind == kind {
@@ -228,7 +228,7 @@ func (r *runner) report(lane int, seed uint64, v *Violation) {
 	p := Generate(seed)
 	text := ""
 	if *flagShrink {
-		s := &shrinker{lane: lane, kind: v.Kind, until: time.Now().Add(90 * time.Second)}
+		s := &shrinker{kind: v.Kind, until: time.Now().Add(90 * time.Second)}
 		defer s.end()
 		if s.bad(p) {
 			p = shrink(p, s.bad)
@@ -264,7 +264,6 @@ func cut(s string) string {
 }
 
 type shrinker struct {
-	lane  int
 	kind  string
 	p     *process
 	last  Violation
@@ -279,7 +278,7 @@ func (s *shrinker) bad(p *Program) bool {
 		return false
 	}
 	if s.p == nil {
-		s.p = start(s.lane)
+		s.p = start()
 	}
 	r := request{Program: p, Repeat: 30, Limit: 2000}
 	if atBalance(s.kind) {
@@ -308,7 +307,7 @@ type process struct {
 	read   int // of errs
 }
 
-func start(lane int) *process {
+func start() *process {
 	p := &process{}
 	var err error
 	if p.folder, err = os.MkdirTemp("", "compose"); err != nil {

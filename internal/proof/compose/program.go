@@ -175,23 +175,22 @@ type where struct {
 }
 
 type generator struct {
-	r         *rand.Rand
-	p         *Program
-	id        int
-	nodes     int
-	faults    int
-	useC      bool
-	goexit    bool
-	close     string
-	linked    bool // tasks use each other
-	shared    [4]bool
-	building  [4]bool // the Shared whose future is being made
-	handles   []int   // tasks that have one
-	scopes    [2]bool
-	done      [2]bool // a task awaits the scope
-	noGo      bool
-	unwinding bool // panics may unwind through C
-	huge      bool // a loop of many rounds is due
+	r        *rand.Rand
+	p        *Program
+	id       int
+	nodes    int
+	faults   int
+	useC     bool
+	goexit   bool
+	close    string
+	linked   bool // tasks use each other
+	shared   [4]bool
+	building [4]bool // the Shared whose future is being made
+	handles  []int   // tasks that have one
+	scopes   [2]bool
+	done     [2]bool // a task awaits the scope
+	noGo     bool
+	huge     bool // a loop of many rounds is due
 }
 
 func (g *generator) n(n int) int { return g.r.IntN(n) }
@@ -214,7 +213,6 @@ func (g *generator) anID() int { return 1 + g.n(min(g.id+2, 59)) }
 func Generate(seed uint64) *Program {
 	g := &generator{r: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), p: &Program{}}
 	g.useC = HasC && g.chance(55)
-	g.unwinding = !asan
 	g.goexit = g.chance(50)
 	g.linked = g.chance(60)
 	g.close = g.pick("closeExecutor", "closeLocal")
@@ -623,7 +621,7 @@ func (g *generator) acts(c where, inDrop, inLeafOfC bool) (acts []ActOf) {
 		if inDrop && g.chance(40) && !c.forgot {
 			a.On, a.At = 1, 1
 		}
-		unwinds := (!inLeafOfC || g.unwinding && !c.inC) && !(a.On == 1 && c.inC)
+		unwinds := (!inLeafOfC || !asan && !c.inC) && !(a.On == 1 && c.inC)
 		switch k := g.n(24); {
 		case k < 5 && unwinds:
 			a.Do = "panic"
@@ -909,7 +907,7 @@ type expectation struct {
 
 type bits struct{ must, may uint64 }
 
-// model says which bits a node's result must and may have, if nothing fails.
+// model computes which bits a node's result must and may have, if nothing fails.
 type model struct {
 	tasks    map[int]bits
 	shared   map[int]uint64
@@ -937,13 +935,6 @@ func expectations(p *Program) (all []expectation) {
 			m.sent |= 1 << 60
 		}
 	})
-	for range 4 { // a Clone that is built late may be of a later Shared
-		for _, s := range p.Steps {
-			if s.Tree != nil {
-				m.tasks[s.Ints[0]] = m.of(s.Tree)
-			}
-		}
-	}
 	for i := range p.Steps {
 		s := &p.Steps[i]
 		if s.Tree == nil {
@@ -992,20 +983,13 @@ func (m *model) of(n *Node) bits {
 		m.shared[n.Ints[0]] |= all.may
 	case "TimeoutNow", "Forget", "Filter", "Take", "Next":
 		all.must = 0
-	case "Items", "Values", "CChannel", "Endless":
-		count := 1
-		if n.Op == "Items" {
-			count = n.Ints[3]
-		} else if n.Op != "Endless" {
-			count = n.Ints[1]
+	case "Items", "Values", "CChannel":
+		if n.Ints[len(n.Ints)-1] > 0 { // how many
+			return bits{1 << n.Ints[0], 1 << n.Ints[0]}
 		}
-		if count == 0 {
-			return bits{}
-		}
-		if n.Op == "Endless" {
-			return bits{0, 1 << n.Ints[0]}
-		}
-		return bits{1 << n.Ints[0], 1 << n.Ints[0]}
+		return bits{}
+	case "Endless":
+		return bits{0, 1 << n.Ints[0]}
 	}
 	return all
 }

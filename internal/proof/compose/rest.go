@@ -200,7 +200,7 @@ type sharedState struct {
 }
 
 func (s *sharedState) inner(f F) F {
-	return &giveUp{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
+	return &twoFuncs{poll: func(cx *rawwaker.Context) rawwaker.Poll[uint64] {
 		p := f.Poll(cx)
 		if p.IsReady() {
 			s.over.Store(true)

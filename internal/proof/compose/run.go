@@ -26,9 +26,8 @@ type result struct {
 }
 
 // newTask makes the tree of a task.
-func (w *World) newTask(id, domain, inDomain int, inC bool, tree func(e *Task) F) *Task {
-	t := &Task{w: w, id: id, domain: domain, inDomain: inDomain, inC: inC,
-		blocked: &atomic.Int32{}}
+func (w *World) newTask(id, domain, inDomain int, tree func(e *Task) F) *Task {
+	t := &Task{w: w, id: id, domain: domain, inDomain: inDomain, blocked: &atomic.Int32{}}
 	if domain == 1 && inDomain == 1 && w.Forget {
 		t.forgotten, t.loose = true, true
 	}
@@ -54,20 +53,20 @@ func (w *World) alone(t *Task, name string, run func(f F) (uint64, error)) {
 }
 
 func (w *World) BlockOn(id int, tree func(e *Task) F) {
-	w.alone(w.newTask(id, 0, 0, false, tree), "BlockOn", func(f F) (uint64, error) {
+	w.alone(w.newTask(id, 0, 0, tree), "BlockOn", func(f F) (uint64, error) {
 		return blockon.BlockOn(f), nil
 	})
 }
 
 func (w *World) Await(id int, tree func(e *Task) F) {
-	w.alone(w.newTask(id, 0, 0, false, tree), "Await", func(f F) (uint64, error) {
+	w.alone(w.newTask(id, 0, 0, tree), "Await", func(f F) (uint64, error) {
 		return blockon.Await(w.ctx, f)
 	})
 }
 
 // AwaitCancel has a cancel function that opens a leaf.
 func (w *World) AwaitCancel(id int, acts []Act, tree func(e *Task) F) {
-	t := w.newTask(id, 0, 0, false, tree)
+	t := w.newTask(id, 0, 0, tree)
 	s := t.site("cancel", acts)
 	w.alone(t, "AwaitCancel", func(f F) (uint64, error) {
 		return blockon.AwaitCancel(w.ctx, f, func() { s.visit(0, nil) })
@@ -75,7 +74,7 @@ func (w *World) AwaitCancel(id int, acts []Act, tree func(e *Task) F) {
 }
 
 func (w *World) Spin(id int, tree func(e *Task) F) {
-	w.alone(w.newTask(id, 0, 0, false, tree), "Spin", func(f F) (uint64, error) {
+	w.alone(w.newTask(id, 0, 0, tree), "Spin", func(f F) (uint64, error) {
 		return blockon.Spin(f), nil
 	})
 }
@@ -83,7 +82,7 @@ func (w *World) Spin(id int, tree func(e *Task) F) {
 // CHost has C poll the task: 0 and 1 rawwaker_block_on, here and on a C thread; 2 a loop of C; 3
 // the same, with a new thread for each poll.
 func (w *World) CHost(id, how int, tree func(e *Task) F) {
-	w.alone(w.newTask(id, 0, 0, true, tree), "the C host", func(f F) (uint64, error) {
+	w.alone(w.newTask(id, 0, 0, tree), "the C host", func(f F) (uint64, error) {
 		code, v := cHost(f, how%4)
 		switch code {
 		case 0:
@@ -103,7 +102,7 @@ func (w *World) Manual(id int, acts []Act, tree func(e *Task) F) { w.manual(id, 
 func (w *World) Waiter(id int, acts []Act, tree func(e *Task) F) { w.manual(id, acts, tree, false) }
 
 func (w *World) manual(id int, acts []Act, tree func(e *Task) F, others bool) {
-	t := w.newTask(id, 0, 0, false, tree)
+	t := w.newTask(id, 0, 0, tree)
 	s := t.site("waker", acts)
 	s.waker = others
 	w.alone(t, "Manual", func(f F) (uint64, error) {
@@ -136,7 +135,7 @@ func (w *World) manual(id int, acts []Act, tree func(e *Task) F, others bool) {
 
 // Swap polls each time with a new waker, of C if there is C. An act may drop it during the poll.
 func (w *World) Swap(id int, tree func(e *Task) F) {
-	t := w.newTask(id, 0, 0, false, tree)
+	t := w.newTask(id, 0, 0, tree)
 	w.alone(t, "Swap", func(f F) (uint64, error) {
 		bell := make(chan struct{}, 1)
 		wake := func() {
@@ -177,14 +176,14 @@ func (w *World) Exec(id int, tree func(e *Task) F)  { w.spawnTask(id, 0, tree) }
 func (w *World) Local(id int, tree func(e *Task) F) { w.spawnTask(id, 1, tree) }
 
 func (w *World) spawnTask(id, on int, tree func(e *Task) F) {
-	t := w.newTask(id, on, 1, false, tree)
+	t := w.newTask(id, on, 1, tree)
 	w.call("Spawn", func() { t.setHandle(w.spawn(on, t.root)) })
 }
 
 func (t *Task) setHandle(h *executor.JoinHandle[uint64]) {
 	t.w.mu.Lock()
 	defer t.w.mu.Unlock()
-	t.handle, t.abort = h, h.Abort
+	t.handle = h
 }
 
 func (w *World) scopeOf(n int) *executor.Scope {
@@ -206,7 +205,7 @@ func (w *World) scopeOf(n int) *executor.Scope {
 // Scoped spawns a task in the scope of the executor (0) or the Local (1).
 func (w *World) Scoped(id, on int, tree func(e *Task) F) {
 	on %= 2
-	t := w.newTask(id, on, 1, false, tree)
+	t := w.newTask(id, on, 1, tree)
 	w.mu.Lock()
 	t.scoped = true
 	w.mu.Unlock()
@@ -219,7 +218,7 @@ func (w *World) Scoped(id, on int, tree func(e *Task) F) {
 // Detached spawns a task without a handle.
 func (w *World) Detached(id, on int, tree func(e *Task) F) {
 	on %= 2
-	t := w.newTask(id, on, 1, false, tree)
+	t := w.newTask(id, on, 1, tree)
 	f := future.Map[uint64](t.root, func(uint64) struct{} { return struct{}{} })
 	w.call("Detach", func() {
 		if on == 0 {
@@ -236,7 +235,7 @@ func (w *World) RunUntil(id int, tree func(e *Task) F) {
 		w.Local(id, tree)
 		return
 	}
-	t := w.newTask(id, 1, 1, false, tree)
+	t := w.newTask(id, 1, 1, tree)
 	l := w.localOf()
 	w.mu.Lock()
 	first := w.ticker == nil
@@ -257,7 +256,7 @@ func (w *World) RunUntil(id int, tree func(e *Task) F) {
 func (w *World) Open(id, how int) { w.call("Open", func() { w.wakeLeaf(id, how, true) }) }
 func (w *World) Wake(id, how int) { w.call("Wake", func() { w.wakeLeaf(id, how, false) }) }
 
-// Gate lets the user code on that blocks at gate n.
+// Gate opens gate n: the user code that blocks there continues.
 func (w *World) Gate(n int) {
 	n %= len(w.gates)
 	if !w.gateOpen[n] {
@@ -267,21 +266,21 @@ func (w *World) Gate(n int) {
 }
 
 func (w *World) Abort(id int) {
-	if t := w.task(id); t != nil && t.abort != nil {
+	if h := w.handleOf(id); h != nil {
 		w.cancelled.Store(true)
-		w.call("Abort", t.abort)
+		w.call("Abort", h.Abort)
 	}
 }
 
-// DropHandle ends the wait for a task, which runs on.
+// DropHandle drops the handle of a task, which continues.
 func (w *World) DropHandle(id int) {
-	t := w.task(id)
-	if t == nil || t.handle == nil || !t.taken.CompareAndSwap(false, true) {
+	t, h := w.task(id), w.handleOf(id)
+	if h == nil || !t.taken.CompareAndSwap(false, true) {
 		return
 	}
 	w.call("JoinHandle.Drop", func() {
 		defer t.taken.Store(false) // meanwhile no node may poll it
-		t.handle.Drop()
+		h.Drop()
 	})
 }
 
@@ -341,17 +340,26 @@ func (w *World) closeLocal() {
 		return
 	}
 	for _, t := range tasks {
-		if t.domain == 1 && t.inDomain == 1 && t.handleNow() && !t.root.ended() &&
+		if t.domain == 1 && t.inDomain == 1 && t.handleNow() != nil && !t.root.ended() &&
 			t.root.in.Load() == 0 && !t.forgotten {
 			w.fail("Close returned early", "task %d of the Local has not ended", t.id)
 		}
 	}
 }
 
-func (t *Task) handleNow() bool {
+// handleNow is the handle, or nil: a task may be used before its spawn has returned.
+func (t *Task) handleNow() *executor.JoinHandle[uint64] {
 	t.w.mu.Lock()
 	defer t.w.mu.Unlock()
-	return t.handle != nil
+	return t.handle
+}
+
+// handleOf is the handle of a task, or nil.
+func (w *World) handleOf(id int) *executor.JoinHandle[uint64] {
+	if t := w.task(id); t != nil {
+		return t.handleNow()
+	}
+	return nil
 }
 
 func (w *World) CloseChannel(n int) { w.call("Channel.Close", w.channel(n).close) }
@@ -735,7 +743,7 @@ func (w *World) delayed(t *Task) bool {
 	return false
 }
 
-// Expect says which bits the result of a task must and may have.
+// Expect sets which bits the result of a task must and may have.
 func (w *World) Expect(id, must, may int) {
 	if t := w.task(id); t != nil {
 		t.expected, t.must, t.may = true, uint64(must), uint64(may)
@@ -788,10 +796,7 @@ func (w *World) End(order int) []Violation {
 		w.SendOneshot(i, 2, 0)
 	}
 	for _, s := range senders {
-		w.call("drop of a C sender", func() {
-			s.end()
-			s.over.Store(true)
-		})
+		w.call("drop of a C sender", s.close)
 	}
 	w.rest()
 	w.stopBusy()
@@ -811,7 +816,7 @@ func (w *World) clear() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, t := range w.tasks {
-		t.handle, t.abort, t.root, t.ended = nil, nil, nil, nil
+		t.handle, t.root, t.ended = nil, nil, nil
 	}
 	w.tasks, w.leaves, w.cLeaves, w.guards, w.pending = nil, nil, nil, nil, nil
 	w.waits = nil
@@ -834,12 +839,12 @@ func (w *World) stopBusy() {
 // collect waits for each task.
 func (w *World) collect() {
 	for id := range 64 {
-		t := w.task(id)
-		if t == nil || t.handle == nil || t.forgotten || t.taken.Swap(true) {
+		t, h := w.task(id), w.handleOf(id)
+		if h == nil || t.forgotten || t.taken.Swap(true) {
 			continue
 		}
 		w.begin(fmt.Sprintf("the outcome of task %d", id), func() {
-			r := blockon.BlockOn(t.handle.Outcome())
+			r := blockon.BlockOn(h.Outcome())
 			if r.Err != nil {
 				w.panicked(fmt.Sprintf("task %d", id), r.Err)
 				return

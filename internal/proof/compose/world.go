@@ -17,7 +17,7 @@ import (
 	"github.com/seed-8a1b3254/ffiwaker/rawwaker"
 )
 
-// F and S are what programs are composed of. The bits of a value say which leaves it came from.
+// F and S are what programs are composed of. The bits of a value are the leaves that it came from.
 type (
 	F = rawwaker.Future[uint64]
 	S = rawwaker.Stream[uint64]
@@ -110,9 +110,13 @@ type oneshotState struct {
 }
 
 type cSender struct {
-	send func(uint64)
 	end  func()
 	over atomic.Bool
+}
+
+func (s *cSender) close() {
+	s.end()
+	s.over.Store(true)
 }
 
 type channelState struct {
@@ -427,9 +431,9 @@ func (s *site) do(a *Act, cx *rawwaker.Context) {
 	case "open":
 		w.wakeLeaf(a.Arg, 0, true)
 	case "abort":
-		if t := w.task(a.Arg); t != nil && t.abort != nil {
+		if h := w.handleOf(a.Arg); h != nil {
 			w.cancelled.Store(true)
-			t.abort()
+			h.Abort()
 		}
 	case "cancel":
 		w.cancelled.Store(true)
@@ -465,8 +469,6 @@ func (s *site) do(a *Act, cx *rawwaker.Context) {
 	case "yield":
 		runtime.Gosched()
 	case "take": // see composeTake
-	case "gc":
-		runtime.GC()
 	default:
 		panic("compose: no act " + a.Do)
 	}
@@ -500,8 +502,7 @@ func (w *World) gateOpenNow(n int) bool {
 
 // nested builds a tree in the middle of a run.
 func (w *World) nested(t *Task, sub func(e *Task) F) F {
-	return sub(&Task{w: w, id: t.id, domain: t.domain, everywhere: true, inC: t.inC,
-		blocked: t.blocked})
+	return sub(&Task{w: w, id: t.id, domain: t.domain, everywhere: true, blocked: t.blocked})
 }
 
 func (w *World) spawnDetached(t *Task, a *Act) {
@@ -624,7 +625,7 @@ func (l *leaf) wake(how int, open bool) {
 	}
 }
 
-// enterLeaf is the first half of a poll: it reports whether the leaf may end.
+// pollLeaf is the first half of a poll: it reports whether the leaf may end.
 func (l *leaf) pollLeaf(cx *rawwaker.Context) bool {
 	n := l.polls.Add(1)
 	l.register(cx.Waker())
@@ -763,7 +764,7 @@ func (w *World) localOf() *executor.Local {
 		switch {
 		case w.Forget:
 		case w.Host == "waker" && HasC:
-			w.local.WakeWith(rawwaker.FromFunc(w.rouse))
+			w.local.WakeWith(rawwaker.FromFunc(w.wakeHost))
 		default:
 			w.local.OnWake(w.hook)
 		}
@@ -778,7 +779,7 @@ func (w *World) hook() {
 	if w.Hook > 0 && w.hooks.Add(1) >= int32(w.Hook) && !onItsOwn() && !w.hookOver.Swap(true) {
 		w.hookPanics()
 	}
-	w.rouse()
+	w.wakeHost()
 }
 
 // onItsOwn is whether the library calls the hook on a goroutine of its own. There a panic
@@ -796,8 +797,8 @@ func (w *World) hookPanics() {
 	panic(fault{"hook"})
 }
 
-// rouse wakes the host. A function waker of WakeWith may be called after Close.
-func (w *World) rouse() {
+// wakeHost wakes the host. A function waker of WakeWith may be called after Close.
+func (w *World) wakeHost() {
 	select {
 	case w.bell <- struct{}{}:
 	default:
@@ -834,7 +835,7 @@ func (w *World) trySend(n int, v uint64) {
 
 // ---------------------------------------------------------------------------------- the end
 
-// hangs ends the process with status 3, and says what it waits for.
+// hangs ends the process with status 3, and prints what it waits for.
 func (w *World) hangs() {
 	what := "the controller"
 	if p := w.waiting.Load(); p != nil {

@@ -16,8 +16,8 @@ import (
 
 var measuredC = []string{"rawwaker.c", "channel/rawwaker_channel.c"}
 
-// programs are the pure C tests, with their deaths. The first of a file says which regions the file
-// has: those that include it with other macros have others.
+// programs are the pure C tests, with their deaths. The first of a file decides which regions the
+// file has: those that include it with other macros have others.
 var programs = []struct {
 	name    string
 	sources string

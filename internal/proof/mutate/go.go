@@ -235,23 +235,45 @@ var notLeftOut = []string{"panic", "misuse", "debugGC", "debugHandles", "runtime
 
 func (w *walker) statements(list []ast.Stmt) {
 	for _, s := range list {
-		switch s := s.(type) {
-		case *ast.ExprStmt:
-			if c, ok := s.X.(*ast.CallExpr); ok {
-				if slices.Contains(notLeftOut, string(w.text[w.offset(c.Fun.Pos()):w.offset(c.Fun.End())])) {
-					continue
-				}
-			}
-		case *ast.AssignStmt:
-			if s.Tok == token.DEFINE {
-				continue
-			}
-		case *ast.IncDecStmt, *ast.SendStmt, *ast.DeferStmt, *ast.GoStmt:
-		default:
-			continue
+		if edited(s) {
+			w.around(s, "if !"+w.mutant(s, "left out")+" { ", " }")
 		}
-		w.around(s, "if !"+w.mutant(s, "left out")+" { ", " }")
 	}
+}
+
+// edited reports whether an edit leaves s out.
+func edited(s ast.Stmt) bool {
+	switch s := s.(type) {
+	case *ast.ExprStmt:
+		return !slices.Contains(notLeftOut, called(s))
+	case *ast.AssignStmt:
+		return s.Tok != token.DEFINE
+	case *ast.IncDecStmt, *ast.SendStmt, *ast.DeferStmt, *ast.GoStmt:
+		return true
+	}
+	return false
+}
+
+// called is the name of the function that a statement calls, after a dot if it is longer than x.f.
+func called(s ast.Stmt) string {
+	e, ok := s.(*ast.ExprStmt)
+	if !ok {
+		return ""
+	}
+	c, ok := e.X.(*ast.CallExpr)
+	if !ok {
+		return ""
+	}
+	switch f := c.Fun.(type) {
+	case *ast.Ident:
+		return f.Name
+	case *ast.SelectorExpr:
+		if x, ok := f.X.(*ast.Ident); ok {
+			return x.Name + "." + f.Sel.Name
+		}
+		return "." + f.Sel.Name
+	}
+	return ""
 }
 
 var methods = []string{"Load", "Store", "Swap", "CompareAndSwap", "Add", "Or", "And"}

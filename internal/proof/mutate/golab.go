@@ -92,12 +92,14 @@ func (l *goLab) suite(p string) *suite {
 // hashOf is of everything that a package's test program is made of, and of what edits it.
 func hashOf(p string) string {
 	h := sha256.New()
-	list := exec.Command("git", "ls-files", "-co", "--exclude-standard", "*.go", "*.c", "*.h")
+	list := exec.Command("git", "ls-files", "-co", "--exclude-standard", "*.go", "*.c", "*.h",
+		"go.mod", "go.sum")
 	out, err := list.Output()
 	tool.Check(err)
 	for _, f := range strings.Fields(string(out)) {
 		other := strings.HasSuffix(f, "_test.go") && filepath.Dir(f) != p ||
-			strings.HasPrefix(f, "internal/proof/") && !strings.HasSuffix(f, "/mutate/go.go")
+			strings.HasPrefix(f, "internal/proof/") && !strings.HasSuffix(f, "/mutate/go.go") &&
+				!strings.HasPrefix(f, "internal/proof/mutate/switches/")
 		if text, err := os.ReadFile(f); err == nil && !other {
 			fmt.Fprintf(h, "%s %d\n%s", f, len(text), text)
 		}
@@ -250,7 +252,7 @@ func (l *goLab) run(
 
 // hangs returns true when a process that usually takes the time took hangs, and false when it has
 // ended. A process hangs if it uses no processor for long, or very much of it: on a busy machine
-// the time that passes says little.
+// the time that passes is no measure.
 func hangs(pid int, took time.Duration, ended <-chan struct{}) bool {
 	began := time.Now()
 	last, since := time.Duration(-1), began
@@ -278,7 +280,7 @@ func hangs(pid int, took time.Duration, ended <-chan struct{}) bool {
 	}
 }
 
-// processor returns how long the threads of a process have run. Only Linux tells.
+// processor returns how long the threads of a process have run. Only Linux reports it.
 func processor(pid int) (used time.Duration, ok bool) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -37,7 +37,7 @@ func thin(f *ast.FuncDecl) map[ast.Node]string {
 			switch {
 			case onlyDies(n.Body):
 				why[all[len(all)-1]] = "fatal"
-			case slices.ContainsFunc(n.Body.List, leftOutAlone):
+			case slices.ContainsFunc(n.Body.List, step):
 				why[all[len(all)-1]] = "body"
 			}
 		case *ast.ForStmt:
@@ -62,13 +62,9 @@ func thinSteps(list []ast.Stmt, why map[ast.Node]string) {
 	follows := 0 // how many edited steps follow without anything else between
 	for _, s := range slices.Backward(list) {
 		switch d, deferred := s.(*ast.DeferStmt); {
-		case !leftOutAlone(s):
-			if e, is := s.(*ast.ExprStmt); is && locks(e.X) {
-				why[s] = "lock"
-				continue
-			}
+		case !edited(s):
 			follows = 0
-		case deferred && locks(d.Call):
+		case !step(s), deferred && locks(d.Call):
 			why[s] = "lock"
 		case empties(s):
 			why[s] = "zero"
@@ -141,6 +137,12 @@ func operands(e ast.Expr) []ast.Expr {
 	return []ast.Expr{e}
 }
 
+// step reports whether s is edited and is no call that locks.
+func step(s ast.Stmt) bool {
+	e, ok := s.(*ast.ExprStmt)
+	return edited(s) && !(ok && locks(e.X))
+}
+
 func locks(e ast.Expr) bool {
 	c, ok := e.(*ast.CallExpr)
 	if !ok {
@@ -150,47 +152,12 @@ func locks(e ast.Expr) bool {
 	return ok && slices.Contains([]string{"Lock", "Unlock", "RLock", "RUnlock"}, s.Sel.Name)
 }
 
-// called is the name of the function that a statement calls.
-func called(s ast.Stmt) string {
-	e, ok := s.(*ast.ExprStmt)
-	if !ok {
-		return ""
-	}
-	c, ok := e.X.(*ast.CallExpr)
-	if !ok {
-		return ""
-	}
-	switch f := c.Fun.(type) {
-	case *ast.Ident:
-		return f.Name
-	case *ast.SelectorExpr:
-		if x, ok := f.X.(*ast.Ident); ok {
-			return x.Name + "." + f.Sel.Name
-		}
-		return f.Sel.Name
-	}
-	return ""
-}
-
 func onlyDies(b *ast.BlockStmt) bool {
 	if len(b.List) == 0 {
 		return false
 	}
 	name := called(b.List[len(b.List)-1])
 	return name == "panic" || name == "misuse" || strings.HasSuffix(name, ".Die")
-}
-
-// leftOutAlone reports whether statements edits s.
-func leftOutAlone(s ast.Stmt) bool {
-	switch s := s.(type) {
-	case *ast.ExprStmt:
-		return called(s) == "" || !slices.Contains(notLeftOut, called(s)) && !locks(s.X)
-	case *ast.AssignStmt:
-		return s.Tok != token.DEFINE
-	case *ast.IncDecStmt, *ast.SendStmt, *ast.DeferStmt, *ast.GoStmt:
-		return true
-	}
-	return false
 }
 
 // printing are the functions and calls of the auditor that only print or build a text.
