@@ -381,7 +381,7 @@ func (g *generator) queue() {
 	leaf := func() *Node { return &Node{Op: "Leaf", Ints: []int{g.leafID(), g.n(2), 0}} }
 	n := g.n(3)
 	var waits func() *Node
-	end := func() {} // some of what they wait for
+	var end func() // some of what they wait for
 	switch kind := g.n(8); {
 	case kind < 3:
 		waits = func() *Node {
