@@ -7,8 +7,12 @@
  *   hosts -program HEX [-lane NAME]        the same for one that is written in hexadecimal
  *   hosts -emit FOLDER [-seed N]           writes some programs there, for a fuzzer to begin with
  *
- * The programs run in a child process, so that any end of it can be reported. HOSTS_HANG has the
- * seconds after which a program hangs; HOSTS_SHRINK=no leaves a failing program as it is. */
+ * The programs run in a child process, so that any end of it can be reported. In the environment:
+ *   HOSTS_HANG     the seconds after which a program is taken to hang
+ *   HOSTS_SHRINK   no: a failing program is left as it is
+ *   HOSTS_STEPS    programs have operations at steps of the library
+ *   HOSTS_THREADS  most programs have threads that run at once
+ *   HOSTS_COUNTS   the file to which a fuzzer's target appends how many operations it has run */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

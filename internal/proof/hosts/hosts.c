@@ -87,8 +87,8 @@ static void release_hold(int was) {
   pthread_setcancelstate(was, &held);
 }
 
-/* A user's code is a cancellation point, but not inside a call that is none. Those of ffiwaker.h and
- * rawwaker_block_on disable cancellation around it; that of executor.h does not. */
+/* A user's code is a cancellation point, but not inside a call that is none. Those of ffiwaker.h
+ * and rawwaker_block_on disable cancellation around it; that of executor.h does not. */
 static void user_code(bool in_block_on) {
 #if defined(FFIWAKER)
   in_block_on = true;
@@ -186,6 +186,19 @@ int __wrap_dup3(int from, int to, int flags) {
   return __real_dup3(from, to, flags);
 }
 
+/* Between these two, standard error goes nowhere: a call that must abort says why. */
+static int stderr_off(void) {
+  fflush(stderr);
+  int was = dup(2), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+  dup2(null, 2);
+  __real_close(null);
+  return was;
+}
+static void stderr_on(int was) {
+  dup2(was, 2);
+  __real_close(was);
+}
+
 #if defined(STEPS)
 /* The lane whose library calls this at each basic block. An operation that was left for a step is
  * run by another thread, the visitor, while this one is stopped there. */
@@ -260,7 +273,7 @@ _Noreturn void __wrap_abort(void) {
 /* What a waker of the program wakes. */
 typedef struct target {
   bool token;
-  atomic_long made, maybe, seen, live; /* references, of a token */
+  atomic_long made, seen, live; /* references, of a token */
   atomic_int drops;
 } target;
 static target targets[TARGETS];
@@ -269,7 +282,6 @@ static atomic_int ntargets;
 typedef struct hook {
   struct hook *next;
   int ex;
-  bool dropped_ex;
   atomic_int inside, calls, drops;
   _Atomic(unsigned long) ended; /* when the executor was dropped */
 } hook;
@@ -626,6 +638,13 @@ static rawwaker_sender *sender_take(channel *c, int *at) {
   }
   return NULL;
 }
+/* Puts a sender where it was, unless another is there by now. */
+static void sender_put(channel *c, int at, rawwaker_sender *tx) {
+  rawwaker_sender *none = NULL;
+  if (atomic_compare_exchange_strong(&c->tx[at], &none, tx)) return;
+  c->senders--;
+  rawwaker_sender_drop(tx);
+}
 /* Sends one item: of thread t, its next. */
 static int send_one(channel *c, rawwaker_sender *tx) {
   int t = me < 0 ? 0 : me;
@@ -642,7 +661,7 @@ static int send_one(channel *c, rawwaker_sender *tx) {
 }
 static void send_from(channel *c) {
   int at;
-  rawwaker_sender *tx = sender_take(c, &at), *none = NULL;
+  rawwaker_sender *tx = sender_take(c, &at);
   if (tx == NULL) return;
   int free_before = (int)c->capacity - (c->sent - c->received - c->destroyed);
   int must = c->failed || c->gone ? RAWWAKER_CLOSED
@@ -653,10 +672,7 @@ static void send_from(channel *c) {
   if (alone() && depth == 0 && visits == visited)
     expect(got == must,
            "rawwaker_sender_try_send returns %d, with %d places free", got, free_before);
-  if (!atomic_compare_exchange_strong(&c->tx[at], &none, tx)) {
-    c->senders--;
-    rawwaker_sender_drop(tx);
-  }
+  sender_put(c, at, tx);
 }
 
 /* The work is to be polled again. */
@@ -691,14 +707,11 @@ static void complete(work *w, int how);
 static void send_owed(work *w) {
   channel *c = &channels[w->channel];
   int at;
-  rawwaker_sender *tx = sender_take(c, &at), *none = NULL;
+  rawwaker_sender *tx = sender_take(c, &at);
   w->owes = false;
   if (tx == NULL) return;
   send_one(c, tx);
-  if (!atomic_compare_exchange_strong(&c->tx[at], &none, tx)) {
-    c->senders--;
-    rawwaker_sender_drop(tx);
-  }
+  sender_put(c, at, tx);
 }
 
 /* Whether it is a Go future with a result. */
@@ -921,11 +934,7 @@ static work *work_new(const operation *o, enum driver driver) {
     w->places = 1 + (size_t)index_of(w) / 4;
     if (w->places > c->capacity) w->places = c->capacity;
     w->inner = w->places == 1 ? rawwaker_sender_room(tx) : rawwaker_sender_room_for(tx, w->places);
-    rawwaker_sender *empty = NULL;
-    if (!atomic_compare_exchange_strong(&c->tx[at], &empty, tx)) {
-      c->senders--;
-      rawwaker_sender_drop(tx);
-    }
+    sender_put(c, at, tx);
     break;
   case AT_ONCE:
     w->open = true;
@@ -1272,14 +1281,11 @@ static void do_misuse(int i) {
   pthread_attr_init(&attr);
   pthread_attr_setstacksize(&attr, STACK);
   pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-  fflush(stderr);
-  int err = dup(2), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-  dup2(null, 2);
+  int err = stderr_off();
   pthread_create(&id, &attr, drop_that_aborts, e->ex);
   while (sem_wait(&aborted_there) != 0) {
   }
-  dup2(err, 2);
-  __real_close(err), __real_close(null);
+  stderr_on(err);
   pthread_attr_destroy(&attr);
 #else
   (void)i;
@@ -1380,10 +1386,6 @@ static void do_wake(own *at, bool by_ref) {
   wake_end();
   if (by_ref) own_put(at, o);
 }
-static void maybe(void) {
-  for (int i = 0; i < ntargets; i++) targets[i].maybe++;
-}
-
 static void do_handle(work *w, int code) {
   w->holds++;
   ffiwaker_task *t = atomic_exchange(&w->task, NULL), *none = NULL;
@@ -1406,9 +1408,7 @@ static void do_garbage(int call, int byte) {
   static rawwaker_cell c;
   rawwaker w = rawwaker_noop();
   jmp_buf back;
-  int cancel = hold(), err = dup(2), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-  fflush(stderr);
-  dup2(null, 2);
+  int cancel = hold(), err = stderr_off();
   memset(&c, 0x50 + byte, sizeof c);
   c.private_waker = w;
   comes_back = &back;
@@ -1423,8 +1423,7 @@ static void do_garbage(int call, int byte) {
   }
   bool used = comes_back == NULL;
   comes_back = NULL;
-  dup2(err, 2);
-  __real_close(err), __real_close(null);
+  stderr_on(err);
   release_hold(cancel);
   expect(!used, "memory that was never a cell is used silently");
 }
@@ -1509,10 +1508,11 @@ static void nodes_freed(rawwaker_queue_node *n) {
   }
 }
 
-/* Whether nothing can have run beside the call that has just returned. */
+/* Whether no other operation can have run during this one of the program. */
+static bool undisturbed(void) { return alone() && depth == 0 && visits == visits_before; }
+/* Whether none can have run during a system call of it either. */
 static bool calm(void) {
-  return alone() && depth == 0 && places[AT_READ][0] == NULL && places[AT_WRITE][0] == NULL &&
-         visits == visits_before;
+  return undisturbed() && places[AT_READ][0] == NULL && places[AT_WRITE][0] == NULL;
 }
 
 static void run(const operation *o) {
@@ -1521,7 +1521,7 @@ static void run(const operation *o) {
   channel *c = &channels[o->x % CHANNELS];
   rawwaker_cell *cell = &cells[o->x % CELLS];
   int i = o->x % EXECUTORS, at;
-  rawwaker_sender *tx, *none = NULL;
+  rawwaker_sender *tx;
   count_operation();
   switch ((enum op_code)o->code) {
   case op_spawn: do_spawn(o); break;
@@ -1580,7 +1580,6 @@ static void run(const operation *o) {
   case op_cell_register:
     a = own_take(y);
     if (a.w.vtable == NULL) break;
-    maybe();
     long seen = a.target != NULL ? (long)a.target->seen : 0;
     int was_to = registering;
     registering = o->x % CELLS;
@@ -1591,7 +1590,6 @@ static void run(const operation *o) {
     own_put(y, a);
     break;
   case op_cell_wake:
-    maybe();
     wake_begin();
     rawwaker_cell_wake(cell);
     wake_end();
@@ -1599,7 +1597,6 @@ static void run(const operation *o) {
   case op_cell_take:
     a = (own){{NULL, NULL}, NULL, 0, NULL};
     if (!rawwaker_cell_take(cell, &a.w)) break;
-    maybe(); /* it may wake any of them */
     own_put(y, a);
     break;
   case op_cell_drop: rawwaker_cell_drop(cell); break;
@@ -1609,15 +1606,8 @@ static void run(const operation *o) {
     if (tx == NULL) break;
     c->senders++;
     rawwaker_sender *more = rawwaker_sender_clone(tx);
-    if (!atomic_compare_exchange_strong(&c->tx[at], &none, tx)) {
-      c->senders--;
-      rawwaker_sender_drop(tx);
-    }
-    none = NULL;
-    if (!atomic_compare_exchange_strong(&c->tx[(at + 1) % SENDERS], &none, more)) {
-      c->senders--;
-      rawwaker_sender_drop(more);
-    }
+    sender_put(c, at, tx);
+    sender_put(c, (at + 1) % SENDERS, more);
     break;
   case op_sender_drop:
   case op_sender_fail:
@@ -1672,7 +1662,7 @@ static void run(const operation *o) {
     if (!use(&nodes.uses)) break;
     if (try_lock(&nodes.busy)) {
       for (rawwaker_queue_node *n; (n = rawwaker_queue_take(nodes.queue)) != NULL;) nodes_freed(n);
-      if (alone() && depth == 0 && visits == visits_before)
+      if (undisturbed())
         expect(nodes_pushed == nodes_back, "a queue was taken empty, and %d nodes are in it",
                nodes_pushed - nodes_back);
       if (calm()) expect(!readable(nodes.fd), "an empty queue is readable");
@@ -1879,10 +1869,9 @@ static void run_forked(const operation *o) {
     alarm(hang_seconds());
     memset(places, 0, sizeof places);
 #if defined(FFIWAKER)
-    int null = open("/dev/null", O_WRONLY | O_CLOEXEC), err = dup(2);
-    dup2(null, 2);
+    int err = stderr_off();
     bool must = in_child_of_go(o);
-    dup2(err, 2);
+    stderr_on(err);
     expect(!must, "a call in a forked child returns, and must abort");
 #else
     run(o);
@@ -2086,7 +2075,6 @@ static void end(void) {
     ffiwaker_task_drop(t);
   }
   for (int i = 0; i < WORKS; i++) do_hand_drop(&works[i]);
-  maybe();
   rawwaker_cell_wake(&cells[0]);
   rawwaker_cell_drop(&cells[1]);
   for (int i = 0; i < CHANNELS; i++) {

@@ -9,13 +9,14 @@ static const struct {
 #include "operations.def"
 #undef OP
 };
-static unsigned mode_of_listing;
 static const char *const hows[] = {
     "",
 #define P(name, what) "in " what,
     PLACES(P)
 #undef P
-    "in a signal handler, of another thread if they run at once", "on a thread with a cancel pending", "on a thread that exits then",
+    "in a signal handler, of another thread if they run at once",
+    "on a thread with a cancel pending",
+    "on a thread that exits then",
     "in a forked child"};
 static const char *const kinds[] = {"gate",  "oneshot", "job",     "receiver",
                                     "room",  "sleep",   "timeout", "ready at once"};
@@ -26,7 +27,8 @@ static const struct {
                {NO_HANDLE, "no handle"}, {NO_DONE, "no done"},   {KEEPS, "keeps its waker in own"},
                {NULL_OUT, "out is NULL"}};
 
-void program_print_operation(FILE *to, const operation *o, unsigned threads) {
+static void print_operation(FILE *to, const operation *o, unsigned mode) {
+  unsigned threads = mode & 3;
   char line[160];
   /* Both operands are always given: a format may print them in the other order. */
   int x = o->x % table[o->code].x, y = o->y % table[o->code].y;
@@ -45,7 +47,7 @@ void program_print_operation(FILE *to, const operation *o, unsigned threads) {
     fprintf(to, "%s%s", sep, hows[o->how]);
     sep = ", ";
   }
-  if (o->how == AT_STEP) fprintf(to, ": %u", steps_of(o, mode_of_listing));
+  if (o->how == AT_STEP) fprintf(to, ": %u", steps_of(o, mode));
   if (o->code == op_spawn || o->code == op_block_on || o->code == op_poll) {
     fprintf(to, "%sa %s", sep, kinds[kind_of(o)]);
     for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++)
@@ -57,10 +59,9 @@ void program_print_operation(FILE *to, const operation *o, unsigned threads) {
 void program_print(FILE *to, const program *p) {
   static const char *const modes[] = {"one thread", "one thread", "4 threads, by turns",
                                       "4 threads at once"};
-  mode_of_listing = p->mode;
   fprintf(to, "  // %s%s%s%s%s\n", modes[p->mode & 3], p->mode & HOOKED ? ", ex[0] has a hook" : "",
           p->mode & EARLY ? ", what is left is not driven to its end" : "",
           p->mode & WIDE ? ", channel[0] has two places" : "",
           p->mode & AUDITED ? ", audited if the lane has the auditor" : "");
-  for (size_t i = 0; i < p->n; i++) program_print_operation(to, &p->ops[i], p->mode & 3);
+  for (size_t i = 0; i < p->n; i++) print_operation(to, &p->ops[i], p->mode);
 }

@@ -1,4 +1,4 @@
-/* program.h - how bytes are a program of operations, for both programs, and for the listing. */
+/* program.h - how bytes are a program of operations, for hosts.c, driver.c and the listing. */
 #ifndef HOSTS_PROGRAM_H
 #define HOSTS_PROGRAM_H
 
@@ -90,6 +90,5 @@ enum script { PANICS = 2, SELF = 4, DROP_POLLS = 8, NO_HANDLE = 16, NO_DONE = 32
               NULL_OUT = 128 };
 
 void program_print(FILE *to, const program *p);
-void program_print_operation(FILE *to, const operation *o, unsigned threads);
 
 #endif
