@@ -927,10 +927,9 @@ static rawwaker_poll leaving_poll(void *data, rawwaker_context *cx, void *out) {
     }
   }
 }
-static void leaving_drop(void *data) { (void)data; }
 /* Polls until f is left, and ends that. */
 static rawwaker_box *poll_and_leave(rawwaker_sink *s, rawwaker_box **b, leaving *f, bool *woken) {
-  static const rawwaker_future_vtable vtable = {leaving_poll, leaving_drop};
+  static const rawwaker_future_vtable vtable = {leaving_poll, script_drop};
   static uintptr_t note;
   static rawwaker_future polled; /* not a local variable, which longjmp may change */
   bool ignored;
