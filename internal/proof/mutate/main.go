@@ -10,7 +10,7 @@
 //
 // It reads three lists, whose keys name a mutant as -list prints it:
 //
-//   - equivalent.txt: mutants that nothing can notice, with the reason. Any other mutant that
+//   - equivalent.txt: mutants that nothing in a run notices, with the reason. Any other mutant that
 //     nothing notices is an error. With -explained those of the list run too, and one that is
 //     noticed is an error.
 //   - modelled.txt: mutants that only a weak memory order shows, or an interleaving that no machine
