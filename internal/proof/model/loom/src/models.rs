@@ -259,7 +259,7 @@ pub const MODELS: &[Model] = &[
         name: "closed_by_one",
         run: closed_by_one,
         bounds: [4, 3, OFF],
-        twins: &[Twin::refused_uses_are_counted],
+        twins: &[Twin::refused_uses_are_counted, Twin::closes_by_load_and_store],
     },
     Model { name: "last", run: last, bounds: [ALL, 3, 2], twins: &[Twin::last_drop_not_reported] },
     Model {
@@ -312,7 +312,12 @@ pub const MODELS: &[Model] = &[
         name: "hook",
         run: hook,
         bounds: [3, 2, 2],
-        twins: &[Twin::hook_before_its_fields, Twin::hook_frees_older, Twin::a_wake_drops_the_hook],
+        twins: &[
+            Twin::hook_before_its_fields,
+            Twin::hook_frees_older,
+            Twin::a_wake_drops_the_hook,
+            Twin::closes_by_load_and_store,
+        ],
     },
     Model {
         name: "defer",

@@ -674,7 +674,12 @@ fn sink_unpark(s: &Sink, sleep: usize) {
 
 pub fn rawwaker_sink_close(s: &Sink) {
     let close = |u: &Word| {
-        u.fetch_or(CLOSED, ORD_USE);
+        if broken(Twin::closes_by_load_and_store) {
+            let n = u.load(ORD_USE);
+            u.store(n | CLOSED, ORD_USE);
+        } else {
+            u.fetch_or(CLOSED, ORD_USE);
+        }
     };
     while_open(&s.uses, || close(&s.uses), || s.descriptor.close());
     while_open(&s.hooked, || close(&s.hooked), || hooks_drop(sink_hooks(s)));

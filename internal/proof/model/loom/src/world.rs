@@ -335,6 +335,8 @@ twins! {
     use_checks_then_counts
     /// A use that is refused is counted, in and out; no bit marks the last one out.
     refused_uses_are_counted
+    /// The close marks the word by a load and a store.
+    closes_by_load_and_store
     /// The hooks that wakes have deferred are taken by a load and a store.
     deferred_taken_by_load_and_store
     /// A wake defers a hook by a load and a store.
