@@ -1642,7 +1642,8 @@ static void wake_from_another_thread(void *make, void *arg) {
     t[i].step = waits_for_a_thread, t[i].with = &threads[i], spawn(&x, &t[i]);
   run(&x);
   ended(t, 20);
-  for (int i = 0; i < 20; i++) pthread_join(threads[i], NULL);
+  for (int i = 0; i < 20; i++)
+    if (t[i].kept.vtable != NULL) pthread_join(threads[i], NULL); /* else it was never polled */
   close_executor(&x);
 }
 
@@ -1650,6 +1651,7 @@ static void wake_from_another_thread(void *make, void *arg) {
 struct published {
   task t;
   _Atomic(int) woken;
+  int started;
   pthread_t thread[2];
   rawwaker kept[2];
   int words[2];
@@ -1669,7 +1671,7 @@ static rawwaker_poll reads_what_was_published(task *t, const rawwaker *w, int po
       struct publish *one = malloc(sizeof *one);
       if (one == NULL) abort();
       *one = (struct publish){do_clone(*w, "clone"), &p->words[i], &p->woken};
-      p->thread[i] = start(publish_to_task, one);
+      p->thread[p->started++] = start(publish_to_task, one);
       /* Both wakes come during this poll. The second finds the task woken. */
       while (atomic_load_explicit(&p->woken, memory_order_relaxed) <= i) sched_yield();
     }
@@ -1688,7 +1690,7 @@ static void poll_sees_what_wakes_publish(void *make, void *arg) {
     spawn(&x, &p.t);
     run(&x);
     ended(&p.t, 1);
-    for (int i = 0; i < 2; i++) pthread_join(p.thread[i], NULL);
+    for (int i = 0; i < p.started; i++) pthread_join(p.thread[i], NULL);
     close_executor(&x);
   }
 }
@@ -1820,6 +1822,7 @@ static void executor_storm(void *make, void *arg) {
   for (int i = 0; i < THREADS; i++) t[i] = start(wake_many, s);
   run(&x);
   ended(s->t, COUNT);
+  atomic_store(&s->left, 0); /* also if run has returned too early */
   for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
   close_executor(&x);
   free(s);

@@ -963,7 +963,7 @@ static struct shared {
   struct gate {
     rawwaker_cell cell;
     _Atomic(bool) waited;
-    _Atomic(int) polls, opens, wants;
+    _Atomic(int) polls, opens, wants, waking, beside;
     bool ended;
   } futures[THREADS], gates[THREADS];
   bool asleep; /* used by thread 0, which alone sleeps */
@@ -1042,6 +1042,7 @@ static rawwaker_poll gate_poll(void *data, rawwaker_context *cx, void *out) {
   g->polls++;
   maybe();
   rawwaker_cell_register(&g->cell, cx->waker);
+  if (g->waking > 0) g->beside++;
   return g->opens >= g->wants ? RAWWAKER_READY : RAWWAKER_PENDING;
 }
 static void gate_drop(void *data) { rawwaker_cell_drop(&((struct gate *)data)->cell); }
@@ -1049,7 +1050,9 @@ static const rawwaker_future_vtable gate_vtable = {gate_poll, gate_drop};
 static void gate_open(struct gate *g) {
   g->opens++;
   maybe();
+  g->waking++;
   rawwaker_cell_wake(&g->cell);
+  g->waking--;
 }
 
 static void s_poll(int who, const rawwaker *w, bool box) {
@@ -1154,14 +1157,15 @@ static void s_step(int who, own *me, const operation *o) {
       struct gate *g = &shared.gates[who];
       int opens = g->opens;
       g->wants = opens + 3;
-      g->polls = 0;
+      g->polls = g->beside = 0;
       g->waited = true;
       rawwaker_block_on((rawwaker_future){g, &gate_vtable}, NULL);
       g->waited = false;
-      /* It may poll a few times more than it is woken. */
-      expect(g->polls <= g->opens - opens + 4,
-             "block_on has polled %d times, and was woken %d times at most", g->polls,
-             g->opens - opens);
+      /* A register beside a wake of the cell wakes too, again and again while the thread that
+       * wakes has no processor. The poll that sees such a wake end is not counted as beside. */
+      expect(g->polls - g->beside <= 2 * (g->opens - opens + THREADS),
+             "block_on has polled %d times, %d of them beside a wake, and was woken %d times at most",
+             g->polls, g->beside, g->opens - opens);
       break;
     }
     case op_close: s_close(BOX); break;
