@@ -13,7 +13,7 @@ import (
 
 // The rules by which an edit of Go is not run, although each test program contains it. What is left
 // out is noticed by each test that reaches it, or is the easier of two edits of the same step. The
-// strings below are the names of the rules; docs/PROOF.md says what each leaves out, and why.
+// strings below are the names of the rules; docs/PROOF.md has what each leaves out, and why.
 
 // diagnostics are files that only print.
 var diagnostics = []string{"diagnose.go", "dump.go"}
