@@ -139,31 +139,31 @@ func (c *channelState) close() {
 	c.closed.Store(true)
 }
 
-// trySend counts a value that is sent. Its place is not known if a waker panics.
+// trySend counts a value that is sent.
 func (c *channelState) trySend(v uint64) (ok bool) {
-	returned := false
-	defer func() {
-		if !returned {
-			c.unsure.Store(true)
+	c.sure(func() {
+		if ok = c.tx.TrySend(v); ok {
+			c.values.Add(1)
 		}
-	}()
-	if ok = c.tx.TrySend(v); ok {
-		c.values.Add(1)
-	}
-	returned = true
+	})
 	return ok
 }
 
 func (c *channelState) tryRecv() (v uint64, ok bool) {
+	c.sure(func() { v, ok = c.rx.TryRecv() })
+	return v, ok
+}
+
+// sure calls f. If a waker panics in it, what is in the channel is not known any more.
+func (c *channelState) sure(f func()) {
 	returned := false
 	defer func() {
 		if !returned {
 			c.unsure.Store(true)
 		}
 	}()
-	v, ok = c.rx.TryRecv()
+	f()
 	returned = true
-	return v, ok
 }
 
 // ---------------------------------------------------------------------------------- others
